@@ -1,0 +1,81 @@
+"""What it means to hold content: small protocols that every store implements.
+
+Owns the shapes only. Must not know registries, transfers or ledgers: a store neither counts wire bytes
+nor decides what moves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from regsim.oci import Descriptor, Digest
+
+# Streams are handed over in chunks of about this many bytes: smaller ones cost thread hops and
+# event-loop turns, larger ones only memory.
+CHUNK = 1024 * 1024
+
+
+class Content(Protocol):
+    """A descriptor and how to open it. Opening again starts again from the first byte."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """What the bytes must turn out to be."""
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the raw bytes, in chunks of about `CHUNK` bytes.
+
+        The consumer closes it (`contextlib.aclosing`). It is not verified: the consumer hashes.
+
+        Raises (while iterating):
+            NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.
+        """
+
+
+class Fetcher(Protocol):
+    """Content can be read from here."""
+
+    async def resolve(self, reference: str) -> Descriptor | None:
+        """Return the descriptor of a manifest by tag or digest, None where it is absent."""
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """Return the content that `descriptor` names; absence shows when it is opened."""
+
+
+class Pusher(Protocol):
+    """Content can be written here. What is there is complete; what failed is absent."""
+
+    async def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether the content is present, with the descriptor's size."""
+
+    async def put(self, content: Content) -> None:
+        """Store verified content under its digest; a second put of the same content is harmless.
+
+        Raises:
+            ContentError: the bytes are not what the descriptor says; nothing was stored.
+            LocalFileError: the bytes could not be written; nothing was stored.
+        """
+
+    async def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Let `tag` name a manifest that is present, and no other any more."""
+
+
+class Store(Fetcher, Pusher, Protocol):
+    """Content can be read and written here."""
+
+
+@runtime_checkable
+class ChainKeeper(Protocol):
+    """A store that finds layers by the unbroken run below them, as docker's graph drivers do.
+
+    An optional capability, found with `isinstance`.
+    """
+
+    def has_chain(self, layers: tuple[Digest, ...]) -> bool:
+        """Tell whether exactly this run of layers, base first, is present."""
+
+    def add_chain(self, layers: tuple[Digest, ...]) -> None:
+        """Remember a run of layers, base first, and every run that it begins with."""

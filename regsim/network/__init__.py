@@ -1,0 +1,1 @@
+"""Transfers without HTTP and without bytes."""

@@ -1,0 +1,116 @@
+"""References: how users name an image in a registry (distribution-spec, "Pulling manifests").
+
+The grammar of names, tags and digests is the specification's; the defaults (`docker.io`, `library/`,
+`latest`) are docker's, since that is what people type.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from regsim.errors import InvalidReferenceError
+from regsim.oci.digest import Digest
+
+MAX_NAME = 255
+DEFAULT_TAG = "latest"
+DEFAULT_HOST = "docker.io"
+
+_NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_HOST = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+    r"|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
+)
+
+
+def check_repository(name: str) -> str:
+    """Return `name` if it is a repository name.
+
+    Raises:
+        InvalidReferenceError: it is none.
+    """
+    if _NAME.fullmatch(name) is None or len(name) > MAX_NAME:
+        hint = "repository names are lower case" if name != name.lower() else "such as library/golang"
+        raise InvalidReferenceError(f"not a repository name: {name[:300]!r}", hint=hint)
+    return name
+
+
+def check_tag(tag: str) -> str:
+    """Return `tag` if it is a tag.
+
+    Raises:
+        InvalidReferenceError: it is none.
+    """
+    if _TAG.fullmatch(tag) is None:
+        raise InvalidReferenceError(
+            f"not a tag: {tag[:160]!r}", hint="letters, digits, '_', '.' and '-', at most 128 of them"
+        )
+    return tag
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A repository of a registry, and a tag, a digest or both.
+
+    Where both are given the digest decides what is pulled. `host` carries the port.
+    """
+
+    host: str
+    repository: str
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, default_host: str = DEFAULT_HOST) -> Reference:
+        """Read `[host[:port]/]repository[:tag][@digest]`; without tag and digest the tag is `latest`.
+
+        Raises:
+            InvalidReferenceError: the text has another shape.
+        """
+        rest, _, digest_text = text.partition("@")
+        digest = Digest(digest_text) if digest_text or "@" in text else None
+        head, slash, tail = rest.rpartition("/")
+        last, colon, tag = tail.partition(":")
+        host, repository = _split_host(f"{head}{slash}{last}", default_host)
+        if host == DEFAULT_HOST and "/" not in repository:
+            repository = f"library/{repository}"
+        if colon:
+            check_tag(tag)
+        return cls(
+            host=host,
+            repository=check_repository(repository),
+            tag=tag if colon else (None if digest else DEFAULT_TAG),
+            digest=digest,
+        )
+
+    @property
+    def target(self) -> str:
+        """What to ask the registry for: the digest if there is one, else the tag."""
+        return self.digest or self.tag or DEFAULT_TAG
+
+    def with_repository(self, repository: str) -> Reference:
+        """Return the same tag and digest in another repository of the same host."""
+        return replace(self, repository=check_repository(repository))
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.host}/{self.repository}{tag}{digest}"
+
+
+def _split_host(text: str, default_host: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    # docker's rule: the first part is a host if it could not be the first part of a name on the hub.
+    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+        if _HOST.fullmatch(first) is None:
+            raise InvalidReferenceError(f"not a registry host: {first[:300]!r}")
+        return first, rest
+    return default_host, text
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host[:port]` is this machine, where plain HTTP needs no asking."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return name in ("localhost", "::1") or name.startswith("127.")

@@ -1,0 +1,1 @@
+"""Copy, its decisions and its ledger."""
