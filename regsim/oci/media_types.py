@@ -16,6 +16,7 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
+CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 # What a client accepts when it asks for a manifest: all four, or a registry may hand out
 # (and a delete may hit) one platform's manifest instead of the index.

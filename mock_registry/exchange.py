@@ -1,0 +1,286 @@
+"""One request and its answer, with the account of both bodies.
+
+Owns reading and counting the request's body, sending and counting the response's. Must not know what any route
+means.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import cached_property
+from urllib.parse import parse_qsl, quote
+
+from .asgi import ANSWER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
+from .journal import Record
+from .routing import Address, parse_path
+from .spec import ErrorCode, Fault, error_body
+from .storage import Blob, Reader
+
+BATCH = 1 << 20
+"""Octets handed over at a time, to the storage or to the peer: below 1 MiB the hops cost more than the work."""
+
+_MANY = 1024
+"""Chunks after which a batch is handed over however small they are."""
+
+_ZERO_COPY_MINIMUM = 1 << 16
+
+
+class Refusal(Exception):  # noqa: N818 (a decided answer, not a failure of ours)
+    """A request that is answered with a JSON error body.
+
+    Args:
+        status: 4xx, or 5xx for trouble of our own.
+        faults: What the ``errors`` array holds; the first one is the message.
+        headers: Added to the answer.
+    """
+
+    def __init__(self, status: int, *faults: Fault, headers: Headers | None = None) -> None:
+        super().__init__(faults[0].message)
+        self.status = status
+        self.faults = faults
+        self.headers = headers or []
+
+    def response(self) -> "Response":
+        """Return the answer."""
+        headers = [(b"content-type", b"application/json"), *self.headers]
+        return Response(self.status, headers, error_body(*self.faults))
+
+
+class CutShort(Exception):  # noqa: N818 (what the peer did)
+    """The request's body ended before it was whole.
+
+    ``answer`` is the status that the peer can still read, ``None`` when it is gone.
+    """
+
+    def __init__(self, answer: int | None) -> None:
+        super().__init__("the request's body was cut short")
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Part of a blob, as the body of a response."""
+
+    blob: Blob
+    offset: int
+    count: int
+
+
+@dataclass(slots=True)
+class Response:
+    """An answer: status, headers without Content-Length, body."""
+
+    status: int
+    headers: Headers = field(default_factory=list)
+    body: bytes | Stretch = b""
+
+    @property
+    def length(self) -> int:
+        """Octets of the body."""
+        return len(self.body) if isinstance(self.body, bytes) else self.body.count
+
+
+class Exchange:
+    """One request and its answer.
+
+    Handlers read the address, headers, query and body, and write down what only they know (``digest``,
+    ``session``, ``mounted_from``) for the journal.
+
+    Attributes:
+        address: What the path addresses.
+        repository: The name in the path, if it is a valid one.
+        bytes_in: Octets of the request's body received so far.
+        bytes_out: Octets of the response's body handed over so far.
+        status: ``None`` until an answer was handed over.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, *, number: int, started: float) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self.number = number
+        self.started = started
+        self.method: str = scope["method"]
+        self.path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
+        self.headers: Headers = scope["headers"]
+        self.address: Address = parse_path(self.path)
+        self.repository = self.address.name if self.address.valid else None
+        self.reference: str | None = None
+        self.digest: str | None = None
+        self.session: str | None = None
+        self.mounted_from: str | None = None
+        self.status: int | None = None
+        self.fault: str | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.response_complete = False
+        self.content_length = self._content_length()
+        self.request_complete = self.content_length == 0
+        self._begun = False
+        self._cut: CutShort | None = None
+
+    def _content_length(self) -> int | None:
+        """Return the length of the request's body; 0 where the framing of HTTP/1 says that there is none."""
+        length = None
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                return None
+        return 0 if length is None and self._scope["http_version"] < "2" else length
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header's value; of several lines, joined by commas as RFC 9110 reads them."""
+        values = [value for key, value in self.headers if key == name]
+        return b", ".join(values).decode("latin-1") if values else None
+
+    @cached_property
+    def query(self) -> dict[str, list[str]]:
+        """The query's parameters, each with its values in order."""
+        query: dict[str, list[str]] = {}
+        for name, value in parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True):
+            query.setdefault(name, []).append(value)
+        return query
+
+    def parameter(self, name: str) -> str | None:
+        """Return the first value of a query parameter."""
+        if not self._scope["query_string"]:
+            return None
+        return next(iter(self.query.get(name, ())), None)
+
+    async def read(self) -> list[bytes]:
+        """Return the next batch of the request's body, about 1 MiB of it; an empty one is the end.
+
+        Raises:
+            CutShort: The body is not whole. All that arrived has been returned before.
+        """
+        if self._cut is not None:
+            raise self._cut
+        batch: list[bytes] = []
+        held = 0
+        while not self.request_complete and held < BATCH and len(batch) < _MANY:
+            self._begun = True
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._cut = CutShort(message.get(ANSWER))
+                break
+            if chunk := message.get("body", b""):
+                batch.append(chunk)
+                held += len(chunk)
+                self.bytes_in += len(chunk)
+            self.request_complete = not message.get("more_body", False)
+        if self._cut is not None and not batch:
+            raise self._cut
+        return batch
+
+    async def drain(self, limit: int) -> None:
+        """Read and count what is left of the request's body, up to a limit in octets.
+
+        A client that is told no while it sends would else lose the answer with the connection, and the two
+        accounts would differ by what was under way. A client that waits for 100 Continue has sent nothing.
+        """
+        if not self._begun and self.header(b"expect"):
+            return
+        while not self.request_complete and limit > 0:
+            limit -= sum(map(len, await self.read()))
+
+    async def answer(self, response: Response) -> None:
+        """Hand the answer to the peer, and close what it holds open.
+
+        Raises:
+            OSError: The peer is gone.
+        """
+        if isinstance(response.body, bytes):
+            await self._start(response)
+            await self._finish(b"" if self.method == "HEAD" else response.body)
+        elif self.method == "HEAD":
+            await self._start(response)
+            await self._finish(b"")
+        else:
+            await self._answer_stretch(response, response.body)
+        self.response_complete = True
+
+    async def _answer_stretch(self, response: Response, stretch: Stretch) -> None:
+        try:
+            reader = stretch.blob.open()
+        except OSError as error:
+            fault = Fault(ErrorCode.UNKNOWN, f"the blob cannot be read: {error.strerror}")
+            await self.answer(Refusal(500, fault).response())
+            return
+        with reader:
+            await self._start(response)
+            if reader.file is None or stretch.count < _ZERO_COPY_MINIMUM or not self._offers(ZERO_COPY):
+                await self._send_batches(reader, stretch.offset, stretch.count)
+                return
+            self.bytes_out += stretch.count
+            message = {"type": ZERO_COPY, "file": reader.file, "offset": stretch.offset, "count": stretch.count}
+            await self._hand_over(message)
+
+    async def _start(self, response: Response) -> None:
+        headers = response.headers
+        if response.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % response.length))
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        self.status = response.status
+
+    async def _finish(self, body: bytes) -> None:
+        self.bytes_out += len(body)
+        await self._hand_over({"type": "http.response.body", "body": body})
+
+    async def _hand_over(self, message: dict[str, object]) -> None:
+        """Send part of the body that is counted already: a socket may take octets and then break."""
+        try:
+            await self._send(message)
+        except PeerGone as gone:
+            self.bytes_out -= gone.unsent
+            raise
+
+    async def _send_batches(self, reader: Reader, offset: int, count: int) -> None:
+        # Before ASGI 2.4, only receive() tells that nobody reads any more: without a watch, a blob would be
+        # read to its end for a peer that left.
+        watch = None if self._send_tells() else asyncio.ensure_future(self._watch())
+        try:
+            while count and not (watch and watch.done()):
+                chunk = reader.read(offset, min(count, BATCH))
+                if not chunk:
+                    raise OSError("the blob's file is shorter than the blob")
+                offset, count = offset + len(chunk), count - len(chunk)
+                self.bytes_out += len(chunk)
+                await self._hand_over({"type": "http.response.body", "body": chunk, "more_body": count > 0})
+        finally:
+            if watch:
+                watch.cancel()
+        if count:
+            raise PeerGone
+
+    async def _watch(self) -> None:
+        while (message := await self._receive())["type"] != "http.disconnect":
+            self.bytes_in += len(message.get("body", b""))
+
+    def _send_tells(self) -> bool:
+        version = str(self._scope.get("asgi", {}).get("spec_version", "2.0"))
+        return tuple(map(int, version.split("."))) >= (2, 4)
+
+    def _offers(self, extension: str) -> bool:
+        return extension in (self._scope.get("extensions") or ())
+
+    def record(self, ended: float) -> Record:
+        """Return the account of this exchange."""
+        query = self._scope["query_string"]
+        return Record(
+            number=self.number,
+            method=self.method,
+            target=(self.path + b"?" + query if query else self.path).decode("latin-1"),
+            route=self.address.route,
+            repository=self.repository,
+            reference=self.reference,
+            digest=self.digest,
+            session=self.session,
+            mounted_from=self.mounted_from,
+            status=self.status,
+            bytes_in=self.bytes_in,
+            bytes_out=self.bytes_out,
+            complete=self.request_complete and self.response_complete,
+            fault=self.fault,
+            started=self.started,
+            ended=ended,
+        )

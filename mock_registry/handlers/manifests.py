@@ -1,0 +1,124 @@
+"""Pulling, pushing and deleting manifests and tags (end-3, end-7, end-9)."""
+
+from mock_registry.asgi import Headers
+from mock_registry.exchange import Exchange, Refusal, Response
+from mock_registry.manifest import Manifest, ManifestError, parse_manifest
+from mock_registry.service import Service
+from mock_registry.spec import Algorithm, ErrorCode, Fault, algorithm_of, is_digest, is_tag
+from mock_registry.state import Repository
+
+from .conditions import accepts, matches
+
+
+def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
+    reference = exchange.reference = exchange.address.last or ""
+    if ":" in reference and not is_digest(reference):
+        raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference))
+    if is_digest(reference):
+        exchange.digest = reference
+    repository = service.state.repository(exchange.repository)
+    if repository is None:
+        raise Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", exchange.repository))
+    manifest = repository.resolve(reference)
+    if manifest is None:
+        raise Refusal(404, Fault(ErrorCode.MANIFEST_UNKNOWN, "there is no such manifest", {"reference": reference}))
+    exchange.digest = manifest.digest
+    return repository, manifest
+
+
+async def get_manifest(service: Service, exchange: Exchange) -> Response:
+    """Serve a manifest's own octets, under the media type that it was pushed with (end-3)."""
+    _, manifest = _find(service, exchange)
+    if not accepts(exchange.header(b"accept"), manifest.media_type):
+        # Negotiation never converts: what the client cannot read is not there for it.
+        fault = Fault(ErrorCode.MANIFEST_UNKNOWN, f"the manifest is {manifest.media_type}, which is not accepted")
+        raise Refusal(404, fault)
+    etag = f'"{manifest.digest}"'
+    headers: Headers = [
+        (b"content-type", manifest.media_type.encode()),
+        (b"docker-content-digest", manifest.digest.encode()),
+        (b"etag", etag.encode()),
+    ]
+    if matches(exchange.header(b"if-none-match"), etag):
+        return Response(304, headers[1:])
+    return Response(200, headers, manifest.content)
+
+
+async def put_manifest(service: Service, exchange: Exchange) -> Response:
+    """Store a manifest byte for byte under a tag or its digest (end-7a, end-7b)."""
+    reference = exchange.reference = exchange.address.last or ""
+    algorithm, tags = _targets(reference, exchange)
+    content = await _content(service, exchange)
+    try:
+        manifest = parse_manifest(content, exchange.header(b"content-type") or "", algorithm)
+    except ManifestError as error:
+        raise Refusal(400, Fault(ErrorCode.MANIFEST_INVALID, str(error))) from error
+    exchange.digest = manifest.digest
+    if is_digest(reference) and manifest.digest != reference:
+        detail = {"expected": reference, "actual": manifest.digest}
+        raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the manifest has another digest", detail))
+    _check_successors(service, exchange, manifest)
+    await service.state.put_manifest(exchange.repository or "", manifest, tags)
+    return Response(201, _stored_headers(exchange, manifest, tags if is_digest(reference) else []))
+
+
+def _targets(reference: str, exchange: Exchange) -> tuple[Algorithm, list[str]]:
+    """Return the algorithm to check with and the tags to set."""
+    if is_digest(reference):
+        tags = exchange.query.get("tag", [])
+        algorithm = algorithm_of(reference)
+    elif ":" in reference:
+        raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference))
+    else:
+        tags, algorithm = [reference], Algorithm.SHA256
+    for tag in tags:
+        if not is_tag(tag):
+            raise Refusal(400, Fault(ErrorCode.MANIFEST_INVALID, "the reference is not a valid tag", tag))
+    return algorithm, list(dict.fromkeys(tags))
+
+
+async def _content(service: Service, exchange: Exchange) -> bytes:
+    """Read the whole body, and refuse it as soon as it is known to be too large (413)."""
+    limit = service.settings.manifest_limit
+    parts: list[bytes] = []
+    if (exchange.content_length or 0) <= limit:
+        while exchange.bytes_in <= limit and (batch := await exchange.read()):
+            parts += batch
+    if exchange.bytes_in > limit or (exchange.content_length or 0) > limit:
+        raise Refusal(413, Fault(ErrorCode.SIZE_INVALID, f"a manifest may have {limit} bytes", {"limit": limit}))
+    return b"".join(parts)
+
+
+def _check_successors(service: Service, exchange: Exchange, manifest: Manifest) -> None:
+    """Refuse a manifest that needs what the repository lacks, one error for each."""
+    if service.settings.sparse:
+        return
+    repository = service.state.repository(exchange.repository) or Repository("")
+    missing = repository.missing(manifest.successors)
+    if missing:
+        message = "the repository lacks what the manifest refers to"
+        faults = [Fault(ErrorCode.MANIFEST_BLOB_UNKNOWN, message, each.document()) for each in missing]
+        raise Refusal(400, *faults)
+
+
+def _stored_headers(exchange: Exchange, manifest: Manifest, tags: list[str]) -> Headers:
+    location = f"/v2/{exchange.repository}/manifests/{manifest.digest}"
+    headers: Headers = [
+        (b"location", location.encode()),
+        (b"docker-content-digest", manifest.digest.encode()),
+    ]
+    if manifest.subject:
+        headers.append((b"oci-subject", manifest.subject.encode()))
+    return headers + [(b"oci-tag", tag.encode()) for tag in tags]
+
+
+async def delete_manifest(service: Service, exchange: Exchange) -> Response:
+    """Delete a tag alone, or a manifest with every tag on it (end-9)."""
+    repository, manifest = _find(service, exchange)
+    if not service.settings.delete:
+        raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, "deletes are switched off"))
+    if exchange.reference == manifest.digest:
+        await service.state.delete_manifest(repository.name, manifest.digest)
+    else:
+        await service.state.delete_tag(repository.name, exchange.reference or "")
+    return Response(202)

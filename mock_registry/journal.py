@@ -1,0 +1,194 @@
+"""The journal: an independent account of every request and of the octets of both its bodies.
+
+Owns the records and the questions that tests ask of them. Must not know how requests are served, and
+nothing of the client whose account is compared with it.
+"""
+
+import json
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Protocol, overload
+
+
+class Route(StrEnum):
+    """What a request is about, by its path."""
+
+    BASE = "base"
+    BLOB = "blob"
+    CATALOG = "catalog"
+    MANIFEST = "manifest"
+    OTHER = "other"
+    REFERRERS = "referrers"
+    TAGS = "tags"
+    UPLOAD = "upload"
+    """An upload session that exists: PATCH, PUT, GET or DELETE of its location."""
+    UPLOADS = "uploads"
+    """The place where upload sessions are opened: POST."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One finished request: answered, refused or broken off.
+
+    Attributes:
+        number: Order of arrival, from 1. Records stand in order of completion.
+        method: As sent.
+        target: Raw path and query, as sent.
+        route: What the path addresses.
+        repository: Its name, where the path holds a valid one.
+        reference: Tag or digest in the path of a manifest.
+        digest: The blob's or manifest's digest where it is known: from the path, from ``?digest=`` or
+            ``?mount=``, or that of the manifest served or stored.
+        session: Upload session opened or used.
+        mounted_from: Repository that a blob was mounted from, for a mount that succeeded (201).
+        status: Status handed to the peer; ``None`` when there was no answer.
+        bytes_in: Octets of the request's body received, framing not counted.
+        bytes_out: Octets of the response's body handed to the peer; 0 for a HEAD. For a response broken off
+            by the peer, what the socket had accepted counts as handed over.
+        complete: Both bodies are whole.
+        fault: Name of the fault that was applied.
+        started: Seconds on the journal's clock when the head of the request was in.
+        ended: Likewise when the request was finished.
+    """
+
+    number: int
+    method: str
+    target: str
+    route: Route
+    repository: str | None
+    reference: str | None
+    digest: str | None
+    session: str | None
+    mounted_from: str | None
+    status: int | None
+    bytes_in: int
+    bytes_out: int
+    complete: bool
+    fault: str | None
+    started: float
+    ended: float | None
+
+
+class TextSink(Protocol):
+    """Anything that text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write the text."""
+
+
+class Journal(Sequence[Record]):
+    """The records of a registry, oldest first, in order of completion.
+
+    Args:
+        limit: Keep only this many of the newest records, and as many committed sessions. ``None`` keeps all.
+    """
+
+    def __init__(self, *, limit: int | None = None) -> None:
+        self._limit = limit
+        self._records: deque[Record] = deque(maxlen=limit)
+        self._committed: dict[str, str] = {}
+
+    def append(self, record: Record) -> None:
+        """Add a record; with a limit, the oldest one makes room."""
+        self._records.append(record)
+        if record.status == 201 and record.session and record.digest:  # noqa: PLR2004 (end-4b, end-6)
+            self._committed[record.session] = record.digest
+            if self._limit is not None and len(self._committed) > self._limit:
+                del self._committed[next(iter(self._committed))]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._records.clear()
+        self._committed.clear()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(tuple(self._records))  # requests may finish while a caller walks
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Record, ...]: ...
+    def __getitem__(self, index: int | slice) -> Record | tuple[Record, ...]:
+        return tuple(self._records)[index]
+
+    def __repr__(self) -> str:
+        return f"Journal({len(self)} records, {self.bytes_in()} bytes in, {self.bytes_out()} bytes out)"
+
+    def records(
+        self,
+        *,
+        repository: str | None = None,
+        method: str | None = None,
+        route: Route | str | None = None,
+        digest: str | None = None,
+    ) -> tuple[Record, ...]:
+        """Return the records that agree with every condition given."""
+        wanted = {"repository": repository, "method": method, "route": route, "digest": digest}
+        conditions = [(field, value) for field, value in wanted.items() if value is not None]
+        return tuple(
+            record
+            for record in self._records
+            if all(getattr(record, field) == value for field, value in conditions)
+        )
+
+    def uploads(self, repository: str | None = None, *, digest: str | None = None) -> tuple[Record, ...]:
+        """Return what was asked of upload endpoints (POST, PATCH, PUT; mounts included), in order.
+
+        With ``digest``, the requests of sessions that were committed as it count too, though a PATCH does
+        not name the digest that its octets will have.
+        """
+        return tuple(
+            record
+            for record in self.records(repository=repository)
+            if record.route in (Route.UPLOADS, Route.UPLOAD)
+            and record.method in ("POST", "PATCH", "PUT")
+            and digest in (None, record.digest, self.session_digest(record.session))
+        )
+
+    def heads(
+        self,
+        repository: str | None = None,
+        *,
+        route: Route | str | None = None,
+        digest: str | None = None,
+    ) -> tuple[Record, ...]:
+        """Return the existence checks, in order."""
+        return self.records(repository=repository, method="HEAD", route=route, digest=digest)
+
+    def bytes_in(
+        self,
+        *,
+        repository: str | None = None,
+        method: str | None = None,
+        route: Route | str | None = None,
+        digest: str | None = None,
+    ) -> int:
+        """Return the octets of request bodies received, over the records that agree."""
+        found = self.records(repository=repository, method=method, route=route, digest=digest)
+        return sum(record.bytes_in for record in found)
+
+    def bytes_out(
+        self,
+        *,
+        repository: str | None = None,
+        method: str | None = None,
+        route: Route | str | None = None,
+        digest: str | None = None,
+    ) -> int:
+        """Return the octets of response bodies handed over, over the records that agree."""
+        found = self.records(repository=repository, method=method, route=route, digest=digest)
+        return sum(record.bytes_out for record in found)
+
+    def session_digest(self, session: str | None) -> str | None:
+        """Return the digest that an upload session was committed as; ``None`` if it was not."""
+        return None if session is None else self._committed.get(session)
+
+    def dump(self, file: TextSink) -> None:
+        """Write the records as JSON Lines, one object a record with the fields of `Record`."""
+        for record in self:
+            file.write(json.dumps(asdict(record)) + "\n")

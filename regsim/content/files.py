@@ -1,0 +1,260 @@
+"""Local files, as stores need them: bounded reads, files written aside, locks, and errors with a path.
+
+Owns the rule "complete or absent": a file is written under a name of its own in the same file system,
+locked while its writer lives, and renamed when it is whole. Must not know what the files mean. All of it
+blocks, so callers run it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import secrets
+import stat
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from regsim.errors import ContentError, LocalFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# Names of files being written begin with this. Whoever finds one unlocked may delete it.
+ASIDE = ".regsim-aside-"
+
+_LOCK_SECONDS = 30.0
+_LOCK_POLL_SECONDS = 0.005
+
+_HINTS = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.EISDIR: "a directory is in the way",
+    errno.EACCES: "check the permissions of the file and its directory",
+    errno.EPERM: "check the permissions of the file and its directory",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.ENOSPC: "free some space on that disk, or choose another place",
+    errno.EDQUOT: "your quota on that disk is used up; choose another place",
+    errno.EFBIG: "the file would be larger than this process or file system allows",
+    errno.ELOOP: "replace the symbolic link by the file itself",
+    errno.ENAMETOOLONG: "choose a shorter path",
+}
+
+
+def file_error(error: OSError, path: Path, doing: str) -> LocalFileError:
+    """Return what an operating system's error means to a user.
+
+    Args:
+        error: what the system said.
+        path: the file that the user knows, which may differ from the one that the system names.
+        doing: what was attempted, as in `cannot {doing} PATH`.
+    """
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return LocalFileError(f"cannot {doing} {path}: {reason}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+@contextmanager
+def file_errors(path: Path, doing: str) -> Iterator[None]:
+    """Translate every `OSError` of the block into a `LocalFileError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise file_error(error, path, doing) from error
+
+
+class GuardedFile(io.FileIO):
+    """A file whose closing waits for a read or write that another thread is doing.
+
+    A cancelled task does not stop its worker thread; were the file closed under it, its number could name
+    another file already.
+    """
+
+    def __init__(self, file: int | Path, mode: str) -> None:
+        self._busy = threading.Lock()
+        super().__init__(file, mode)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most `size` bytes."""
+        with self._busy:
+            return super().read(size) or b""
+
+    def close(self) -> None:
+        """Close the file. Any number of calls are harmless."""
+        with self._busy:
+            super().close()
+
+
+def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
+    """Open a regular file for reading.
+
+    Args:
+        path: the file.
+        follow: whether a symbolic link may stand there instead.
+
+    Raises:
+        FileNotFoundError: there is nothing; left to the caller, for whom it may be no error.
+        LocalFileError: it is a link, a directory, a pipe or a device, or it cannot be read.
+    """
+    # Without O_NONBLOCK a pipe that somebody put there would hold us up for ever.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        file = GuardedFile(os.open(path, flags), "rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise file_error(error, path, "read") from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise LocalFileError(f"cannot read {path}: it is not a regular file")
+    return file
+
+
+def regular_size(path: Path) -> int | None:
+    """Return the size in bytes of a regular file, None where there is nothing.
+
+    Raises:
+        LocalFileError: something else stands there, or it cannot be told.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_error(error, path, "read") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        raise LocalFileError(f"cannot use {path}: it is {kind}", hint="put the file itself there")
+    return status.st_size
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Return the whole of a small file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        LocalFileError: it cannot be read.
+        ContentError: it has more than `limit` bytes.
+    """
+    with open_regular(path, follow=True) as file:
+        pieces, room = [], limit + 1
+        with file_errors(path, "read"):
+            while room > 0 and (piece := file.read(room)):
+                pieces.append(piece)
+                room -= len(piece)
+    if room <= 0:
+        raise ContentError(f"{path} has more than {limit} bytes and is not read")
+    return b"".join(pieces)
+
+
+class AsideFile(GuardedFile):
+    """A file being written aside, which becomes `target` when it is whole, or never existed.
+
+    It is locked while it is open, so that `sweep` tells a living writer from a dead one. Each `write`
+    takes all bytes, after `taking` has seen them: verification costs no thread hop of its own.
+
+    Args:
+        directory: where to write; in the same file system as the target.
+        taking: called with every buffer before it is written; what it raises stops the write.
+    """
+
+    def __init__(self, directory: Path, taking: Callable[[bytes], None] = lambda _: None) -> None:
+        self._taking = taking
+        while True:
+            self._aside = directory / f"{ASIDE}{secrets.token_hex(8)}"
+            super().__init__(self._aside, "xb")
+            try:
+                # The sweeper may have been there between creating and locking: then take another name.
+                fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(self.fileno()).st_nlink:
+                    return
+            except BlockingIOError:
+                pass
+            self.close()
+
+    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+        """Write all of `data`; unlike its base, never a part."""
+        with self._busy:
+            self._taking(data)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[super().write(rest) :]
+        return len(data)
+
+    def commit(self, target: Path, *, durable: bool) -> None:
+        """Let the file appear as `target`, in place of whatever file is there.
+
+        Args:
+            target: its place.
+            durable: whether the bytes must outlive a power cut, and not only this process.
+        """
+        with self._busy:
+            if durable:
+                os.fsync(self.fileno())
+            self._aside.replace(target)
+        self.close()
+
+    def link(self, target: Path) -> None:
+        """Let the file appear as `target` too, for which nothing may stand there.
+
+        Raises:
+            FileExistsError: something does.
+        """
+        os.link(self._aside, target)
+
+    def discard(self) -> None:
+        """Delete the file unless it was committed. Any number of calls are harmless."""
+        with self._busy:
+            if self.closed:
+                return
+            with suppress(OSError):
+                self._aside.unlink()
+            io.FileIO.close(self)
+
+
+def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:
+    """Replace a small file by other bytes, in one step."""
+    file = AsideFile(path.parent)
+    try:
+        file.write(raw)
+        file.commit(path, durable=durable)
+    finally:
+        file.discard()
+
+
+def sweep(directory: Path) -> None:
+    """Delete what dead writers left aside in `directory`. What cannot be deleted stays."""
+    for path in directory.glob(f"{ASIDE}*"):
+        with suppress(OSError, LocalFileError), open_regular(path) as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of an existing file, against other processes and other threads.
+
+    Raises:
+        LocalFileError: somebody else held it for 30 s.
+    """
+    with path.open("r+b") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while not _take(file.fileno()):
+            if time.monotonic() > deadline:
+                raise LocalFileError(
+                    f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
+                    hint="wait for that process, or end it",
+                )
+            time.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,275 @@
+"""An OCI image layout in a directory, as a store (image-spec, image-layout.md).
+
+Owns reading and writing the blobs of a layout, its own or another tool's. Must not know registries.
+What is there is complete: each blob is written aside, hashed on the way, and renamed when it is right.
+
+Blobs are not flushed to the disk one by one unless `durable` is asked for: killing the process loses
+nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
+`index.json` is always flushed, since no hash would tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiofiles.threadpool import wrap
+
+from regsim.content import layout_index
+from regsim.content.files import (
+    AsideFile,
+    GuardedFile,
+    file_errors,
+    open_regular,
+    read_bounded,
+    regular_size,
+    sweep,
+)
+from regsim.content.memory import named
+from regsim.content.protocols import CHUNK, Content
+from regsim.content.verify import Verifier, verified
+from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
+from regsim.oci import Descriptor, Digest
+from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """Content in a file at its place in a layout."""
+
+    descriptor: Descriptor
+    path: Path
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
+
+        Raises (while iterating):
+            LocalFileError: the file is missing, not a regular one, or cannot be read.
+            ContentError: it has another size than the descriptor says; told before the first byte.
+        """
+        file = self._open()
+        reading = wrap(file)
+        try:
+            with file_errors(self.path, "read"):
+                while chunk := await reading.read(CHUNK):
+                    yield chunk
+        finally:
+            file.close()  # not in a thread: when cancelled there may be no waiting any more
+
+    def _open(self) -> GuardedFile:
+        size = regular_size(self.path)
+        if size is not None and size != self.descriptor.size:
+            raise ContentError(
+                f"{self.path} has {size} bytes, its descriptor says {self.descriptor.size}",
+                hint="the image layout is damaged; write that image anew",
+            )
+        try:
+            return open_regular(self.path)
+        except FileNotFoundError as error:
+            raise LocalFileError(
+                f"the image layout lacks {self.path}", hint="it is not whole; write that image anew"
+            ) from error
+
+
+class LayoutStore:
+    """A `Store` over an OCI image layout.
+
+    Args:
+        path: the layout's directory.
+        create: for a destination: a directory that is missing or empty counts as an empty layout, and the
+            first write makes it one. Without it, it is an error.
+        verify: `has` hashes what it finds; otherwise a file of the right size counts as present.
+        durable: flush every blob to the disk before it appears.
+    """
+
+    def __init__(
+        self, path: Path | str, *, create: bool = False, verify: bool = False, durable: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self._create = create
+        self._verify = verify
+        self._durable = durable
+        self._prepared = False
+        # Threads are few, and one that waits for the lock of index.json must not keep others from working.
+        self._tagging = asyncio.Lock()
+
+    async def resolve(self, reference: str) -> Descriptor | None:
+        """Return the descriptor of a manifest by tag or digest, None where it is absent.
+
+        An empty reference means the only image of the layout. A manifest that `index.json` lists but
+        whose file is missing is absent.
+
+        Raises:
+            ContentError: the layout is malformed, or lists several manifests under that tag.
+            LocalFileError: there is no layout, or it cannot be read.
+        """
+        found = await asyncio.to_thread(self._lookup, reference)
+        return found if found is not None and await self.has(found) else None
+
+    async def find(self, reference: str = "") -> Descriptor:
+        """Return the manifest that a user names by tag or digest, or the only one if they name none.
+
+        Raises:
+            ContentError: as for `resolve`.
+            LocalFileError: there is no layout, no such manifest, or no telling which; the hint lists
+                the tags.
+        """
+        return await asyncio.to_thread(self._find, reference)
+
+    async def tags(self) -> tuple[str, ...]:
+        """Return the tags of the layout, sorted."""
+        return await asyncio.to_thread(self._tags)
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
+        return FileContent(descriptor, self._place(descriptor.digest))
+
+    async def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether the content is present, with the descriptor's size (and hash, if `verify`).
+
+        Raises:
+            LocalFileError: something that is no regular file stands at its place.
+        """
+        size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
+        if size != descriptor.size or not self._verify:
+            return size == descriptor.size
+        try:
+            async with aclosing(verified(self.content(descriptor).open(), descriptor)) as stream:
+                async for _ in stream:
+                    pass
+        except ContentError:
+            return False
+        return True
+
+    async def put(self, content: Content) -> None:
+        """Store verified content under its digest, in place of whatever file is there.
+
+        Raises:
+            ContentError: the bytes are not what the descriptor says; nothing was stored.
+            LocalFileError: they could not be written; nothing was stored.
+        """
+        await self._prepare()
+        descriptor = content.descriptor
+        place, verifier = self._place(descriptor.digest), Verifier(descriptor)
+        with file_errors(place, "write"):
+            aside = AsideFile(self.path, verifier.update)
+        try:
+            await self._write(content, aside, place)
+            verifier.finish()
+            await asyncio.to_thread(self._commit, aside, place)
+        finally:
+            aside.discard()
+
+    async def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
+
+        Raises:
+            ContentError: `index.json` is malformed.
+            LocalFileError: the manifest is not here, or `index.json` cannot be written.
+        """
+        if not await self.has(descriptor):
+            raise LocalFileError(
+                f"{self.path} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
+            )
+        await self._prepare()
+        async with self._tagging:
+            await asyncio.to_thread(layout_index.set_tag, self.path, descriptor, tag)
+
+    async def _write(self, content: Content, aside: AsideFile, place: Path) -> None:
+        file = wrap(aside)
+        waiting: list[bytes] = []
+        size = 0
+        async with aclosing(content.open()) as stream:
+            async for chunk in stream:
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= CHUNK:
+                    with file_errors(place, "write"):
+                        await file.write(b"".join(waiting))
+                    waiting, size = [], 0
+        if waiting:
+            with file_errors(place, "write"):
+                await file.write(b"".join(waiting))
+
+    def _commit(self, aside: AsideFile, place: Path) -> None:
+        with file_errors(place, "write"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside.commit(place, durable=self._durable)
+
+    def _place(self, digest: Digest) -> Path:
+        return self.path / layout_index.BLOBS / digest.algorithm / digest.encoded
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            await asyncio.to_thread(self._make_ready)
+            self._prepared = True
+
+    def _make_ready(self) -> None:
+        if self._create:
+            layout_index.create(self.path)
+        else:
+            self._exists()
+        sweep(self.path)
+
+    def _exists(self) -> bool:
+        if layout_index.check_marker(self.path):
+            return True
+        if self._create:
+            return False
+        if not self.path.is_dir():
+            raise LocalFileError(f"there is no image layout {self.path}", hint="check the path")
+        raise LocalFileError(
+            f"{self.path} is not an image layout: it has no {layout_index.MARKER} file",
+            hint="name the directory that holds index.json and blobs",
+        )
+
+    def _tags(self) -> tuple[str, ...]:
+        return layout_index.tags(self.path) if self._exists() else ()
+
+    def _lookup(self, reference: str) -> Descriptor | None:
+        found = self._candidates(reference)
+        if len(found) > 1 and reference:
+            raise ContentError(
+                f"{self.path} lists {len(found)} manifests as {reference!r}", hint="name one by its digest"
+            )
+        return found[0] if len(found) == 1 else None
+
+    def _find(self, reference: str) -> Descriptor:
+        found = self._lookup(reference)
+        if found is not None:
+            return found
+        written = self._exists()
+        missing = f"no image {reference!r}" if reference else "not exactly one image"
+        hint = layout_index.tags_hint(self.path) if written else "nothing was written there yet"
+        raise LocalFileError(f"{self.path} holds {missing}", hint=hint)
+
+    def _candidates(self, reference: str) -> list[Descriptor]:
+        if not self._exists():
+            return []
+        if not reference:
+            return [named(each) for each in layout_index.everything(self.path)]
+        try:
+            digest = Digest(reference)
+        except InvalidReferenceError:
+            listed = layout_index.entries(self.path, reference)
+            return list({each.digest: named(each) for each in listed}.values())
+        found = layout_index.by_digest(self.path, digest) or self._unlisted(digest)
+        return [named(found)] if found else []
+
+    def _unlisted(self, digest: Digest) -> Descriptor | None:
+        # A manifest that an index names is a blob like others: it must say itself what it is.
+        place = self._place(digest)
+        size = regular_size(place)
+        if size is None or size > MAX_MANIFEST_SIZE:
+            return None
+        try:
+            raw = read_bounded(place, MAX_MANIFEST_SIZE)
+            return Descriptor(media_type=media_type_of(raw), digest=digest, size=len(raw))
+        except (ContentError, FileNotFoundError):
+            return None

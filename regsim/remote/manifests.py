@@ -1,0 +1,151 @@
+"""Manifests by tag and digest (distribution-spec, end-3, end-7).
+
+Owns how a manifest is looked up, read, verified and written. Bytes are sent and kept exactly as they
+are. Must not know what a manifest names.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from regsim.errors import (
+    ContentError,
+    InvalidReferenceError,
+    NetworkError,
+    RegsimError,
+)
+from regsim.oci import Descriptor, Digest, media_types
+from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
+from regsim.remote.answer import Answer, Body, refusal
+from regsim.remote.blobs import ASK_AGAIN
+from regsim.remote.retry import Unready, final
+
+if TYPE_CHECKING:
+    from regsim.remote.account import Account
+    from regsim.remote.conversation import Conversation
+
+# All four, or the registry hands out one platform's manifest instead of the index.
+_ACCEPT = {"Accept": ", ".join(media_types.ACCEPT)}
+_WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, HTTPStatus.ACCEPTED})
+
+
+async def resolve(
+    conversation: Conversation, reference: str, account: Account, *, forbidden_means_absent: bool = False
+) -> Descriptor | None:
+    """Return what `reference` names, None where it is absent; see `Repository.resolve`."""
+    answer = await conversation.ask("HEAD", conversation.manifest(reference), account, headers=_ACCEPT)
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return None
+    if answer.status == HTTPStatus.OK:
+        found = _described(answer, reference)
+        if found is not None:
+            return found
+    elif answer.status not in ASK_AGAIN:
+        raise refusal(answer)
+    answer = await _get(conversation, reference, account)
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return None
+    if answer.status == HTTPStatus.FORBIDDEN and forbidden_means_absent:
+        # Artifactory (RTFACT-13797) and others say 403 for what is not there.
+        conversation.warn(f"{refusal(answer).message}: taken as absent")
+        return None
+    return _verified(answer, reference, None)[0]
+
+
+async def fetch(
+    conversation: Conversation, wanted: Descriptor | str, account: Account
+) -> tuple[Descriptor, bytes]:
+    """Return a manifest and its exact bytes; see `Repository.fetch_manifest`."""
+    described = wanted if isinstance(wanted, Descriptor) else None
+    reference = wanted.digest if isinstance(wanted, Descriptor) else wanted
+    account.attempts += 1
+    return _verified(await _get(conversation, reference, account), reference, described)
+
+
+async def put(
+    conversation: Conversation, raw: bytes, media_type: str, reference: str, account: Account
+) -> Descriptor:
+    """Write a manifest; see `Repository.put_manifest`."""
+    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type)
+    headers = {"Content-Type": media_type}
+    failures = 0
+    while True:
+        account.attempts += 1
+        try:
+            answer = await conversation.transport.request(
+                "PUT", target, account, headers=headers, body=Body.of(raw), content=True
+            )
+            if answer.status in _WRITTEN:
+                return wanted
+            if not conversation.patience.wants(answer.status):
+                raise refusal(answer)
+            raise Unready(answer)
+        except (NetworkError, Unready) as failure:
+            if not await conversation.patience.again(failures, failure):
+                raise final(failure) from failure.__cause__
+        failures += 1
+        # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
+        if await _stands(conversation, reference, wanted, account):
+            return wanted
+
+
+async def _get(conversation: Conversation, reference: str, account: Account) -> Answer:
+    return await conversation.ask(
+        "GET",
+        conversation.manifest(reference),
+        account,
+        headers=_ACCEPT,
+        content=True,
+        limit=MAX_MANIFEST_SIZE,
+    )
+
+
+async def _stands(conversation: Conversation, reference: str, wanted: Descriptor, account: Account) -> bool:
+    """Tell whether `reference` names `wanted` already; in doubt it does not."""
+    try:
+        found = await resolve(conversation, reference, account)
+    except RegsimError:
+        return False
+    return found is not None and found.digest == wanted.digest
+
+
+def _described(answer: Answer, reference: str) -> Descriptor | None:
+    """Return what a HEAD says; None unless it says all (size and digest are often missing)."""
+    media_type = media_types.essence(answer.headers.get("Content-Type", ""))
+    stated = _digest(answer.headers.get("Docker-Content-Digest", ""))
+    if not answer.length or not media_type:
+        return None
+    if ":" not in reference:
+        return Descriptor(media_type=media_type, digest=stated, size=answer.length) if stated else None
+    asked = Digest(reference)
+    if stated is not None and stated.algorithm == asked.algorithm and stated != asked:
+        return None
+    return Descriptor(media_type=media_type, digest=asked, size=answer.length)
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest(text)
+    except InvalidReferenceError:
+        return None
+
+
+def _verified(answer: Answer, reference: str, described: Descriptor | None) -> tuple[Descriptor, bytes]:
+    """Return a manifest that has been checked against everything known about it."""
+    if answer.status != HTTPStatus.OK:
+        raise refusal(answer)
+    raw, name = answer.body, f"the manifest {reference}"
+    if not answer.whole:
+        raise ContentError(f"{name} is larger than {MAX_MANIFEST_SIZE} bytes")
+    if described is not None and len(raw) != described.size:
+        raise ContentError(f"{name} has {len(raw)} bytes, {described.size} by its descriptor")
+    # The registry's own Docker-Content-Digest is not asked: it is missing or wrong too often.
+    asked = Digest(reference) if ":" in reference else None
+    digest = Digest.of(raw, asked.algorithm if asked else "sha256")
+    if asked is not None and digest != asked:
+        raise ContentError(f"{name} came with bytes whose digest is {digest}")
+    media_type = media_type_of(raw, answer.headers.get("Content-Type"))
+    if described is not None and media_type != described.media_type:
+        raise ContentError(f"{name} is {media_type}, {described.media_type} by its descriptor")
+    return described or Descriptor(media_type=media_type, digest=digest, size=len(raw)), raw

@@ -1,0 +1,220 @@
+"""A repository of a registry: everything that can be asked of it, each request charged to an account.
+
+Owns the room's public face. Must not know ledgers, scenarios, or what is worth moving.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from regsim.oci.reference import check_repository
+from regsim.remote import blobs, listing, manifests, upload
+from regsim.remote.answer import refusal
+from regsim.remote.conversation import Conversation
+from regsim.remote.download import RemoteBlob
+from regsim.remote.retry import Patience
+from regsim.remote.upload import Mounted, UploadSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.content.protocols import Content
+    from regsim.oci import Descriptor, Digest
+    from regsim.remote.account import Account
+    from regsim.remote.answer import Answer
+    from regsim.remote.transport import Transport
+
+__all__ = ["Mounted", "Registry", "Repository", "UploadSession"]
+
+_DELETED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
+
+
+class Repository:
+    """A repository, spoken to over a transport to its registry.
+
+    Every method raises `NetworkError` where no whole answer came in spite of retries, and `RegistryError`
+    with the registry's own words where it refused.
+
+    Args:
+        transport: to the registry. It is not closed here.
+        name: such as `library/golang`.
+        patience: how long to keep trying; None: three retries.
+        warn: told what the user should know though the work goes on; None: the log.
+
+    Raises:
+        InvalidReferenceError: `name` is no repository name.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        name: str,
+        *,
+        patience: Patience | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.name = check_repository(name)
+        self.host = transport.host
+        self._patience = patience or Patience()
+        self._conversation = Conversation(transport=transport, name=name, patience=self._patience)
+        if warn is not None:
+            self._conversation = Conversation(
+                transport=transport, name=name, patience=self._patience, warn=warn
+            )
+
+    async def resolve(
+        self, reference: str, account: Account, *, forbidden_means_absent: bool = False
+    ) -> Descriptor | None:
+        """Return what a tag or digest names, None where it is absent: only a 404 says so.
+
+        One HEAD (end-3). It becomes a GET, whose body is `received` and verified, where the HEAD was
+        refused with 403 or 405, or left out what it should say.
+
+        Args:
+            reference: a tag or a digest.
+            account: is charged.
+            forbidden_means_absent: for a look before a push: a 403 counts as absent, with a warning.
+
+        Raises:
+            ContentError: the registry answered with something that is no manifest, or a wrong one.
+        """
+        return await manifests.resolve(
+            self._conversation, reference, account, forbidden_means_absent=forbidden_means_absent
+        )
+
+    async def fetch_manifest(self, wanted: Descriptor | str, account: Account) -> tuple[Descriptor, bytes]:
+        """Return a manifest and its exact bytes, verified (end-3).
+
+        Args:
+            wanted: a descriptor, a tag or a digest. What a descriptor says must hold in full.
+            account: is charged.
+
+        Raises:
+            NotFoundError: it is absent.
+            ContentError: digest, size or media type are wrong, or it is larger than `MAX_MANIFEST_SIZE`.
+        """
+        return await manifests.fetch(self._conversation, wanted, account)
+
+    async def has_blob(self, descriptor: Descriptor, account: Account) -> bool:
+        """Tell whether the repository has a blob: only a 404 says that it has not.
+
+        One HEAD (end-2). It becomes a GET for one byte where the HEAD was refused with 403 or 405, and
+        where it states a size that is not the descriptor's: proxies get this wrong on HEAD.
+
+        Raises:
+            ContentError: the size is another one by GET too. A digest has one size only, so something is
+                damaged, and an upload over it would be ignored by most registries.
+        """
+        return await blobs.has(self._conversation, descriptor, account)
+
+    def blob(self, descriptor: Descriptor, account: Account) -> Content:
+        """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob`."""
+        return RemoteBlob(self._conversation, descriptor, account)
+
+    async def mount(
+        self, digest: Digest, from_repository: str, account: Account
+    ) -> Mounted | UploadSession | None:
+        """Ask the registry to link a blob from another of its repositories (end-11).
+
+        Returns:
+            `Mounted`; or the session that the registry opened instead, to be handed to `upload` or
+            `cancel`; or None where it refused, to be followed by a plain `upload`.
+        """
+        checked = check_repository(from_repository)
+        return await upload.mount(self._conversation, digest, checked, account)
+
+    async def upload(self, content: Content, account: Account, session: UploadSession | None = None) -> None:
+        """Write a blob in one PUT, verified on its way out (end-4a, end-6).
+
+        A failure that may pass starts again in a new session; where all had been sent and only the answer
+        was lost, the blob is looked for first. A session that is given up is cancelled.
+
+        Args:
+            content: is opened once for each attempt.
+            account: is charged; `attempts` counts openings.
+            session: that a mount has opened; None opens one.
+
+        Raises:
+            ContentError: the bytes are not what the descriptor says; the registry never got the last ones.
+        """
+        await upload.upload(self._conversation, content, account, session)
+
+    async def cancel(self, session: UploadSession, account: Account) -> None:
+        """Give a session up (end-14); never fails."""
+        await upload.cancel(self._conversation, session, account)
+
+    async def put_manifest(self, raw: bytes, media_type: str, reference: str, account: Account) -> Descriptor:
+        """Write a manifest under a tag or its digest, byte for byte (end-7a); return what it is now.
+
+        Before a repeated try the registry is asked whether the first one had its effect.
+        """
+        return await manifests.put(self._conversation, raw, media_type, reference, account)
+
+    async def delete_manifest(self, reference: str, account: Account) -> None:
+        """Delete a tag, or by digest a manifest and all its tags (end-9).
+
+        Raises:
+            NotFoundError: it is absent.
+        """
+        await self._delete(self._conversation.manifest(reference), account)
+
+    async def delete_blob(self, digest: Digest, account: Account) -> None:
+        """Delete a blob from this repository (end-10).
+
+        Raises:
+            NotFoundError: it is absent.
+        """
+        await self._delete(self._conversation.blob(digest), account)
+
+    async def tags(self, account: Account) -> tuple[str, ...]:
+        """Return all tags, in the registry's order (end-8).
+
+        Raises:
+            NotFoundError: the registry does not know the repository.
+        """
+        return await listing.tags(self._conversation, account)
+
+    async def _delete(self, target: str, account: Account) -> None:
+        tries = 0
+
+        async def send() -> Answer:
+            nonlocal tries
+            tries += 1
+            return await self._conversation.transport.request("DELETE", target, account)
+
+        answer = await self._patience.ask(send)
+        # 404 on a repeated try: the first one's answer was lost behind its effect.
+        if answer.status in _DELETED or (answer.status == HTTPStatus.NOT_FOUND and tries > 1):
+            return
+        raise refusal(answer)
+
+
+class Registry:
+    """The repositories of one registry, which share its transport and patience.
+
+    Args:
+        transport: to the registry. It is not closed here.
+        patience: how long to keep trying; None: three retries.
+        warn: told what the user should know though the work goes on; None: the log.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        patience: Patience | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self.host = transport.host
+        self._transport = transport
+        self._patience = patience or Patience()
+        self._warn = warn
+
+    def repository(self, name: str) -> Repository:
+        """Return one of the registry's repositories, which need not exist yet.
+
+        Raises:
+            InvalidReferenceError: `name` is no repository name.
+        """
+        return Repository(self._transport, name, patience=self._patience, warn=self._warn)

@@ -1,0 +1,171 @@
+"""The text report: a row for each entry, totals, and one headline that says it all.
+
+A view of a result: shows what the ledger says and computes no new facts. Plain columns, so that what a
+pipe or a file gets does not depend on how wide somebody's terminal is.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from regsim.report.quantities import exact, percent, size
+from regsim.result import Mode
+from regsim.transfer.ledger import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from regsim.result import RunResult, TransferResult
+    from regsim.transfer.ledger import Entry, Summary
+
+_HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
+_RIGHT = frozenset({1})
+_INSTRUCTION_WIDTH = 72
+_MOVED = {Direction.PUSH: "sent", Direction.PULL: "received", Direction.COPY: "received and sent"}
+
+
+def render(result: RunResult) -> str:
+    """Return the report of one run, ending in a newline."""
+    return "\n".join(_lines(result)) + "\n"
+
+
+def headline(result: RunResult) -> str:
+    """Return the one line that says what moved, what was saved, and whether the accounts agree."""
+    summary = result.summary.layers or result.summary
+    verb = {Mode.WIRE: "moved", Mode.MODEL: "would move", Mode.PLAN: "would move"}[result.mode]
+    return (
+        f"Layers: {verb} {exact(summary.transferred.bytes)}, saved {exact(summary.saved.bytes)} "
+        f"of {summary.referenced.bytes:,} ({percent(summary.saved_ratio)}); {_reconciled(result)}."
+    )
+
+
+def _lines(result: RunResult) -> Iterator[str]:
+    if result.scenario is not None:
+        yield f"{result.scenario} ({result.mode}, seed {result.seed})"
+        yield ""
+    for alike in _alike(result.transfers):
+        yield from _transfer(alike, titled=result.scenario is not None)
+        yield ""
+    yield from _checks(result)
+    yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
+    yield _total(result.summary)
+    yield headline(result)
+
+
+def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]]:
+    """Group neighbours of one step whose tables would be the same: nodes in the same state."""
+
+    def shape(transfer: TransferResult) -> object:
+        ledger = transfer.ledger
+        rows = tuple((entry.digest, entry.outcome, entry.evidence, entry.wasted) for entry in ledger.entries)
+        return (transfer.step, ledger.direction, ledger.reference, rows, str(ledger.error))
+
+    for _, group in groupby(transfers, key=shape):
+        yield list(group)
+
+
+def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
+    first = alike[0]
+    ledger = first.ledger
+    if titled:
+        name = f" {first.step_name}" if first.step_name else ""
+        yield f"Step {first.step}{name}: {ledger.direction} {_what(first)}, {_who(alike)}"
+    else:
+        yield f"{ledger.direction} {ledger.reference}"
+    yield from _table(ledger.entries)
+    if ledger.error is not None:
+        expected = " (expected)" if first.expected_error else ""
+        yield f"  Failed{expected}: {ledger.error.message}"
+    each = " each" if len(alike) > 1 else ""
+    yield f"  {_outcomes(ledger.summary.layers or ledger.summary)}; {_wire(ledger.summary, ledger.direction)}{each}"
+
+
+def _what(transfer: TransferResult) -> str:
+    if transfer.image is not None:
+        return f"{transfer.image} to {transfer.ledger.reference}"
+    return transfer.ledger.reference
+
+
+def _who(alike: list[TransferResult]) -> str:
+    nodes = [transfer.node for transfer in alike if transfer.node is not None]
+    weight = sum(transfer.weight for transfer in alike)
+    if weight == 1 or len(nodes) < 2:  # noqa: PLR2004  (two ends make a range)
+        who = f"node {nodes[0]}" if nodes else "one node"
+        return who if weight == 1 else f"{who}, for {weight:,} nodes alike"
+    return f"{weight:,} nodes alike, {nodes[0]} to {nodes[-1]}"
+
+
+def _table(entries: Iterable[Entry]) -> Iterator[str]:
+    rows = [_HEADINGS, *(_row(entry) for entry in entries)]
+    if len(rows) == 1:
+        return
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield f"  {'  '.join(cells).rstrip()}"
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    evidence = str(entry.evidence or "")
+    if entry.mounted_from is not None:
+        evidence = f"{evidence} from {entry.mounted_from}"
+    shown = entry.recorded_digest or entry.digest
+    return (shown.short, size(entry.size), str(entry.outcome), evidence, _origin(entry))
+
+
+def _origin(entry: Entry) -> str:
+    if entry.created_by is None:
+        return f"({entry.role})"
+    text = " ".join(entry.created_by.split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _INSTRUCTION_WIDTH else f"{text[: _INSTRUCTION_WIDTH - 1]}…"
+
+
+def _outcomes(layers: Summary) -> str:
+    parts = [
+        f"{tally.count} {outcome} ({size(tally.bytes)})"
+        for outcome, tally in layers.by_outcome.items()
+        if tally.count
+    ]
+    return f"layers: {', '.join(parts)}" if parts else "no layers"
+
+
+def _wire(summary: Summary, direction: Direction) -> str:
+    moved = {
+        Direction.PUSH: exact(summary.wire_sent),
+        Direction.PULL: exact(summary.wire_received),
+        Direction.COPY: f"{summary.wire_received:,} and {exact(summary.wire_sent)}",
+    }[direction]
+    wasted = f", {exact(summary.wasted)} of them in vain" if summary.wasted else ""
+    return f"{_MOVED[direction]} {moved}{wasted}"
+
+
+def _checks(result: RunResult) -> Iterator[str]:
+    for check in result.checks:
+        mark = "ok    " if check.passed else "FAILED"
+        where = f"step {check.step}: " if check.step is not None else ""
+        found = "" if check.passed else f" (found {check.actual})"
+        yield f"Check {mark} {where}{check.expression}{found}"
+
+
+def _total(summary: Summary) -> str:
+    outcomes = ", ".join(
+        f"{tally.count} {outcome}" for outcome, tally in summary.by_outcome.items() if tally.count
+    )
+    waste = f", {exact(summary.wasted)} in vain" if summary.wasted else ""
+    return (
+        f"Total: {summary.referenced.count} references ({outcomes or 'none'}) in {summary.requests} requests; "
+        f"sent {exact(summary.wire_sent)}, received {exact(summary.wire_received)}{waste}."
+    )
+
+
+def _reconciled(result: RunResult) -> str:
+    if result.reconciliation.matched is None:
+        return "no second account to reconcile with" if result.mode is Mode.WIRE else f"a {result.mode} only"
+    if result.reconciliation.matched:
+        return "reconciled with the registry's journal"
+    return f"NOT reconciled: {len(result.reconciliation.differences)} differences"

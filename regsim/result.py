@@ -1,0 +1,176 @@
+"""What a run came to, and its JSON form (DESIGN 6, *contract*: keys are added, never renamed).
+
+Owns the result format. Computes nothing that is not a sum over ledgers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from regsim.errors import ExitCode, RegsimError, worst
+from regsim.transfer.ledger import EMPTY, Ledger, Summary, violations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCHEMA_VERSION = "1"
+
+
+class Mode(StrEnum):
+    """How a run was done: over HTTP, in the untimed model, or asking only."""
+
+    WIRE = "wire"
+    MODEL = "model"
+    PLAN = "plan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransferResult:
+    """One transfer of a run.
+
+    Attributes:
+        ledger: its account.
+        step: the number of its step, from 1, and the step's name if it has one.
+        node: who did it, such as `edge-3`.
+        weight: how many nodes it stands for.
+        expected_error: the failure that the scenario wanted.
+    """
+
+    ledger: Ledger
+    step: int = 1
+    step_name: str | None = None
+    node: str | None = None
+    weight: int = 1
+    image: str | None = None
+    expected_error: bool = False
+
+    @property
+    def summary(self) -> Summary:
+        """The ledger's sums, for all nodes that the transfer stands for."""
+        return self.ledger.summary * self.weight
+
+    def to_json(self, mode: Mode) -> dict[str, Any]:
+        """Return the transfer under the keys of the result format."""
+        ledger = self.ledger
+        seconds = "measured" if mode is Mode.WIRE else "predicted"
+        return {
+            "step": self.step,
+            "step_name": self.step_name,
+            "node": self.node,
+            "weight": self.weight,
+            "direction": str(ledger.direction),
+            "reference": ledger.reference,
+            "image": self.image,
+            "digest": ledger.digest,
+            "unselected": ledger.unselected,
+            "summary": self.summary.to_json(),
+            "entries": [entry.to_json() for entry in ledger.entries],
+            "seconds": {seconds: round(ledger.seconds, 6)} if mode is not Mode.MODEL else {},
+            "error": _error(ledger.error),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check or expectation: what was asked, of which step, and what was found."""
+
+    expression: str
+    step: int | None
+    passed: bool
+    actual: float | int | str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the check under the keys of the result format."""
+        return {
+            "expression": self.expression,
+            "step": self.step,
+            "passed": self.passed,
+            "actual": self.actual,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Whether ledger and journal agree; None where there is no second account."""
+
+    matched: bool | None = None
+    differences: tuple[str, ...] = ()
+
+    @classmethod
+    def alone(cls, ledgers: Iterable[Ledger]) -> Reconciliation:
+        """Judge ledgers by their own laws, where no journal can be read."""
+        differences = tuple(
+            f"{ledger.direction} {ledger.reference}: {difference}"
+            for ledger in ledgers
+            for difference in violations(ledger)
+        )
+        return cls(False if differences else None, differences)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the reconciliation under the keys of the result format."""
+        return {"matched": self.matched, "differences": list(self.differences)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """A scenario run, or a single transfer from the command line.
+
+    Attributes:
+        error: what stopped the run; transfers that failed carry their own.
+        interrupted: the user stopped it, and what there is of it stands here.
+    """
+
+    scenario: str | None = None
+    seed: int | None = None
+    mode: Mode = Mode.WIRE
+    transfers: tuple[TransferResult, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    reconciliation: Reconciliation = Reconciliation()
+    error: RegsimError | None = None
+    interrupted: bool = False
+
+    @property
+    def summary(self) -> Summary:
+        """The sums over all transfers."""
+        return sum((transfer.summary for transfer in self.transfers), EMPTY)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of everything that went wrong (DESIGN 7)."""
+        codes = [
+            transfer.ledger.error.exit_code
+            for transfer in self.transfers
+            if transfer.ledger.error is not None and not transfer.expected_error
+        ]
+        if self.error is not None:
+            codes.append(self.error.exit_code)
+        if self.interrupted:
+            codes.append(ExitCode.INTERRUPTED)
+        if self.reconciliation.matched is False:
+            codes.append(ExitCode.CONTENT)
+        if not all(check.passed for check in self.checks):
+            codes.append(ExitCode.CHECK_FAILED)
+        return worst(*codes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result under the keys of the result format."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "scenario": self.scenario,
+            "seed": self.seed,
+            "mode": str(self.mode),
+            "summary": self.summary.to_json(),
+            "transfers": [transfer.to_json(self.mode) for transfer in self.transfers],
+            "checks": [check.to_json() for check in self.checks],
+            "reconciliation": self.reconciliation.to_json(),
+            "error": _error(self.error),
+            "interrupted": self.interrupted,
+        }
+
+
+def _error(error: RegsimError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    return {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}

@@ -1,0 +1,320 @@
+"""The asyncio driver: does what the machine asks for, over real stores and registries.
+
+Owns concurrency, cancellation and the clock of one transfer. Decides nothing about what moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import deque
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from regsim.content.memory import BytesContent
+from regsim.errors import ContentError, NotFoundError, RegsimError
+from regsim.oci import media_types, parse_config
+from regsim.oci.config import MAX_CONFIG_SIZE
+from regsim.remote.account import Account
+from regsim.transfer import actions as act
+from regsim.transfer.ends import read
+from regsim.transfer.entries import Labels, entries, referenced
+from regsim.transfer.events import Event, Moment, Step, ignore
+from regsim.transfer.ledger import Direction, Ledger
+from regsim.transfer.machine import Machine, Rules, no_candidates
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+    from regsim.content.protocols import Content
+    from regsim.oci import Descriptor, Digest
+    from regsim.transfer.ends import Destination, Source
+    from regsim.transfer.events import Listener
+
+DEFAULT_JOBS = 6
+# Questions are cheap for both sides and are asked all at once, within reason.
+CONCURRENT_CHECKS = 16
+
+_STEPS = {
+    act.CheckManifest: Step.CHECK_MANIFEST,
+    act.FetchManifest: Step.FETCH_MANIFEST,
+    act.CheckBlob: Step.CHECK_BLOB,
+    act.Mount: Step.MOUNT,
+    act.Upload: Step.UPLOAD,
+    act.Download: Step.DOWNLOAD,
+    act.PutManifest: Step.PUT_MANIFEST,
+}
+_MOVES = (act.Upload, act.Download)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a transfer is done.
+
+    Attributes:
+        jobs: blobs moved at the same time.
+        candidates: repositories of the destination's registry to try a mount from, best first.
+        labels: what is known of layers already; configs that pass by add to it.
+        listener: is told each event.
+        clock: seconds, for the duration.
+    """
+
+    jobs: int = DEFAULT_JOBS
+    candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
+    labels: Labels = field(default_factory=Labels)
+    listener: Listener = ignore
+    clock: Callable[[], float] = time.monotonic
+
+
+class Transfer:
+    """One transfer of everything that a reference at `source` names.
+
+    The ledger can be read at any moment; `run` may fail or be cancelled, and the ledger then tells what
+    had been done until there.
+
+    Args:
+        source: where `reference` (a tag or a digest) is resolved and content is read.
+        reference: what to transfer.
+        destination: where it goes.
+        tag: its name there; None leaves it under its digest alone.
+        name: the reference as the report prints it.
+        options: see `Options`.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reference: str,
+        destination: Destination,
+        *,
+        tag: str | None = None,
+        name: str | None = None,
+        options: Options | None = None,
+    ) -> None:
+        self._source, self._destination = source, destination
+        self._reference, self._tag, self._name = reference, tag, name or reference
+        self._options = options or Options()
+        self._direction = Direction.between(from_registry=source.remote, to_registry=destination.remote)
+        self._resolving = Account()
+        self._machine: Machine | None = None
+        self._configs: dict[Digest, bytes] = {}
+        self._error: RegsimError | None = None
+        self._started = self._options.clock()
+        self._seconds: float | None = None
+
+    async def run(self) -> Ledger:
+        """Do the transfer and return its ledger; what went wrong stands in its `error`.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled; `ledger()` tells what had been done.
+        """
+        self._started = self._options.clock()
+        try:
+            self._machine = await self._resolve()
+            await _Work(self._machine, self._perform, self._options.jobs).finish()
+            self._error = self._machine.error
+        except RegsimError as error:
+            self._error = error
+        finally:
+            self._seconds = self._options.clock() - self._started
+        return self.ledger()
+
+    def ledger(self) -> Ledger:
+        """Return the account of the transfer as it stands."""
+        sends, receives = self._destination.remote, self._source.remote
+        ledger = Ledger(
+            direction=self._direction,
+            reference=self._name,
+            sends=sends,
+            receives=receives,
+            seconds=self._options.clock() - self._started if self._seconds is None else self._seconds,
+            error=self._error,
+        )
+        if self._machine is None:
+            return replace(ledger, resolving=self._resolving)
+        return replace(
+            ledger,
+            digest=self._machine.root.descriptor.digest,
+            entries=entries(self._machine, self._labels(self._machine), sends=sends, receives=receives),
+            referenced=referenced(self._machine),
+        )
+
+    async def _resolve(self) -> Machine:
+        descriptor = await self._source.resolve(self._reference, self._resolving)
+        if descriptor is None:
+            raise NotFoundError(f"{self._name} does not exist", hint="check the name and the tag")
+        rules = Rules(
+            direction=self._direction,
+            to_registry=self._destination.remote,
+            from_registry=self._source.remote,
+            tag=self._tag,
+            candidates=self._options.candidates,
+        )
+        return Machine.of(descriptor, rules, self._resolving)
+
+    async def _perform(self, action: act.Action) -> object:
+        self._tell(action, Moment.STARTED)
+        try:
+            answer = await self._answer(action)
+        except BaseException:
+            self._tell(action, Moment.FAILED)
+            raise
+        self._tell(action, Moment.COMPLETED)
+        return answer
+
+    async def _answer(self, action: act.Action) -> object:
+        match action:
+            case act.CheckManifest():
+                return await self._destination.find(action.reference, action.account)
+            case act.FetchManifest():
+                end = self._destination if action.from_destination else self._source
+                return await end.manifest(action.descriptor, action.account)
+            case act.CheckBlob():
+                evidence = await self._destination.has(action)
+                await self._read_config(action, held=evidence is not None)
+                return evidence
+            case act.Mount():
+                digest = action.descriptor.digest
+                return await self._destination.mount(digest, action.repository, action.account)
+            case act.PutManifest():
+                await self._destination.put_manifest(action.document, action.tag, action.account)
+            case _:
+                session = action.session if isinstance(action, act.Upload) else None
+                await self._destination.put(self._content(action), session, action.account)
+        return None
+
+    def _content(self, action: act.Action) -> Content:
+        descriptor = action.descriptor
+        if descriptor.data is not None and self._direction is not Direction.COPY:
+            return BytesContent(descriptor, descriptor.data)
+        content = self._source.content(descriptor, action.account)
+        return _Overheard(content, self._configs) if _is_config(descriptor) else content
+
+    async def _read_config(self, check: act.CheckBlob, *, held: bool) -> None:
+        """Read an image config from whichever end is local, for what it says of the layers."""
+        if not _is_config(check.descriptor) or check.descriptor.digest in self._configs:
+            return
+        try:
+            if not self._source.remote:
+                content = self._source.content(check.descriptor, check.account)
+                self._configs[check.descriptor.digest] = await read(content)
+            elif held and not self._destination.remote:
+                raw = await self._destination.manifest(check.descriptor, check.account)
+                self._configs[check.descriptor.digest] = raw
+        except RegsimError:
+            # Its labels will be missing; whether the content itself is at fault shows when it is moved.
+            return
+
+    def _labels(self, machine: Machine) -> Labels:
+        created_by = dict(self._options.labels.created_by)
+        for reference in machine.root.walk():
+            document = reference.task.document if reference.task and reference.leads else None
+            raw = self._configs.get(document.config.digest) if document and document.config else None
+            if document is not None and raw is not None:
+                _label(created_by, raw, [layer.digest for layer in document.layers])
+        return Labels(created_by, self._options.labels.recorded)
+
+    def _tell(self, action: act.Action, moment: Moment) -> None:
+        self._options.listener(Event(step=_STEPS[type(action)], moment=moment, descriptor=action.descriptor))
+
+
+@dataclass(slots=True)
+class _Work:
+    """Runs actions as tasks until the machine is done: questions at once, moves `jobs` at a time."""
+
+    machine: Machine
+    perform: Callable[[act.Action], Awaitable[object]]
+    jobs: int
+    _questions: deque[act.Action] = field(default_factory=deque)
+    _moves: list[tuple[int, int, act.Action]] = field(default_factory=list)
+    _running: dict[asyncio.Task[object], act.Action] = field(default_factory=dict)
+    _order: Iterator[int] = field(default_factory=itertools.count)
+    _moving: int = 0
+
+    async def finish(self) -> None:
+        """Run to the end.
+
+        Raises:
+            Exception: an action failed with anything but a `RegsimError`, which is a bug.
+        """
+        try:
+            self._enqueue(self.machine.start())
+            while not self.machine.done:
+                self._launch()
+                finished, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    self._settle(task)
+        finally:
+            await self._stop()
+
+    def _enqueue(self, found: list[act.Action]) -> None:
+        for action in found:
+            if isinstance(action, _MOVES):
+                # Largest first, so that the last one to finish is a small one.
+                heapq.heappush(self._moves, (-action.descriptor.size, next(self._order), action))
+            else:
+                self._questions.append(action)
+
+    def _launch(self) -> None:
+        while self._questions and len(self._running) - self._moving < CONCURRENT_CHECKS:
+            self._begin(self._questions.popleft())
+        while self._moves and self._moving < self.jobs:
+            self._moving += 1
+            self._begin(heapq.heappop(self._moves)[2])
+
+    def _begin(self, action: act.Action) -> None:
+        self._running[asyncio.ensure_future(self.perform(action))] = action
+
+    def _settle(self, task: asyncio.Task[object]) -> None:
+        action = self._running.pop(task)
+        self._moving -= isinstance(action, _MOVES)
+        error = task.exception()
+        if error is None:
+            self._enqueue(self.machine.succeed(action, task.result()))
+        elif isinstance(error, RegsimError):
+            self.machine.fail(action, error)
+        else:
+            raise error
+
+    async def _stop(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        self._running.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Overheard:
+    """Content that leaves a copy of its bytes in `heard` as it passes: an image config, which is small."""
+
+    content: Content
+    heard: dict[Digest, bytes]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        return self.content.descriptor
+
+    async def open(self) -> AsyncGenerator[bytes, None]:
+        chunks: list[bytes] = []
+        async with aclosing(self.content.open()) as stream:
+            async for chunk in stream:
+                chunks.append(chunk)
+                yield chunk
+        self.heard[self.descriptor.digest] = b"".join(chunks)
+
+
+def _is_config(descriptor: Descriptor) -> bool:
+    return descriptor.media_type in media_types.CONFIGS and descriptor.size <= MAX_CONFIG_SIZE
+
+
+def _label(created_by: dict[Digest, str], config: bytes, layers: list[Digest]) -> None:
+    try:
+        instructions = parse_config(config).created_by(len(layers))
+    except ContentError:
+        return
+    for digest, instruction in zip(layers, instructions, strict=True):
+        if instruction is not None:
+            created_by.setdefault(digest, instruction)

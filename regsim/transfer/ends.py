@@ -1,0 +1,193 @@
+"""The two ends of a transfer, as the asyncio driver sees them: a store or a registry, on either side.
+
+Owns the adapters from `content` stores and `remote` repositories to the same few calls, each of which is
+handed the account that its cost goes to. Decides nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from regsim.content.memory import BytesContent
+from regsim.content.protocols import ChainKeeper
+from regsim.content.verify import verified
+from regsim.errors import ContentError
+from regsim.oci.manifest import MAX_MANIFEST_SIZE
+from regsim.remote.repository import UploadSession
+from regsim.transfer.actions import MountAnswer
+from regsim.transfer.ledger import Evidence
+
+if TYPE_CHECKING:
+    from regsim.content.protocols import Content, Fetcher, Store
+    from regsim.oci import Descriptor, Digest, Document
+    from regsim.remote.account import Account
+    from regsim.remote.repository import Repository
+    from regsim.transfer.actions import CheckBlob
+
+
+class Source(Protocol):
+    """Where content is read from. `remote` tells whether reading it costs wire bytes."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether this is a registry."""
+
+    async def resolve(self, reference: str, account: Account) -> Descriptor | None:
+        """Return what a tag or digest names, None where it is absent."""
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:
+        """Return the verified bytes of a manifest."""
+
+    def content(self, descriptor: Descriptor, account: Account) -> Content:
+        """Return the content that a descriptor names."""
+
+
+class Destination(Protocol):
+    """Where content is written to. `remote` tells whether writing it costs wire bytes."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether this is a registry."""
+
+    async def find(self, reference: str, account: Account) -> Digest | None:
+        """Return the digest of the manifest that a tag or digest names here."""
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:
+        """Return the verified bytes of a manifest that is here."""
+
+    async def has(self, check: CheckBlob) -> Evidence | None:
+        """Return how it is known that a blob is here, None if it is not."""
+
+    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:
+        """Try to link a blob from another repository."""
+
+    async def put(self, content: Content, session: object | None, account: Account) -> None:
+        """Store a blob."""
+
+    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:
+        """Store a manifest, and then let the tag name it."""
+
+
+class LocalSource:
+    """A store that is read from: a push's source."""
+
+    remote = False
+
+    def __init__(self, store: Fetcher) -> None:
+        self._store = store
+
+    async def resolve(self, reference: str, account: Account) -> Descriptor | None:  # noqa: ARG002, D102
+        return await self._store.resolve(reference)
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: ARG002, D102
+        return await read(self._store.content(descriptor))
+
+    def content(self, descriptor: Descriptor, account: Account) -> Content:  # noqa: ARG002, D102
+        return self._store.content(descriptor)
+
+
+class RegistrySource:
+    """A repository that is read from: a pull's source."""
+
+    remote = True
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def resolve(self, reference: str, account: Account) -> Descriptor | None:  # noqa: D102
+        return await self._repository.resolve(reference, account=account)
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
+        _, raw = await self._repository.fetch_manifest(descriptor, account=account)
+        return raw
+
+    def content(self, descriptor: Descriptor, account: Account) -> Content:  # noqa: D102
+        return self._repository.blob(descriptor, account=account)
+
+
+class LocalDestination:
+    """A store that is written to: a pull's destination."""
+
+    remote = False
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: ARG002, D102
+        found = await self._store.resolve(reference)
+        return found.digest if found is not None and await self._store.has(found) else None
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: ARG002, D102
+        return await read(self._store.content(descriptor))
+
+    async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
+        if check.layer is not None and isinstance(self._store, ChainKeeper):
+            run = check.layers[: check.layer + 1]
+            return Evidence.CHAIN if self._store.has_chain(run) else None
+        return Evidence.LOCAL if await self._store.has(check.descriptor) else None
+
+    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:  # noqa: ARG002, D102
+        return MountAnswer(mounted=False)
+
+    async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: ARG002, D102
+        await self._store.put(content)
+
+    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: ARG002, D102
+        await self._store.put(BytesContent(document.descriptor, document.raw))
+        if isinstance(self._store, ChainKeeper) and document.layers:
+            self._store.add_chain(tuple(layer.digest for layer in document.layers))
+        if tag is not None:
+            await self._store.tag(document.descriptor, tag)
+
+
+class RegistryDestination:
+    """A repository that is written to: a push's destination."""
+
+    remote = True
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
+        # Some registries answer 403 for a manifest that nobody has pushed yet.
+        found = await self._repository.resolve(reference, account=account, forbidden_means_absent=True)
+        return found.digest if found is not None else None
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
+        _, raw = await self._repository.fetch_manifest(descriptor, account=account)
+        return raw
+
+    async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
+        held = await self._repository.has_blob(check.descriptor, account=check.account)
+        return Evidence.HEAD if held else None
+
+    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:  # noqa: D102
+        answer = await self._repository.mount(digest, repository, account=account)
+        if answer is None or isinstance(answer, UploadSession):
+            return MountAnswer(mounted=False, session=answer)
+        return MountAnswer(mounted=True)
+
+    async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: D102
+        opened = session if isinstance(session, UploadSession) else None
+        await self._repository.upload(content, account=account, session=opened)
+
+    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: D102
+        descriptor = document.descriptor
+        await self._repository.put_manifest(
+            document.raw, descriptor.media_type, tag or descriptor.digest, account=account
+        )
+
+
+async def read(content: Content) -> bytes:
+    """Return small content whole and verified: a manifest or a config.
+
+    Raises:
+        ContentError: it is larger than any manifest may be, or not what its descriptor says.
+    """
+    descriptor = content.descriptor
+    if descriptor.size > MAX_MANIFEST_SIZE:
+        raise ContentError(
+            f"{descriptor.digest} is metadata of {descriptor.size:,} bytes",
+            hint=f"{MAX_MANIFEST_SIZE:,} bytes is the limit",
+        )
+    return b"".join([chunk async for chunk in verified(content.open(), content.descriptor)])

@@ -1,0 +1,105 @@
+"""Entries from a machine: what each reference's task came to, in ledger order, at any moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from regsim.transfer.ledger import Entry, Evidence, Outcome, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from regsim.oci import Digest
+    from regsim.transfer.graph import Reference, Task
+    from regsim.transfer.machine import Machine
+
+
+@dataclass(slots=True)
+class Labels:
+    """What is known of layers beside their descriptors, by digest.
+
+    Attributes:
+        created_by: the instruction that made a layer.
+        recorded: the digest of the real layer that a synthetic one stands for.
+    """
+
+    created_by: dict[Digest, str] = field(default_factory=dict)
+    recorded: Mapping[Digest, Digest] = field(default_factory=dict)
+
+
+def entries(machine: Machine, labels: Labels, *, sends: bool, receives: bool) -> tuple[Entry, ...]:
+    """Return one entry for each reference known so far, depth first in manifest order.
+
+    `sends` and `receives` tell which sides of the transfer are registries.
+    """
+    build = _Builder(machine, labels, sends, receives)
+    return tuple(build.entry(reference) for reference in machine.root.walk())
+
+
+def referenced(machine: Machine) -> Tally:
+    """Count the references on the graph itself, without looking at any entry."""
+    return sum((Tally(1, reference.descriptor.size) for reference in machine.root.walk()), Tally())
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    machine: Machine
+    labels: Labels
+    sends: bool
+    receives: bool
+
+    def entry(self, reference: Reference) -> Entry:
+        if reference.is_foreign:
+            return self._entry(reference, Outcome.FOREIGN, None)
+        task = reference.task
+        if task is None:
+            return self._entry(reference, Outcome.FAILED, Evidence.CANCELLED)
+        if reference.leads:
+            return self._leading(reference, task)
+        if task.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
+            return self._entry(reference, Outcome.JOINED, None)
+        return self._entry(reference, *_state(reference, task))
+
+    def _leading(self, reference: Reference, task: Task) -> Entry:
+        outcome, evidence = _state(reference, task)
+        account = task.account
+        useful = reference.descriptor.size if outcome is Outcome.TRANSFERRED else 0
+        return replace(
+            self._entry(reference, outcome, evidence),
+            mounted_from=task.mounted_from,
+            wire_sent=account.sent,
+            wire_received=account.received,
+            wasted_sent=account.sent - (useful if self.sends else 0),
+            wasted_received=account.received - (useful if self.receives else 0),
+            overhead=account.overhead,
+            attempts=account.attempts,
+            requests=account.requests,
+        )
+
+    def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
+        descriptor = reference.descriptor
+        return Entry(
+            digest=descriptor.digest,
+            size=descriptor.size,
+            media_type=descriptor.media_type,
+            role=reference.role,
+            direction=self.machine.rules.direction,
+            outcome=outcome,
+            evidence=evidence,
+            created_by=self.labels.created_by.get(descriptor.digest),
+            recorded_digest=self.labels.recorded.get(descriptor.digest),
+        )
+
+
+def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:
+    """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
+    if task.outcome is not None:
+        return task.outcome, task.evidence
+    return Outcome.FAILED, Evidence.BLOCKED if _is_blocked(reference) else Evidence.CANCELLED
+
+
+def _is_blocked(reference: Reference) -> bool:
+    """Tell whether a manifest could not be put because something that it names is not in place."""
+    tasks = [child.task for child in reference.children if not child.is_foreign]
+    return any(task is None or task.outcome in (None, Outcome.FAILED) for task in tasks)

@@ -1,0 +1,336 @@
+"""The decisions of push, pull and copy, without any I/O (DESIGN 1).
+
+The machine says what to do next (`actions`), is told what came of it, and can write the ledger at any
+moment, also of a transfer that failed or was interrupted half-way. It never waits, reads or sends.
+
+Its order: children before parents, an existence check before every upload, a mount before an upload, the
+manifest and then its tag last. Work starts in the order of references, depth first, so that which of two
+references to one digest does the work never depends on what answered first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regsim.errors import ContentError
+from regsim.oci import Role, manifest
+from regsim.transfer import actions as act
+from regsim.transfer.graph import MAX_REFERENCES, Reference, Task
+from regsim.transfer.ledger import Direction, Evidence, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.errors import RegsimError
+    from regsim.oci import Descriptor, Digest
+    from regsim.remote.account import Account
+
+
+def no_candidates(_digest: Digest) -> tuple[str, ...]:
+    """Know of no repository to mount from."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a transfer's two ends can do, as far as decisions depend on it.
+
+    Attributes:
+        direction: what the entries are labelled with.
+        to_registry: the destination is a registry: it can mount, and answers for what its manifests name.
+        from_registry: the source is a registry: reading a manifest costs wire bytes.
+        tag: what the root is to be called at the destination; None leaves it untagged.
+        candidates: repositories of the destination's registry that may hold a digest, best first.
+    """
+
+    direction: Direction
+    to_registry: bool
+    from_registry: bool
+    tag: str | None = None
+    candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
+
+
+@dataclass(slots=True)
+class Machine:
+    """Decides one transfer of everything that `root` refers to.
+
+    Feed it: `start`, then for every action handed out either `succeed` or `fail`, until `done`.
+    """
+
+    root: Reference
+    rules: Rules
+    error: RegsimError | None = None
+    _manifests: dict[Digest, Task] = field(default_factory=dict)
+    _blobs: dict[Digest, Task] = field(default_factory=dict)
+    _walk: list[Reference] = field(default_factory=list)
+    _ready: list[Reference] = field(default_factory=list)
+    _unfinished: int = 0
+    _references: int = 1
+
+    @classmethod
+    def of(cls, descriptor: Descriptor, rules: Rules, account: Account) -> Machine:
+        """Return a machine for one root; `account` already carries what resolving it has cost."""
+        role = manifest.role_of(descriptor.media_type)
+        root = Reference(role=role, descriptor=descriptor)
+        root.task = Task(descriptor, account=account)
+        return cls(root, rules)
+
+    def start(self) -> list[act.Action]:
+        """Return the first actions."""
+        self._walk = [self.root]
+        return self._admit_manifest(self.root)
+
+    @property
+    def done(self) -> bool:
+        """Tell whether nothing is left to do, because all went well or because something failed."""
+        return self.error is not None or not (self._walk or self._unfinished)
+
+    def succeed(self, action: act.Action, answer: object = None) -> list[act.Action]:
+        """Take the answer to an action and return what can be done now.
+
+        A document that cannot be used fails the transfer, as `fail` does.
+        """
+        if self.error is not None:
+            return []
+        try:
+            return [*self._answered(action, answer), *self._advance()]
+        except ContentError as error:
+            return self.fail(action, error)
+
+    def fail(self, action: act.Action, error: RegsimError) -> list[act.Action]:
+        """Take note that an action failed: the transfer ends here, and starts nothing more."""
+        task = self._task(action)
+        if not task.done:
+            task.outcome, task.evidence = Outcome.FAILED, Evidence.ERROR
+        self.error = self.error or error
+        return []
+
+    # What an answer means.
+
+    def _answered(self, action: act.Action, answer: object) -> list[act.Action]:
+        match action:
+            case act.CheckManifest():
+                return self._manifest_checked(action, answer)
+            case act.FetchManifest():
+                assert isinstance(answer, bytes)  # noqa: S101  (the driver's duty)
+                self._task(action).document = manifest.parse(action.descriptor, answer)
+            case act.CheckBlob():
+                assert answer is None or isinstance(answer, Evidence)  # noqa: S101  (the driver's duty)
+                return self._blob_checked(action, answer)
+            case act.Mount():
+                assert isinstance(answer, act.MountAnswer)  # noqa: S101  (the driver's duty)
+                return self._mount_answered(action, answer)
+            case _:
+                self._moved(action)
+        return []
+
+    def _manifest_checked(self, action: act.CheckManifest, found: object) -> list[act.Action]:
+        task = self._task(action)
+        digest = action.descriptor.digest
+        if found == digest:
+            task.known = True
+            if action.reference == self._asked_for(digest):
+                self._finish(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else self._present_by)
+        elif action.reference != digest:
+            # The tag names something else or nothing; its manifest may still be there.
+            return [act.CheckManifest(descriptor=task.descriptor, account=task.account, reference=digest)]
+        task.checked = True
+        return self._fetch(task) if self._pulls else []
+
+    def _blob_checked(self, action: act.CheckBlob, evidence: Evidence | None) -> list[act.Action]:
+        task = self._task(action)
+        if evidence is not None:
+            self._finish(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else evidence)
+            return []
+        if not self.rules.to_registry:
+            return [act.Download(descriptor=task.descriptor, account=task.account)]
+        for repository in self.rules.candidates(action.descriptor.digest):
+            return [act.Mount(descriptor=task.descriptor, account=task.account, repository=repository)]
+        return [act.Upload(descriptor=task.descriptor, account=task.account)]
+
+    def _mount_answered(self, action: act.Mount, answer: act.MountAnswer) -> list[act.Action]:
+        task = self._task(action)
+        if answer.mounted:
+            task.mounted_from = action.repository
+            self._finish(task, Outcome.MOUNTED, Evidence.ASSUMED if answer.assumed else Evidence.CREATED)
+            return []
+        task.mount_refused = True
+        return [act.Upload(descriptor=task.descriptor, account=task.account, session=answer.session)]
+
+    def _moved(self, action: act.Action) -> None:
+        task = self._task(action)
+        if isinstance(action, act.Download) and action.descriptor.data is not None:
+            self._finish(task, Outcome.INLINED, None)
+        else:
+            evidence = Evidence.MOUNT_REFUSED if task.mount_refused else self._moved_by
+            self._finish(task, Outcome.TRANSFERRED, evidence)
+
+    def _finish(self, task: Task, outcome: Outcome, evidence: Evidence | None) -> None:
+        task.outcome, task.evidence = outcome, evidence
+        self._unfinished -= 1
+        for parent in task.waiting:
+            self._child_done(parent)
+        task.waiting.clear()
+
+    def _child_done(self, parent: Reference) -> None:
+        parent.unfinished -= 1
+        if not parent.unfinished:
+            self._ready.append(parent)
+
+    # What can start now.
+
+    def _advance(self) -> list[act.Action]:
+        found: list[act.Action] = []
+        while self._walk:
+            reference = self._walk[-1]
+            if reference.is_manifest:
+                found += self._admit_certain(reference)
+                if reference.leads and not self._settled(reference):
+                    break
+            self._walk.pop()
+            found += self._list(reference) if reference.is_manifest else self._admit_blob(reference)
+        return [*found, *self._put_manifests()]
+
+    def _settled(self, reference: Reference) -> bool:
+        """Tell whether it is certain what a manifest names and whether the destination holds it."""
+        task = reference.task
+        return task is not None and task.document is not None and (task.done or task.checked)
+
+    def _list(self, reference: Reference) -> list[act.Action]:
+        """Open a settled manifest: what it names is next on the walk."""
+        document = reference.task.document if reference.task else None
+        if document is None or not reference.leads:
+            return []
+        reference.expand(document)
+        self._references += len(reference.children)
+        if self._references > MAX_REFERENCES:
+            raise ContentError(f"an image with more than {MAX_REFERENCES:,} references")
+        if not reference.unfinished:
+            self._ready.append(reference)
+        self._walk.extend(reversed(reference.children))
+        return []
+
+    def _admit_certain(self, reference: Reference) -> list[act.Action]:
+        """Admit a manifest, and its next neighbours as far as their first reference can only be this one.
+
+        A manifest names no manifests, so neighbours can start together; what follows a nested index
+        might be named inside it first, and waits.
+        """
+        if reference.task is not None:
+            return []
+        siblings = reference.parent.children if reference.parent else (reference,)
+        found: list[act.Action] = []
+        for sibling in siblings[reference.position :]:
+            if sibling.is_manifest:
+                found += self._admit_manifest(sibling)
+            if sibling.role is Role.INDEX:
+                break
+        return found
+
+    def _admit_manifest(self, reference: Reference) -> list[act.Action]:
+        task = self._join(reference, self._manifests)
+        if not reference.leads:
+            return []
+        if self._answered_by_parent(reference):
+            task.known = True
+            self._finish(task, Outcome.EXISTS, Evidence.MANIFEST)
+            return self._fetch(task)
+        check = act.CheckManifest(
+            descriptor=task.descriptor,
+            account=task.account,
+            reference=self._asked_for(task.descriptor.digest),
+        )
+        # A pull looks into its own store first; a push or copy reads and checks at the same time.
+        return [check] if self._pulls else [check, *self._fetch(task)]
+
+    def _admit_blob(self, reference: Reference) -> list[act.Action]:
+        if reference.is_foreign:
+            return []
+        task = self._join(reference, self._blobs)
+        if not reference.leads:
+            return []
+        if self._answered_by_parent(reference):
+            self._finish(task, Outcome.EXISTS, Evidence.MANIFEST)
+            return []
+        # A local store is asked for each blob even so: looking is free, and a hole is mended.
+        parent, layer = reference.parent, None
+        if parent is not None and reference.role is Role.LAYER:
+            layer = reference.position - (len(parent.children) - len(parent.layers))
+        layers = parent.layers if parent is not None else ()
+        return [act.CheckBlob(descriptor=task.descriptor, account=task.account, layers=layers, layer=layer)]
+
+    def _join(self, reference: Reference, tasks: dict[Digest, Task]) -> Task:
+        """Give a reference the task of its digest; the first reference to a digest leads."""
+        digest = reference.descriptor.digest
+        reference.leads = digest not in tasks
+        if reference.leads:
+            tasks[digest] = reference.task or Task(reference.descriptor)
+            self._unfinished += 1
+        task = reference.task = tasks[digest]
+        if reference.descriptor.size != task.descriptor.size:
+            raise ContentError(
+                f"{digest} is named with two sizes: "
+                f"{task.descriptor.size:,} and {reference.descriptor.size:,} bytes"
+            )
+        parent = reference.parent
+        if reference.leads:
+            task.vouched = parent is not None and parent.task is not None and parent.task.known
+        if parent is not None:
+            if task.done:
+                self._child_done(parent)
+            else:
+                task.waiting.append(parent)
+        return task
+
+    def _fetch(self, task: Task) -> list[act.Action]:
+        from_destination = task.done and not self.rules.to_registry
+        return [
+            act.FetchManifest(
+                descriptor=task.descriptor, account=task.account, from_destination=from_destination
+            )
+        ]
+
+    def _put_manifests(self) -> list[act.Action]:
+        found: list[act.Action] = []
+        for reference in self._ready:
+            task = reference.task
+            if task is not None and task.document is not None and not task.done:
+                tag = self.rules.tag if reference is self.root else None
+                found.append(
+                    act.PutManifest(
+                        descriptor=task.descriptor, account=task.account, document=task.document, tag=tag
+                    )
+                )
+        self._ready.clear()
+        return found
+
+    # Small questions.
+
+    @property
+    def _pulls(self) -> bool:
+        return not self.rules.to_registry
+
+    def _asked_for(self, digest: Digest) -> str:
+        if digest == self.root.descriptor.digest and self.rules.tag is not None:
+            return self.rules.tag
+        return digest
+
+    def _answered_by_parent(self, reference: Reference) -> bool:
+        """A registry that holds a manifest answers for all that the manifest names."""
+        return self.rules.to_registry and reference.task is not None and reference.task.vouched
+
+    def _task(self, action: act.Action) -> Task:
+        kind = (act.CheckBlob, act.Mount, act.Upload, act.Download)
+        tasks = self._blobs if isinstance(action, kind) else self._manifests
+        return tasks[action.descriptor.digest]
+
+    @property
+    def _present_by(self) -> Evidence:
+        return Evidence.HEAD if self.rules.to_registry else Evidence.LOCAL
+
+    @property
+    def _moved_by(self) -> Evidence:
+        if self.rules.to_registry:
+            return Evidence.UPLOAD
+        return Evidence.DOWNLOAD if self.rules.from_registry else Evidence.STORED

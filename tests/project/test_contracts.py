@@ -1,0 +1,93 @@
+"""The import contracts in pyproject.toml are kept, and each of them can be broken."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+pytest.importorskip(
+    "importlinter", reason="import-linter belongs to the [lint] extra; .ci/run runs this file with it"
+)
+
+CHECKOUT = Path(__file__).parents[2]
+CONTRACTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+LAYERS = "regsim: each room imports only the rows below it"
+INDEPENDENT = "mock_registry is an independent account: it never imports regsim"
+MEETING = "regsim meets mock_registry only in scenario.world, scenario.reconcile and cli.serve"
+VOCABULARY = "the vocabulary needs nothing but the standard library"
+
+
+class Violation(NamedTuple):
+    """A module to add, what it imports, and the contract that this breaks."""
+
+    contract: str
+    module: str
+    imports: str
+
+
+VIOLATIONS = [
+    Violation(LAYERS, "regsim/oci/x.py", "import regsim.content.protocols"),
+    Violation(LAYERS, "regsim/transfer/x.py", "from regsim import network"),
+    Violation(LAYERS, "regsim/report/x.py", "import regsim.scenario"),
+    Violation(LAYERS, "regsim/scenario/x.py", "import regsim.report"),
+    Violation(LAYERS, "regsim/unlisted.py", ""),
+    Violation(INDEPENDENT, "mock_registry/x.py", "from regsim.oci import Digest"),
+    Violation(MEETING, "regsim/transfer/x.py", "import mock_registry"),
+    Violation(MEETING, "regsim/scenario/x.py", "import mock_registry"),
+    Violation(MEETING, "regsim/cli/x.py", "import mock_registry"),
+    Violation("httpx: only the two transports", "regsim/remote/x.py", "import httpx"),
+    Violation("httpx: only the two transports", "mock_registry/x.py", "import httpx"),
+    Violation("aiofiles: only regsim.content", "regsim/remote/x.py", "import aiofiles.os"),
+    Violation("ruamel.yaml and pydantic: only regsim.scenario", "regsim/cli/x.py", "import ruamel.yaml"),
+    Violation("ruamel.yaml and pydantic: only regsim.scenario", "regsim/network/x.py", "import pydantic"),
+    Violation("rich: only regsim.report and regsim.cli", "regsim/transfer/x.py", "import rich.table"),
+    Violation("cyclopts: only regsim.cli", "regsim/report/x.py", "import cyclopts"),
+    Violation(VOCABULARY, "regsim/oci/x.py", "import pydantic"),
+]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the code and its contracts, to be spoilt."""
+    for package in ("regsim", "mock_registry"):
+        shutil.copytree(CHECKOUT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def broken_contracts(checkout: Path) -> list[str]:
+    """Run import-linter over `checkout` and return the names of the contracts that it finds broken."""
+    run = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"],
+        cwd=checkout,
+        env={"PYTHONPATH": str(checkout), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    broken = re.findall(r"^(.+) BROKEN(?: \(.*\))?$", run.stdout, re.MULTILINE)
+    assert run.returncode == bool(broken), run.stdout + run.stderr
+    return broken
+
+
+def test_every_contract_is_kept_by_the_code(copy: Path) -> None:
+    assert broken_contracts(copy) == []
+
+
+def test_every_contract_has_a_negative_control() -> None:
+    assert {violation.contract for violation in VIOLATIONS} == {contract["name"] for contract in CONTRACTS}
+
+
+@pytest.mark.parametrize("violation", VIOLATIONS, ids=lambda violation: violation.module)
+def test_contract_breaks_when_a_module_breaks_it_on_purpose(copy: Path, violation: Violation) -> None:
+    (copy / violation.module).write_text(f"{violation.imports}\n")
+    assert violation.contract in broken_contracts(copy)

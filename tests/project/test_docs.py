@@ -1,0 +1,107 @@
+"""What the documents say is there, and what is there is said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from regsim.errors import ExitCode
+from regsim.transfer.ledger import Evidence, Outcome
+
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text()
+PACKAGE_FOLDERS = sorted(
+    file.parent for root in ("regsim", "mock_registry") for file in (CHECKOUT / root).rglob("__init__.py")
+)
+DOCUMENTS = sorted(
+    file for folder in (CHECKOUT, CHECKOUT / "scenarios", *PACKAGE_FOLDERS) for file in folder.glob("*.md")
+)
+
+_FENCE = re.compile(r"^```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?P<target>[^)#:\s]+)(?:#[^)]*)?\)")
+
+
+def name(path: Path) -> str:
+    """Return how a failure should name `path`."""
+    return str(path.relative_to(CHECKOUT))
+
+
+def section(title: str) -> str:
+    """Return the text of one section of the README, fenced blocks included."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"README.md has no section {title!r}"
+    return found[1]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of one language, in order."""
+    return [found["code"] for found in _FENCE.finditer(text) if found["language"] == language]
+
+
+PYTHON_BLOCKS = [
+    pytest.param(code, id=f"{name(document)}-{number}")
+    for document in DOCUMENTS
+    for number, code in enumerate(blocks(document.read_text(), "python"), start=1)
+]
+
+
+def test_quick_start_is_two_commands_each_with_an_environment_of_its_own() -> None:
+    found = [(found["language"], found["code"]) for found in _FENCE.finditer(section("Quick start"))]
+    assert [language for language, _ in found] == ["sh", "sh"]
+    (_, main_job), (_, tests) = found
+    for block in (main_job, tests):
+        assert "-m venv" in block
+        assert "pip install" in block
+    assert "regsim run golang-upgrade" in main_job
+    assert ".[test]" in tests
+    assert tests.rstrip().endswith("/pytest")
+
+
+@pytest.mark.parametrize("folder", PACKAGE_FOLDERS, ids=name)
+def test_package_folder_has_a_readme(folder: Path) -> None:
+    assert (folder / "README.md").is_file()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_links_inside_the_checkout_lead_somewhere(document: Path) -> None:
+    targets = [found["target"] for found in _LINK.finditer(_FENCE.sub("", document.read_text()))]
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("code", PYTHON_BLOCKS)
+def test_python_example_runs_as_it_stands(code: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_counting_section_explains_every_outcome_and_every_evidence() -> None:
+    text = section("How regsim counts")
+    assert [str(word) for word in [*Outcome, *Evidence] if f"`{word}`" not in text] == []
+
+
+def test_exit_code_table_is_the_list_of_exit_codes() -> None:
+    told = [int(code) for code in re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)]
+    assert told == sorted(ExitCode)
+
+
+def test_every_shipped_scenario_stands_in_the_gallery() -> None:
+    gallery = (CHECKOUT / "scenarios" / "README.md").read_text()
+    shipped = sorted(file.stem for file in (CHECKOUT / "scenarios").glob("*.yaml"))
+    assert shipped
+    assert [scenario for scenario in shipped if f"`{scenario}`" not in gallery] == []
+
+
+def test_changelog_keeps_a_place_for_what_is_not_released() -> None:
+    assert "## [Unreleased]" in (CHECKOUT / "CHANGELOG.md").read_text()
