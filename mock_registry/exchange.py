@@ -1,7 +1,7 @@
 """One request and its answer, with the account of both bodies.
 
-Owns reading and counting the request's body, sending and counting the response's. Must not know what any route
-means.
+Owns reading and counting the request's body, sending and counting the response's. Must not know what any
+route means.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from .spec import ErrorCode, Fault, error_body
 from .storage import Blob, Reader
 
 BATCH = 1 << 20
-"""Octets handed over at a time, to the storage or to the peer: below 1 MiB the hops cost more than the work."""
+"""Octets handed over at a time, to the storage or to the peer: with less, the hops cost more than the work."""
 
 _MANY = 1024
 """Chunks after which a batch is handed over however small they are."""
@@ -212,7 +212,12 @@ class Exchange:
                 await self._send_batches(reader, stretch.offset, stretch.count)
                 return
             self.bytes_out += stretch.count
-            message = {"type": ZERO_COPY, "file": reader.file, "offset": stretch.offset, "count": stretch.count}
+            message = {
+                "type": ZERO_COPY,
+                "file": reader.file,
+                "offset": stretch.offset,
+                "count": stretch.count,
+            }
             await self._hand_over(message)
 
     async def _start(self, response: Response) -> None:

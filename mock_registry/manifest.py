@@ -135,7 +135,10 @@ def _parts(document: dict[str, Any]) -> tuple[Successor, ...]:
     layers = document.get("layers")
     if not isinstance(layers, list):
         raise ManifestError("layers is not a list")
-    places = [("config", document.get("config")), *((f"layers[{n}]", layer) for n, layer in enumerate(layers))]
+    places = [
+        ("config", document.get("config")),
+        *((f"layers[{n}]", layer) for n, layer in enumerate(layers)),
+    ]
     return _needed(places, lambda _: Kind.BLOB)
 
 
@@ -173,7 +176,7 @@ def _descriptor(value: Any, place: str) -> tuple[Digest, str]:
 
 
 def _is_inlined(value: dict[str, Any], digest: Digest) -> bool:
-    """Tell whether a descriptor carries its content in ``data``; data of another digest counts for nothing."""
+    """Tell whether a descriptor carries its content in ``data``; data of another digest does not count."""
     data = value.get("data")
     if not isinstance(data, str):
         return False

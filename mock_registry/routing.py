@@ -10,6 +10,21 @@ from urllib.parse import unquote_to_bytes
 from .journal import Route
 from .spec import is_name
 
+# The name takes as much as it can, since words such as `blobs` may stand in a repository's name too: what
+# counts is the right end of the path. Each group that may match last is named after its route.
+_PATH = re.compile(
+    r"""/v2/?
+    | /v2/(?P<catalog>_catalog)
+    | /v2/(?P<name>.*)/(?:
+        (?P<tags>tags/list)
+        | (?P<uploads>blobs/uploads/?)
+        | blobs/uploads/(?P<upload>[^/]+)
+        | manifests/(?P<manifest>[^/]*)
+        | blobs/(?P<blob>[^/]*)
+        | referrers/(?P<referrers>[^/]*)
+    )""",
+    re.VERBOSE | re.DOTALL,
+)
 _FORBIDDEN = re.compile(r"[/\x00-\x20\x7f]")
 
 
@@ -30,37 +45,18 @@ class Address:
 
 
 def parse_path(raw: bytes) -> Address:
-    """Read a path from its right end, since a repository's name may hold words such as ``blobs`` itself."""
-    segments = [_unquote(segment) for segment in raw.split(b"/")]
-    match segments:
-        case ["", "v2"] | ["", "v2", ""]:
-            return Address(Route.BASE)
-        case ["", "v2", "_catalog"]:
-            return Address(Route.CATALOG)
-        case ["", "v2", *name, "tags", "list"]:
-            return _address(Route.TAGS, name)
-        case ["", "v2", *name, "blobs", "uploads"] | ["", "v2", *name, "blobs", "uploads", ""]:
-            return _address(Route.UPLOADS, name)
-        case ["", "v2", *name, "blobs", "uploads", session]:
-            return _address(Route.UPLOAD, name, session)
-        case ["", "v2", *name, "manifests" | "blobs" | "referrers" as kind, last]:
-            return _address(_ROUTES[kind], name, last)
-    return Address(Route.OTHER)
-
-
-_ROUTES = {"manifests": Route.MANIFEST, "blobs": Route.BLOB, "referrers": Route.REFERRERS}
-
-
-def _address(route: Route, name: list[str], last: str | None = None) -> Address:
-    if not name:
+    """Read a path, without its query, as it came over the wire."""
+    text = raw.decode("latin-1") if b"%" not in raw else "/".join(map(_unquote, raw.split(b"/")))
+    match = _PATH.fullmatch(text)
+    if match is None:
         return Address(Route.OTHER)
-    text = "/".join(name)
-    return Address(route, text, last, is_name(text))
+    if match.lastgroup is None:
+        return Address(Route.BASE)
+    name = match["name"]
+    return Address(Route(match.lastgroup), name, match[match.lastgroup], name is None or is_name(name))
 
 
 def _unquote(segment: bytes) -> str:
     """Decode one segment; an escape that could pass for a separator or a control stays as it was sent."""
-    if b"%" not in segment:
-        return segment.decode("latin-1")
     text = unquote_to_bytes(segment).decode("utf-8", "replace")
     return segment.decode("latin-1") if _FORBIDDEN.search(text) else text

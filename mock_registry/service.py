@@ -1,4 +1,4 @@
-"""What every handler is given: the state, and the settings that decide where the specification leaves a choice.
+"""What every handler is given: the state, and the settings where the specification leaves a choice.
 
 Owns the settings. Must not know of handlers or servers.
 """
@@ -26,7 +26,7 @@ class Settings:
         sparse: Take manifests whose successors are missing (end-7).
         manifest_limit: Octets of the largest manifest; beyond it, 413.
         min_chunk_length: Announced as OCI-Chunk-Min-Length, and enforced; ``None`` is no minimum.
-        drain_limit: Octets of a body that are read after the request was refused, so that the client sees why.
+        drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
         session_patience: Seconds to wait for another request that holds the same session.
     """
 

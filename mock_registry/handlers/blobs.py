@@ -27,7 +27,9 @@ def _find(service: Service, exchange: Exchange) -> tuple[Digest, Blob]:
     blob = service.state.blob(exchange.repository, digest)
     if blob is None:
         # Also when another repository holds it: a repository is the scope of its blobs.
-        raise Refusal(404, Fault(ErrorCode.BLOB_UNKNOWN, "the repository holds no such blob", {"digest": digest}))
+        raise Refusal(
+            404, Fault(ErrorCode.BLOB_UNKNOWN, "the repository holds no such blob", {"digest": digest})
+        )
     return digest, blob
 
 

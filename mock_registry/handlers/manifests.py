@@ -13,7 +13,9 @@ from .conditions import accepts, matches
 def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
     reference = exchange.reference = exchange.address.last or ""
     if ":" in reference and not is_digest(reference):
-        raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference))
+        raise Refusal(
+            400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference)
+        )
     if is_digest(reference):
         exchange.digest = reference
     repository = service.state.repository(exchange.repository)
@@ -21,7 +23,9 @@ def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
         raise Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", exchange.repository))
     manifest = repository.resolve(reference)
     if manifest is None:
-        raise Refusal(404, Fault(ErrorCode.MANIFEST_UNKNOWN, "there is no such manifest", {"reference": reference}))
+        raise Refusal(
+            404, Fault(ErrorCode.MANIFEST_UNKNOWN, "there is no such manifest", {"reference": reference})
+        )
     exchange.digest = manifest.digest
     return repository, manifest
 
@@ -31,7 +35,9 @@ async def get_manifest(service: Service, exchange: Exchange) -> Response:
     _, manifest = _find(service, exchange)
     if not accepts(exchange.header(b"accept"), manifest.media_type):
         # Negotiation never converts: what the client cannot read is not there for it.
-        fault = Fault(ErrorCode.MANIFEST_UNKNOWN, f"the manifest is {manifest.media_type}, which is not accepted")
+        fault = Fault(
+            ErrorCode.MANIFEST_UNKNOWN, f"the manifest is {manifest.media_type}, which is not accepted"
+        )
         raise Refusal(404, fault)
     etag = f'"{manifest.digest}"'
     headers: Headers = [
@@ -68,7 +74,9 @@ def _targets(reference: str, exchange: Exchange) -> tuple[Algorithm, list[str]]:
         tags = exchange.query.get("tag", [])
         algorithm = algorithm_of(reference)
     elif ":" in reference:
-        raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference))
+        raise Refusal(
+            400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference)
+        )
     else:
         tags, algorithm = [reference], Algorithm.SHA256
     for tag in tags:
@@ -85,7 +93,9 @@ async def _content(service: Service, exchange: Exchange) -> bytes:
         while exchange.bytes_in <= limit and (batch := await exchange.read()):
             parts += batch
     if exchange.bytes_in > limit or (exchange.content_length or 0) > limit:
-        raise Refusal(413, Fault(ErrorCode.SIZE_INVALID, f"a manifest may have {limit} bytes", {"limit": limit}))
+        raise Refusal(
+            413, Fault(ErrorCode.SIZE_INVALID, f"a manifest may have {limit} bytes", {"limit": limit})
+        )
     return b"".join(parts)
 
 

@@ -4,7 +4,6 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from mock_registry.asgi import Headers
 from mock_registry.exchange import Exchange, Response
 from mock_registry.service import Service
 from mock_registry.spec import Digest, MediaType
@@ -18,7 +17,7 @@ async def get_referrers(service: Service, exchange: Exchange) -> Response:
     subject = digest_in_path(exchange)
     repository = service.state.repository(exchange.repository)
     found = _all(repository, subject) if repository else []
-    headers: Headers = [(b"content-type", MediaType.OCI_INDEX.encode())]
+    headers = [(b"content-type", MediaType.OCI_INDEX.encode())]
     wanted = exchange.parameter("artifactType")
     if wanted is not None:
         found = [descriptor for descriptor in found if descriptor.get("artifactType") == wanted]
@@ -31,9 +30,10 @@ async def get_referrers(service: Service, exchange: Exchange) -> Response:
 
 
 def _all(repository: Repository, subject: Digest) -> list[dict[str, Any]]:
-    """Join what was pushed with a subject and what clients of older registries kept under the fallback tag."""
+    """Join what was pushed with a subject and what clients kept under the fallback tag before."""
     found = {descriptor["digest"]: descriptor for descriptor in repository.referrers(subject)}
-    fallback = repository.resolve(subject.replace(":", "-"))
+    algorithm, _, encoded = subject.partition(":")
+    fallback = repository.resolve(f"{algorithm[:32]}-{encoded[:64]}")
     if fallback is not None and fallback.media_type == MediaType.OCI_INDEX:
         for descriptor in json.loads(fallback.content)["manifests"]:
             found.setdefault(descriptor["digest"], descriptor)
@@ -41,7 +41,7 @@ def _all(repository: Repository, subject: Digest) -> list[dict[str, Any]]:
 
 
 def _page(found: list[dict[str, Any]], last: str | None, limit: int) -> list[dict[str, Any]]:
-    """Return the descriptors after ``last`` that fit into one index of a size that clients must be able to read."""
+    """Return the descriptors after ``last`` that fit into one index of a size that clients can read."""
     digests = [descriptor["digest"] for descriptor in found]
     start = digests.index(last) + 1 if last in digests else 0
     shown: list[dict[str, Any]] = []

@@ -53,7 +53,9 @@ async def receive_chunk(service: Service, exchange: Exchange, session: UploadSes
     expected = _expected(exchange, session)
     if session.short_chunk and exchange.content_length != 0:
         limit = service.settings.min_chunk_length
-        raise Refusal(400, Fault(ErrorCode.SIZE_INVALID, f"a chunk but the last had fewer than {limit} bytes"))
+        raise Refusal(
+            400, Fault(ErrorCode.SIZE_INVALID, f"a chunk but the last had fewer than {limit} bytes")
+        )
     before = session.size
     try:
         while batch := await exchange.read():
@@ -80,7 +82,9 @@ def _expected(exchange: Exchange, session: UploadSession) -> int | None:
         return None
     chunk = parse_content_range(header.strip())
     if chunk is None:
-        raise Refusal(400, Fault(ErrorCode.BLOB_UPLOAD_INVALID, "Content-Range is not <first>-<last>", header))
+        raise Refusal(
+            400, Fault(ErrorCode.BLOB_UPLOAD_INVALID, "Content-Range is not <first>-<last>", header)
+        )
     first, last = chunk
     if first != session.size:
         raise _out_of_order(session, header)
@@ -146,7 +150,9 @@ async def _held(service: Service, exchange: Exchange) -> AsyncIterator[UploadSes
 
 def _unknown(exchange: Exchange) -> Refusal:
     detail = {"session": quote(exchange.address.last or "")}
-    return Refusal(404, Fault(ErrorCode.BLOB_UPLOAD_UNKNOWN, "the repository has no such upload session", detail))
+    return Refusal(
+        404, Fault(ErrorCode.BLOB_UPLOAD_UNKNOWN, "the repository has no such upload session", detail)
+    )
 
 
 async def patch_upload(service: Service, exchange: Exchange) -> Response:

@@ -249,7 +249,7 @@ class MemoryStorage:
         if blob is not None:
             self.charge(-blob.size)
         if isinstance(blob, FileBlob):
-            blob.path.unlink(missing_ok=True)  # noqa: ASYNC240 (one system call, shorter than a hop)
+            blob.path.unlink(missing_ok=True)
 
     async def together(self, *works: Callable[[], T]) -> list[T]:
         """Run blocking work in threads, at once, and wait for all of it, even when cancelled meanwhile.

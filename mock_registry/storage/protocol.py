@@ -1,8 +1,8 @@
 """What a storage offers, whatever keeps the octets.
 
 Owns the protocols and the one error. A storage that is to survive a restart makes `Upload.settle` and
-`Upload.commit` durable before they return: nothing is acknowledged to a client that has not passed through one
-of them.
+`Upload.commit` durable before they return: nothing is acknowledged to a client that has not passed through
+one of them.
 """
 
 from collections.abc import Sequence

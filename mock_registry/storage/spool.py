@@ -32,7 +32,7 @@ class Spool:
         """Create an empty file, and the directory if this is the first."""
         if self._directory is None:
             path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
-            # A finalizer, not TemporaryDirectory: a registry dropped by a test leaves nothing and warns of nothing.
+            # A finalizer, not TemporaryDirectory: a registry dropped by a test leaves nothing, without a warning.
             self._remove = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
             self._directory = Path(path)
         return SpoolFile(self._directory / name)
@@ -52,7 +52,9 @@ class SpoolFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._descriptor: int | None = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
 
     def append(self, chunks: Sequence[bytes]) -> None:
         """Write all the chunks.

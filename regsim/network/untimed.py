@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from regsim.errors import NotFoundError, RegsimError
 from regsim.remote.account import Account
 from regsim.transfer import actions as act
+from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.entries import Labels, entries, referenced
 from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Direction, Evidence, Ledger
@@ -69,19 +70,26 @@ class ModelTransfer:
     candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
     labels: Labels = field(default_factory=Labels)
 
-    def run(self) -> Ledger:
-        """Return the ledger; what went wrong stands in its `error`."""
+    def blank(self) -> Ledger:
+        """Return the ledger of the transfer before it is run."""
         sends, receives = self.destination.remote, self.source.remote
-        ledger = Ledger(
+        return Ledger(
             direction=Direction.between(from_registry=receives, to_registry=sends),
             reference=self.name or self.reference,
             sends=sends,
             receives=receives,
         )
+
+    def run(self) -> Ledger:
+        """Return the ledger; what went wrong stands in its `error`."""
+        ledger = self.blank()
+        sends, receives = ledger.sends, ledger.receives
         account = Account(requests=int(receives))
         root = self.source.holdings.resolve(self.reference)
         if root is None:
-            error: RegsimError = NotFoundError(f"{ledger.reference} does not exist")
+            error: RegsimError = NotFoundError(
+                f"{ledger.reference} does not exist", codes=(MANIFEST_UNKNOWN,)
+            )
             return replace(ledger, resolving=account, error=error)
         rules = Rules(
             direction=ledger.direction,

@@ -38,23 +38,23 @@ def base_url(host: str, *, plain_http: bool = False) -> str:
     Raises:
         InvalidReferenceError: it is no address of a registry.
     """
-    scheme, separator, rest = host.rpartition("://")
+    scheme, _, rest = host.rpartition("://")
     rest = rest.removesuffix("/")
-    if not separator:
-        rest = _ENDPOINTS.get(rest, rest)
-        scheme = "http" if plain_http or is_loopback(rest) else "https"
-    url = f"{scheme.lower()}://{rest}"
+    rest = rest if scheme else _ENDPOINTS.get(rest, rest)
     try:
-        origin(url)
+        origin(f"{scheme.lower() or 'https'}://{rest}")
     except RegistryError as error:
-        raise InvalidReferenceError(
-            f"not the address of a registry: {host[:300]!r}", hint="such as 127.0.0.1:5000 or ghcr.io"
-        ) from error
+        raise _no_address(host) from error
     if any(mark in rest for mark in "/?#@"):
-        raise InvalidReferenceError(
-            f"not the address of a registry: {host[:300]!r}", hint="a host and a port, without path or user"
-        )
-    return url
+        raise _no_address(host)
+    scheme = scheme or ("http" if plain_http or is_loopback(rest) else "https")
+    return f"{scheme.lower()}://{rest}"
+
+
+def _no_address(host: str) -> InvalidReferenceError:
+    return InvalidReferenceError(
+        f"not the address of a registry: {host[:300]!r}", hint="such as 127.0.0.1:5000 or https://ghcr.io"
+    )
 
 
 def origin(url: str) -> Origin:
@@ -77,7 +77,8 @@ def resolve(base: str, location: str) -> str:
     """Return the absolute URL that a `Location` (or `Link`) in an answer from `base` names.
 
     Absolute, host without scheme, absolute path, query alone and relative path all occur. The text is
-    kept as it is; only a fragment, which is never sent, is cut off.
+    kept as it is; only what is never sent is cut off: a fragment, and a user, since whom to be is not
+    for a registry to say.
 
     Raises:
         RegistryError: it names nothing that can be asked.
@@ -87,12 +88,11 @@ def resolve(base: str, location: str) -> str:
         raise RegistryError(f"not a URL: {without_query(location)!r:.300}")
     url = _absolute(base, text)
     origin(url)
-    return url
+    return f"{url.partition('://')[0]}://{host_of(url)}{_tail(url)}"
 
 
 def _absolute(base: str, text: str) -> str:
-    scheme, _, rest = base.partition("://")
-    host = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    scheme, host = base.partition("://")[0], _authority(base)
     path, mark, query = text.partition("?")
     if text.startswith("//"):
         return f"{scheme}:{text}"
@@ -121,11 +121,18 @@ def without_query(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Return `host[:port]` as the URL writes it: a port that is spelled out stays so in `Host`."""
-    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+    return _authority(url).rpartition("@")[2]
 
 
 def target_of(url: str) -> bytes:
     """Return the request target: everything behind the host, as it is."""
-    rest = url.partition("://")[2]
-    tail = rest[len(re.split(r"[/?#]", rest, maxsplit=1)[0]) :]
+    tail = _tail(url)
     return (tail if tail.startswith("/") else f"/{tail}").encode("ascii")
+
+
+def _authority(url: str) -> str:
+    return re.split(r"[/?#]", url.partition("://")[2], maxsplit=1)[0]
+
+
+def _tail(url: str) -> str:
+    return url.partition("://")[2][len(_authority(url)) :]

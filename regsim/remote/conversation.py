@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from regsim.oci import Digest
 from regsim.oci.reference import check_tag
 from regsim.remote.answer import MAX_ERROR_BODY
-from regsim.remote.retry import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
+    from regsim.remote.retry import Patience
     from regsim.remote.transport import Transport
 
 

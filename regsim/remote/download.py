@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from regsim.oci import Descriptor
     from regsim.remote.account import Account
+    from regsim.remote.bodies import Response
     from regsim.remote.conversation import Conversation
-    from regsim.remote.transport import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ class RemoteBlob:
                     async for chunk in stretch:
                         offset += len(chunk)
                         yield chunk
-                if offset == self.descriptor.size:
-                    return
-                raise NetworkError(f"{self._name} ended after {offset} of {self.descriptor.size} bytes")
+                self._check_end(offset)
             except (NetworkError, Unready) as failure:
                 failures = 0 if offset - start >= CHUNK else failures
                 if not await patience.again(failures, failure):
                     raise final(failure) from failure.__cause__
                 failures += 1
+            else:
+                return
 
     @property
     def _name(self) -> str:
@@ -96,9 +96,7 @@ class RemoteBlob:
                 # The registry ignored Range: all comes anew, and what is held already is in vain.
                 self.account.attempts += 1
             return start
-        answer = await response.answer()
-        if self.conversation.patience.wants(answer.status):
-            raise Unready(answer)
+        answer = self.conversation.patience.settled(await response.answer())
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
             raise ContentError(f"{self._name} ends before byte {start} of {self.descriptor.size}")
         raise refusal(answer)
@@ -111,6 +109,11 @@ class RemoteBlob:
             raise RegistryError(f"{self._name} was asked for from byte {start}, and came as {text!r:.100}")
         self._check_size(came.total)
         return start - came.first
+
+    def _check_end(self, offset: int) -> None:
+        # A body without a stated length that is cut by FIN looks whole, and a 206 may bring less than asked.
+        if offset < self.descriptor.size:
+            raise NetworkError(f"{self._name} ended after {offset} of {self.descriptor.size} bytes")
 
     def _check_size(self, size: int | None) -> None:
         if size is not None and size != self.descriptor.size:

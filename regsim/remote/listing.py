@@ -28,28 +28,28 @@ _NEXT = re.compile(r"<(?P<url>[^<>]*)>[^,<>]*;\s*rel=\"?next\"?", re.IGNORECASE)
 async def tags(conversation: Conversation, account: Account) -> tuple[str, ...]:
     """Return all tags; see `Repository.tags`."""
     found: list[str] = []
-    target: str | None = conversation.tags
+    target = conversation.tags
     # The page size is left to the registry: ECR refuses more than 1000, docker's 2.8 ignores it.
     for _ in range(MAX_PAGES):
         answer = await conversation.ask("GET", target, account, limit=MAX_PAGE)
         if answer.status != HTTPStatus.OK:
             raise refusal(answer)
         found += _tags(answer, conversation.name)
-        target = _next(answer)
-        if target is None:
+        following = _next(answer)
+        if following is None:
             return tuple(found)
+        target = following
     raise RegistryError(f"the list of tags of {conversation.name} has no end within {MAX_PAGES} pages")
 
 
 def _tags(answer: Answer, name: str) -> list[str]:
-    try:
-        values = json.loads(answer.body)["tags"] if answer.whole else None
-    except (ValueError, RecursionError, LookupError, TypeError) as error:
-        raise RegistryError(f"the list of tags of {name} is not what it should be") from error
     if not answer.whole:
         raise RegistryError(f"a page of the tags of {name} is larger than {MAX_PAGE} bytes")
-    # A repository without tags answers null (docker's registry) or an empty list.
-    return [str(value) for value in values or ()]
+    try:
+        # A repository without tags answers null (docker's registry) or an empty list.
+        return [str(value) for value in json.loads(answer.body)["tags"] or ()]
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise RegistryError(f"{name} was asked for its tags, and answered something else") from error
 
 
 def _next(answer: Answer) -> str | None:

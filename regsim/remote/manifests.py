@@ -73,17 +73,18 @@ async def put(
     while True:
         account.attempts += 1
         try:
-            answer = await conversation.transport.request(
-                "PUT", target, account, headers=headers, body=Body.of(raw), content=True
+            answer = conversation.patience.settled(
+                await conversation.transport.request(
+                    "PUT", target, account, headers=headers, body=Body.of(raw), content=True
+                )
             )
-            if answer.status in _WRITTEN:
-                return wanted
-            if not conversation.patience.wants(answer.status):
-                raise refusal(answer)
-            raise Unready(answer)
         except (NetworkError, Unready) as failure:
             if not await conversation.patience.again(failures, failure):
                 raise final(failure) from failure.__cause__
+        else:
+            if answer.status in _WRITTEN:
+                return wanted
+            raise refusal(answer)
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
         if await _stands(conversation, reference, wanted, account):

@@ -81,6 +81,16 @@ class Patience:
         """Tell whether an answer of this status is worth another try."""
         return status in self._policy.statuses
 
+    def settled(self, answer: Answer) -> Answer:
+        """Return an answer that will not change by asking again.
+
+        Raises:
+            Unready: it may.
+        """
+        if self.wants(answer.status):
+            raise Unready(answer)
+        return answer
+
     async def again(self, failures: int, failure: Unready | RegsimError | None = None) -> bool:
         """Wait before the next try; False, at once, if there shall be none.
 
@@ -106,10 +116,7 @@ class Patience:
         failures = 0
         while True:
             try:
-                answer = await send()
-                if not self.wants(answer.status):
-                    return answer
-                raise Unready(answer)
+                return self.settled(await send())
             except (NetworkError, Unready) as failure:
                 if not await self.again(failures, failure):
                     raise final(failure) from failure.__cause__

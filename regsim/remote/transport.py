@@ -24,13 +24,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
-from regsim.errors import ContentError, NetworkError, RegistryError, RegsimError
-from regsim.content.protocols import CHUNK
+from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
-from regsim.remote.answer import MAX_ERROR_BODY, Answer, Body, length_of
+from regsim.remote.answer import MAX_ERROR_BODY
+from regsim.remote.bodies import Response, counted
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from regsim.remote.account import Account
+    from regsim.remote.answer import Answer, Body
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONTENT_STATUSES = frozenset({200, 206})
 _USER_AGENT = "regsim"
 # Never shown to an origin that they were not given for (CVE-2020-15157; S3 answers 400 to them).
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -79,79 +79,6 @@ class Timeouts:
     pool: float = 600.0
     metadata: float = 300.0
     cancel: float = 5.0
-
-
-class Response:
-    """An answer whose body is still on its way. Lives inside `Transport.exchange` only."""
-
-    def __init__(self, method: str, url: str, response: httpx.Response, account: Account, *, content: bool):
-        self.method = method
-        self.url = url
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-        self._response = response
-        self._account = account
-        self._is_content = content and method == "GET" and self.status in _CONTENT_STATUSES
-
-    @property
-    def length(self) -> int | None:
-        """The `Content-Length`; None where there is none that can be read."""
-        return length_of(self.headers)
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the raw body in chunks of about `CHUNK` bytes.
-
-        What had arrived before a cut is yielded before the error is raised, so that a resumed
-        download asks for nothing twice.
-
-        Raises:
-            NetworkError: the body was cut short or stalled.
-        """
-        held: list[bytes] = []
-        size = 0
-        failure: NetworkError | None = None
-        async with aclosing(self._pieces()) as pieces:
-            while failure is None:
-                try:
-                    piece = await anext(pieces, None)
-                except NetworkError as error:
-                    failure, piece = error, None
-                if piece is not None:
-                    held.append(piece)
-                    size += len(piece)
-                if held and (piece is None or size >= CHUNK):
-                    yield b"".join(held)
-                    held, size = [], 0
-                if piece is None:
-                    break
-        if failure is not None:
-            raise failure
-
-    async def answer(self, limit: int = MAX_ERROR_BODY) -> Answer:
-        """Read the body, no further than `limit` bytes and what came with them."""
-        body = bytearray()
-        async with aclosing(self._pieces()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    break
-        return Answer(
-            method=self.method,
-            url=self.url,
-            status=self.status,
-            headers=self.headers,
-            body=bytes(body[:limit]),
-            whole=len(body) <= limit,
-        )
-
-    async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        with _translated(self.method, self.url):
-            async for piece in self._response.aiter_raw():
-                if self._is_content:
-                    self._account.received += len(piece)
-                else:
-                    self._account.overhead += len(piece)
-                yield piece
 
 
 class Transport:
@@ -299,14 +226,22 @@ class Transport:
         content: bool,
     ) -> AsyncIterator[Response]:
         account.requests += 1
-        async with aclosing(_counted(body, account, content=content)) as octets:
+        async with aclosing(counted(body, account, content=content)) as octets:
             request = self._request(method, url, headers, body, _Octets(octets))
             with _translated(method, url):
                 response = await self._client.send(
                     request, auth=httpx.Auth(), stream=True, follow_redirects=False
                 )
             try:
-                yield Response(method, url, response, account, content=content)
+                yield Response(
+                    method=method,
+                    url=url,
+                    status=response.status_code,
+                    headers=response.headers,
+                    pieces=_raw(method, url, response),
+                    account=account,
+                    content=content,
+                )
             finally:
                 with _translated(method, url):
                     await response.aclose()
@@ -349,23 +284,10 @@ class _Octets(httpx.AsyncByteStream):
         return self._octets
 
 
-async def _counted(body: Body | None, account: Account, *, content: bool) -> AsyncGenerator[bytes, None]:
-    """Yield a body, charging each chunk at the moment when the connection takes it."""
-    if body is None:
-        return
-    left = body.size
-    async with aclosing(body.open()) as stream:
-        async for chunk in stream:
-            left -= len(chunk)
-            if left < 0:
-                raise ContentError(f"a body of {body.size} bytes turned out to be longer")
-            if content:
-                account.sent += len(chunk)
-            else:
-                account.overhead += len(chunk)
-            yield chunk
-    if left:
-        raise ContentError(f"a body of {body.size} bytes ended {left} bytes early")
+_TIMEOUTS: dict[type[httpx.HTTPError], str] = {
+    httpx.ConnectTimeout: "no connection in time",
+    httpx.PoolTimeout: "no connection became free in time",
+}
 
 
 class _Network(httpx.AsyncBaseTransport):
@@ -389,7 +311,7 @@ class _Network(httpx.AsyncBaseTransport):
             await pool.aclose()
 
     def _plain(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=False, limits=self._limits, trust_env=False)  # noqa: S501
+        return httpx.AsyncHTTPTransport(verify=False, limits=self._limits, trust_env=False)
 
     def _tls(self) -> httpx.AsyncHTTPTransport:
         context = httpx.create_ssl_context(verify=self._tls_verify, trust_env=True)
@@ -397,6 +319,14 @@ class _Network(httpx.AsyncBaseTransport):
             # Certificates that an administrator added to the system are trusted, as by docker.
             context.load_default_certs()
         return httpx.AsyncHTTPTransport(verify=context, limits=self._limits)
+
+
+async def _raw(method: str, url: str, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    # The stream itself, not aiter_raw(), which refuses the answers of mocks that httpx has read already.
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    with _translated(method, url):
+        async for piece in stream:
+            yield piece
 
 
 def _hide_query(record: logging.LogRecord) -> bool:
@@ -427,17 +357,13 @@ def _where(method: str, url: str) -> str:
 
 def _failure(error: httpx.HTTPError) -> tuple[str, str]:
     """Return what happened, in words, and a hint."""
-    words = str(error)
-    if isinstance(error, httpx.ConnectTimeout):
-        return "no connection in time", "is this the right host and port?"
-    if isinstance(error, httpx.PoolTimeout):
-        return "no connection became free in time", ""
+    words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
-        return "the connection fell silent", ""
-    if isinstance(error, httpx.ConnectError):
-        if "CERTIFICATE_VERIFY_FAILED" in words:
-            return f"the certificate is not trusted ({words})", "SSL_CERT_FILE names further authorities"
-        if "SSL" in words:
-            return f"no TLS connection ({words})", "a registry without TLS is addressed as http://…"
-        return f"no connection ({words or type(error).__name__})", "is a registry running there?"
-    return f"the connection broke ({words or type(error).__name__})", ""
+        return _TIMEOUTS.get(type(error), "the connection fell silent"), ""
+    if not isinstance(error, httpx.ConnectError):
+        return f"the connection broke ({words})", ""
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        return f"the certificate is not trusted ({words})", "SSL_CERT_FILE names further authorities"
+    if "SSL" in words:
+        return f"no TLS connection ({words})", "a registry without TLS is addressed as http://…"
+    return f"no connection ({words})", "is a registry running there?"

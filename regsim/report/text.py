@@ -1,7 +1,6 @@
 """The text report: a row for each entry, totals, and one headline that says it all.
 
-A view of a result: shows what the ledger says and computes no new facts. Plain columns, so that what a
-pipe or a file gets does not depend on how wide somebody's terminal is.
+A view of a result: shows what the ledger says and computes no new facts.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from regsim.report.quantities import exact, percent, size
+from regsim.report.table import columns, instruction
 from regsim.result import Mode
 from regsim.transfer.ledger import Direction
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
 _RIGHT = frozenset({1})
-_INSTRUCTION_WIDTH = 72
 _MOVED = {Direction.PUSH: "sent", Direction.PULL: "received", Direction.COPY: "received and sent"}
 
 
@@ -78,7 +77,8 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
         expected = " (expected)" if first.expected_error else ""
         yield f"  Failed{expected}: {ledger.error.message}"
     each = " each" if len(alike) > 1 else ""
-    yield f"  {_outcomes(ledger.summary.layers or ledger.summary)}; {_wire(ledger.summary, ledger.direction)}{each}"
+    summary = ledger.summary
+    yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction)}{each}"
 
 
 def _what(transfer: TransferResult) -> str:
@@ -97,16 +97,9 @@ def _who(alike: list[TransferResult]) -> str:
 
 
 def _table(entries: Iterable[Entry]) -> Iterator[str]:
-    rows = [_HEADINGS, *(_row(entry) for entry in entries)]
-    if len(rows) == 1:
-        return
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    for row in rows:
-        cells = (
-            cell.rjust(width) if column in _RIGHT else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield f"  {'  '.join(cells).rstrip()}"
+    rows = [_row(entry) for entry in entries]
+    if rows:
+        yield from columns([_HEADINGS, *rows], right=_RIGHT)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -120,9 +113,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _origin(entry: Entry) -> str:
     if entry.created_by is None:
         return f"({entry.role})"
-    text = " ".join(entry.created_by.split())
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _INSTRUCTION_WIDTH else f"{text[: _INSTRUCTION_WIDTH - 1]}…"
+    return instruction(entry.created_by)
 
 
 def _outcomes(layers: Summary) -> str:
@@ -158,7 +149,8 @@ def _total(summary: Summary) -> str:
     )
     waste = f", {exact(summary.wasted)} in vain" if summary.wasted else ""
     return (
-        f"Total: {summary.referenced.count} references ({outcomes or 'none'}) in {summary.requests} requests; "
+        f"Total: {summary.referenced.count} references ({outcomes or 'none'}) "
+        f"in {summary.requests} requests; "
         f"sent {exact(summary.wire_sent)}, received {exact(summary.wire_received)}{waste}."
     )
 

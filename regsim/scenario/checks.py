@@ -145,7 +145,9 @@ class Comparison:
         figures = list(actuals)
         failing = [actual for actual in figures if not self.holds(actual)]
         shown = (failing or figures or [None])[0]
-        return CheckResult(expression=self.text, step=step, passed=bool(figures) and not failing, actual=shown)
+        return CheckResult(
+            expression=self.text, step=step, passed=bool(figures) and not failing, actual=shown
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +171,13 @@ class Figures(Protocol):
         """Return a figure over the selected transfers (all of them for None); None where there are none."""
 
 
-_CONDITION = re.compile(r"\s*(?P<metric>[^\s(<>=!]+)\s*(?:\((?P<selector>[^()]*)\))?(?P<comparison>\s*[<>=!].*)")
+_CONDITION = re.compile(
+    r"\s*(?P<metric>[^\s(<>=!]+)\s*(?:\((?P<selector>[^()]*)\))?(?P<comparison>\s*[<>=!].*)"
+)
 _COMPARISON = re.compile(r"\s*(?P<operator>[<>=!]+)?\s*(?P<amount>\S.*?)\s*")
 _STEP = re.compile(r"step\s+(?P<step>\S.*)")
+
+_MISTYPED = {"=": "==", "===": "==", "=>": ">=", "=<": "<=", "<>": "!=", "!": "!="}
 
 _UNIT_WORDS = "|".join(UNITS)
 COMPARISON_PATTERN = rf"^\s*(?:==|!=|>=|<=|>|<)?\s*{AMOUNT_PATTERN} ?(?:{_UNIT_WORDS}|%)?\s*$"
@@ -206,10 +212,13 @@ def parse_comparison(metric: Metric, text: str) -> Comparison:
     try:
         operator = Operator(word)
     except ValueError:
-        hint = 'did you mean "=="?' if set(word) == {"="} else "known: " + " ".join(Operator)
+        meant = _MISTYPED.get(word)
+        hint = f'did you mean "{meant}"?' if meant else "known: " + " ".join(Operator)
         raise UsageError(f'no such comparison: "{word[:20]}"', hint=hint) from None
     value = _parse_number(metric, match["amount"])
-    return Comparison(metric=metric, operator=operator, value=value, text=f"{metric} {operator} {match['amount']}")
+    return Comparison(
+        metric=metric, operator=operator, value=value, text=f"{metric} {operator} {match['amount']}"
+    )
 
 
 def _parse_number(metric: Metric, text: str) -> Number:
@@ -240,7 +249,9 @@ def _parse_selector(text: str) -> Selector:
         word = match["step"].strip()
         return StepSelector(int(word) if word.isdecimal() and len(word) < 10 else word)  # noqa: PLR2004
     if not text:
-        raise UsageError("nothing between the parentheses", hint='write "step 2", a step\'s name, or an image')
+        raise UsageError(
+            "nothing between the parentheses", hint='write "step 2", a step\'s name, or an image'
+        )
     return ImageSelector(text)
 
 
@@ -265,4 +276,6 @@ def evaluate(condition: Condition, figures: Figures) -> CheckResult:
     actual = figures.metric(condition.metric, condition.selector)
     selector = condition.selector
     step = selector.step if isinstance(selector, StepSelector) and isinstance(selector.step, int) else None
-    return CheckResult(expression=condition.text, step=step, passed=condition.comparison.holds(actual), actual=actual)
+    return CheckResult(
+        expression=condition.text, step=step, passed=condition.comparison.holds(actual), actual=actual
+    )

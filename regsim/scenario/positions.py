@@ -32,7 +32,9 @@ _MAX_DIGITS = 30
 _NULL = re.compile(r"|~|null|Null|NULL")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_FLOAT = re.compile(
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
 # Text by YAML 1.2, but a boolean, a date or a base-60 number to the YAML 1.1 readers that are still common.
 _AMBIGUOUS = re.compile(
     r"(?:y|yes|n|no|on|off)|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?|[0-9]+(?::[0-5]?[0-9])+|[0-9][0-9_]*",
@@ -186,7 +188,9 @@ class _Composer:
                 self._document(event, where)
             case yaml_events.AliasEvent():
                 if event.anchor not in self.anchors:
-                    self.problems.reject(where, f'alias "*{event.anchor}" stands for nothing defined above it')
+                    self.problems.reject(
+                        where, f'alias "*{event.anchor}" stands for nothing defined above it'
+                    )
                 self._add(self.anchors[event.anchor], where)
             case yaml_events.ScalarEvent():
                 self._tagged(event.tag, where)
@@ -196,7 +200,9 @@ class _Composer:
                 self._tagged(event.tag, where)
                 if len(self.stack) >= MAX_DEPTH:
                     self.problems.reject(where, f"nested more than {MAX_DEPTH} levels deep")
-                self.stack.append(_Open(where, event.anchor, isinstance(event, yaml_events.MappingStartEvent)))
+                self.stack.append(
+                    _Open(where, event.anchor, isinstance(event, yaml_events.MappingStartEvent))
+                )
             case yaml_events.SequenceEndEvent() | yaml_events.MappingEndEvent():
                 self._close()
             case _:
@@ -205,9 +211,13 @@ class _Composer:
     def _document(self, event: yaml_events.DocumentStartEvent, where: Position) -> None:
         self.documents += 1
         if self.documents > 1:
-            self.problems.reject(where, "a second document", "a scenario file holds one; put others in files of their own")
+            self.problems.reject(
+                where, "a second document", "a scenario file holds one; put others in files of their own"
+            )
         if event.version or event.tags:
-            self.problems.reject(where, "%YAML and %TAG directives are not accepted", "scenarios are YAML 1.2; remove them")
+            self.problems.reject(
+                where, "%YAML and %TAG directives are not accepted", "scenarios are YAML 1.2; remove them"
+            )
 
     def _tagged(self, tag: object, where: Position) -> None:
         # A bare "!" only says "not plain" and changes nothing here.

@@ -37,7 +37,9 @@ def split_amount(text: str) -> tuple[Fraction, str]:
     """
     match = _AMOUNT.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f'not an amount: "{text[:60]}"', hint="write a number such as 28 or 1.5, then a unit")
+        raise UsageError(
+            f'not an amount: "{text[:60]}"', hint="write a number such as 28 or 1.5, then a unit"
+        )
     return Fraction(match[1]), (match[2] or "").strip()
 
 
@@ -52,7 +54,9 @@ def parse_size(text: str) -> int:
         raise UsageError(f'no unit of size: "{unit[:20]}"', hint=_unit_hint(unit))
     size = number * UNITS[unit or "B"]
     if size.denominator != 1:
-        raise UsageError(f'"{text[:60]}" is no whole number of bytes', hint=f"it comes to {float(size):,.3f} bytes")
+        raise UsageError(
+            f'"{text[:60]}" is no whole number of bytes', hint=f"it comes to {float(size):,.3f} bytes"
+        )
     if size > MAX_SIZE:
         raise UsageError(f'"{text[:60]}" is more than {MAX_SIZE:,} bytes')
     return int(size)

@@ -9,10 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from urllib.parse import urlsplit
 
 from regsim.content.digests import SkipRule
+from regsim.errors import UsageError
 from regsim.oci import Reference
+from regsim.oci.reference import check_repository
 from regsim.result import Mode
+from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 
 DEFAULT_NODE = "node"
 DEFAULT_CONTAINER = "registry:2"
+
+# Stands for the scenario's registry while a reference without host is parsed; no host is written so.
+_HERE = ""
 
 
 class Client(StrEnum):
@@ -83,6 +90,38 @@ class ContainerRegistry:
 
 
 RegistrySpec: TypeAlias = MockRegistry | RemoteRegistry | ContainerRegistry
+
+
+def parse_registry(text: str) -> RegistrySpec:
+    """Read `mock`, a URL, `container` or `container:IMAGE`, in a file or after `--registry`.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text == "mock":
+        return MockRegistry()
+    word, colon, image = text.partition(":")
+    if word == "container" and (image or not colon):
+        return ContainerRegistry(image=image or DEFAULT_CONTAINER)
+    if "://" in text:
+        return RemoteRegistry(url=_check_url(text))
+    hint = did_you_mean(text, ("mock", "container")) if text.isalpha() else f'did you mean "http://{text}"?'
+    raise UsageError(f'not a registry: "{text[:80]}"', hint=hint)
+
+
+def _check_url(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError:
+        raise UsageError(f'not a URL: "{text[:80]}"') from None
+    if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not text.isprintable():
+        raise UsageError(f'not the URL of a registry: "{text[:80]}"', hint="such as http://127.0.0.1:5000")
+    if url.username is not None or url.password is not None:
+        raise UsageError("a registry's URL holds no user name or password", hint="remove what precedes the @")
+    if url.path not in ("", "/") or url.query or url.fragment:
+        raise UsageError(f'a registry\'s URL ends after its host and port: "{text[:80]}"')
+    return text.rstrip("/")
 
 
 # --- images ---------------------------------------------------------------------------------------------
@@ -171,7 +210,7 @@ class NodeSpec:
         return 1 if self.count is None else self.count
 
     def members(self) -> tuple[str, ...]:
-        """Return the name of each machine: `ci`, or `edge-1`, `edge-2`, …"""
+        """Return the name of each machine: `ci` alone, or `edge-1` to `edge-20`."""
         if self.count is None:
             return (self.name,)
         return tuple(f"{self.name}-{number}" for number in range(1, self.count + 1))
@@ -187,6 +226,37 @@ class Place:
     repository: str
     tag: str | None = None
     digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read `repository[:tag][@digest]`; without tag and digest the tag is `latest`.
+
+        Raises:
+            UsageError: it has another shape, or names a registry.
+        """
+        reference = Reference.parse(text, default_host=_HERE)
+        if reference.host != _HERE:
+            if reference.host == text.partition("/")[0] and not set(reference.host) & set(".:"):
+                check_repository(f"{reference.host}/{reference.repository}")
+            raise UsageError(
+                f'a step names no registry: "{text[:160]}"',
+                hint=f'the registry is the scenario\'s; did you mean "{text.partition("/")[2][:160]}"?',
+            )
+        return cls(repository=reference.repository, tag=reference.tag, digest=reference.digest)
+
+    @classmethod
+    def parse_tag(cls, text: str) -> Place:
+        """Read `repository[:tag]`, somewhere to write to.
+
+        Raises:
+            UsageError: it has another shape, or names a registry.
+        """
+        place = cls.parse(text)
+        if place.digest is not None:
+            raise UsageError(
+                f'this names a tag, not a digest: "{text[:160]}"', hint="remove what follows the @"
+            )
+        return place
 
     def at(self, host: str, prefix: str = "") -> Reference:
         """Return the full reference on a registry, its repository below `prefix`."""

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.content.memory import BytesContent
+from regsim.content.verify import read_all
 from regsim.errors import ContentError, NotFoundError, RegsimError
 from regsim.oci import media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.remote.account import Account
 from regsim.transfer import actions as act
-from regsim.transfer.ends import read
 from regsim.transfer.entries import Labels, entries, referenced
 from regsim.transfer.events import Event, Moment, Step, ignore
 from regsim.transfer.ledger import Direction, Ledger
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from regsim.transfer.events import Listener
 
 DEFAULT_JOBS = 6
+# What a registry would have said to a GET; a HEAD has no body to say it in.
+MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 # Questions are cheap for both sides and are asked all at once, within reason.
 CONCURRENT_CHECKS = 16
 
@@ -145,7 +147,9 @@ class Transfer:
     async def _resolve(self) -> Machine:
         descriptor = await self._source.resolve(self._reference, self._resolving)
         if descriptor is None:
-            raise NotFoundError(f"{self._name} does not exist", hint="check the name and the tag")
+            raise NotFoundError(
+                f"{self._name} does not exist", hint="check the name and the tag", codes=(MANIFEST_UNKNOWN,)
+            )
         rules = Rules(
             direction=self._direction,
             to_registry=self._destination.remote,
@@ -200,7 +204,7 @@ class Transfer:
         try:
             if not self._source.remote:
                 content = self._source.content(check.descriptor, check.account)
-                self._configs[check.descriptor.digest] = await read(content)
+                self._configs[check.descriptor.digest] = await read_all(content, limit=MAX_CONFIG_SIZE)
             elif held and not self._destination.remote:
                 raw = await self._destination.manifest(check.descriptor, check.account)
                 self._configs[check.descriptor.digest] = raw

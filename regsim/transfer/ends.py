@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.memory import BytesContent
 from regsim.content.protocols import ChainKeeper
-from regsim.content.verify import verified
-from regsim.errors import ContentError
+from regsim.content.verify import read_all
 from regsim.oci.manifest import MAX_MANIFEST_SIZE
 from regsim.remote.repository import UploadSession
 from regsim.transfer.actions import MountAnswer
@@ -80,7 +79,7 @@ class LocalSource:
         return await self._store.resolve(reference)
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: ARG002, D102
-        return await read(self._store.content(descriptor))
+        return await read_all(self._store.content(descriptor), limit=MAX_MANIFEST_SIZE)
 
     def content(self, descriptor: Descriptor, account: Account) -> Content:  # noqa: ARG002, D102
         return self._store.content(descriptor)
@@ -118,7 +117,7 @@ class LocalDestination:
         return found.digest if found is not None and await self._store.has(found) else None
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: ARG002, D102
-        return await read(self._store.content(descriptor))
+        return await read_all(self._store.content(descriptor), limit=MAX_MANIFEST_SIZE)
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         if check.layer is not None and isinstance(self._store, ChainKeeper):
@@ -176,18 +175,3 @@ class RegistryDestination:
         await self._repository.put_manifest(
             document.raw, descriptor.media_type, tag or descriptor.digest, account=account
         )
-
-
-async def read(content: Content) -> bytes:
-    """Return small content whole and verified: a manifest or a config.
-
-    Raises:
-        ContentError: it is larger than any manifest may be, or not what its descriptor says.
-    """
-    descriptor = content.descriptor
-    if descriptor.size > MAX_MANIFEST_SIZE:
-        raise ContentError(
-            f"{descriptor.digest} is metadata of {descriptor.size:,} bytes",
-            hint=f"{MAX_MANIFEST_SIZE:,} bytes is the limit",
-        )
-    return b"".join([chunk async for chunk in verified(content.open(), content.descriptor)])

@@ -49,3 +49,9 @@ class Holdings:
         if self.runs is not None:
             layers = tuple(layer.digest for layer in document.layers)
             self.runs.update(layers[:length] for length in range(1, len(layers) + 1))
+
+    def delete_manifest(self, reference: str) -> None:
+        """Forget a tag; or by digest a manifest and all its tags. Blobs stay (distribution-spec, end-9)."""
+        if self.tags.pop(reference, None) is None:
+            self.manifests.pop(reference, None)
+            self.tags = {tag: digest for tag, digest in self.tags.items() if digest != reference}

@@ -1,0 +1,277 @@
+"""The registry as an ASGI 3 application, and the table from routes to handlers.
+
+Owns one exchange from its arrival to its record in the journal. Must not know what a handler does, nor which
+server runs it.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .asgi import Receive, Scope, Send
+from .exchange import CutShort, Exchange, Refusal, Response
+from .handlers.base import get_base
+from .handlers.blobs import delete_blob, get_blob
+from .handlers.catalog import get_catalog
+from .handlers.manifests import delete_manifest, get_manifest, put_manifest
+from .handlers.referrers import get_referrers
+from .handlers.sessions import delete_upload, get_upload, patch_upload, put_upload
+from .handlers.tags import get_tags
+from .handlers.uploads import post_upload
+from .journal import Journal, Record, Route
+from .service import MANIFEST_LIMIT, Handler, Service, Settings
+from .spec import ErrorCode, Fault
+from .state import State
+from .storage import MemoryStorage, Storage, StorageFull
+
+if TYPE_CHECKING:
+    from .server import Limits, Server
+    from .transport import RegistryTransport
+
+_log = logging.getLogger(__name__)
+
+_TABLE: dict[Route, dict[str, Handler]] = {
+    Route.BASE: {"GET": get_base, "HEAD": get_base},
+    Route.BLOB: {"GET": get_blob, "HEAD": get_blob, "DELETE": delete_blob},
+    Route.CATALOG: {"GET": get_catalog, "HEAD": get_catalog},
+    Route.MANIFEST: {
+        "GET": get_manifest,
+        "HEAD": get_manifest,
+        "PUT": put_manifest,
+        "DELETE": delete_manifest,
+    },
+    Route.OTHER: {},
+    Route.REFERRERS: {"GET": get_referrers, "HEAD": get_referrers},
+    Route.TAGS: {"GET": get_tags, "HEAD": get_tags},
+    Route.UPLOAD: {
+        "GET": get_upload,
+        "HEAD": get_upload,
+        "PATCH": patch_upload,
+        "PUT": put_upload,
+        "DELETE": delete_upload,
+    },
+    Route.UPLOADS: {"POST": post_upload},
+}
+
+
+class MockRegistry:
+    """A registry of one's own: an ASGI app with its state, its storage and its journal.
+
+    Use it with ``serve()`` on a port, with ``transport()`` in process, or hand it to any ASGI server.
+    As a context manager, or as long as something serves it, it keeps its spool directory; the last one to
+    leave removes it.
+
+    Args:
+        journal: Where finished requests are recorded; a new one by default.
+        storage: Where octets live; by default memory, with blobs above 256 KiB spooled to a directory.
+        anonymous_mount: Mount from any repository when a mount names none (end-11).
+        mount: Mount at all; else a mount opens a session.
+        delete: Answer deletes; else 405 (end-9, end-10).
+        single_post: Take a blob with its POST (end-4b); else a session is opened instead.
+        sparse: Take manifests whose successors are missing (end-7).
+        manifest_limit: Octets of the largest manifest.
+        min_chunk_length: Octets that every chunk but the last must have (end-5).
+        drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
+        session_patience: Seconds that a request waits for another one that holds its upload session.
+        spool_directory: Where the spool directory is made, if ``storage`` is not given.
+        clock: Seconds, monotonic; times in the journal.
+    """
+
+    def __init__(
+        self,
+        *,
+        journal: Journal | None = None,
+        storage: Storage | None = None,
+        anonymous_mount: bool = False,
+        mount: bool = True,
+        delete: bool = True,
+        single_post: bool = True,
+        sparse: bool = False,
+        manifest_limit: int = MANIFEST_LIMIT,
+        min_chunk_length: int | None = None,
+        drain_limit: int = 64 << 20,
+        session_patience: float = 5.0,
+        spool_directory: str | os.PathLike[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.journal = Journal() if journal is None else journal
+        self.storage = MemoryStorage(directory=spool_directory) if storage is None else storage
+        self.settings = Settings(
+            anonymous_mount=anonymous_mount,
+            mount=mount,
+            delete=delete,
+            single_post=single_post,
+            sparse=sparse,
+            manifest_limit=manifest_limit,
+            min_chunk_length=min_chunk_length,
+            drain_limit=drain_limit,
+            session_patience=session_patience,
+        )
+        self.state = State(self.storage)
+        self._service = Service(self.state, self.settings)
+        self._clock = clock
+        self._arrivals = 0
+        self._under_way = 0
+        self._quiet = asyncio.Event()
+        self._holders = 0
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Names of the repositories that hold or held content, sorted."""
+        return tuple(sorted(self.state.repositories))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope: ``http``, and the ``lifespan`` that servers open it with."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        if scope["type"] != "http":
+            raise NotImplementedError(f"a registry does not speak {scope['type']}")
+        self._arrivals += 1
+        exchange = Exchange(scope, receive, send, number=self._arrivals, started=self._clock())
+        self._under_way += 1
+        try:
+            await self._serve(exchange)
+        finally:
+            self.journal.append(exchange.record(self._clock()))
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def settled(self) -> None:
+        """Wait until no request is under way, so that the journal holds all that arrived.
+
+        A client that broke off knows so before the registry does. Bound the wait where requests may hang.
+        """
+        while self._under_way:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _reject(self, method: str, target: str, status: int, octets: int) -> None:
+        """Record what a server answered by itself, as no request of HTTP/1.1 that an app could see."""
+        self._arrivals += 1
+        now = self._clock()
+        self.journal.append(
+            Record(
+                number=self._arrivals,
+                method=method,
+                target=target,
+                route=Route.OTHER,
+                repository=None,
+                reference=None,
+                digest=None,
+                session=None,
+                mounted_from=None,
+                status=status,
+                bytes_in=0,
+                bytes_out=octets,
+                complete=False,
+                fault=None,
+                started=now,
+                ended=now,
+            ),
+        )
+
+    async def _serve(self, exchange: Exchange) -> None:
+        try:
+            response = await self._respond(exchange)
+            await exchange.drain(self.settings.drain_limit)
+        except CutShort as cut:
+            if cut.answer is None:
+                return
+            fault = Fault(ErrorCode.SIZE_INVALID, "the request's body ended early")
+            response = Refusal(cut.answer, fault).response()
+        try:
+            await exchange.answer(response)
+        except OSError:
+            _log.debug("request %d: the peer is gone", exchange.number)
+
+    async def _respond(self, exchange: Exchange) -> Response:
+        try:
+            return await _handler(exchange)(self._service, exchange)
+        except Refusal as refusal:
+            return refusal.response()
+        except StorageFull as error:
+            return Refusal(507, Fault(ErrorCode.UNKNOWN, error.strerror or "storage full")).response()
+        except CutShort:
+            raise
+        except Exception:  # noqa: BLE001 (a registry answers 500 and lives on)
+            _log.exception("request %d: %s %s", exchange.number, exchange.method, exchange.path)
+            return Refusal(500, Fault(ErrorCode.UNKNOWN, "a fault of the registry itself")).response()
+
+    @asynccontextmanager
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        limits: "Limits | None" = None,
+    ) -> AsyncIterator["Server"]:
+        """Serve on a port, in this event loop.
+
+        Args:
+            host: Address to bind; loopback unless told otherwise.
+            port: 0 takes any free one; ``server.url`` tells which.
+            limits: Sizes and times of the server.
+        """
+        from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
+
+        server = Server(self, host=host, port=port, limits=limits, rejected=self._reject)
+        async with self, server:
+            yield server
+
+    def transport(self) -> "RegistryTransport":
+        """Return a transport for ``httpx.AsyncClient`` that calls this registry in process."""
+        from .transport import RegistryTransport  # noqa: PLC0415 (httpx is loaded only for who uses it)
+
+        return RegistryTransport(self)
+
+    async def aclose(self) -> None:
+        """Remove the spool directory and what it held. The journal and the small blobs stay."""
+        await self.storage.aclose()
+
+    async def __aenter__(self) -> Self:
+        self._holders += 1
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._holders -= 1
+        if not self._holders:
+            await self.aclose()
+
+
+def _handler(exchange: Exchange) -> Handler:
+    """Return the handler of the exchange's route and method.
+
+    Raises:
+        Refusal: 404 without a route, 400 for a bad name, 405 for another method.
+    """
+    methods = _TABLE[exchange.address.route]
+    handler = methods.get(exchange.method)
+    if not exchange.address.valid:
+        raise Refusal(400, Fault(ErrorCode.NAME_INVALID, "not a repository name", exchange.address.name))
+    if handler is not None:
+        return handler
+    if not methods:
+        raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "no endpoint of a registry"))
+    allow = [(b"allow", ", ".join(methods).encode())]
+    raise Refusal(
+        405, Fault(ErrorCode.UNSUPPORTED, f"not a method of this endpoint: {exchange.method}"), headers=allow
+    )
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Follow a server's lifespan; the registry itself needs none."""
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,224 @@
+"""One request on a connection and its response: the ASGI side of the server.
+
+Owns ``receive`` and ``send`` with the framing of one response. Must not parse, and must not know what the app
+is.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mock_registry.asgi import ANSWER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
+
+from .wire import CONTINUE, LAST_CHUNK, encode_chunk, encode_head
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+_log = logging.getLogger(__name__)
+
+_SEND_FILE = 4 << 20
+"""Octets a call: small enough that the deadline of a slow reader means something."""
+
+_ONE_SEGMENT = 1 << 16
+"""Bodies up to this go out in one write with their head; beyond, joining them would cost a copy."""
+
+
+class Cycle:
+    """One request and its response.
+
+    Attributes:
+        keep_alive: The connection may serve another request after this one.
+        body_complete: The request's body has arrived whole.
+        held: Octets of the body that the app has not taken.
+        received: Octets of the body that have arrived.
+        finished: The response has been handed to the socket, whole.
+    """
+
+    def __init__(
+        self,
+        connection: "Connection",
+        scope: Scope,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+        content_length: int | None,
+    ) -> None:
+        self.connection = connection
+        self.scope = scope
+        self.keep_alive = keep_alive
+        self.content_length = content_length
+        self.body_complete = False
+        self.held = 0
+        self.received = 0
+        self.finished = False
+        self._expects_continue = expects_continue
+        self._chunks: deque[bytes] = deque()
+        self._ended = False
+        self._cut = False
+        self._answer: int | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._status: int | None = None
+        self._headers: Headers = []
+        self._head_written = False
+        self._chunked = False
+        self._left: int | None = None
+        self._is_head = scope["method"] == "HEAD"
+
+    @property
+    def started(self) -> bool:
+        """The app has begun to answer."""
+        return self._status is not None
+
+    # What the connection tells
+
+    def feed(self, data: bytes) -> None:
+        """Take octets of the body."""
+        self.received += len(data)
+        self.held += len(data)
+        self._chunks.append(data)
+        self._wake()
+
+    def end(self) -> None:
+        """Know that the body is complete."""
+        self.body_complete = True
+        self._wake()
+
+    def cut(self, answer: int | None) -> None:
+        """Know that nothing more will arrive; ``answer`` is a status that the peer can still read."""
+        self._cut = True
+        self._answer = answer
+        if not self.body_complete:
+            self.keep_alive = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the app calls
+
+    async def run(self, app: App) -> None:
+        """Let the app answer, and close what it leaves unfinished."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception:  # noqa: BLE001 (the server outlives its app's failures)
+            _log.exception("the app failed")
+        finally:
+            if not self.finished:
+                self.keep_alive = False  # the peer sees the end of the connection where the body should go on
+            self.connection.cycle_done(self)
+
+    async def receive(self) -> Message:
+        """Return the next event of the request, as ASGI describes them."""
+        while not (self._chunks or self._cut or (self.body_complete and not self._ended) or self.finished):
+            if self._expects_continue:
+                self._expects_continue = False
+                self.connection.write(CONTINUE)
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._chunks:
+            return self._next()
+        if self.body_complete and not self._ended:
+            self._ended = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.disconnect", ANSWER: self._answer}
+
+    def _next(self) -> Message:
+        data = self._chunks.popleft()
+        self.held -= len(data)
+        self.connection.body_taken(self)
+        self._ended = self.body_complete and not self._chunks
+        return {"type": "http.request", "body": data, "more_body": not self._ended}
+
+    async def send(self, message: Message) -> None:
+        """Take one event of the response.
+
+        Raises:
+            PeerGone: Nobody reads it.
+        """
+        kind = message["type"]
+        if self.connection.lost:
+            raise PeerGone(message.get("count") or len(message.get("body", b"")))
+        if kind == "http.response.start":
+            self._status, self._headers = message["status"], message["headers"]
+        elif kind == "http.response.body":
+            self._write(message.get("body", b""), more=message.get("more_body", False))
+            await self.connection.drain()
+        elif kind == ZERO_COPY:
+            await self._send_file(message)
+        else:
+            raise RuntimeError(f"not an event of a response: {kind}")
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        head = b"" if self._head_written else self._head(None if more else len(body))
+        frame = self._frame(body, more=more)
+        if head and len(frame) > _ONE_SEGMENT:
+            self.connection.write(head)
+            head = b""
+        if head or frame:
+            self.connection.write(head + frame)
+        if not more:
+            self._finish()
+
+    def _head(self, length: int | None) -> bytes:
+        """Write the head, and settle on a framing if the app chose none."""
+        if self._status is None:
+            raise RuntimeError("a body before the start of the response")
+        self._head_written = True
+        extra = [self.connection.date_line()]
+        lengths = [int(value) for name, value in self._headers if name == b"content-length"]
+        if lengths:
+            self._left = lengths[0]
+        elif length is not None and self._status not in (204, 304):
+            extra.append(b"Content-Length: %d\r\n" % length)
+        elif length is None and self.scope["http_version"] == "1.1":
+            self._chunked = True
+            extra.append(b"Transfer-Encoding: chunked\r\n")
+        elif length is None:
+            self.keep_alive = False  # HTTP/1.0 tells the end of a body by closing
+        if not self.body_complete:
+            self.keep_alive = False
+        if not self.keep_alive or self.connection.stopping:
+            self.keep_alive = False
+            extra.append(b"Connection: close\r\n")
+        elif self.scope["http_version"] == "1.0":
+            extra.append(b"Connection: keep-alive\r\n")
+        return encode_head(self._status, self._headers, self.connection.names, *extra)
+
+    def _frame(self, body: bytes, *, more: bool) -> bytes:
+        if self._is_head:
+            return b""
+        if self._left is not None:
+            self._left -= len(body)
+            if self._left < 0:
+                raise RuntimeError("a body longer than its Content-Length")
+        if not self._chunked:
+            return body
+        return (encode_chunk(body) if body else b"") + (b"" if more else LAST_CHUNK)
+
+    async def _send_file(self, message: Message) -> None:
+        """Send a stretch of a file by the kernel alone."""
+        file, offset, left = message["file"], message["offset"], message["count"]
+        if not self._head_written:
+            self.connection.write(self._head(None))
+        try:
+            while left:
+                sent = await self.connection.send_file(file, offset, min(left, _SEND_FILE))
+                if not sent:
+                    raise RuntimeError("the file is shorter than promised")
+                offset, left = offset + sent, left - sent
+        except OSError as error:
+            sent = max(file.tell() - message["offset"], 0)  # the loop leaves the position at what was sent
+            raise PeerGone(message["count"] - sent) from error
+        if self._left is not None:
+            self._left -= message["count"]
+        if not message.get("more_body", False):
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        if self._left and not self._is_head:
+            self.keep_alive = False  # shorter than announced: only the end of the connection tells
+        self._wake()

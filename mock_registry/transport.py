@@ -1,0 +1,255 @@
+"""An ASGI app as a transport for ``httpx.AsyncClient``, in process and without a socket.
+
+Owns the bridge: both bodies stream, one piece at a time, and each side feels the other's pace and its going
+away. The only importer of httpx. Must not know what the app is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import httpx
+
+from .asgi import App, Headers, Message, PeerGone, Scope
+
+_ASGI = {"version": "3.0", "spec_version": "2.5"}
+_GRACE = 5.0
+"""Seconds for an app to notice that the client is gone, before it is cancelled."""
+
+
+class RegistryTransport(httpx.AsyncBaseTransport):
+    """Calls an ASGI app for each request.
+
+    Errors are those of a real transport: a response that ends early raises ``httpx.RemoteProtocolError``, one
+    that does not come in time ``httpx.ReadTimeout``.
+
+    Args:
+        app: The ASGI app.
+        client: Address that the app sees as the peer's.
+    """
+
+    def __init__(self, app: App, *, client: tuple[str, int] = ("127.0.0.1", 0)) -> None:
+        self._app = app
+        self._client = client
+        self._calls: set[_Call] = set()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request's body at the app's pace, and return when the response has begun.
+
+        Raises:
+            httpx.TransportError: As a real transport would.
+        """
+        call = _Call(_scope(request, self._client), _read_timeout(request))
+        self._calls.add(call)
+        call.start(self._app, self._calls.discard)
+        try:
+            async for chunk in cast("httpx.AsyncByteStream", request.stream):
+                if chunk and not await call.offer(chunk):
+                    break
+            call.offer_end()
+            status, headers = await call.head()
+        except BaseException:
+            await call.hang_up()
+            raise
+        return httpx.Response(
+            status, headers=headers, stream=_Body(call, _announced(request, status, headers))
+        )
+
+    async def aclose(self) -> None:
+        """Hang up on every request under way."""
+        for call in list(self._calls):
+            await call.hang_up()
+
+
+class _Call:
+    """One call of the app: its ``receive`` and ``send``, and the client's side of each.
+
+    Each direction holds at most one piece, and whoever put it there waits until it is taken.
+    """
+
+    def __init__(self, scope: Scope, timeout: float | None) -> None:
+        self._scope = scope
+        self._timeout = timeout
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._offered: bytes | None = None
+        self._offering = True
+        self._end_taken = False
+        self._head: tuple[int, Headers] | None = None
+        self._piece: bytes | None = None
+        self._sending = True
+        self._gone = False
+
+    def start(self, app: App, done: Callable[["_Call"], None]) -> None:
+        """Let the app begin."""
+        self._task = asyncio.ensure_future(app(self._scope, self._receive, self._send))
+        self._task.add_done_callback(lambda _: self._change())
+        self._task.add_done_callback(lambda _: done(self))
+
+    def _change(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _until(self, true: Callable[[], object]) -> None:
+        while not true():
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    @property
+    def _over(self) -> bool:
+        return self._task is None or self._task.done()
+
+    # The app's side
+
+    async def _receive(self) -> Message:
+        """Return the next piece of the request, or the news that the client is gone or content."""
+        await self._until(
+            lambda: self._offered is not None or self._gone or not (self._offering or self._end_taken)
+        )
+        if self._gone:
+            return {"type": "http.disconnect"}
+        if self._offered is None:
+            self._end_taken = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        body, self._offered = self._offered, None
+        self._change()
+        return {"type": "http.request", "body": body, "more_body": True}
+
+    async def _send(self, message: Message) -> None:
+        """Take an event of the response; a piece of the body is delivered when the client has taken it.
+
+        Raises:
+            PeerGone: The client hung up; ``unsent`` is exact.
+        """
+        if self._gone:
+            raise PeerGone(len(message.get("body", b"")))
+        if message["type"] == "http.response.start":
+            self._head = message["status"], message["headers"]
+        else:
+            await self._deliver(message.get("body", b""), more=message.get("more_body", False))
+        self._change()
+
+    async def _deliver(self, body: bytes, *, more: bool) -> None:
+        if body:
+            self._piece = body
+            self._change()
+            await self._until(lambda: self._piece is None or self._gone)
+        if self._piece is not None:
+            self._piece = None
+            raise PeerGone(len(body))
+        self._sending = more
+
+    # The client's side
+
+    async def offer(self, chunk: bytes) -> bool:
+        """Offer a piece of the request's body, and return whether the app wants more."""
+        self._offered = chunk
+        self._change()
+        # An app that answers before it has read everything is not waited for.
+        await self._until(
+            lambda: self._offered is None or self._piece is not None or self._over or not self._sending
+        )
+        return self._offered is None
+
+    def offer_end(self) -> None:
+        """Tell that the request's body is whole, unless the app did not want all of it."""
+        if self._offered is None:
+            self._offering = False
+            self._change()
+
+    async def head(self) -> tuple[int, Headers]:
+        """Return status and headers of the response."""
+        await self._in_time(lambda: self._head is not None or self._over)
+        self._raise_failure()
+        if self._head is None:
+            raise httpx.RemoteProtocolError("the app ended without a response")
+        return self._head
+
+    async def piece(self) -> bytes:
+        """Return the next piece of the response's body; nothing at its end."""
+        await self._in_time(lambda: self._piece is not None or not self._sending or self._over)
+        self._raise_failure()
+        body, self._piece = self._piece or b"", None
+        self._change()
+        return body
+
+    async def _in_time(self, true: Callable[[], object]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._until(true)
+        except TimeoutError:
+            raise httpx.ReadTimeout("the app did not answer in time") from None
+
+    def _raise_failure(self) -> None:
+        """Pass on what the app failed with, as the broken connection that a server would make of it."""
+        failure = self._failure()
+        if failure is not None and not isinstance(failure, PeerGone):
+            raise httpx.RemoteProtocolError("the app failed") from failure
+
+    def _failure(self) -> BaseException | None:
+        task = self._task
+        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+
+    async def hang_up(self) -> None:
+        """Let the app know that the client is gone, and wait a little until it has noticed."""
+        self._gone = True
+        self._change()
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=_GRACE)
+            self._task.cancel()
+        self._failure()
+
+
+class _Body(httpx.AsyncByteStream):
+    """The response's body."""
+
+    def __init__(self, call: _Call, announced: int | None) -> None:
+        self._call = call
+        self._announced = announced
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        while piece := await self._call.piece():
+            received += len(piece)
+            yield piece
+        if self._announced is not None and received != self._announced:
+            raise httpx.RemoteProtocolError(f"the body ended after {received} of {self._announced} bytes")
+
+    async def aclose(self) -> None:
+        """Let go of a body, whole or not."""
+        await self._call.hang_up()
+
+
+def _scope(request: httpx.Request, client: tuple[str, int]) -> Scope:
+    url = request.url
+    return {
+        "type": "http",
+        "asgi": _ASGI,
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": url.scheme,
+        "path": url.path,
+        "raw_path": url.raw_path.partition(b"?")[0],
+        "query_string": url.query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": client,
+        "server": (url.host, url.port),
+        "extensions": {},
+    }
+
+
+def _read_timeout(request: httpx.Request) -> float | None:
+    timeout: float | None = request.extensions.get("timeout", {}).get("read")
+    return timeout
+
+
+def _announced(request: httpx.Request, status: int, headers: Headers) -> int | None:
+    """Return the octets that the response's body must have."""
+    if request.method == "HEAD" or status in (204, 304):
+        return None
+    lengths = [int(value) for name, value in headers if name == b"content-length"]
+    return lengths[0] if lengths else None

@@ -1,0 +1,55 @@
+"""Addresses of images as users write them: `oci:DIR[:TAG]`, or a reference to a registry.
+
+Owns the transports' names, which are skopeo's. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from regsim.errors import UsageError
+from regsim.oci import Reference
+from regsim.oci.reference import check_tag
+
+_TRANSPORT = re.compile(r"([a-z][a-z-]*):(?!\d+/)(.*)", re.DOTALL)
+_LATER = frozenset({"oci-archive", "docker-archive", "dir", "docker-daemon", "containers-storage"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """An OCI layout directory, and a tag in it if one was given."""
+
+    directory: Path
+    tag: str | None = None
+
+    def __str__(self) -> str:
+        return f"oci:{self.directory}" + (f":{self.tag}" if self.tag else "")
+
+
+Address = Layout | Reference
+
+
+def parse(text: str) -> Address:
+    """Read an address.
+
+    Raises:
+        UsageError: it is none, or of a transport that regsim does not speak.
+    """
+    if text.startswith("docker://"):
+        return Reference.parse(text.removeprefix("docker://"))
+    match = _TRANSPORT.fullmatch(text)
+    if match is not None and match[1] == "oci":
+        return _layout(match[2])
+    if match is not None and match[1] in _LATER:
+        raise UsageError(f"{match[1]}: is not supported: {text!r}", hint="use oci:DIR[:TAG] or HOST/NAME:TAG")
+    return Reference.parse(text)
+
+
+def _layout(text: str) -> Layout:
+    head, colon, tail = text.rpartition(":")
+    directory, tag = (head, tail) if colon and "/" not in tail else (text, None)
+    if not directory:
+        raise UsageError("oci: names no directory", hint="write oci:DIR[:TAG]")
+    return Layout(Path(directory), check_tag(tag) if tag is not None else None)

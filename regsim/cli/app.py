@@ -1,0 +1,89 @@
+"""The command line: its commands, and what becomes of errors.
+
+Owns the exit codes' way to the shell. Each command lives in a module of its own that is only imported when
+it is run or helped with, so that `regsim --help` costs an interpreter and a parser.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from regsim._version import __version__
+from regsim.cli.output import show
+from regsim.errors import ExitCode, RegsimError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOGUE = (
+    "Exit codes: 0 all well, 1 a check failed, 2 usage or scenario invalid (nothing ran), 3 the registry "
+    "refused or lacks it, 4 the network gave up, 5 content or accounts wrong, 6 local files, 70 a bug of "
+    "ours, 130 interrupted (the partial ledger is kept)."
+)
+
+# Said here once more, so that listing the commands does not import them.
+_COMMANDS = {
+    "run": "Run scenarios: say what moved, what was saved, and whether the registry agrees.",
+    "push": "Push an image to a registry and say what moved.",
+    "pull": "Pull an image from a registry and say what moved.",
+    "copy": "Copy an image between registries and layouts and say what moved.",
+    "layers": "List the layers of an image, base first: digest, size, created by.",
+    "serve": "Serve an empty registry until interrupted.",
+    "schema": "Print the JSON Schema of scenario files, for editors.",
+}
+_MODULES = {"push": "transfer", "pull": "transfer", "copy": "transfer"}
+
+
+def _show_usage_error(error: CycloptsError) -> str:
+    text = " ".join(str(error).split())
+    return f"Error: {text}\nhint: regsim --help lists commands and flags"
+
+
+def build() -> App:
+    """Return the application with all its commands."""
+    app = App(
+        name="regsim",
+        help="Tells exactly which layers a push or pull moves, which it skips, why, and what sharing saved.",
+        help_epilogue=_EPILOGUE,
+        help_format="plaintext",
+        sort_key=None,
+        version=__version__,
+        error_formatter=_show_usage_error,
+        result_action="return_value",
+        exit_on_error=False,
+    )
+    for name, summary in _COMMANDS.items():
+        app.command(f"regsim.cli.{_MODULES.get(name, name)}:{name}", name=name, help=summary)
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing but a bug of ours shows a traceback.
+
+    Args:
+        arguments: of the command line; None takes the process's.
+    """
+    try:
+        code = build()(arguments)
+        sys.stdout.flush()
+    except CycloptsError:
+        return ExitCode.USAGE
+    except RegsimError as error:
+        show(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough, as `| head` does; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception:  # noqa: BLE001  (the last resort: whatever it is, the exit code must say so)
+        print("Error: a bug in regsim; please report it with what follows", file=sys.stderr)
+        traceback.print_exc()
+        return ExitCode.BUG
+    return int(code or ExitCode.OK)

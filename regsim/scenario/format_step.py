@@ -1,0 +1,185 @@
+"""Steps as a scenario file writes them, and what they expect.
+
+Owns the keys of a step. Must not know the other parts of a file: the names used here are gathered and
+judged in `names.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from regsim.oci import Platform
+from regsim.oci.reference import check_tag
+from regsim.scenario.checks import COMPARISON_PATTERN, METRICS, Kind, Metric, parse_comparison
+from regsim.scenario.codes import ERROR_CODE_PATTERN, parse_error_code
+from regsim.scenario.format_image import IMAGE_NAME
+from regsim.scenario.format_node import NODE_NAME
+from regsim.scenario.schema import Copy, Delete, Expect, Place, Pull, Push, Step, Tag, Verb
+from regsim.scenario.shapes import Amount, Fields, Mention, Name, Parsed, Reader
+from regsim.scenario.table import AnyTable, Key, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.scenario.checks import Comparison
+    from regsim.scenario.positions import Entries
+
+# --- expectations ---------------------------------------------------------------------------------------
+
+
+def _comparison(metric: Metric) -> Amount[Comparison]:
+    noun = {Kind.COUNT: "a number of layers", Kind.BYTES: "a size", Kind.RATIO: "a ratio"}[METRICS[metric][0]]
+    return Amount(
+        noun=f"{noun}, or a comparison",
+        parse=lambda text: parse_comparison(metric, text),
+        schema_of={
+            "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": COMPARISON_PATTERN}]
+        },
+    )
+
+
+def _expect(fields: Fields, _: Entries, __: Reader) -> Expect:
+    error = fields.pop("error", None)
+    return Expect(comparisons=tuple(fields.values()), error=error)
+
+
+EXPECT = Table(
+    noun="an expectation",
+    keys={
+        **{
+            metric.value: Key(doc=METRICS[metric][1].capitalize(), shape=_comparison(metric))
+            for metric in Metric
+        },
+        "error": Key(
+            doc="The error code with which the step must fail",
+            shape=Parsed(noun="an error code", parse=parse_error_code, pattern=f"^{ERROR_CODE_PATTERN}$"),
+            default="the step must succeed",
+        ),
+    },
+    build=_expect,
+)
+
+# --- the verbs ------------------------------------------------------------------------------------------
+
+_TO = Key(
+    doc="REPOSITORY[:TAG] to write to",
+    shape=Parsed(noun="a tag to write to", parse=Place.parse_tag, mentions="place"),
+    required=True,
+)
+
+
+def _place(doc: str) -> Key:
+    shape = Parsed(noun="a reference", parse=Place.parse, mentions="place")
+    return Key(doc=f"{doc}: REPOSITORY[:TAG][@DIGEST]", shape=shape, required=True)
+
+
+_NODE = Key(doc="Which node does it", shape=replace(NODE_NAME, mentions="node"), default="the only node")
+_PLATFORM = Key(
+    doc="The platform to pick from an index",
+    shape=Parsed(noun="a platform", parse=Platform.parse, pattern="^[^/]+/[^/]+(/[^/]+)?$"),
+    default="all of them",
+)
+_IMAGE = Key(
+    doc="The image to push, by its key in images", shape=replace(IMAGE_NAME, mentions="image"), required=True
+)
+
+
+def _acting(make: Callable[..., Any]) -> Callable[[Fields, Entries, Reader], Any]:
+    def build(fields: Fields, entries: Entries, reader: Reader) -> Any:
+        if "node" not in fields:
+            reader.mentions.append(Mention("default node", "", entries.where))
+        # Which node an omitted one is depends on all nodes, and is filled in when they are known.
+        return make(**{"node": "", **{FIELD_NAMES.get(key, key): value for key, value in fields.items()}})
+
+    return build
+
+
+# A keyword of Python cannot be a field.
+FIELD_NAMES = {"from": "source"}
+
+VERBS: dict[Verb, tuple[str, AnyTable]] = {
+    Verb.PUSH: (
+        "A node pushes an image",
+        Table(
+            noun="a push",
+            keys={"image": _IMAGE, "to": _TO, "node": _NODE, "platform": _PLATFORM},
+            build=_acting(Push),
+        ),
+    ),
+    Verb.PULL: (
+        "A node pulls; several equal nodes pull at once",
+        Table(
+            noun="a pull",
+            keys={"reference": _place("What to pull"), "node": _NODE, "platform": _PLATFORM},
+            build=_acting(Pull),
+        ),
+    ),
+    Verb.COPY: (
+        "A node copies within the registry",
+        Table(
+            noun="a copy",
+            keys={"from": _place("What to copy"), "to": _TO, "node": _NODE, "platform": _PLATFORM},
+            build=_acting(Copy),
+        ),
+    ),
+    Verb.TAG: (
+        "A manifest gets one more tag",
+        Table(
+            noun="a tag step",
+            keys={
+                "reference": _place("What to tag"),
+                "tag": Key(
+                    doc="The new tag, in the same repository",
+                    shape=Parsed(
+                        noun="a tag", parse=check_tag, pattern="^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"
+                    ),
+                    required=True,
+                ),
+            },
+            build=lambda fields, *_: Tag(**fields),
+        ),
+    ),
+    Verb.DELETE: (
+        "A tag, or a manifest by its digest, is deleted",
+        Table(
+            noun="a delete",
+            keys={"reference": _place("What to delete")},
+            build=lambda fields, *_: Delete(**fields),
+        ),
+    ),
+}
+
+# --- a step ---------------------------------------------------------------------------------------------
+
+STEP_NAME = Name(
+    noun="a step name",
+    pattern=r"(?!\s)(?![0-9]+$)[^()\x00-\x1f\x7f]{1,100}(?<!\s)",
+    allowed="not a mere number, and without parentheses",
+)
+
+
+def _step(fields: Fields, entries: Entries, reader: Reader) -> Step:
+    action = next(fields[verb] for verb in Verb if verb in fields)
+    expect: Expect = fields.get("expect", Expect())
+    if expect.comparisons and action.verb in (Verb.TAG, Verb.DELETE):
+        key = entries.key("expect") or entries
+        reader.problems.add(
+            key.where, f"a {action.verb} moves no layers to count", 'it may expect an "error" only'
+        )
+    return Step(number=0, action=action, name=fields.get("name"), expect=expect)
+
+
+STEP = Table(
+    noun="a step",
+    keys={
+        **{verb.value: Key(doc=doc, shape=table) for verb, (doc, table) in VERBS.items()},
+        "name": Key(doc="What reports and checks may call it", shape=STEP_NAME, default="its number, from 1"),
+        "expect": Key(
+            doc="What must hold for each node's transfer", shape=EXPECT, default="that it succeeds"
+        ),
+    },
+    build=_step,
+    one_of=tuple(Verb),
+    reserved_forms=("prune", "container"),
+)

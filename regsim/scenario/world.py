@@ -1,0 +1,285 @@
+"""The registry and the nodes of one run, on the wire or planned: everything that a step touches.
+
+Owns what a run opens and closes again. Must not know steps, expectations or reports.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mock_registry import MockRegistry
+from regsim.content.digests import SkipRule, node_store
+from regsim.content.layout import LayoutStore
+from regsim.errors import RegsimError, UsageError
+from regsim.oci import Digest, Role
+from regsim.oci.reference import DEFAULT_TAG, check_repository
+from regsim.remote.account import Account
+from regsim.remote.repository import Repository
+from regsim.remote.transport import Transport
+from regsim.result import Mode, Reconciliation
+from regsim.scenario import schema
+from regsim.scenario.known import HELD, Known
+from regsim.scenario.reconcile import reconcile
+from regsim.transfer.copy import Options, Transfer
+from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
+from regsim.transfer.holdings import Holdings
+from regsim.transfer.ledger import Evidence
+from regsim.transfer.plan import PlannedDestination, PlannedSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from regsim.content.protocols import Store
+    from regsim.scenario.images import Images
+    from regsim.scenario.schema import NodeSpec, Place, RegistrySpec
+    from regsim.transfer.ends import Destination, Source
+    from regsim.transfer.ledger import Ledger
+
+
+class Work(Protocol):
+    """One transfer that can be run, and whose ledger can be read at any moment."""
+
+    async def run(self) -> Ledger:
+        """Do it."""
+
+    def ledger(self) -> Ledger:
+        """Return the account as it stands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One machine: its name, and the node of the scenario that it is one of."""
+
+    name: str
+    spec: NodeSpec
+
+
+class World(Protocol):
+    """What steps act on, whatever the fidelity."""
+
+    def push(self, member: Member, image: str, to: Place) -> Work:
+        """Return the transfer of an image from a node to the registry."""
+
+    def pull(self, member: Member, reference: Place) -> Work:
+        """Return the transfer of what the registry has to a node."""
+
+    def copy(self, member: Member, source: Place, to: Place) -> Work:
+        """Return the transfer from one place of the registry to another."""
+
+    async def delete(self, reference: Place) -> None:
+        """Delete a tag, or by digest a manifest."""
+
+    def learn(self, ledger: Ledger, to: Place) -> None:
+        """Take note of what a transfer left at a place of the registry."""
+
+    def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:
+        """Compare the ledgers with the registry's own account, where there is one."""
+
+
+def wanted(place: Place) -> str:
+    """Return what a place is asked for: its digest if it names one, else its tag."""
+    return place.digest or place.tag or DEFAULT_TAG
+
+
+def node_tag(place: Place) -> str | None:
+    """Return what a node calls what it pulled from a place; a digest is its own name."""
+    return None if place.digest else f"{place.repository}:{wanted(place)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class WireWorld:
+    """Real HTTP to one registry; where `mode` is plan, real questions and no write.
+
+    Attributes:
+        url: of the registry.
+        prefix: the repository that all of the run's are below; empty for none.
+        registry: the registry itself where it is ours, and its journal can be read.
+        beside: what was spent on requests that belong to no transfer.
+        written: what the run has put where, by repository.
+    """
+
+    mode: Mode
+    url: str
+    images: Images
+    stack: AsyncExitStack
+    prefix: str = ""
+    registry: MockRegistry | None = None
+    beside: Account = field(default_factory=Account)
+    written: dict[str, dict[Digest, Role]] = field(default_factory=dict)
+    _known: Known = field(default_factory=Known)
+    _transports: dict[str, Transport] = field(default_factory=dict)
+    _stores: dict[str, Store] = field(default_factory=dict)
+    _planned: dict[str, Holdings] = field(default_factory=dict)
+
+    def push(self, member: Member, image: str, to: Place) -> Transfer:  # noqa: D102  (the protocol says it)
+        source = LocalSource(self.images.store(image))
+        return self._to_registry(member, source, self.images.reference(image), to)
+
+    def pull(self, member: Member, reference: Place) -> Transfer:  # noqa: D102  (likewise)
+        return Transfer(
+            self._source(member, reference),
+            wanted(reference),
+            self._node(member),
+            tag=node_tag(reference),
+            name=str(reference),
+            options=Options(jobs=member.spec.parallel, labels=self.images.labels),
+        )
+
+    def copy(self, member: Member, source: Place, to: Place) -> Transfer:  # noqa: D102  (likewise)
+        reader = self._source(member, source)
+        return self._to_registry(member, reader, wanted(source), to, copied_from=self._name(source))
+
+    async def delete(self, reference: Place) -> None:  # noqa: D102  (likewise)
+        if self.mode is Mode.PLAN:
+            self._holdings(self._name(reference), Evidence.HEAD).delete_manifest(wanted(reference))
+        else:
+            repository = Repository(self._transport("regsim"), self._name(reference))
+            await repository.delete_manifest(wanted(reference), self.beside)
+
+    def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
+        name = self._name(to)
+        self._known.learn(ledger, name)
+        held = {entry.digest: entry.role for entry in ledger.entries if entry.outcome in HELD}
+        self.written.setdefault(name, {}).update(held)
+
+    def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
+        if self.registry is None or self.mode is Mode.PLAN:
+            return Reconciliation.alone(ledgers)
+        return reconcile(ledgers, self.registry.journal, beside=self.beside)
+
+    async def clean(self, warn: Callable[[str], None]) -> None:
+        """Delete what the run has written, as far as the registry lets us: manifests before blobs."""
+        for name, digests in self.written.items():
+            repository = Repository(self._transport("regsim"), name)
+            for digest, role in digests.items():
+                delete = (
+                    repository.delete_blob
+                    if role in (Role.LAYER, Role.CONFIG)
+                    else repository.delete_manifest
+                )
+                try:
+                    await delete(digest, Account())
+                except RegsimError as error:
+                    warn(f"left behind in {name}: {error.message}")
+                    break
+
+    def _to_registry(
+        self,
+        member: Member,
+        source: Source,
+        reference: str,
+        to: Place,
+        *,
+        copied_from: str | None = None,
+    ) -> Transfer:
+        name = self._name(to)
+        options = Options(
+            jobs=member.spec.parallel,
+            candidates=self._known.candidates(name, copied_from),
+            labels=self.images.labels,
+        )
+        destination: Destination = RegistryDestination(self._repository(member, name))
+        if self.mode is Mode.PLAN:
+            planned = self._holdings(name, Evidence.HEAD)
+            destination = PlannedDestination(destination, planned, receives=source.remote)
+        return Transfer(source, reference, destination, tag=to.tag, name=str(to), options=options)
+
+    def _source(self, member: Member, place: Place) -> Source:
+        name = self._name(place)
+        source = RegistrySource(self._repository(member, name))
+        if self.mode is Mode.PLAN:
+            return PlannedSource(source, self._holdings(name, Evidence.HEAD))
+        return source
+
+    def _node(self, member: Member) -> Destination:
+        store = self._stores.get(member.name)
+        if store is None:
+            store = self._stores[member.name] = _open_store(member)
+        destination = LocalDestination(store)
+        if self.mode is not Mode.PLAN:
+            return destination
+        runs: set[tuple[Digest, ...]] | None = set() if member.spec.skip is SkipRule.CHAIN else None
+        planned = self._holdings(f"node {member.name}", Evidence.LOCAL, runs)
+        return PlannedDestination(destination, planned, receives=True)
+
+    def _holdings(self, key: str, present: Evidence, runs: set[tuple[Digest, ...]] | None = None) -> Holdings:
+        return self._planned.setdefault(key, Holdings(present=present, runs=runs))
+
+    def _repository(self, member: Member, name: str) -> Repository:
+        return Repository(self._transport(member.name), name)
+
+    def _transport(self, client: str) -> Transport:
+        """Return a client's own connections: nodes share nothing but the registry."""
+        transport = self._transports.get(client)
+        if transport is None:
+            transport = self._transports[client] = Transport(self.url)
+            self.stack.push_async_callback(transport.aclose)
+        return transport
+
+    def _name(self, place: Place) -> str:
+        return f"{self.prefix}/{place.repository}" if self.prefix else place.repository
+
+
+def _open_store(member: Member) -> Store:
+    if member.spec.store is None:
+        return node_store(member.spec.skip, f"node {member.name}")
+    shared = member.spec.count is None
+    return LayoutStore(member.spec.store if shared else member.spec.store / member.name)
+
+
+@asynccontextmanager
+async def wire_world(
+    spec: RegistrySpec,
+    images: Images,
+    *,
+    mode: Mode,
+    prefix: str | None = None,
+    keep: bool = False,
+    warn: Callable[[str], None],
+) -> AsyncIterator[WireWorld]:
+    """Open the registry of a run, and close it again.
+
+    A registry that we did not start gets a repository prefix of its own for each run, and is left as it
+    was found where it allows deletes.
+
+    Args:
+        spec: which registry.
+        images: what can be pushed.
+        mode: wire or plan.
+        prefix: put all repositories below this one; None: a fresh one where the registry is not ours.
+        keep: delete nothing afterwards.
+        warn: is told what could not be deleted.
+
+    Raises:
+        UsageError: the registry cannot be had here.
+    """
+    async with AsyncExitStack() as stack:
+        match spec:
+            case schema.MockRegistry():
+                registry = MockRegistry()
+                server = await stack.enter_async_context(registry.serve())
+                yield WireWorld(
+                    mode=mode,
+                    url=server.url,
+                    images=images,
+                    stack=stack,
+                    prefix=check_repository(prefix) if prefix else "",
+                    registry=registry,
+                )
+            case schema.RemoteRegistry(url=url):
+                fresh = f"regsim-{secrets.token_hex(4)}"
+                below = check_repository(prefix) if prefix else fresh
+                world = WireWorld(mode=mode, url=url, images=images, stack=stack, prefix=below)
+                try:
+                    yield world
+                finally:
+                    if not keep and mode is Mode.WIRE:
+                        await world.clean(warn)
+            case _:
+                raise UsageError(
+                    f"a registry container is not available yet: {spec}",
+                    hint="start it yourself and give its address: --registry http://127.0.0.1:5000",
+                )
