@@ -5,7 +5,9 @@ means.
 """
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -22,6 +24,19 @@ if TYPE_CHECKING:
     from .server import Server
 
 _REQUEST_LINE = re.compile(rb"(?:^|\n)[!#-'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.[01]\r?\n")
+
+_UNSENT = 1 << 17
+
+
+def _keep_queue_short(peer: socket.socket | None) -> None:
+    """Let the kernel take only 128 KiB ahead of the peer.
+
+    What is sent is then still in the processor's cache when the peer reads it, which doubles the speed over
+    loopback, and an account of a response broken off is that much nearer to what the peer got.
+    """
+    if peer is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):  # not TCP
+            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
 
 class Patience(Enum):
@@ -85,6 +100,7 @@ class Connection(asyncio.Protocol):
             server=transport.get_extra_info("sockname"),
         )
         self._server.connections.add(self)
+        _keep_queue_short(transport.get_extra_info("socket"))
         self._be_patient()
 
     def data_received(self, data: bytes) -> None:

@@ -11,12 +11,9 @@ from __future__ import annotations
 import re
 import zlib
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from regsim.content.tar_header import CHECKSUM_FIELD, SIZE_FIELD
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from regsim.content.tar_header import CHECKSUM_FIELD, PATH_END, SIZE_FIELD
 
 MAX_STORED = 65535
 MAX_COMMENT = 512  # Go's reader refuses a longer one, its NUL included
@@ -110,13 +107,23 @@ def _repeat(value: int, times: int) -> tuple[int, int]:
     return bits | more << count, count + length
 
 
-def _pieces(data: bytes) -> Iterator[tuple[int, int]]:
-    position = 0
+def _with_runs(data: bytes) -> tuple[int, int]:
+    """Return the code for bytes in which runs of four and more are repetitions."""
+    bits, count, position = 0, 0, 0
     for run in _RUN.finditer(data):
-        yield _literals(data[position : run.start()])
-        yield _repeat(run[1][0], run.end() - run.start())
+        for more, length in (
+            _literals(data[position : run.start()]),
+            _repeat(run[1][0], run.end() - run.start()),
+        ):
+            bits |= more << count
+            count += length
         position = run.end()
-    yield _literals(data[position:])
+    more, length = _literals(data[position:])
+    return bits | more << count, count + length
+
+
+# All headers of a layer are the same here, or nearly all.
+_cached_with_runs = lru_cache(maxsize=1024)(_with_runs)
 
 
 def header_code(header: bytes) -> tuple[int, int]:
@@ -124,18 +131,16 @@ def header_code(header: bytes) -> tuple[int, int]:
 
     The length depends on the header's path alone: what depends on the file's size is never repeated.
     """
-    bits, count = 0, 0
-    parts = (
-        _pieces(header[: SIZE_FIELD.start]),
-        (_literals(header[SIZE_FIELD]),),
-        _pieces(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
-        (_literals(header[CHECKSUM_FIELD]),),
-        _pieces(header[CHECKSUM_FIELD.stop :]),
-    )
-    for part in parts:
-        for more, length in part:
-            bits |= more << count
-            count += length
+    bits, count = _with_runs(header[:PATH_END])
+    for more, length in (
+        _cached_with_runs(header[PATH_END : SIZE_FIELD.start]),
+        _literals(header[SIZE_FIELD]),
+        _cached_with_runs(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
+        _literals(header[CHECKSUM_FIELD]),
+        _cached_with_runs(header[CHECKSUM_FIELD.stop :]),
+    ):
+        bits |= more << count
+        count += length
     return bits, count
 
 

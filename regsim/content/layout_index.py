@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regsim.content.files import ASIDE, AsideFile, file_errors, locked, read_bounded, write_whole
+from regsim.content.memory import named
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.oci import Descriptor, Digest, media_types
 from regsim.oci.manifest import encode
@@ -168,20 +169,16 @@ def set_tag(root: Path, descriptor: Descriptor, tag: str) -> None:
 def _with_tag(manifests: list[Any], descriptor: Descriptor, tag: str) -> list[Any]:
     same = [value for value in manifests if _digest(value) == descriptor.digest]
     if tag == descriptor.digest:
-        return manifests if same else [*manifests, _bare(descriptor).to_json()]
+        return manifests if same else [*manifests, named(descriptor).to_json()]
     if [ref_name(value) for value in same].count(tag) == 1 == _count(manifests, tag):
         return manifests
     untagged = [value for value in same if ref_name(value) is None]
     kept = [value for value in manifests if ref_name(value) != tag and value not in untagged]
-    return [*kept, replace(_bare(descriptor), annotations={REF_NAME: tag}).to_json()]
+    return [*kept, replace(named(descriptor), annotations={REF_NAME: tag}).to_json()]
 
 
 def _count(manifests: list[Any], tag: str) -> int:
     return [ref_name(value) for value in manifests].count(tag)
-
-
-def _bare(descriptor: Descriptor) -> Descriptor:
-    return replace(descriptor, annotations={}, urls=(), data=None)
 
 
 def ref_name(value: object) -> str | None:

@@ -11,6 +11,7 @@ BLOCK = 512
 # A tar ends with two blocks of zeros.
 END = 2 * BLOCK
 
+PATH_END = 100
 SIZE_FIELD = slice(124, 136)
 CHECKSUM_FIELD = slice(148, 156)
 
@@ -26,7 +27,7 @@ def tar_header(path: bytes, size: int) -> bytes:
         size: bytes of the file, below 8 GiB.
     """
     prefix, name = split_path(path) or (b"", path)
-    before = name.ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + _MODIFIED
+    before = name.ljust(PATH_END, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"%011o\0" % size + _MODIFIED
     after = b"0" + bytes(100) + b"ustar\x0000" + bytes(80) + prefix.ljust(155, b"\0") + bytes(12)
     checksum = sum(before) + 8 * ord(" ") + sum(after)
     return before + b"%06o\0 " % checksum + after

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from regsim.remote.transport import Transport
 
 
-def _warn(message: str) -> None:
+def log_warning(message: str) -> None:
+    """Tell the log, where nobody else wants to be told."""
     logging.getLogger("regsim.remote").warning("%s", message)
 
 
@@ -40,7 +41,7 @@ class Conversation:
     transport: Transport
     name: str
     patience: Patience
-    warn: Callable[[str], None] = _warn
+    warn: Callable[[str], None] = log_warning
 
     def blob(self, digest: Digest) -> str:
         """Return the target of a blob (end-2, end-10)."""

@@ -59,6 +59,8 @@ async def fetch(
     """Return a manifest and its exact bytes; see `Repository.fetch_manifest`."""
     described = wanted if isinstance(wanted, Descriptor) else None
     reference = wanted.digest if isinstance(wanted, Descriptor) else wanted
+    if described is not None and described.size > MAX_MANIFEST_SIZE:
+        raise _too_large(reference)
     account.attempts += 1
     return _verified(await _get(conversation, reference, account), reference, described)
 
@@ -111,6 +113,10 @@ async def _stands(conversation: Conversation, reference: str, wanted: Descriptor
     return found is not None and found.digest == wanted.digest
 
 
+def _too_large(reference: str) -> ContentError:
+    return ContentError(f"the manifest {reference} is larger than {MAX_MANIFEST_SIZE} bytes")
+
+
 def _described(answer: Answer, reference: str) -> Descriptor | None:
     """Return what a HEAD says; None unless it says all (size and digest are often missing)."""
     media_type = media_types.essence(answer.headers.get("Content-Type", ""))
@@ -138,7 +144,7 @@ def _verified(answer: Answer, reference: str, described: Descriptor | None) -> t
         raise refusal(answer)
     raw, name = answer.body, f"the manifest {reference}"
     if not answer.whole:
-        raise ContentError(f"{name} is larger than {MAX_MANIFEST_SIZE} bytes")
+        raise _too_large(reference)
     if described is not None and len(raw) != described.size:
         raise ContentError(f"{name} has {len(raw)} bytes, {described.size} by its descriptor")
     # The registry's own Docker-Content-Digest is not asked: it is missing or wrong too often.

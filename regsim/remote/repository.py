@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from regsim.oci.reference import check_repository
 from regsim.remote import blobs, listing, manifests, upload
 from regsim.remote.answer import refusal
-from regsim.remote.conversation import Conversation
+from regsim.remote.conversation import Conversation, log_warning
 from regsim.remote.download import RemoteBlob
 from regsim.remote.retry import Patience
 from regsim.remote.upload import Mounted, UploadSession
@@ -57,11 +57,9 @@ class Repository:
         self.name = check_repository(name)
         self.host = transport.host
         self._patience = patience or Patience()
-        self._conversation = Conversation(transport=transport, name=name, patience=self._patience)
-        if warn is not None:
-            self._conversation = Conversation(
-                transport=transport, name=name, patience=self._patience, warn=warn
-            )
+        self._conversation = Conversation(
+            transport=transport, name=name, patience=self._patience, warn=warn or log_warning
+        )
 
     async def resolve(
         self, reference: str, account: Account, *, forbidden_means_absent: bool = False

@@ -21,7 +21,6 @@ import contextlib
 import logging
 import sys
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
@@ -31,6 +30,7 @@ from regsim.oci.reference import is_loopback
 from regsim.remote import address
 from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.bodies import Response, counted
+from regsim.remote.timeouts import Timeouts
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
@@ -50,35 +50,13 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
 
+__all__ = ["MAX_REDIRECTS", "Timeouts", "Transport"]
+
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _USER_AGENT = "regsim"
 # Never shown to an origin that they were not given for (CVE-2020-15157; S3 answers 400 to them).
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long anything may take, in seconds. No wait is without an end.
-
-    Attributes:
-        connect: TCP and TLS, until a connection stands.
-        read: the longest silence while an answer or a part of its body is awaited.
-        write: until the connection takes the next part of a body.
-        commit: silence after the last octet of an upload, while the registry hashes and moves it
-            (ghcr takes 11 s for 700 MB).
-        pool: until one of the connections is free; whoever holds it is bound by the others.
-        metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.
-        cancel: a whole attempt to clean up behind a failure.
-    """
-
-    connect: float = 10.0
-    read: float = 60.0
-    write: float = 60.0
-    commit: float = 300.0
-    pool: float = 600.0
-    metadata: float = 300.0
-    cancel: float = 5.0
 
 
 class Transport:

@@ -37,9 +37,9 @@ def find_scenario(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.suffix not in _SUFFIXES and path.name == name_or_path:
         shipped = _directory() / f"{name_or_path}.yaml"
-        if shipped.is_file():
+        if _is_file(shipped):
             return shipped
-    if path.is_file():
+    if _is_file(path):
         return path
     names = _names()
     if path.suffix in _SUFFIXES or path.name != name_or_path:
@@ -54,6 +54,14 @@ def shipped() -> list[Shipped]:
     directory = _directory()
     paths = [directory / f"{name}.yaml" for name in _names()]
     return [Shipped(path.stem, _description(path), path) for path in paths]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is too long for the file system is the name of no file.
+        return False
 
 
 def _names() -> list[str]:

@@ -114,12 +114,12 @@ LAYER = Table(
         "ratio": Key(
             doc="Uncompressed bytes for each byte that travels",
             shape=Decimal(noun="a ratio", minimum=1, maximum=MAX_RATIO),
-            default="chosen by the generator",
+            default="its content does not compress",
         ),
         "files": Key(
             doc="How many files it holds, or the size of each path",
             shape=_FILES,
-            default="chosen by the generator",
+            default="as few as make sense",
         ),
         "created_by": Key(
             doc="The instruction in the image's history", shape=Text("an instruction"), default="none"

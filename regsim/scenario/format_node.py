@@ -52,7 +52,7 @@ NODE = Table(
     noun="a node",
     keys={
         "count": Key(
-            doc="How many equal nodes; they are called NAME-1, NAME-2, …",
+            doc="How many equal nodes; they are called NAME-1, NAME-2 and so on",
             shape=Whole(minimum=1, maximum=MAX_COUNT),
             default="one node called NAME",
         ),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regsim.oci import Platform
 from regsim.oci.reference import check_tag
 from regsim.scenario.checks import COMPARISON_PATTERN, METRICS, Kind, Metric, parse_comparison
 from regsim.scenario.codes import ERROR_CODE_PATTERN, parse_error_code
@@ -39,6 +38,10 @@ def _comparison(metric: Metric) -> Amount[Comparison]:
     )
 
 
+def _sentence(meaning: str) -> str:
+    return meaning[0].upper() + meaning[1:]
+
+
 def _expect(fields: Fields, _: Entries, __: Reader) -> Expect:
     error = fields.pop("error", None)
     return Expect(comparisons=tuple(fields.values()), error=error)
@@ -48,7 +51,7 @@ EXPECT = Table(
     noun="an expectation",
     keys={
         **{
-            metric.value: Key(doc=METRICS[metric][1].capitalize(), shape=_comparison(metric))
+            metric.value: Key(doc=_sentence(METRICS[metric][1]), shape=_comparison(metric))
             for metric in Metric
         },
         "error": Key(
@@ -75,11 +78,6 @@ def _place(doc: str) -> Key:
 
 
 _NODE = Key(doc="Which node does it", shape=replace(NODE_NAME, mentions="node"), default="the only node")
-_PLATFORM = Key(
-    doc="The platform to pick from an index",
-    shape=Parsed(noun="a platform", parse=Platform.parse, pattern="^[^/]+/[^/]+(/[^/]+)?$"),
-    default="all of them",
-)
 _IMAGE = Key(
     doc="The image to push, by its key in images", shape=replace(IMAGE_NAME, mentions="image"), required=True
 )
@@ -103,24 +101,27 @@ VERBS: dict[Verb, tuple[str, AnyTable]] = {
         "A node pushes an image",
         Table(
             noun="a push",
-            keys={"image": _IMAGE, "to": _TO, "node": _NODE, "platform": _PLATFORM},
+            keys={"image": _IMAGE, "to": _TO, "node": _NODE},
             build=_acting(Push),
+            reserved=("platform",),
         ),
     ),
     Verb.PULL: (
         "A node pulls; several equal nodes pull at once",
         Table(
             noun="a pull",
-            keys={"reference": _place("What to pull"), "node": _NODE, "platform": _PLATFORM},
+            keys={"reference": _place("What to pull"), "node": _NODE},
             build=_acting(Pull),
+            reserved=("platform",),
         ),
     ),
     Verb.COPY: (
         "A node copies within the registry",
         Table(
             noun="a copy",
-            keys={"from": _place("What to copy"), "to": _TO, "node": _NODE, "platform": _PLATFORM},
+            keys={"from": _place("What to copy"), "to": _TO, "node": _NODE},
             build=_acting(Copy),
+            reserved=("platform",),
         ),
     ),
     Verb.TAG: (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from regsim.content.recorded import record_names
 from regsim.errors import LocalFileError, ScenarioError
 from regsim.scenario.checks import ImageSelector, StepSelector
 from regsim.scenario.format import SCENARIO
@@ -27,7 +28,7 @@ from regsim.scenario.schema import (
 from regsim.scenario.shapes import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from regsim.scenario.checks import Condition
@@ -45,7 +46,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
         overrides: `PATH=VALUE` each, as after `--set`.
 
     Raises:
-        LocalFileError: the file cannot be read.
+        LocalFileError: the file cannot be read, or the records are not installed.
         ScenarioError: it is invalid; every problem is told.
     """
     return parse_scenario(read_file(path), path, overrides)
@@ -56,7 +57,7 @@ def parse_scenario(
     path: Path,
     overrides: Sequence[str] = (),
     *,
-    records: Collection[str] | None = None,
+    records: Callable[[], Collection[str]] = record_names,
 ) -> Scenario:
     """Read a scenario from the contents of its file.
 
@@ -64,10 +65,11 @@ def parse_scenario(
         data: the contents.
         path: where they come from, for positions and for relative paths.
         overrides: `PATH=VALUE` each, as after `--set`.
-        records: the names of recorded images that may be used.
+        records: returns the names of recorded images.
 
     Raises:
         ScenarioError: it is invalid; every problem is told.
+        LocalFileError: the records are not installed.
     """
     reader = Reader(directory=path.parent)
     problems = reader.problems

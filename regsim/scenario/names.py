@@ -15,25 +15,25 @@ from regsim.scenario.schema import DEFAULT_NODE
 from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from regsim.scenario.positions import Position, YamlNode
     from regsim.scenario.shapes import Mention, Reader
 
 
-def check_names(root: Entries, reader: Reader, records: Collection[str] | None) -> None:
+def check_names(root: Entries, reader: Reader, records: Callable[[], Collection[str]]) -> None:
     """Note every name that is used and not defined, and every definition that cannot be.
 
     Args:
         root: the file.
         reader: what was gathered while it was read.
-        records: the names of recorded images; None where they are not known.
+        records: returns the names of recorded images; not asked where no record is mentioned.
     """
     _Names(root, reader, records).check()
 
 
 class _Names:
-    def __init__(self, root: Entries, reader: Reader, records: Collection[str] | None) -> None:
+    def __init__(self, root: Entries, reader: Reader, records: Callable[[], Collection[str]]) -> None:
         self._root = root
         self._reader = reader
         self._images = dict(_named_entries(root.get("images")))
@@ -81,8 +81,9 @@ class _Names:
             )
 
     def _record(self, mention: Mention) -> None:
-        if self._records is not None and mention.name not in self._records:
-            hint = did_you_mean(mention.name, sorted(self._records))
+        known = self._records()
+        if mention.name not in known:
+            hint = did_you_mean(mention.name, sorted(known))
             self._add(mention.where, f'no record "{mention.name}"', hint)
 
     def _node(self, mention: Mention) -> None:

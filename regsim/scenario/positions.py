@@ -8,7 +8,7 @@ Mistakes are noted in `Problems`; reading goes on wherever it can, so that all a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from ruamel.yaml import YAML
@@ -37,7 +37,7 @@ _FLOAT = re.compile(
 )
 # Text by YAML 1.2, but a boolean, a date or a base-60 number to the YAML 1.1 readers that are still common.
 _AMBIGUOUS = re.compile(
-    r"(?:y|yes|n|no|on|off)|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?|[0-9]+(?::[0-5]?[0-9])+|[0-9][0-9_]*",
+    r"(?:yes|no|on|off)|[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?|[0-9]+(?::[0-5]?[0-9])+|[0-9][0-9_]*",
     re.IGNORECASE,
 )
 
@@ -242,7 +242,7 @@ class _Composer:
                 first = found[key.text][0].where
                 self.problems.add(key.where, f'"{key.text}" is given twice', f"first at line {first.line}")
             else:
-                found[key.text] = (key, value)
+                found[key.text] = (key, _beside(key, value))
         return tuple(found.values())
 
     def _complete(self, node: YamlNode, anchor: str | None) -> None:
@@ -259,6 +259,13 @@ class _Composer:
         if parent.weight > MAX_VALUES:
             self.problems.reject(where, f"more than {MAX_VALUES:,} values, each alias counted in full")
         parent.children.append(node)
+
+
+def _beside(key: Scalar, value: YamlNode) -> YamlNode:
+    """Return the value; one that is not written stands where its key does, not on the next line."""
+    if isinstance(value, Scalar) and not value.text and not value.quoted:
+        return replace(value, where=key.where)
+    return value
 
 
 def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlNode | None:

@@ -9,7 +9,6 @@ import re
 from fractions import Fraction
 
 from regsim.errors import UsageError
-from regsim.scenario.suggest import did_you_mean
 
 UNITS = {
     "B": 1,
@@ -66,15 +65,15 @@ def _unit_hint(unit: str) -> str:
     by_lower = {known.lower(): known for known in UNITS} | {"k": "kB", "m": "MB", "g": "GB", "ki": "KiB"}
     by_lower |= {"mi": "MiB", "gi": "GiB", "bytes": "B", "byte": "B"}
     match = by_lower.get(unit.lower())
-    return f'did you mean "{match}"?' if match else did_you_mean(unit, UNITS)
+    return f'did you mean "{match}"?' if match else "known: " + ", ".join(UNITS)
 
 
 def format_size(size: int) -> str:
     """Write a size so that `parse_size` reads the very same number: the shortest exact form."""
     forms = [f"{size}B"]
     for unit, factor in UNITS.items():
-        thousandths = Fraction(size, factor) * 1000
-        if thousandths.denominator == 1 and size >= factor:
-            forms.append(f"{int(thousandths) / 1000:.3f}".rstrip("0").rstrip(".") + unit)
-    exact = [form for form in forms if parse_size(form) == size]
-    return min(exact, key=lambda form: (len(form), form))
+        thousandths, rest = divmod(1000 * size, factor)
+        if not rest and size >= factor:
+            whole, part = divmod(thousandths, 1000)
+            forms.append(f"{whole}.{part:03d}".rstrip("0").rstrip(".") + unit)
+    return min(forms, key=lambda form: (len(form), form))

@@ -119,17 +119,24 @@ class _Registry:
 
     def _add(self, record: Record, digest: str | None) -> None:
         content_in, content_out = _content_in(record), _content_out(record)
-        self.requests[digest] += 1
-        self.taken[digest] += content_in
-        self.given[digest] += content_out
+        # Who asks for a tag has another digest in mind than the one that it still names.
+        about = None if _asks_for_tag(record) else digest
+        self.requests[about] += 1
+        self.taken[about] += content_in
+        self.given[about] += content_out
         self.overhead += record.bytes_in - content_in + record.bytes_out - content_out
         if not record.complete:
-            self.disturbed.add(digest)
+            self.disturbed.add(about)
         if record.status == _CREATED and digest is not None:
             if record.mounted_from is not None:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
+
+
+def _asks_for_tag(record: Record) -> bool:
+    by_digest = record.reference is None or ":" in record.reference
+    return record.route is Route.MANIFEST and record.method in ("GET", "HEAD") and not by_digest
 
 
 def _content_in(record: Record) -> int:
@@ -157,10 +164,16 @@ def _sent(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iterator
 
 
 def _received(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iterator[str]:
-    for digest in [*_digests(ledger, journal), None]:
+    """Compare downloads. What a tag was answered with is on the account of what was sought there."""
+    unnamed = journal[None] - ledger[None]
+    for digest in _digests(ledger, journal):
         ours, theirs = ledger[digest], journal[digest]
-        if ours > theirs or (ours < theirs and digest not in disturbed):
-            yield f"received, {_name(digest)}: ledger {ours:,} bytes, journal {theirs:,}"
+        if 0 < ours - theirs <= unnamed:
+            unnamed -= ours - theirs
+        elif ours > theirs or (ours < theirs and digest not in disturbed):
+            yield f"received, {digest}: ledger {ours:,} bytes, journal {theirs:,}"
+    if unnamed < 0 or (unnamed > 0 and not disturbed):
+        yield f"received, for no known digest: journal {unnamed:,} bytes more than the ledger"
 
 
 def _requests(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iterator[str]:
@@ -191,7 +204,3 @@ def _outcomes(client: _Client, registry: _Registry) -> Iterator[str]:
 
 def _digests(*counts: Count) -> list[str]:
     return sorted({digest for count in counts for digest in count if digest is not None})
-
-
-def _name(digest: str | None) -> str:
-    return digest or "of no known digest"

@@ -133,8 +133,8 @@ class LayerSpec:
 
     Attributes:
         size: bytes of the layer as it travels.
-        ratio: uncompressed bytes for each byte that travels; None lets the generator choose.
-        files: how many files, or the size in bytes of each path; None lets the generator choose.
+        ratio: uncompressed bytes for each byte that travels; with None the content does not compress.
+        files: how many files, or the size in bytes of each path; None for as few as make sense.
         created_by: the instruction in the image's history.
         media_type: how it is packed.
     """
@@ -280,13 +280,12 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Push:
-    """A node pushes an image to a tag. `platform` picks one manifest of an index."""
+    """A node pushes an image to a tag."""
 
     verb: ClassVar[Verb] = Verb.PUSH
     image: str
     to: Place
     node: str
-    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +295,6 @@ class Pull:
     verb: ClassVar[Verb] = Verb.PULL
     reference: Place
     node: str
-    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +305,6 @@ class Copy:
     source: Place
     to: Place
     node: str
-    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

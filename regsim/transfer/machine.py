@@ -160,7 +160,9 @@ class Machine:
 
     def _moved(self, action: act.Action) -> None:
         task = self._task(action)
-        if isinstance(action, act.Download) and action.descriptor.data is not None:
+        # A local store that is copied from is read in full: only a pull is spared the way.
+        spared = self._pulls and self.rules.from_registry
+        if spared and action.descriptor.data is not None:
             self._finish(task, Outcome.INLINED, None)
         else:
             evidence = Evidence.MOUNT_REFUSED if task.mount_refused else self._moved_by

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from regsim.content.digests import ChainDigestStore, DigestStore
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent, MemoryStore
-from regsim.content.protocols import Content, Store
 from regsim.content.verify import read_all, verified
 from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.oci import Descriptor, Digest, media_types
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from pathlib import Path
+
+    from regsim.content.protocols import Content, Store
 
 pytestmark = pytest.mark.anyio
 

@@ -20,11 +20,6 @@ HOST = "127.0.0.1:5000"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def account() -> Account:
     return Account()
 

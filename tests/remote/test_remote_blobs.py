@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import respx
+from hypothesis import given
+from hypothesis import strategies as st
 
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError
 from regsim.oci import Descriptor
 from regsim.remote.account import Account
+from regsim.remote.repository import Repository
+from regsim.remote.retry import Patience, Policy
 from regsim.remote.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
-    from regsim.remote.repository import Repository
 
 pytestmark = pytest.mark.anyio
 
 DATA = bytes(range(256)) * 4
 LAYER = Descriptor.of(DATA, "application/vnd.oci.image.layer.v1.tar")
+SIZE = len(DATA)
 EMPTY = Descriptor.of(b"", LAYER.media_type)
 HOST = "http://127.0.0.1:5000"
 BLOB = HOST + f"/v2/shop/api/blobs/{LAYER.digest}"
@@ -227,6 +231,39 @@ async def test_a_blob_that_changed_its_size_on_the_way_is_refused(
     registry.get(BLOB).side_effect = [broken(DATA[:300]), answer]
     with pytest.raises(ContentError):
         await read(repository, account)
+
+
+@given(cuts=st.lists(st.tuples(st.integers(1, SIZE), st.sampled_from(["resume", "ignore", "early"]))))
+async def test_any_sequence_of_cuts_gives_the_same_bytes_and_every_octet_is_counted(
+    cuts: list[tuple[int, str]],
+) -> None:
+    left, account, served, requests = list(cuts), Account(), 0, 0
+
+    async def stream(data: bytes, length: int) -> AsyncGenerator[bytes, None]:
+        nonlocal served
+        served += len(data[:length])
+        yield data[:length]
+        if length < len(data):
+            raise httpx.ReadError("reset")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal requests
+        requests += 1
+        asked = int(request.headers.get("Range", "bytes=0-")[6:-1])
+        length, how = left.pop(0) if left else (SIZE, "resume")
+        first = {"resume": asked, "ignore": 0, "early": asked // 2}[how]
+        if first == 0:
+            return httpx.Response(200, content=stream(DATA, length))
+        where = {"Content-Range": f"bytes {first}-{SIZE - 1}/{SIZE}"}
+        return httpx.Response(206, headers=where, content=stream(DATA[first:], length))
+
+    async def at_once(_: float) -> None: ...
+
+    patience = Patience(Policy(retries=len(cuts)), sleep=at_once)
+    async with Transport(HOST, transport=httpx.MockTransport(answer)) as transport:
+        assert await read(Repository(transport, "shop/api", patience=patience), account) == DATA
+    assert account.received == served
+    assert account.requests == requests
 
 
 async def test_a_download_that_never_gets_on_is_given_up(

@@ -185,6 +185,10 @@ async def test_a_manifest_without_end_is_not_read_to_its_end(
     with pytest.raises(ContentError, match="larger than"):
         await repository.fetch_manifest("v1", account)
     assert account.received <= MAX_MANIFEST_SIZE + (1 << 16)
+    huge = Descriptor(media_type=WANTED.media_type, digest=WANTED.digest, size=MAX_MANIFEST_SIZE + 1)
+    with pytest.raises(ContentError, match="larger than"):
+        await repository.fetch_manifest(huge, account)
+    assert account.requests == 1
 
 
 async def test_a_web_server_that_says_200_to_all_is_no_registry(

@@ -42,7 +42,7 @@ MANIFEST = Descriptor.of(RAW, media_types.OCI_MANIFEST)
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
-        address = "127.0.0.1:%d" % free.getsockname()[1]
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     config = tmp_path / "config.yml"
     config.write_text(
         f"{{version: 0.1, log: {{level: error, accesslog: {{disabled: true}}}}, http: {{addr: '{address}'}},"

@@ -1,0 +1,29 @@
+"""How long each wait may be, as one value that everything in this room is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long anything may take, in seconds. No wait is without an end.
+
+    Attributes:
+        connect: TCP and TLS, until a connection stands.
+        read: the longest silence while an answer or a part of its body is awaited.
+        write: until the connection takes the next part of a body.
+        commit: silence after the last octet of an upload, while the registry hashes and moves it
+            (ghcr takes 11 s for 700 MB).
+        pool: until one of the connections is free; whoever holds it is bound by the others.
+        metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.
+        cancel: a whole attempt to clean up behind a failure.
+    """
+
+    connect: float = 10.0
+    read: float = 60.0
+    write: float = 60.0
+    commit: float = 300.0
+    pool: float = 600.0
+    metadata: float = 300.0
+    cancel: float = 5.0

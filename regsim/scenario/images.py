@@ -1,0 +1,161 @@
+"""The images of a scenario, ready to be pushed: made up, recorded, or real.
+
+Owns the way from what a scenario says about images to where their content is read from. Must not know
+steps or registries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsim.content.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
+from regsim.content.layout import LayoutStore
+from regsim.content.recorded import load_record
+from regsim.content.remembered import RememberedLayers, default_folder
+from regsim.content.synthetic import LayerForge
+from regsim.content.verify import read_all
+from regsim.errors import NotFoundError
+from regsim.oci import Digest, Role
+from regsim.oci.manifest import MAX_MANIFEST_SIZE, parse, role_of
+from regsim.scenario.layers import layer_recipe
+from regsim.scenario.schema import LayoutImage, MultiPlatformImage, Push, RecordedImage, SyntheticImage
+from regsim.transfer.entries import Labels
+from regsim.transfer.holdings import Holdings
+from regsim.transfer.ledger import Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from regsim.content.protocols import Fetcher
+    from regsim.scenario.schema import ImageSpec, Scenario
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Where each image of a scenario is read from.
+
+    Attributes:
+        made: the made-up and recorded images.
+        layouts: the real ones, each with the tag to ask its layout for.
+        labels: what is known of layers beside their descriptors.
+        manifests: for the model, what it needs of each image.
+    """
+
+    made: ImageSource
+    layouts: Mapping[str, tuple[LayoutStore, str]]
+    labels: Labels
+    manifests: Mapping[str, Holdings]
+
+    def store(self, image: str) -> Fetcher:
+        """Return where an image's content is read from."""
+        return self.layouts[image][0] if image in self.layouts else self.made
+
+    def reference(self, image: str) -> str:
+        """Return what to ask that place for."""
+        return self.layouts[image][1] if image in self.layouts else image
+
+    def holdings(self, image: str) -> Holdings:
+        """Return an image's manifests without any bytes of layers, for the model."""
+        return self.manifests[image]
+
+
+async def open_images(scenario: Scenario, *, generate: bool, tell: Callable[[str], None]) -> Images:
+    """Make ready what a scenario pushes.
+
+    Args:
+        scenario: whose images.
+        generate: make layers, to learn their digests; otherwise made-up digests stand in for them.
+        tell: is told what takes a while.
+
+    Raises:
+        UsageError: a layer cannot be made as small as the scenario says.
+        LocalFileError, NotFoundError, ContentError: a layout cannot be read.
+    """
+    folder = default_folder()
+    forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
+    recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
+    source = ImageSource(recipes, forge, without_bytes=not generate)
+    layouts = {
+        name: (LayoutStore(spec.directory), spec.tag or "")
+        for name, spec in scenario.images.items()
+        if isinstance(spec, LayoutImage)
+    }
+    pushed = {step.action.image for step in scenario.steps if isinstance(step.action, Push)}
+    images = Images(
+        made=source, layouts=layouts, labels=Labels(recorded=source.recorded_digests), manifests={}
+    )
+    holdings: dict[str, Holdings] = {}
+    for name in sorted(pushed):
+        tell(f"making {name}" if name not in layouts and generate else f"reading {name}")
+        holdings[name] = await _read(images.store(name), images.reference(name), name)
+    labels = Labels(await _created_by(source, recipes, pushed), source.recorded_digests)
+    return Images(made=source, layouts=layouts, labels=labels, manifests=holdings)
+
+
+def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[ImageRecipe | IndexRecipe]:
+    key = key or spec.name
+    match spec:
+        case SyntheticImage():
+            lines = (
+                Instruction(
+                    created_by=layer.created_by or "",
+                    recipe=layer_recipe(layer, seed=seed, image=key, index=index),
+                )
+                for index, layer in enumerate(spec.layers)
+            )
+            yield ImageRecipe(key=key, instructions=tuple(lines), base=spec.base)
+        case RecordedImage():
+            yield load_record(spec.record).image_recipe(key)
+        case MultiPlatformImage():
+            members = [(f"{key} ({platform})", image) for platform, image in spec.platforms]
+            for (member, image), (platform, _) in zip(members, spec.platforms, strict=True):
+                for recipe in _recipes(image, seed, member):
+                    assert isinstance(recipe, ImageRecipe)  # noqa: S101  (indexes are not nested in scenarios)
+                    yield ImageRecipe(
+                        key=recipe.key,
+                        instructions=recipe.instructions,
+                        base=recipe.base,
+                        platform=platform,
+                    )
+            yield IndexRecipe(key=key, images=tuple(member for member, _ in members))
+
+
+async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
+    """Read all manifests of an image."""
+    holdings = Holdings(present=Evidence.LOCAL)
+    root = await store.resolve(reference)
+    if root is None:
+        raise NotFoundError(f"image {name}: there is no {reference or 'image'} in its layout")
+    pending = [root]
+    while pending:
+        descriptor = pending.pop()
+        if descriptor.digest in holdings.manifests:
+            continue
+        raw = await read_all(store.content(descriptor), limit=MAX_MANIFEST_SIZE)
+        document = parse(descriptor, raw)
+        holdings.put_manifest(document, None)
+        pending += [
+            each.descriptor
+            for each in document.successors
+            if role_of(each.descriptor.media_type) is not Role.LAYER
+        ]
+    holdings.tags[reference] = root.digest
+    return holdings
+
+
+async def _created_by(
+    source: ImageSource, recipes: list[ImageRecipe | IndexRecipe], pushed: set[str]
+) -> dict[Digest, str]:
+    """Return the instruction of each layer of the images that are pushed."""
+    members = {key for recipe in recipes if isinstance(recipe, IndexRecipe) for key in recipe.images}
+    labels: dict[Digest, str] = {}
+    for recipe in recipes:
+        if isinstance(recipe, IndexRecipe) or recipe.key not in pushed | members:
+            continue
+        lines = [line for line in source.recipe_of(recipe.key).instructions if line.recipe is not None]
+        made = await source.image(recipe.key)
+        for line, layer in zip(lines, made.layers, strict=True):
+            if line.created_by:
+                labels.setdefault(layer.descriptor.digest, line.created_by)
+    return labels

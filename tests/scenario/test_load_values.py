@@ -1,0 +1,198 @@
+"""A file that is right becomes values, with every default filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from regsim.content.digests import SkipRule
+from regsim.oci import Platform, Reference
+from regsim.result import Mode
+from regsim.scenario.checks import ImageSelector, StepSelector
+from regsim.scenario.load import parse_scenario
+from regsim.scenario.schema import (
+    Client,
+    ContainerRegistry,
+    Copy,
+    Delete,
+    LayerFormat,
+    LayerSpec,
+    LayoutImage,
+    MockRegistry,
+    MultiPlatformImage,
+    NodeSpec,
+    Place,
+    Pull,
+    Push,
+    RecordedImage,
+    RegistrySpec,
+    RemoteRegistry,
+    Scenario,
+    SyntheticImage,
+    Tag,
+)
+
+EVERYTHING = """\
+name: everything
+description: |
+  What can be written?
+seed: 7
+images:
+  base: {layers: [28MB, 4096]}
+  api:v1:
+    from: base
+    layers:
+      - {size: 1MB, created_by: "COPY . .", ratio: 2.5, files: {app/main: 3kB, app/data: 10}}
+      - {size: 2MiB, media_type: tar, files: 12}
+  app: {platforms: {linux/amd64: {layers: [1MB]}, linux/arm64/v8: {from: base, layers: []}}}
+  go: {record: golang-1.23.4-bookworm-arm64}
+  mine: {oci: "./layout:latest"}
+  other: {oci: /srv/layout}
+nodes:
+  ci:
+  edge: {count: 20, client: docker}
+  fast: {client: docker, skip: blob, parallel: 9, store: "oci:./kept"}
+steps:
+  - push: {image: "api:v1", to: shop/api, node: ci}
+    name: first push
+    expect: {transferred: 3, saved_ratio: ">= 90%", transferred_bytes: "< 5MB"}
+  - pull: {reference: "shop/api:latest", node: edge}
+  - copy: {from: shop/api, to: "live/api:v1", node: ci}
+  - tag: {reference: "live/api:v1", tag: stable}
+  - delete: {reference: "live/api:v2"}
+    expect: {error: MANIFEST_UNKNOWN}
+checks:
+  - saved_ratio(step first push) >= 0.5
+  - exists( step 2 )==0
+  - wire_sent(shop/api) > 0
+  - requests < 100
+modes: [wire, model]
+"""
+
+
+def load(text: str) -> Scenario:
+    return parse_scenario(text, Path("dir/s.yaml"))
+
+
+@pytest.fixture(scope="module")
+def everything() -> Scenario:
+    return load(EVERYTHING)
+
+
+def test_what_is_left_out_has_a_default() -> None:
+    scenario = load("steps:\n  - pull: {reference: x}\n")
+    assert scenario.name == "s"
+    assert (scenario.description, scenario.seed, scenario.registry) == ("", 0, MockRegistry())
+    assert scenario.nodes == {"node": NodeSpec(name="node")}
+    assert scenario.nodes["node"].members() == ("node",)
+    assert scenario.modes == (Mode.WIRE, Mode.MODEL, Mode.PLAN)
+    [step] = scenario.steps
+    assert step.action == Pull(reference=Place(repository="x", tag="latest"), node="node")
+    assert step.label == "step 1"
+    assert (step.expect.comparisons, step.expect.error) == ((), None)
+
+
+def test_images(everything: Scenario) -> None:
+    images = everything.images
+    assert images["base"] == SyntheticImage(
+        name="base", layers=(LayerSpec(size=28_000_000), LayerSpec(size=4096))
+    )
+    assert images["api:v1"] == SyntheticImage(
+        name="api:v1",
+        base="base",
+        layers=(
+            LayerSpec(
+                size=1_000_000, created_by="COPY . .", ratio=2.5, files={"app/main": 3000, "app/data": 10}
+            ),
+            LayerSpec(size=2 * 2**20, media_type=LayerFormat.TAR, files=12),
+        ),
+    )
+    assert images["go"] == RecordedImage(name="go", record="golang-1.23.4-bookworm-arm64")
+    assert images["mine"] == LayoutImage(name="mine", directory=Path("dir/layout"), tag="latest")
+    assert images["other"] == LayoutImage(name="other", directory=Path("/srv/layout"))
+
+
+def test_an_index_keeps_the_order_of_its_platforms(everything: Scenario) -> None:
+    index = everything.images["app"]
+    assert isinstance(index, MultiPlatformImage)
+    assert [platform for platform, _ in index.platforms] == [
+        Platform("linux", "amd64"),
+        Platform("linux", "arm64", "v8"),
+    ]
+    assert index.platforms[1][1] == SyntheticImage(name="", layers=(), base="base")
+
+
+def test_a_client_sets_the_skip_rule_and_parallel_unless_they_are_written(everything: Scenario) -> None:
+    edge, fast = everything.nodes["edge"], everything.nodes["fast"]
+    assert (edge.client, edge.skip, edge.parallel) == (Client.DOCKER, SkipRule.CHAIN, 3)
+    assert (edge.size, edge.members()[0], edge.members()[-1]) == (20, "edge-1", "edge-20")
+    assert (fast.skip, fast.parallel, fast.store) == (SkipRule.BLOB, 9, Path("dir/kept"))
+    assert everything.nodes["ci"] == NodeSpec(name="ci")
+
+
+def test_steps_have_numbers_nodes_and_tags(everything: Scenario) -> None:
+    latest = Place(repository="shop/api", tag="latest")
+    live = Place(repository="live/api", tag="v1")
+    assert [step.action for step in everything.steps] == [
+        Push(image="api:v1", to=latest, node="ci"),
+        Pull(reference=latest, node="edge"),
+        Copy(source=latest, to=live, node="ci"),
+        Tag(reference=live, tag="stable"),
+        Delete(reference=Place(repository="live/api", tag="v2")),
+    ]
+    assert [step.number for step in everything.steps] == [1, 2, 3, 4, 5]
+    assert [step.verb for step in everything.steps] == ["push", "pull", "copy", "tag", "delete"]
+
+
+def test_expectations_keep_their_order_and_say_what_was_written(everything: Scenario) -> None:
+    first, *_, last = everything.steps
+    assert [comparison.text for comparison in first.expect.comparisons] == [
+        "transferred == 3",
+        "saved_ratio >= 90%",
+        "transferred_bytes < 5MB",
+    ]
+    assert last.expect.error == "MANIFEST_UNKNOWN"
+
+
+def test_checks_name_steps_by_number_and_references_in_full(everything: Scenario) -> None:
+    assert [check.selector for check in everything.checks] == [
+        StepSelector(1),
+        StepSelector(2),
+        ImageSelector("shop/api:latest"),
+        None,
+    ]
+    assert everything.checks[0].text == "saved_ratio(step first push) >= 0.5"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("mock", MockRegistry()),
+        ("{mock: {}}", MockRegistry()),
+        ("{mock: }", MockRegistry()),
+        ("http://127.0.0.1:5000/", RemoteRegistry(url="http://127.0.0.1:5000")),
+        ("https://registry.example", RemoteRegistry(url="https://registry.example")),
+        ('{container: "registry:3"}', ContainerRegistry(image="registry:3")),
+        ("container", ContainerRegistry(image="registry:2")),
+    ],
+)
+def test_registries(written: str, expected: RegistrySpec) -> None:
+    scenario = load(f"registry: {written}\nsteps:\n  - pull: {{reference: x}}\n")
+    assert scenario.registry == expected
+
+
+def test_a_place_becomes_a_reference_once_the_registry_is_known() -> None:
+    place = Place.parse("shop/api:v1")
+    assert str(place) == "shop/api:v1"
+    assert place.at("localhost:5000", "run-1") == Reference(
+        host="localhost:5000", repository="run-1/shop/api", tag="v1"
+    )
+
+
+def test_aliases_repeat_what_an_anchor_names() -> None:
+    text = (
+        "images:\n  a: {layers: &layers [1MB]}\n  b: {layers: *layers}\nsteps:\n  - push: {image: a, to: x}\n"
+    )
+    scenario = load(text)
+    assert scenario.images["b"] == SyntheticImage(name="b", layers=(LayerSpec(size=1_000_000),))
