@@ -189,14 +189,13 @@ class Exchange:
         Raises:
             OSError: The peer is gone.
         """
-        if isinstance(response.body, bytes):
+        body = b"" if self.method == "HEAD" or not response.length else response.body
+        if isinstance(body, bytes):
             await self._start(response)
-            await self._finish(b"" if self.method == "HEAD" else response.body)
-        elif self.method == "HEAD":
-            await self._start(response)
-            await self._finish(b"")
+            self.bytes_out += len(body)
+            await self._hand_over({"type": "http.response.body", "body": body})
         else:
-            await self._answer_stretch(response, response.body)
+            await self._answer_stretch(response, body)
         self.response_complete = True
 
     async def _answer_stretch(self, response: Response, stretch: Stretch) -> None:
@@ -226,10 +225,6 @@ class Exchange:
             headers.append((b"content-length", b"%d" % response.length))
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         self.status = response.status
-
-    async def _finish(self, body: bytes) -> None:
-        self.bytes_out += len(body)
-        await self._hand_over({"type": "http.response.body", "body": body})
 
     async def _hand_over(self, message: dict[str, object]) -> None:
         """Send part of the body that is counted already: a socket may take octets and then break."""

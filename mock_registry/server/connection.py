@@ -350,7 +350,10 @@ class Connection(asyncio.Protocol):
             return
         self._lingering = True
         self._raw_left = 0
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer was faster
+            self._transport.abort()
         self._resume()
         self._be_patient()
 

@@ -92,12 +92,11 @@ def plan(recipe: LayerRecipe) -> LayerPlan:
         UsageError: the recipe's size is too small for a valid layer of its content, and the smallest one
             is named; or its uncompressed size is too small for its files.
     """
-    shape = _Shape(recipe)
+    shape = _shape(recipe)
     if shape.cost(0) > recipe.size:
-        least = minimum_size(recipe)
         raise UsageError(
             f"a layer of {recipe.size} bytes is too small for its content",
-            hint=f"such a layer has at least {least} bytes",
+            hint=f"with this content it has at least {_sufficient_size(recipe, recipe.size)} bytes",
         )
     noise = _most_noise(shape, recipe.size)
     return LayerPlan(
@@ -115,28 +114,48 @@ def minimum_size(recipe: LayerRecipe) -> int:
     Raises:
         UsageError: the uncompressed size is too small for the files.
     """
-    size = 0
-    # What a ratio asks for grows with the size, so this climbs to the first size that suffices.
-    while (cost := _Shape(recipe.of_size(size)).cost(0)) > size:
+    return _sufficient_size(recipe, 0)
+
+
+def _sufficient_size(recipe: LayerRecipe, size: int) -> int:
+    # What a ratio asks for grows with the size, so this climbs to the next size that suffices.
+    while (cost := _shape(recipe.of_size(size)).cost(0)) > size:
         size = cost
     return size
+
+
+def _shape(recipe: LayerRecipe) -> _Shape:
+    wanted = _wanted_tar(recipe)
+    if recipe.files is not None:
+        shape = _Shape(recipe, wanted, count=recipe.files if isinstance(recipe.files, int) else 0)
+    else:
+        shape = _Shape(recipe, wanted, count=max(1, -(-(wanted or recipe.size) // _LARGE)))
+        if shape.lacking or shape.cost(0) > recipe.size:
+            shape = _Shape(recipe, wanted, count=0)  # nobody asked for a file where none fits
+    if shape.lacking and recipe.uncompressed_size is not None:
+        raise UsageError(
+            f"an uncompressed size of {recipe.uncompressed_size} bytes is too small for its files",
+            hint=f"the tar has at least {recipe.uncompressed_size + shape.lacking} bytes",
+        )
+    return shape
 
 
 class _Shape:
     """All of a plan but the noise: paths, and sizes unless these follow from the noise."""
 
-    def __init__(self, recipe: LayerRecipe) -> None:
+    def __init__(self, recipe: LayerRecipe, wanted: int | None, *, count: int) -> None:
         self.recipe = recipe
         self.identity = recipe.identity
-        wanted = _wanted_tar(recipe)
         if isinstance(recipe.files, Mapping):
             self.paths = [check_path(path) for path in recipe.files]
             self.sizes: list[int] | None = list(recipe.files.values())
         else:
-            self.paths = _paths(self.identity, _file_count(recipe, wanted))
+            self.paths = _paths(self.identity, count)
             self.sizes = self._sizes_within(wanted)
         self.header_bits = [gzipframe.header_code(tar_header(path, 0))[1] for path in self.paths]
-        self.tail = self._tail(wanted)
+        beyond = 0 if wanted is None or self.sizes is None else wanted - _tar_size(self.sizes)
+        # Zeros after the end of the tar, and bytes by which the files exceed the tar that is wanted.
+        self.tail, self.lacking = max(0, beyond), max(0, -beyond)
 
     @property
     def most(self) -> int:
@@ -165,17 +184,6 @@ class _Shape:
         blocks = max(0, wanted - least) // BLOCK
         return [share * BLOCK for share in split(blocks, _weights(self.identity, len(self.paths)))]
 
-    def _tail(self, wanted: int | None) -> int:
-        if self.sizes is None or wanted is None:
-            return 0
-        least = _tar_size(self.sizes)
-        if self.recipe.uncompressed_size is not None and wanted < least:
-            raise UsageError(
-                f"an uncompressed size of {wanted} bytes is too small for its files",
-                hint=f"the tar has at least {least} bytes",
-            )
-        return max(0, wanted - least)
-
 
 def _wanted_tar(recipe: LayerRecipe) -> int | None:
     if not recipe.compressed:
@@ -183,17 +191,6 @@ def _wanted_tar(recipe: LayerRecipe) -> int | None:
     if recipe.ratio is None:
         return recipe.uncompressed_size
     return round(recipe.ratio * recipe.size) if recipe.ratio > 1 else None
-
-
-def _file_count(recipe: LayerRecipe, wanted: int | None) -> int:
-    if isinstance(recipe.files, int):
-        return recipe.files
-    small = wanted is None or (recipe.ratio is not None and wanted < _tar_size([0]))
-    if small:
-        bits = gzipframe.header_code(tar_header(_paths(recipe.identity, 1)[0], 0))[1]
-        fits = recipe.size >= _gzip_size((PlannedFile(b"", bits, 0, 0),), 0)
-        return -(-recipe.size // _LARGE) if fits else 0
-    return 0 if wanted is None or wanted < _tar_size([0]) else -(-wanted // _LARGE)
 
 
 def _paths(identity: str, count: int) -> list[bytes]:

@@ -133,7 +133,7 @@ class LocalDestination:
 
     async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: ARG002, D102
         await self._store.put(BytesContent(document.descriptor, document.raw))
-        if isinstance(self._store, ChainKeeper) and document.layers:
+        if isinstance(self._store, ChainKeeper) and document.config is not None:
             self._store.add_chain(tuple(layer.digest for layer in document.layers))
         if tag is not None:
             await self._store.tag(document.descriptor, tag)

@@ -33,8 +33,12 @@ def entries(machine: Machine, labels: Labels, *, sends: bool, receives: bool) ->
 
     `sends` and `receives` tell which sides of the transfer are registries.
     """
+    references = tuple(machine.root.walk())
+    leaders = {reference.task: reference for reference in references if reference.leads}
     build = _Builder(machine, labels, sends, receives)
-    return tuple(build.entry(reference) for reference in machine.root.walk())
+    return tuple(
+        build.entry(reference, leaders.get(reference.task, reference)) for reference in references
+    )
 
 
 def referenced(machine: Machine) -> Tally:
@@ -49,7 +53,7 @@ class _Builder:
     sends: bool
     receives: bool
 
-    def entry(self, reference: Reference) -> Entry:
+    def entry(self, reference: Reference, leader: Reference) -> Entry:
         if reference.is_foreign:
             return self._entry(reference, Outcome.FOREIGN, None)
         task = reference.task
@@ -59,7 +63,7 @@ class _Builder:
             return self._leading(reference, task)
         if task.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
             return self._entry(reference, Outcome.JOINED, None)
-        return self._entry(reference, *_state(reference, task))
+        return self._entry(reference, *_state(leader, task))
 
     def _leading(self, reference: Reference, task: Task) -> Entry:
         outcome, evidence = _state(reference, task)

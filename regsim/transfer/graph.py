@@ -94,7 +94,7 @@ class Reference:
         Raises:
             ContentError: indexes are nested deeper than `MAX_DEPTH`.
         """
-        if self.depth >= MAX_DEPTH:
+        if self.role is Role.INDEX and self.depth >= MAX_DEPTH:
             raise ContentError(
                 f"index {self.descriptor.digest.short} is nested {self.depth} deep",
                 hint=f"{MAX_DEPTH} is the limit",
@@ -109,7 +109,9 @@ class Reference:
             )
             for position, successor in enumerate(document.successors)
         )
-        self.layers = tuple(layer.digest for layer in document.layers)
+        # An index may name content that is no manifest: a blob, but not a layer on top of others.
+        if self.role is Role.MANIFEST:
+            self.layers = tuple(layer.digest for layer in document.layers)
         self.unfinished = sum(not child.is_foreign for child in self.children)
 
     def walk(self) -> Iterator[Reference]:

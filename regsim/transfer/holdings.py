@@ -46,7 +46,7 @@ class Holdings:
         self.manifests[document.descriptor.digest] = (document.descriptor, document.raw)
         if tag is not None:
             self.tags[tag] = document.descriptor.digest
-        if self.runs is not None:
+        if self.runs is not None and document.config is not None:
             layers = tuple(layer.digest for layer in document.layers)
             self.runs.update(layers[:length] for length in range(1, len(layers) + 1))
 

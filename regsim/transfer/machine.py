@@ -89,12 +89,12 @@ class Machine:
     def succeed(self, action: act.Action, answer: object = None) -> list[act.Action]:
         """Take the answer to an action and return what can be done now.
 
-        A document that cannot be used fails the transfer, as `fail` does.
+        A document that cannot be used fails the transfer, as `fail` does. After a failure nothing more is
+        started, but what came to its end all the same is in the ledger as done.
         """
-        if self.error is not None:
-            return []
         try:
-            return [*self._answered(action, answer), *self._advance()]
+            found = self._answered(action, answer)
+            return [*found, *self._advance()] if self.error is None else []
         except ContentError as error:
             return self.fail(action, error)
 
@@ -160,9 +160,9 @@ class Machine:
 
     def _moved(self, action: act.Action) -> None:
         task = self._task(action)
-        # A local store that is copied from is read in full: only a pull is spared the way.
-        spared = self._pulls and self.rules.from_registry
-        if spared and action.descriptor.data is not None:
+        # Between two local stores nothing is spared: only a pull has a way to go.
+        pulled = isinstance(action, act.Download) and self.rules.from_registry
+        if pulled and action.descriptor.data is not None:
             self._finish(task, Outcome.INLINED, None)
         else:
             evidence = Evidence.MOUNT_REFUSED if task.mount_refused else self._moved_by
@@ -256,10 +256,9 @@ class Machine:
             self._finish(task, Outcome.EXISTS, Evidence.MANIFEST)
             return []
         # A local store is asked for each blob even so: looking is free, and a hole is mended.
-        parent, layer = reference.parent, None
-        if parent is not None and reference.role is Role.LAYER:
-            layer = reference.position - (len(parent.children) - len(parent.layers))
-        layers = parent.layers if parent is not None else ()
+        layers, layer = reference.parent.layers if reference.parent else (), None
+        if reference.role is Role.LAYER and layers:
+            layer = reference.position - 1  # the config stands before them
         return [act.CheckBlob(descriptor=task.descriptor, account=task.account, layers=layers, layer=layer)]
 
     def _join(self, reference: Reference, tasks: dict[Digest, Task]) -> Task:
