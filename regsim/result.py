@@ -118,11 +118,13 @@ class RunResult:
     """A scenario run, or a single transfer from the command line.
 
     Attributes:
+        description: the question that the scenario answers.
         error: what stopped the run; transfers that failed carry their own.
         interrupted: the user stopped it, and what there is of it stands here.
     """
 
     scenario: str | None = None
+    description: str | None = None
     seed: int | None = None
     mode: Mode = Mode.WIRE
     transfers: tuple[TransferResult, ...] = ()
@@ -137,15 +139,19 @@ class RunResult:
         return sum((transfer.summary for transfer in self.transfers), EMPTY)
 
     @property
-    def exit_code(self) -> ExitCode:
-        """The worst of everything that went wrong (DESIGN 7)."""
-        codes = [
-            transfer.ledger.error.exit_code
+    def errors(self) -> tuple[RegsimError, ...]:
+        """What went wrong and was not expected: what stopped the run, then what failed a transfer."""
+        unexpected = (
+            transfer.ledger.error
             for transfer in self.transfers
             if transfer.ledger.error is not None and not transfer.expected_error
-        ]
-        if self.error is not None:
-            codes.append(self.error.exit_code)
+        )
+        return (*filter(None, [self.error]), *unexpected)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The worst of everything that went wrong (DESIGN 7)."""
+        codes = [error.exit_code for error in self.errors]
         if self.interrupted:
             codes.append(ExitCode.INTERRUPTED)
         if self.reconciliation.matched is False:
@@ -159,6 +165,7 @@ class RunResult:
         return {
             "schema_version": SCHEMA_VERSION,
             "scenario": self.scenario,
+            "description": self.description,
             "seed": self.seed,
             "mode": str(self.mode),
             "summary": self.summary.to_json(),

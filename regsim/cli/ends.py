@@ -39,7 +39,7 @@ class Ends:
     async def destination(self, address: Address) -> Destination:
         """Open an address for writing."""
         if isinstance(address, Layout):
-            return LocalDestination(LayoutStore(address.directory))
+            return LocalDestination(LayoutStore(address.directory, create=True))
         return RegistryDestination(await self._repository(address))
 
     async def _repository(self, reference: Reference) -> Repository:

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
     from regsim.result import RunResult
 
 
-def render(results: Sequence[RunResult]) -> str:
-    """Return one result as an object, several as an array, ending in a newline."""
+def render(results: Sequence[RunResult], *, several: bool | None = None) -> str:
+    """Return one result as an object, several as an array, ending in a newline.
+
+    Args:
+        results: what is written.
+        several: whether there were to be several, of which an interrupt may have left one; None counts.
+    """
     documents = [result.to_json() for result in results]
-    return json.dumps(documents[0] if len(documents) == 1 else documents, indent=2) + "\n"
+    array = len(documents) != 1 if several is None else several
+    return json.dumps(documents if array else documents[0], indent=2) + "\n"

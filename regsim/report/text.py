@@ -16,7 +16,7 @@ from regsim.transfer.ledger import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regsim.result import RunResult, TransferResult
+    from regsim.result import CheckResult, RunResult, TransferResult
     from regsim.transfer.ledger import Entry, Summary
 
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
@@ -42,12 +42,18 @@ def headline(result: RunResult) -> str:
 def _lines(result: RunResult) -> Iterator[str]:
     if result.scenario is not None:
         yield f"{result.scenario} ({result.mode}, seed {result.seed})"
+        if result.description:
+            yield " ".join(result.description.split())
         yield ""
     for alike in _alike(result.transfers):
         yield from _transfer(alike, titled=result.scenario is not None)
         yield ""
     yield from _checks(result)
     yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
+    if result.error is not None:
+        yield f"Failed: {result.error.message}"
+    if result.interrupted:
+        yield "Interrupted: this is what had been done until then."
     yield _total(result.summary)
     yield headline(result)
 
@@ -137,10 +143,14 @@ def _wire(summary: Summary, direction: Direction) -> str:
 
 def _checks(result: RunResult) -> Iterator[str]:
     for check in result.checks:
-        mark = "ok    " if check.passed else "FAILED"
-        where = f"step {check.step}: " if check.step is not None else ""
-        found = "" if check.passed else f" (found {check.actual})"
-        yield f"Check {mark} {where}{check.expression}{found}"
+        yield f"Check {'ok    ' if check.passed else 'FAILED'} {check_words(check)}"
+
+
+def check_words(check: CheckResult) -> str:
+    """Return what was checked, of which step unless it says so itself, and what was found if it failed."""
+    where = "" if check.step is None or "(" in check.expression else f"step {check.step}: "
+    found = "" if check.passed else f" (found {check.actual})"
+    return f"{where}{check.expression}{found}"
 
 
 def _total(summary: Summary) -> str:

@@ -227,7 +227,8 @@ def _open_store(member: Member) -> Store:
     if member.spec.store is None:
         return node_store(member.spec.skip, f"node {member.name}")
     shared = member.spec.count is None
-    return LayoutStore(member.spec.store if shared else member.spec.store / member.name)
+    directory = member.spec.store if shared else member.spec.store / member.name
+    return LayoutStore(directory, create=True)
 
 
 @asynccontextmanager

@@ -36,7 +36,8 @@ class Task:
         outcome: set when the work is over.
         known: a manifest that the destination holds under its digest.
         vouched: named by a manifest that the destination holds.
-        waiting: references whose manifest can only be put once this is done.
+        complete: done, and so is all that it names.
+        waiting: references whose manifest can only be put once this is complete.
         document: a manifest's bytes and successors, once fetched.
     """
 
@@ -49,6 +50,7 @@ class Task:
     known: bool = False
     vouched: bool = False
     checked: bool = False
+    complete: bool = False
     waiting: list[Reference] = field(default_factory=list)
     document: Document | None = None
 

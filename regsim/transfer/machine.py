@@ -131,7 +131,7 @@ class Machine:
         if found == digest:
             task.known = True
             if action.reference == self._asked_for(digest):
-                self._finish(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else self._present_by)
+                self._end(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else self._present_by)
         elif action.reference != digest:
             # The tag names something else or nothing; its manifest may still be there.
             return [act.CheckManifest(descriptor=task.descriptor, account=task.account, reference=digest)]
@@ -169,8 +169,17 @@ class Machine:
             self._finish(task, Outcome.TRANSFERRED, evidence)
 
     def _finish(self, task: Task, outcome: Outcome, evidence: Evidence | None) -> None:
+        self._end(task, outcome, evidence)
+        self._release(task)
+
+    def _end(self, task: Task, outcome: Outcome, evidence: Evidence | None) -> None:
+        """Set the outcome. Of a manifest that exists, what it names may still be on its way."""
         task.outcome, task.evidence = outcome, evidence
         self._unfinished -= 1
+
+    def _release(self, task: Task) -> None:
+        """Let the manifests that name this be put: it is in place, and so is all that it names."""
+        task.complete = True
         for parent in task.waiting:
             self._child_done(parent)
         task.waiting.clear()
@@ -236,7 +245,7 @@ class Machine:
             return []
         if self._answered_by_parent(reference):
             task.known = True
-            self._finish(task, Outcome.EXISTS, Evidence.MANIFEST)
+            self._end(task, Outcome.EXISTS, Evidence.MANIFEST)
             return self._fetch(task)
         check = act.CheckManifest(
             descriptor=task.descriptor,
@@ -278,7 +287,7 @@ class Machine:
         if reference.leads:
             task.vouched = parent is not None and parent.task is not None and parent.task.known
         if parent is not None:
-            if task.done:
+            if task.complete:
                 self._child_done(parent)
             else:
                 task.waiting.append(parent)
@@ -294,16 +303,18 @@ class Machine:
 
     def _put_manifests(self) -> list[act.Action]:
         found: list[act.Action] = []
-        for reference in self._ready:
+        while self._ready:
+            reference = self._ready.pop()
             task = reference.task
-            if task is not None and task.document is not None and not task.done:
+            if task is not None and task.done:
+                self._release(task)
+            elif task is not None and task.document is not None:
                 tag = self.rules.tag if reference is self.root else None
                 found.append(
                     act.PutManifest(
                         descriptor=task.descriptor, account=task.account, document=task.document, tag=tag
                     )
                 )
-        self._ready.clear()
         return found
 
     # Small questions.

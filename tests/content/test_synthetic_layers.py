@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from regsim.content import layer_plan
+from regsim.content.gzipframe import MAX_COMMENT
 from regsim.content.layer_plan import LayerPlan, minimum_size, plan
 from regsim.content.recipe import LayerRecipe, layer_key, recorded_recipe
 from regsim.content.synthetic import generate
@@ -108,7 +108,7 @@ def test_any_ratio_is_met_to_the_byte(extra: int, ratio: float, files: int | Non
     try:
         planned = check(made)
     except UsageError as error:
-        # Where a ratio meets the smallest tar there are sizes with no room for it; the next good one is named.
+        # Where a ratio meets the smallest tar some sizes leave no room for it; the next good one is named.
         (least,) = map(int, re.findall("[0-9]+", error.hint))
         assert made.size < least < made.size + 2000
         planned = check(made.of_size(least))
@@ -398,7 +398,7 @@ def test_large_layer_is_planned_in_files_of_ordinary_size() -> None:
     planned = plan(recipe(40 * 2**30))
     assert len(planned.files) == 40
     assert max(file.size for file in planned.files) < 8 * 2**30
-    assert planned.slack <= layer_plan.gzipframe.MAX_COMMENT
+    assert planned.slack <= MAX_COMMENT
 
 
 def test_large_layer_is_made_in_chunks_of_about_a_mebibyte() -> None:

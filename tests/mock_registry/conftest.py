@@ -1,6 +1,9 @@
+import asyncio
 import hashlib
 import json
-from contextlib import asynccontextmanager
+import socket
+import struct
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -83,6 +86,78 @@ class Peer:
         return [error["code"] for error in errors]
 
 
+class Wire:
+    """A bare connection to a server."""
+
+    def __init__(self, reader, writer):
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, *data):
+        self.writer.write(b"".join(data))
+        await self.writer.drain()
+
+    async def response(self, method="GET"):
+        """Return status, headers and body of the next response; 1xx ones are responses too."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        line, *lines = head.decode("latin-1").split("\r\n")[:-2]
+        version, status, _ = line.split(" ", 2)
+        assert version == "HTTP/1.1"
+        headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in lines)}
+        bare = method == "HEAD" or status in ("204", "304") or status.startswith("1")
+        length = 0 if bare else int(headers["content-length"])
+        return int(status), headers, await self.reader.readexactly(length)
+
+    async def ask(self, *data, method="GET"):
+        await self.send(*data)
+        return await self.response(method)
+
+    async def rest(self):
+        """Return everything up to the end of the connection."""
+        return await self.reader.read()
+
+    def half_close(self):
+        self.writer.write_eof()
+
+    def reset(self):
+        """Close with a reset, as a crashed peer does."""
+        peer = self.writer.get_extra_info("socket")
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+class WirePeer:
+    """A registry on a port, and bare connections to it."""
+
+    def __init__(self, registry, server, stack):
+        self.registry = registry
+        self.server = server
+        self.journal = registry.journal
+        self._stack = stack
+
+    async def connect(self):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        self._stack.callback(writer.transport.abort)
+        return Wire(reader, writer)
+
+    async def session(self):
+        """Open an upload session and return the path of its location."""
+        wire = await self.connect()
+        _, headers, _ = await wire.ask(b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: r\r\n\r\n")
+        return headers["location"].encode()
+
+    async def arrived(self, path, count):
+        """Wait until a session holds so many octets."""
+        [session] = self.registry.state.sessions.values()
+        while session.size < count:
+            await asyncio.sleep(0)
+
+    async def disconnected(self):
+        """Wait until the server has noticed the end of every connection."""
+        while self.server.connections:
+            await asyncio.sleep(0)
+
+
 @pytest.fixture
 def anyio_backend():
     return "asyncio"
@@ -126,3 +201,27 @@ async def peer(open_peer, transport):
 def with_settings(open_peer, transport):
     """Return a context manager for a peer with other settings than the default ones."""
     return lambda **settings: open_peer(transport, **settings)
+
+
+@pytest.fixture
+def open_wire_peer():
+    """Return a context manager for a registry on a port, with any limits of the server."""
+
+    @asynccontextmanager
+    async def listening(limits=None, **settings):
+        registry = MockRegistry(**settings)
+        async with registry.serve(limits=limits) as server, AsyncExitStack() as stack:
+            yield WirePeer(registry, server, stack)
+
+    return listening
+
+
+@pytest.fixture
+async def wire_peer(open_wire_peer):
+    async with open_wire_peer() as peer:
+        yield peer
+
+
+@pytest.fixture
+async def wire(wire_peer):
+    return await wire_peer.connect()

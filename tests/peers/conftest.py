@@ -35,6 +35,8 @@ POLL = 0.02
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+INDEX = "application/vnd.oci.image.index.v1+json"
+LARGE = 400 * 2**20
 
 _ACCESS = re.compile(r'"(?P<method>[A-Z]+) (?P<path>\S+) HTTP/[\d.]+" (?P<status>\d+) (?P<body>\d+)')
 
@@ -73,12 +75,14 @@ class Access:
         return self.method, kind, self.status
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class DockerRegistry:
-    """A docker-registry on a loopback port, and what it says it was asked."""
+    """A docker-registry on a loopback port, what it says it was asked, and where it keeps its content."""
 
     host: str
     access_log: Path
+    data: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def url(self) -> str:
@@ -95,23 +99,31 @@ class DockerRegistry:
 
     @contextmanager
     def watch(self) -> Iterator[list[Access]]:
-        """Yield a list that holds, after the block, the requests that were made in it.
-
-        A line is written after its answer, so a request of our own goes last, and its line is waited for.
-        """
-        before = len(self.accesses())
+        """Yield a list that holds, after the block, the requests that were made in it."""
+        before = self._mark()
         seen: list[Access] = []
         yield seen
-        marker = f"/v2/end-of-{before}/manifests/watch"
+        seen += self.accesses()[before : self._mark() - 1]
+
+    def _mark(self) -> int:
+        """Return the log's length once it lacks nothing: lines follow answers, so ours comes last."""
+        marker = f"/v2/watch/manifests/{len(self.accesses())}"
         self.ask("GET", marker)
-        wait_until(lambda: any(access.path == marker for access in self.accesses()), "the access log")
-        seen += [access for access in self.accesses()[before:] if access.path != marker]
+        wait_until(
+            lambda: self.accesses()[-1:] != [] and self.accesses()[-1].path == marker, "the access log"
+        )
+        return len(self.accesses())
+
+    def kill(self) -> None:
+        """End it at once, whatever it is doing."""
+        self.process.kill()
+        self.process.wait(DEADLINE)
 
     def ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Send one request and return the answer's status and body."""
         connection = http.client.HTTPConnection(self.host, timeout=DEADLINE)
         try:
-            connection.request(method, path, headers={"Accept": MANIFEST})
+            connection.request(method, path, headers={"Accept": f"{MANIFEST}, {INDEX}"})
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -145,7 +157,9 @@ def docker_registry(tmp_path: Path) -> Iterator[DockerRegistry]:
     ):
         try:
             host = _listening_address(process, home / "registry.log")
-            registry = DockerRegistry(host=host, access_log=home / "access.log")
+            registry = DockerRegistry(
+                host=host, access_log=home / "access.log", data=home / "data", process=process
+            )
             wait_until(lambda: registry.ask("GET", "/v2/")[0] == http.HTTPStatus.OK, "docker-registry")
             yield registry
         finally:
@@ -260,57 +274,101 @@ def make_layer(name: str, size: int) -> tuple[bytes, bytes]:
     return plain.getvalue(), gzip.compress(plain.getvalue(), mtime=0)
 
 
-def make_layout(path: Path, layers: list[tuple[str, int]], tag: str = "latest") -> Layout:
-    """Write a layout by hand, as the specification says it, with nobody's library.
+def add_blob(root: Path, content: bytes, media_type: str) -> dict[str, Any]:
+    """Write a blob into a layout and return its descriptor."""
+    encoded = hashlib.sha256(content).hexdigest()
+    (root / "blobs" / "sha256" / encoded).write_bytes(content)
+    return {"mediaType": media_type, "digest": f"sha256:{encoded}", "size": len(content)}
+
+
+def add_document(root: Path, document: dict[str, Any], media_type: str) -> dict[str, Any]:
+    """Write a JSON document into a layout and return its descriptor."""
+    return add_blob(root, json.dumps(document, separators=(",", ":")).encode(), media_type)
+
+
+def add_image(root: Path, layers: list[tuple[str, int]], architecture: str = "amd64") -> dict[str, Any]:
+    """Write an image into a layout and return its manifest's descriptor.
 
     Args:
-        path: the new directory.
+        root: the layout.
         layers: base first, each a name that its bytes are a function of, and the size of its one file.
-        tag: the image's name in the layout's index.
+        architecture: what the config says.
     """
-    blobs = path / "blobs" / "sha256"
-    blobs.mkdir(parents=True)
-
-    def add(content: bytes, media_type: str) -> dict[str, Any]:
-        encoded = hashlib.sha256(content).hexdigest()
-        (blobs / encoded).write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{encoded}", "size": len(content)}
-
-    def add_document(document: dict[str, Any], media_type: str) -> dict[str, Any]:
-        return add(json.dumps(document, separators=(",", ":")).encode(), media_type)
-
     made = [make_layer(name, size) for name, size in layers]
-    config = add_document(
-        {
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {"Cmd": ["/srv"]},
-            "rootfs": {
-                "type": "layers",
-                "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}" for plain, _ in made],
-            },
-            "history": [{"created_by": f"COPY {name} /srv"} for name, _ in layers],
+    config = {
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Cmd": ["/srv"]},
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [f"sha256:{hashlib.sha256(plain).hexdigest()}" for plain, _ in made],
         },
-        CONFIG,
-    )
-    manifest = add_document(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": config,
-            "layers": [add(packed, LAYER) for _, packed in made],
-        },
-        MANIFEST,
-    )
-    named = {**manifest, "annotations": {"org.opencontainers.image.ref.name": tag}}
-    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
-    (path / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
-    return Layout(path, tag)
+        "history": [{"created_by": f"COPY {name} /srv"} for name, _ in layers],
+    }
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": add_document(root, config, CONFIG),
+        "layers": [add_blob(root, packed, LAYER) for _, packed in made],
+    }
+    return add_document(root, manifest, MANIFEST)
+
+
+def begin_layout(root: Path) -> None:
+    """Make an empty layout by hand, as the specification says it, with nobody's library."""
+    (root / "blobs" / "sha256").mkdir(parents=True)
+    (root / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+
+
+def finish_layout(root: Path, descriptor: dict[str, Any]) -> Layout:
+    """Name the one image of a layout."""
+    tag = "latest"
+    named = {**descriptor, "annotations": {"org.opencontainers.image.ref.name": tag}}
+    (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+    return Layout(root, tag)
 
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     """An image of four layers, of which the third is the first again."""
-    return make_layout(
-        tmp_path / "layout", [("base", 700_000), ("tools", 300_000), ("base", 700_000), ("app", 4_000)]
-    )
+    root = tmp_path / "layout"
+    begin_layout(root)
+    layers = [("base", 700_000), ("tools", 300_000), ("base", 700_000), ("app", 4_000)]
+    return finish_layout(root, add_image(root, layers))
+
+
+@pytest.fixture
+def multi_platform(tmp_path: Path) -> Layout:
+    """An index over two images that have a layer in common."""
+    root = tmp_path / "multi-platform"
+    begin_layout(root)
+    manifests = [
+        {
+            **add_image(root, [("data", 500_000), (f"app-{architecture}", 3_000)], architecture),
+            "platform": {"architecture": architecture, "os": "linux"},
+        }
+        for architecture in ("amd64", "arm64")
+    ]
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
+    return finish_layout(root, add_document(root, index, INDEX))
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Layout:
+    """An image of one layer that takes a while to move: an empty tar, which is nothing but zeros."""
+    root = tmp_path / "large"
+    begin_layout(root)
+    hashed = hashlib.sha256()
+    for _ in range(LARGE // 2**20):
+        hashed.update(bytes(2**20))
+    with (root / "blobs" / "sha256" / hashed.hexdigest()).open("wb") as file:
+        file.truncate(LARGE)
+    digest = f"sha256:{hashed.hexdigest()}"
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest]}}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": add_document(root, config, CONFIG),
+        "layers": [{"mediaType": LAYER.removesuffix("+gzip"), "digest": digest, "size": LARGE}],
+    }
+    return finish_layout(root, add_document(root, manifest, MANIFEST))

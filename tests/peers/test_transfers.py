@@ -35,6 +35,22 @@ def assert_same_image(copy: Layout, original: Layout) -> None:
     assert copy.version == original.version
 
 
+def told(transfer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what a plan has to foretell of each entry."""
+    keys = (
+        "digest",
+        "size",
+        "role",
+        "outcome",
+        "evidence",
+        "mounted_from",
+        "wire_sent",
+        "wire_received",
+        "wasted",
+    )
+    return [{key: entry[key] for key in keys} for entry in transfer["entries"]]
+
+
 def uploads(accesses: list[Access]) -> list[Access]:
     """Return the requests that could carry a blob's bytes."""
     return [access for access in accesses if access.method in ("PATCH", "PUT") and "/uploads/" in access.path]
@@ -73,14 +89,50 @@ def test_pull_counts_the_bytes_that_docker_registry_says_it_sent(
         result = regsim(
             "pull", f"{docker_registry.host}/app:1", f"oci:{tmp_path / 'copy'}", "--format", "json"
         )
-    summary = json.loads(result)["summary"]
+    summary, entries = json.loads(result)["summary"], ledger(result)["entries"]
     assert summary["requests"] == len(accesses)
-    assert summary["wire"]["received"] == sum(
-        access.body
-        for access in accesses
-        if access.method == "GET" and access.status in (200, 206) and access.path != "/v2/"
-    )
     assert summary["wire"]["sent"] == 0
+    assert summary["wasted_bytes"] == 0
+    for entry in entries:
+        names = {entry["digest"], "1"} if entry["role"] == "manifest" else {entry["digest"]}
+        about = [access for access in accesses if access.path.rpartition("/")[2] in names]
+        given = sum(access.body for access in about if access.method == "GET")
+        if entry["outcome"] == "joined":
+            assert (entry["requests"], entry["wire_received"]) == (0, 0)
+        else:
+            assert (entry["requests"], entry["wire_received"]) == (len(about), given)
+
+
+def test_second_pull_moves_nothing(
+    regsim: Command, docker_registry: DockerRegistry, layout: Layout, tmp_path: Path
+) -> None:
+    regsim("push", str(layout), f"{docker_registry.host}/app:1")
+    pull = ("pull", f"{docker_registry.host}/app:1", f"oci:{tmp_path / 'copy'}", "--format", "json")
+    regsim(*pull)
+    with docker_registry.watch() as accesses:
+        again = regsim(*pull)
+    assert {access.key for access in accesses} == {("HEAD", "manifests", 200)}
+    assert {entry["outcome"] for entry in ledger(again)["entries"]} == {"exists"}
+    assert json.loads(again)["summary"]["wire"] == {"sent": 0, "received": 0}
+
+
+def test_index_with_all_its_images_goes_through_skopeo_and_back(
+    regsim: Command, skopeo: Command, docker_registry: DockerRegistry, multi_platform: Layout, tmp_path: Path
+) -> None:
+    by_regsim, by_skopeo = f"{docker_registry.host}/by-regsim:1", f"{docker_registry.host}/by-skopeo:1"
+    pushed = ledger(regsim("push", str(multi_platform), by_regsim, "--format", "json"))
+    assert outcomes(pushed) == ["transferred", "transferred", "joined", "transferred"]
+    assert outcomes(pushed, "index") == ["transferred"]
+    copy = type(multi_platform)(tmp_path / "from-regsim", "latest")
+    every = ("copy", "--all", "--preserve-digests")
+    skopeo(*every, "--src-tls-verify=false", f"docker://{by_regsim}", str(copy))
+    assert_same_image(copy, multi_platform)
+
+    skopeo(*every, "--dest-tls-verify=false", str(multi_platform), f"docker://{by_skopeo}")
+    copy = type(multi_platform)(tmp_path / "from-skopeo", "latest")
+    pulled = ledger(regsim("pull", by_skopeo, str(copy), "--format", "json"))
+    assert outcomes(pulled) == ["transferred", "transferred", "joined", "transferred"]
+    assert_same_image(copy, multi_platform)
 
 
 def test_push_asks_for_every_blob_before_it_sends_one(
@@ -127,7 +179,9 @@ def test_push_to_another_repository_mounts_what_the_first_push_left(
     assert {(entry["evidence"], entry["mounted_from"]) for entry in mounted} == {("201", "shop/api")}
     assert Counter(access.key for access in accesses)["POST", "uploads", 201] == len(mounted)
     assert uploads(accesses) == []
-    assert json.loads(result)["summary"]["wire"]["sent"] == layout.descriptor["size"]
+    summary = json.loads(result)["summary"]
+    assert summary["requests"] == len(accesses)
+    assert summary["wire"]["sent"] == layout.descriptor["size"]
 
 
 def test_copy_between_repositories_mounts_and_changes_nothing(
@@ -135,7 +189,10 @@ def test_copy_between_repositories_mounts_and_changes_nothing(
 ) -> None:
     source, destination = f"{docker_registry.host}/app:1", f"{docker_registry.host}/team/app:2"
     regsim("push", str(layout), source)
-    transfer = ledger(regsim("copy", source, destination, "--format", "json"))
+    with docker_registry.watch() as accesses:
+        result = regsim("copy", source, destination, "--format", "json")
+    transfer = ledger(result)
+    assert json.loads(result)["summary"]["requests"] == len(accesses)
     assert outcomes(transfer) == ["mounted", "mounted", "joined", "mounted"]
     assert {entry["mounted_from"] for entry in transfer["entries"]} == {"app", None}
 
@@ -153,20 +210,33 @@ def test_dry_run_writes_nothing_and_foretells_the_push(
     assert {access.method for access in accesses} <= {"HEAD", "GET"}
     assert docker_registry.ask("GET", "/v2/app/tags/list")[0] == 404
     done = ledger(regsim(*push))
-    told = (
-        "digest",
-        "size",
-        "role",
-        "outcome",
-        "evidence",
-        "mounted_from",
-        "wire_sent",
-        "wire_received",
-        "wasted",
-    )
-    assert [{key: entry[key] for key in told} for entry in plan["entries"]] == [
-        {key: entry[key] for key in told} for entry in done["entries"]
-    ]
+    assert told(plan) == told(done)
+
+
+def test_dry_run_brings_nothing_and_foretells_the_pull(
+    regsim: Command, docker_registry: DockerRegistry, layout: Layout, tmp_path: Path
+) -> None:
+    regsim("push", str(layout), f"{docker_registry.host}/app:1")
+    pull = ("pull", f"{docker_registry.host}/app:1", f"oci:{tmp_path / 'copy'}", "--format", "json")
+    with docker_registry.watch() as accesses:
+        plan = ledger(regsim(*pull, "--dry-run"))
+    assert not [access for access in accesses if "/blobs/" in access.path]
+    assert not (tmp_path / "copy").exists()
+    done = ledger(regsim(*pull))
+    assert told(plan) == told(done)
+
+
+def test_dry_run_foretells_a_push_of_which_most_is_there(
+    regsim: Command, docker_registry: DockerRegistry, layout: Layout, multi_platform: Layout
+) -> None:
+    regsim("push", str(multi_platform), f"{docker_registry.host}/shop:1")
+    push = ("push", str(layout), f"{docker_registry.host}/shop:2", "--format", "json")
+    plan = ledger(regsim(*push, "--dry-run"))
+    assert told(plan) == told(ledger(regsim(*push)))
+    again = ("push", str(multi_platform), f"{docker_registry.host}/shop:3", "--format", "json")
+    plan = ledger(regsim(*again, "--dry-run"))
+    assert outcomes(plan) == ["exists", "exists", "exists", "exists"]
+    assert told(plan) == told(ledger(regsim(*again)))
 
 
 def test_a_layer_that_the_registry_lost_is_sent_again(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from inspect import Parameter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from regsim.cli.app import build
 from regsim.errors import ExitCode
 from regsim.transfer.ledger import Evidence, Outcome
 
+if TYPE_CHECKING:
+    from cyclopts import App
+
 CHECKOUT = Path(__file__).parents[2]
 README = (CHECKOUT / "README.md").read_text()
+CLI_README = (CHECKOUT / "regsim" / "cli" / "README.md").read_text()
 PACKAGE_FOLDERS = sorted(
     file.parent for root in ("regsim", "mock_registry") for file in (CHECKOUT / root).rglob("__init__.py")
 )
@@ -84,6 +91,60 @@ def test_python_example_runs_as_it_stands(code: str, tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def flags_of(command: App) -> set[str]:
+    """Return the flags that a command takes and that mean something: of a switch, what turns its default."""
+    names: set[str] = set()
+    for argument in command.assemble_argument_collection():
+        if argument.name == "*" or argument.field_info.kind is not Parameter.KEYWORD_ONLY:
+            continue  # a group of flags, which follow one by one; or what is given by its place
+        names |= set(argument.negatives if argument.field_info.default is True else argument.names)
+        if argument.field_info.default is False:
+            names -= set(argument.negatives)
+    return names
+
+
+def flags_told() -> dict[str, set[str]]:
+    """Return the flags of each command as the table in regsim/cli/README.md tells them."""
+    told: dict[str, set[str]] = {}
+    for first, second in re.findall(r"^\| (`-[^|]*)\| ([^|]*)\|", CLI_README, re.MULTILINE):
+        for command in second.split(","):
+            told.setdefault(command.strip(), set()).update(re.findall(r"`(--?[a-z-]+)", first))
+    return told
+
+
+def test_every_command_is_documented_in_both_tables() -> None:
+    commands = {each for each in build() if not each.startswith("-")}
+    assert set(re.findall(r"^\| `regsim (\w+)`", CLI_README, re.MULTILINE)) == commands
+    assert set(re.findall(r"\| `regsim (\w+)", section("What you can do"))) == commands
+
+
+def test_every_flag_is_documented_and_every_documented_flag_is_there() -> None:
+    app = build()
+    there = {each: flags_of(app[each]) for each in app if not each.startswith("-")}
+    assert flags_told() == {command: flags for command, flags in there.items() if flags}
+
+
+def test_example_output_is_what_the_model_prints_too() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "regsim", "run", "golang-upgrade", "--model", "--quiet"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    (example,) = blocks(section("What it prints"), "text")
+    shown = [line for line in example.splitlines() if line not in ("", "[…]")]
+    # Without bytes there are no digests for documents made of them, and nothing was moved or reconciled.
+    differing = {
+        line for line in shown if line.endswith((" (manifest)", " (config)")) or "reconciled" in line
+    }
+    assert len(differing) == 3
+    assert [line for line in shown if line not in run.stdout.splitlines()] == sorted(
+        differing, key=shown.index
+    )
 
 
 def test_counting_section_explains_every_outcome_and_every_evidence() -> None:

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regsim.errors import InvalidReferenceError
+from regsim.oci import Digest, Reference
+from regsim.oci.reference import check_repository, check_tag, is_loopback
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "repository", "tag"),
+    [
+        ("golang", "docker.io", "library/golang", "latest"),
+        ("golang:1.23", "docker.io", "library/golang", "1.23"),
+        ("library/golang", "docker.io", "library/golang", "latest"),
+        ("someone/app:v1", "docker.io", "someone/app", "v1"),
+        ("127.0.0.1:5000/app:1", "127.0.0.1:5000", "app", "1"),
+        ("localhost/app", "localhost", "app", "latest"),
+        ("localhost:5000/a/b/c", "localhost:5000", "a/b/c", "latest"),
+        ("registry.example.com/team/app:v1.2-rc.1", "registry.example.com", "team/app", "v1.2-rc.1"),
+        ("[::1]:5000/app:1", "[::1]:5000", "app", "1"),
+        ("a__b/c--d/e.f:x", "docker.io", "a__b/c--d/e.f", "x"),
+    ],
+)
+def test_reference_is_read_as_docker_reads_it(text: str, host: str, repository: str, tag: str) -> None:
+    reference = Reference.parse(text)
+    assert (reference.host, reference.repository, reference.tag) == (host, repository, tag)
+    assert reference.target == tag
+
+
+def test_digest_decides_and_leaves_no_default_tag() -> None:
+    reference = Reference.parse(f"example.com/app@{DIGEST}")
+    assert (reference.tag, reference.digest, reference.target) == (None, Digest(DIGEST), DIGEST)
+    both = Reference.parse(f"example.com/app:v1@{DIGEST}")
+    assert (both.tag, both.target) == ("v1", DIGEST)
+
+
+def test_default_host_can_be_another_registry() -> None:
+    reference = Reference.parse("shop/api:v1", default_host="127.0.0.1:5000")
+    assert str(reference) == "127.0.0.1:5000/shop/api:v1"
+    assert Reference.parse("api", default_host="127.0.0.1:5000").repository == "api"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":",
+        "@",
+        "/",
+        "App",
+        "example.com/App",
+        "example.com/app:",
+        "example.com/app:.bad",
+        "example.com/app:" + "a" * 129,
+        "example.com/app@",
+        "example.com/app@sha256:short",
+        "example.com//app",
+        "example.com/app/",
+        "example.com/-app",
+        "example.com/app_-x",
+        "example.com/" + "a" * 256,
+        "-bad-.com/app",
+        "example.com:99999999/app",
+        "https://example.com/app",
+        "user@example.com/app",
+        "example.com/app\n",
+        "example.com/ä",
+        "../etc/passwd",
+    ],
+)
+def test_text_of_another_shape_is_refused(text: str) -> None:
+    with pytest.raises(InvalidReferenceError):
+        Reference.parse(text)
+
+
+def test_upper_case_is_named_in_the_hint() -> None:
+    with pytest.raises(InvalidReferenceError) as caught:
+        check_repository("Team/App")
+    assert caught.value.hint == "repository names are lower case"
+
+
+component = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}", fullmatch=True)
+repositories = st.lists(component, min_size=1, max_size=3).map("/".join).filter(lambda name: len(name) <= 255)
+tags = st.from_regex(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}", fullmatch=True).filter(lambda tag: tag.isascii())
+
+
+@given(repositories, tags, st.booleans())
+def test_printed_reference_is_read_back(repository: str, tag: str, with_digest: bool) -> None:
+    reference = Reference(
+        host="registry.example.com:5000",
+        repository=check_repository(repository),
+        tag=check_tag(tag),
+        digest=Digest(DIGEST) if with_digest else None,
+    )
+    assert Reference.parse(str(reference)) == reference
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_a_reference_or_a_clear_refusal(text: str) -> None:
+    try:
+        reference = Reference.parse(text)
+    except InvalidReferenceError as error:
+        assert error.message  # noqa: PT017  (either outcome is fine; this one must say something)
+    else:
+        assert Reference.parse(str(reference)) == reference
+
+
+def test_other_repository_keeps_tag_and_digest() -> None:
+    reference = Reference.parse(f"example.com/app:v1@{DIGEST}").with_repository("other/app")
+    assert str(reference) == f"example.com/other/app:v1@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("localhost:5000", True),
+        ("127.0.0.1:5000", True),
+        ("127.8.8.8", True),
+        ("[::1]:5000", True),
+        ("example.com", False),
+        ("128.0.0.1", False),
+        ("localhost.example.com", False),
+    ],
+)
+def test_loopback_hosts_are_known(host: str, *, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
