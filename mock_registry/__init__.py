@@ -6,6 +6,16 @@ any client.
 
 from .app import MockRegistry
 from .journal import Journal, Record, Route
-from .storage import MemoryStorage, Storage
+from .storage import DirectoryError, DirectoryInUseError, DirectoryStorage, MemoryStorage, Storage
 
-__all__ = ["Journal", "MemoryStorage", "MockRegistry", "Record", "Route", "Storage"]
+__all__ = [
+    "DirectoryError",
+    "DirectoryInUseError",
+    "DirectoryStorage",
+    "Journal",
+    "MemoryStorage",
+    "MockRegistry",
+    "Record",
+    "Route",
+    "Storage",
+]

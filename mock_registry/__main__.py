@@ -13,7 +13,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TextIO
 
-from . import Journal, MockRegistry, Record
+from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
+from .auth.options import add_auth_options, auth_from_options
+from .optional import MissingPackageError
+from .service import SESSION_LIFETIME
+from .tls import Certificate, CertificateError
 
 
 class PrintingJournal(Journal):
@@ -73,7 +77,57 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--journal-limit", type=int, default=10_000, help="records kept (default: %(default)s)"
     )
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--tls",
+        metavar="self-signed|CERT,KEY",
+        help="speak TLS, with a certificate made on the spot or with PEM files; the second line printed is the "
+        "file that clients check it by",
+    )
+    add_auth_options(parser)
+    _add_storage_options(parser)
+    options = parser.parse_args(arguments)
+    try:
+        options.auth = auth_from_options(options)
+        options.tls = None if options.tls is None else Certificate.parse(options.tls)
+    except (MissingPackageError, OSError, ValueError) as error:
+        parser.error(str(error))
+    return options
+
+
+def _add_storage_options(parser: argparse.ArgumentParser) -> None:
+    """Add what tells where content is kept, and for how long."""
+    group = parser.add_argument_group("storage")
+    group.add_argument(
+        "--dir",
+        metavar="PATH",
+        help="keep everything in this directory, made if missing, for the next start; it survives a kill "
+        "at any moment (default: keep nothing)",
+    )
+    group.add_argument(
+        "--durable",
+        action="store_true",
+        help="with --dir, flush to the disk before anything is acknowledged, to survive a loss of power too",
+    )
+    group.add_argument(
+        "--session-lifetime",
+        type=_seconds,
+        default=SESSION_LIFETIME,
+        metavar="SECONDS",
+        help="end an upload session that nobody has used for so long (default: %(default)g)",
+    )
+    group.add_argument(
+        "--collect-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="free blobs that no manifest mentions, so long after their last use (default: never)",
+    )
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
 
 
 async def serve(options: argparse.Namespace) -> None:
@@ -86,8 +140,19 @@ async def serve(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with MockRegistry(journal=journal).serve(options.host, options.port) as server:
+    storage = None if options.dir is None else DirectoryStorage(options.dir, durable=options.durable)
+    registry = MockRegistry(
+        journal=journal,
+        auth=options.auth,
+        storage=storage,
+        session_lifetime=options.session_lifetime,
+        collect_after=options.collect_after,
+        read_only=options.read_only,
+    )
+    async with registry.serve(options.host, options.port, tls=options.tls) as server:
         sys.stdout.write(server.url + "\n")
+        if server.ca is not None:
+            sys.stdout.write(f"{server.ca}\n")
         sys.stdout.flush()
         await stop.wait()
 
@@ -98,7 +163,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options))
+    except (CertificateError, MissingPackageError) as error:
+        sys.stderr.write(f"Error: cannot speak TLS: {error}\n")
+        return 6
+    except DirectoryError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        sys.stderr.write("hint: give --dir an empty directory, or that of a registry which is not running\n")
+        return 6
     except OSError as error:
+        if error.filename is not None:
+            sys.stderr.write(f"Error: {error.filename}: {error.strerror}\n")
+            return 6
         sys.stderr.write(f"Error: cannot listen on {options.host}:{options.port}: {error.strerror}\n")
         sys.stderr.write("hint: --port 0 takes any free port\n")
         return 4

@@ -9,11 +9,13 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
+from .auth.base import Auth
+from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response
 from .handlers.base import get_base
 from .handlers.blobs import delete_blob, get_blob
@@ -22,18 +24,26 @@ from .handlers.manifests import delete_manifest, get_manifest, put_manifest
 from .handlers.referrers import get_referrers
 from .handlers.sessions import delete_upload, get_upload, patch_upload, put_upload
 from .handlers.tags import get_tags
+from .handlers.tokens import answer_token
 from .handlers.uploads import post_upload
 from .journal import Journal, Record, Route
-from .service import MANIFEST_LIMIT, Handler, Service, Settings
+from .layout import layout_index
+from .recovery import restore
+from .redaction import redact_target
+from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings
 from .spec import ErrorCode, Fault
 from .state import State
-from .storage import MemoryStorage, Storage, StorageFull
+from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
     from .server import Limits, Server
+    from .tls import Certificate
     from .transport import RegistryTransport
 
 _log = logging.getLogger(__name__)
+
+_TURNS = 10
+"""Turns of the event loop from octets in a socket to a request under way, with room to spare."""
 
 _TABLE: dict[Route, dict[str, Handler]] = {
     Route.BASE: {"GET": get_base, "HEAD": get_base},
@@ -48,6 +58,7 @@ _TABLE: dict[Route, dict[str, Handler]] = {
     Route.OTHER: {},
     Route.REFERRERS: {"GET": get_referrers, "HEAD": get_referrers},
     Route.TAGS: {"GET": get_tags, "HEAD": get_tags},
+    Route.TOKEN: {"GET": answer_token, "POST": answer_token},
     Route.UPLOAD: {
         "GET": get_upload,
         "HEAD": get_upload,
@@ -57,6 +68,15 @@ _TABLE: dict[Route, dict[str, Handler]] = {
     },
     Route.UPLOADS: {"POST": post_upload},
 }
+_READS = {
+    route: {
+        method: handler
+        for method, handler in methods.items()
+        if method in ("GET", "HEAD") or route is Route.TOKEN
+    }
+    for route, methods in _TABLE.items()
+}
+"""What a read-only registry serves of it."""
 
 
 class MockRegistry:
@@ -68,7 +88,9 @@ class MockRegistry:
 
     Args:
         journal: Where finished requests are recorded; a new one by default.
+        auth: Who may do what, and how they prove it; by default everybody may do everything.
         storage: Where octets live; by default memory, with blobs above 256 KiB spooled to a directory.
+        directory: Keep everything in this directory, for the next process; short for ``DirectoryStorage``.
         anonymous_mount: Mount from any repository when a mount names none (end-11).
         mount: Mount at all; else a mount opens a session.
         delete: Answer deletes; else 405 (end-9, end-10).
@@ -76,17 +98,29 @@ class MockRegistry:
         sparse: Take manifests whose successors are missing (end-7).
         manifest_limit: Octets of the largest manifest.
         min_chunk_length: Octets that every chunk but the last must have (end-5).
+        read_only: Answer everything that would change something with 405.
         drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
         session_patience: Seconds that a request waits for another one that holds its upload session.
+        session_lifetime: Seconds without a request after which an upload session is over (end-14); ``None``
+            is for ever.
+        collect_after: Free blobs from time to time that no manifest mentions, this many seconds after they
+            were last pushed, mounted or told to be there; ``None`` leaves that to `collect`.
+        housekeeping_interval: Seconds between looks for such sessions and blobs.
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
-        clock: Seconds, monotonic; times in the journal.
+        clock: Seconds, monotonic; times in the journal, ages of sessions and blobs.
+
+    Raises:
+        DirectoryError: The directory is in use by another registry, or is not one's.
+        OSError: The directory cannot be made or opened.
     """
 
     def __init__(
         self,
         *,
         journal: Journal | None = None,
+        auth: Auth | None = None,
         storage: Storage | None = None,
+        directory: str | os.PathLike[str] | None = None,
         anonymous_mount: bool = False,
         mount: bool = True,
         delete: bool = True,
@@ -94,13 +128,21 @@ class MockRegistry:
         sparse: bool = False,
         manifest_limit: int = MANIFEST_LIMIT,
         min_chunk_length: int | None = None,
+        read_only: bool = False,
         drain_limit: int = 64 << 20,
         session_patience: float = 5.0,
+        session_lifetime: float | None = SESSION_LIFETIME,
+        collect_after: float | None = None,
+        housekeeping_interval: float = 60.0,
         spool_directory: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = Journal() if journal is None else journal
-        self.storage = MemoryStorage(directory=spool_directory) if storage is None else storage
+        if storage is None:
+            storage = (
+                MemoryStorage(directory=spool_directory) if directory is None else DirectoryStorage(directory)
+            )
+        self.storage = storage
         self.settings = Settings(
             anonymous_mount=anonymous_mount,
             mount=mount,
@@ -109,11 +151,15 @@ class MockRegistry:
             sparse=sparse,
             manifest_limit=manifest_limit,
             min_chunk_length=min_chunk_length,
+            read_only=read_only,
             drain_limit=drain_limit,
             session_patience=session_patience,
         )
-        self.state = State(self.storage)
-        self._service = Service(self.state, self.settings)
+        self.state = State(self.storage, clock=clock, session_lifetime=session_lifetime)
+        self._restore()
+        self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
+        self.auth = auth
+        self._service = Service(self.state, self.settings, auth)
         self._clock = clock
         self._arrivals = 0
         self._under_way = 0
@@ -128,7 +174,7 @@ class MockRegistry:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope: ``http``, and the ``lifespan`` that servers open it with."""
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"a registry does not speak {scope['type']}")
@@ -138,19 +184,34 @@ class MockRegistry:
         try:
             await self._serve(exchange)
         finally:
+            exchange.access.spend(exchange.bytes_in + exchange.bytes_out)
             self.journal.append(exchange.record(self._clock()))
             self._under_way -= 1
             if not self._under_way:
                 self._quiet.set()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Be held by a server for as long as it lives."""
+        await receive()
+        async with self:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
 
     async def settled(self) -> None:
         """Wait until no request is under way, so that the journal holds all that arrived.
 
         A client that broke off knows so before the registry does. Bound the wait where requests may hang.
         """
-        while self._under_way:
-            self._quiet.clear()
-            await self._quiet.wait()
+        turns = 0
+        while turns < _TURNS:
+            # What a peer in this loop has sent is in the socket, and becomes a request within few turns.
+            await asyncio.sleep(0)
+            turns += 1
+            if self._under_way:
+                self._quiet.clear()
+                await self._quiet.wait()
+                turns = 0
 
     def _reject(self, method: str, target: str, status: int, octets: int) -> None:
         """Record what a server answered by itself, as no request of HTTP/1.1 that an app could see."""
@@ -160,7 +221,7 @@ class MockRegistry:
             Record(
                 number=self._arrivals,
                 method=method,
-                target=target,
+                target=redact_target(target),
                 route=Route.OTHER,
                 repository=None,
                 reference=None,
@@ -193,7 +254,9 @@ class MockRegistry:
 
     async def _respond(self, exchange: Exchange) -> Response:
         try:
-            return await _handler(exchange)(self._service, exchange)
+            handler = _handler(exchange, read_only=self.settings.read_only)
+            await self._admit(exchange)
+            return await handler(self._service, exchange)
         except Refusal as refusal:
             return refusal.response()
         except StorageFull as error:
@@ -204,6 +267,17 @@ class MockRegistry:
             _log.exception("request %d: %s %s", exchange.number, exchange.method, exchange.path)
             return Refusal(500, Fault(ErrorCode.UNKNOWN, "a fault of the registry itself")).response()
 
+    async def _admit(self, exchange: Exchange) -> None:
+        """Find out who asks, and let them in or not. The token service looks for itself.
+
+        Raises:
+            Refusal: 401, 403 or 404.
+        """
+        if self.auth is None or exchange.address.route is Route.TOKEN:
+            return
+        exchange.access = await self.auth.identify(exchange)
+        self.auth.check(exchange)
+
     @asynccontextmanager
     async def serve(
         self,
@@ -211,6 +285,7 @@ class MockRegistry:
         port: int = 0,
         *,
         limits: "Limits | None" = None,
+        tls: "Certificate | str | None" = None,
     ) -> AsyncIterator["Server"]:
         """Serve on a port, in this event loop.
 
@@ -218,11 +293,24 @@ class MockRegistry:
             host: Address to bind; loopback unless told otherwise.
             port: 0 takes any free one; ``server.url`` tells which.
             limits: Sizes and times of the server.
+            tls: A certificate with its key, or ``"self-signed"`` for one made on the spot, whose authority's
+                file is ``server.ca``; by default plain HTTP.
+
+        Raises:
+            OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
         from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
+        from .tls import identity  # noqa: PLC0415 (likewise)
 
-        server = Server(self, host=host, port=port, limits=limits, rejected=self._reject)
-        async with self, server:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self)
+            proof = stack.enter_context(identity(tls, host))
+            server = Server(self, host=host, port=port, limits=limits, tls=proof, rejected=self._reject)
+            await stack.enter_async_context(server)
+            if self.auth is not None and self.auth.second_origin:
+                tokens = Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
+                await stack.enter_async_context(tokens)
+                stack.enter_context(self.auth.at(tokens.url, tokens.port))
             yield server
 
     def transport(self) -> "RegistryTransport":
@@ -231,11 +319,33 @@ class MockRegistry:
 
         return RegistryTransport(self)
 
+    def _restore(self) -> None:
+        """Read what an earlier process, or an earlier holder, left in the storage."""
+        restore(self.state)
+        self.storage.publish(layout_index(self.state))
+
+    async def collect(self, *, grace: float = COLLECTION_GRACE) -> Collected:
+        """Free the blobs that no manifest of their repository mentions. Safe while clients push.
+
+        Args:
+            grace: Seconds since a blob was last pushed, mounted or told to be there, in which it stays: as
+                long as a client may take from there to the manifest.
+        """
+        return await collect(self.state, grace)
+
     async def aclose(self) -> None:
-        """Remove the spool directory and what it held. The journal and the small blobs stay."""
+        """Remove the spool directory and what it held, or let go of the directory that is kept.
+
+        The journal and the small blobs in memory stay.
+        """
+        self.storage.publish(layout_index(self.state))
         await self.storage.aclose()
 
     async def __aenter__(self) -> Self:
+        if not self._holders:
+            if self.storage.reopen():
+                self._restore()
+            self._housekeeping.start()
         self._holders += 1
         return self
 
@@ -247,31 +357,26 @@ class MockRegistry:
     ) -> None:
         self._holders -= 1
         if not self._holders:
+            await self._housekeeping.stop()
             await self.aclose()
 
 
-def _handler(exchange: Exchange) -> Handler:
+def _handler(exchange: Exchange, *, read_only: bool) -> Handler:
     """Return the handler of the exchange's route and method.
 
     Raises:
         Refusal: 404 without a route, 400 for a bad name, 405 for another method.
     """
     methods = _TABLE[exchange.address.route]
-    handler = methods.get(exchange.method)
+    served = _READS[exchange.address.route] if read_only else methods
+    handler = served.get(exchange.method)
     if not exchange.address.valid:
         raise Refusal(400, Fault(ErrorCode.NAME_INVALID, "not a repository name", exchange.address.name))
     if handler is not None:
         return handler
     if not methods:
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "no endpoint of a registry"))
-    allow = [(b"allow", ", ".join(methods).encode())]
-    raise Refusal(
-        405, Fault(ErrorCode.UNSUPPORTED, f"not a method of this endpoint: {exchange.method}"), headers=allow
-    )
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Follow a server's lifespan; the registry itself needs none."""
-    while (message := await receive())["type"] != "lifespan.shutdown":
-        await send({"type": f"{message['type']}.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
+    allow = [(b"allow", ", ".join(served).encode())]
+    known = exchange.method in methods
+    message = "the registry is read-only" if known else f"not a method of this endpoint: {exchange.method}"
+    raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, message), headers=allow)

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import parse_qsl, quote
 
+from .access import OPEN, Access
 from .asgi import ANSWER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
 from .journal import Record
+from .redaction import redact_query
 from .routing import Address, parse_path
 from .spec import ErrorCode, Fault, error_body
-from .storage import Blob, Reader
+from .storage import Blob, BlobRemoved, Reader
 
 BATCH = 1 << 20
-"""Octets handed over at a time, to the storage or to the peer: with less, the hops cost more than the work."""
+"""Octets handed over at a time, to storage or peer: with less, the hops cost more than the work."""
+
+_LARGE_BODY = 64 << 20
+_LARGE_BATCH = 4 << 20
+"""Of a large body, whose hops add up: a 512 MiB PUT is a fifth faster than with 1 MiB."""
 
 _MANY = 1024
 """Chunks after which a batch is handed over however small they are."""
@@ -87,6 +93,7 @@ class Exchange:
 
     Attributes:
         address: What the path addresses.
+        access: Whom the request comes from and what it may do.
         repository: The name in the path, if it is a valid one.
         bytes_in: Octets of the request's body received so far.
         bytes_out: Octets of the response's body handed over so far.
@@ -103,6 +110,7 @@ class Exchange:
         self.path: bytes = scope.get("raw_path") or quote(scope["path"]).encode()
         self.headers: Headers = scope["headers"]
         self.address: Address = parse_path(self.path)
+        self.access: Access = OPEN
         self.repository = self.address.name if self.address.valid else None
         self.reference: str | None = None
         self.digest: str | None = None
@@ -128,6 +136,17 @@ class Exchange:
                 return None
         return 0 if length is None and self._scope["http_version"] < "2" else length
 
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``."""
+        return str(self._scope.get("scheme", "http"))
+
+    @property
+    def listener(self) -> tuple[str, int | None]:
+        """Host and port that the request arrived at; no port where there is no socket."""
+        host, port = (self._scope.get("server") or ("localhost", None))[:2]
+        return host, port
+
     def header(self, name: bytes) -> str | None:
         """Return a header's value; of several lines, joined by commas as RFC 9110 reads them."""
         values = [value for key, value in self.headers if key == name]
@@ -148,7 +167,7 @@ class Exchange:
         return next(iter(self.query.get(name, ())), None)
 
     async def read(self) -> list[bytes]:
-        """Return the next batch of the request's body, about 1 MiB of it; an empty one is the end.
+        """Return the next batch of the request's body, about 1 MiB or 4 MiB of it; an empty one is the end.
 
         Raises:
             CutShort: The body is not whole. All that arrived has been returned before.
@@ -157,7 +176,8 @@ class Exchange:
             raise self._cut
         batch: list[bytes] = []
         held = 0
-        while not self.request_complete and held < BATCH and len(batch) < _MANY:
+        enough = _LARGE_BATCH if (self.content_length or 0) >= _LARGE_BODY else BATCH
+        while not self.request_complete and held < enough and len(batch) < _MANY:
             self._begun = True
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -201,6 +221,10 @@ class Exchange:
     async def _answer_stretch(self, response: Response, stretch: Stretch) -> None:
         try:
             reader = stretch.blob.open()
+        except BlobRemoved:
+            fault = Fault(ErrorCode.BLOB_UNKNOWN, "the blob was deleted meanwhile")
+            await self.answer(Refusal(404, fault).response())
+            return
         except OSError as error:
             fault = Fault(ErrorCode.UNKNOWN, f"the blob cannot be read: {error.strerror}")
             await self.answer(Refusal(500, fault).response())
@@ -265,7 +289,7 @@ class Exchange:
 
     def record(self, ended: float) -> Record:
         """Return the account of this exchange."""
-        query = self._scope["query_string"]
+        query = redact_query(self._scope["query_string"])
         return Record(
             number=self.number,
             method=self.method,
@@ -283,4 +307,5 @@ class Exchange:
             fault=self.fault,
             started=self.started,
             ended=ended,
+            user=self.access.user,
         )

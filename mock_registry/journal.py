@@ -22,6 +22,8 @@ class Route(StrEnum):
     OTHER = "other"
     REFERRERS = "referrers"
     TAGS = "tags"
+    TOKEN = "token"  # noqa: S105 (a path, not a token)
+    """The token service."""
     UPLOAD = "upload"
     """An upload session that exists: PATCH, PUT, GET or DELETE of its location."""
     UPLOADS = "uploads"
@@ -35,7 +37,7 @@ class Record:
     Attributes:
         number: Order of arrival, from 1. Records stand in order of completion.
         method: As sent.
-        target: Raw path and query, as sent.
+        target: Raw path and query, as sent, but for the values of parameters that hold credentials.
         route: What the path addresses.
         repository: Its name, where the path holds a valid one.
         reference: Tag or digest in the path of a manifest.
@@ -51,6 +53,7 @@ class Record:
         fault: Name of the fault that was applied.
         started: Seconds on the journal's clock when the head of the request was in.
         ended: Likewise when the request was finished.
+        user: Name that the request proved, by password or token; ``None`` without one.
     """
 
     number: int
@@ -69,6 +72,7 @@ class Record:
     fault: str | None
     started: float
     ended: float | None
+    user: str | None = None
 
 
 class TextSink(Protocol):

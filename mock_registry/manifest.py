@@ -7,7 +7,7 @@ the successors exist is asked elsewhere.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -50,6 +50,7 @@ class Manifest:
         media_type: The Content-Type to serve them with, without parameters.
         subject: Digest of the manifest that this one refers to.
         artifact_type: Its own, else an image's config media type; ``None`` for an index without one.
+        mentioned: Every digest in it, whether it must exist or not.
     """
 
     digest: Digest
@@ -59,6 +60,7 @@ class Manifest:
     subject: Digest | None = None
     artifact_type: str | None = None
     annotations: dict[str, Any] | None = None
+    mentioned: frozenset[Digest] = frozenset()
 
     def descriptor(self) -> dict[str, Any]:
         """Return the descriptor that a referrers list shows (end-12)."""
@@ -97,6 +99,7 @@ def parse_manifest(content: bytes, content_type: str, algorithm: Algorithm) -> M
         subject=None if subject is None else _descriptor(subject, "subject")[0],
         artifact_type=_artifact_type(document, index=index),
         annotations=_annotations(document),
+        mentioned=frozenset(_mentioned(document)),
     )
 
 
@@ -185,6 +188,20 @@ def _is_inlined(value: dict[str, Any], digest: Digest) -> bool:
     except (binascii.Error, ValueError):
         return False
     return len(content) == value["size"] and digest_of(content, algorithm_of(digest)) == digest
+
+
+def _mentioned(document: dict[str, Any]) -> Iterator[Digest]:
+    """Yield the digest of everything that looks like a descriptor, wherever it stands."""
+    open_values: list[Any] = [document]
+    while open_values:
+        value = open_values.pop()
+        if isinstance(value, list):
+            open_values += value
+        elif isinstance(value, dict):
+            open_values += value.values()
+            digest = value.get("digest")
+            if isinstance(digest, str) and is_digest(digest):
+                yield digest
 
 
 def _artifact_type(document: dict[str, Any], *, index: bool) -> str | None:

@@ -15,6 +15,7 @@ from .spec import is_name
 _PATH = re.compile(
     r"""/v2/?
     | /v2/(?P<catalog>_catalog)
+    | /(?P<token>token)
     | /v2/(?P<name>.*)/(?:
         (?P<tags>tags/list)
         | (?P<uploads>blobs/uploads/?)

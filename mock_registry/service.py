@@ -7,11 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from .auth.base import Auth
 from .exchange import Exchange, Response
 from .state import State
 
 MANIFEST_LIMIT = 4 << 20
 """Octets of the largest manifest: 4 MiB must be expected to work (end-7)."""
+
+SESSION_LIFETIME = 7 * 24 * 3600.0
+"""Seconds that an upload session waits for its client: a week, as elsewhere."""
+
+COLLECTION_GRACE = 3600.0
+"""Seconds from a blob to the manifest that mentions it: more than a push of a large image takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,7 @@ class Settings:
         sparse: Take manifests whose successors are missing (end-7).
         manifest_limit: Octets of the largest manifest; beyond it, 413.
         min_chunk_length: Announced as OCI-Chunk-Min-Length, and enforced; ``None`` is no minimum.
+        read_only: Answer what would change something with 405.
         drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
         session_patience: Seconds to wait for another request that holds the same session.
     """
@@ -37,6 +45,7 @@ class Settings:
     sparse: bool = False
     manifest_limit: int = MANIFEST_LIMIT
     min_chunk_length: int | None = None
+    read_only: bool = False
     drain_limit: int = 64 << 20
     session_patience: float = 5.0
 
@@ -47,6 +56,7 @@ class Service:
 
     state: State
     settings: Settings
+    auth: Auth | None = None
 
 
 Handler: TypeAlias = Callable[[Service, Exchange], Awaitable[Response]]

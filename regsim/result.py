@@ -68,7 +68,7 @@ class TransferResult:
             "summary": self.summary.to_json(),
             "entries": [entry.to_json() for entry in ledger.entries],
             "seconds": {seconds: round(ledger.seconds, 6)} if mode is not Mode.MODEL else {},
-            "error": _error(ledger.error),
+            "error": error_document(ledger.error),
         }
 
 
@@ -172,12 +172,13 @@ class RunResult:
             "transfers": [transfer.to_json(self.mode) for transfer in self.transfers],
             "checks": [check.to_json() for check in self.checks],
             "reconciliation": self.reconciliation.to_json(),
-            "error": _error(self.error),
+            "error": error_document(self.error),
             "interrupted": self.interrupted,
         }
 
 
-def _error(error: RegsimError | None) -> dict[str, Any] | None:
+def error_document(error: RegsimError | None) -> dict[str, Any] | None:
+    """Return an error under the keys of the result format."""
     if error is None:
         return None
     return {"message": error.message, "hint": error.hint, "exit_code": int(error.exit_code)}

@@ -22,20 +22,29 @@ def digest_in_path(exchange: Exchange) -> Digest:
     return digest
 
 
-def _find(service: Service, exchange: Exchange) -> tuple[Digest, Blob]:
+async def _find(service: Service, exchange: Exchange) -> tuple[Digest, Blob]:
     digest = digest_in_path(exchange)
-    blob = service.state.blob(exchange.repository, digest)
+    _require_link(service, exchange, digest)
+    blob = await service.state.intact_blob(exchange.repository, digest)
     if blob is None:
+        # A client that is told so pushes the blob again, and that heals it.
+        message = "the blob is damaged or missing where it is stored"
+        raise Refusal(404, Fault(ErrorCode.BLOB_UNKNOWN, message, {"digest": digest}))
+    return digest, blob
+
+
+def _require_link(service: Service, exchange: Exchange, digest: Digest) -> None:
+    repository = service.state.repository(exchange.repository)
+    if repository is None or digest not in repository.blobs:
         # Also when another repository holds it: a repository is the scope of its blobs.
         raise Refusal(
             404, Fault(ErrorCode.BLOB_UNKNOWN, "the repository holds no such blob", {"digest": digest})
         )
-    return digest, blob
 
 
 async def get_blob(service: Service, exchange: Exchange) -> Response:
     """Serve a blob, whole or the range asked for (end-2)."""
-    digest, blob = _find(service, exchange)
+    digest, blob = await _find(service, exchange)
     etag = f'"{digest}"'
     headers = [
         (b"content-type", b"application/octet-stream"),
@@ -67,7 +76,8 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
 
 async def delete_blob(service: Service, exchange: Exchange) -> Response:
     """Unlink a blob from this repository; others that link it keep it (end-10)."""
-    digest, _ = _find(service, exchange)
+    digest = digest_in_path(exchange)
+    _require_link(service, exchange, digest)
     if not service.settings.delete:
         raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, "deletes are switched off"))
     await service.state.unlink_blob(exchange.repository or "", digest)

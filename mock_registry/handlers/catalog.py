@@ -7,6 +7,6 @@ from .pages import page, with_document
 
 
 async def get_catalog(service: Service, exchange: Exchange) -> Response:
-    """List the repositories that hold or held content."""
-    names, response = page(exchange, service.state.repositories)
+    """List the repositories that hold or held content, and that whoever asks may read."""
+    names, response = page(exchange, filter(exchange.access.sees, service.state.repositories))
     return with_document(response, {"repositories": names})

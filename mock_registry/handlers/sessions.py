@@ -134,7 +134,7 @@ def stored(repository: str, digest: Digest) -> Response:
 @asynccontextmanager
 async def _held(service: Service, exchange: Exchange) -> AsyncIterator[UploadSession]:
     """Find the session in the path and use it alone."""
-    session = service.state.session(exchange.repository, exchange.address.last)
+    session = await service.state.session(exchange.repository, exchange.address.last)
     if session is None:
         raise _unknown(exchange)
     exchange.session = session.identifier

@@ -1,5 +1,6 @@
 """Opening uploads: sessions, blobs in a single POST, mounts (end-4a, end-4b, end-4c, end-11)."""
 
+from mock_registry.access import Action
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Service
 from mock_registry.spec import Algorithm, Digest, ErrorCode, Fault, algorithm_of, is_digest
@@ -55,7 +56,7 @@ async def _mount(service: Service, exchange: Exchange) -> Response:
         raise Refusal(400, fault)
     exchange.digest = digest
     target = exchange.repository or ""
-    source = _source(service, exchange, digest, target)
+    source = await _source(service, exchange, digest, target)
     if source is None:
         # Whatever the reason, the client goes on with an upload; it must not learn what others hold.
         return await _open(service, exchange, algorithm_of(digest))
@@ -64,12 +65,19 @@ async def _mount(service: Service, exchange: Exchange) -> Response:
     return stored(target, digest)
 
 
-def _source(service: Service, exchange: Exchange, digest: Digest, target: str) -> str | None:
-    """Return the repository to mount from: the one named, the target itself, or any if that is allowed."""
+async def _source(service: Service, exchange: Exchange, digest: Digest, target: str) -> str | None:
+    """Return the repository to mount from: the one named, the target itself, or any if that is allowed.
+
+    One that the request may not read is none: the answer is a session, as everywhere, and no refusal.
+    """
     if not service.settings.mount:
         return None
     named = exchange.parameter("from")
-    candidates = [name for name in (named, target) if name is not None]
+    access = exchange.access
+    candidates = [name for name in (named, target) if name is not None and access.may(Action.PULL, name)]
     if named is None and service.settings.anonymous_mount:
-        candidates += service.state.holders(digest)
-    return next((name for name in candidates if service.state.blob(name, digest)), None)
+        candidates += filter(access.sees, service.state.holders(digest))
+    for name in candidates:
+        if await service.state.intact_blob(name, digest):
+            return name
+    return None

@@ -10,6 +10,7 @@ import re
 import socket
 from collections import deque
 from enum import Enum, auto
+from http import HTTPMethod
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import httptools
@@ -17,13 +18,15 @@ import httptools
 from mock_registry.asgi import PeerGone
 
 from .cycle import Cycle
+from .file_sender import FileSender
 from .head import Head, HeadRefused
 from .wire import Names, encode_error
 
 if TYPE_CHECKING:
     from .server import Server
 
-_REQUEST_LINE = re.compile(rb"(?:^|\n)[!#-'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.[01]\r?\n")
+_REQUEST_LINE = re.compile(rb"^([!#-'*+.^_`|~0-9A-Za-z-]+) \S+ HTTP/1\.[01]\r?$", re.MULTILINE)
+_METHODS = frozenset(method.value.encode() for method in HTTPMethod)
 
 _UNSENT = 1 << 17
 
@@ -37,6 +40,11 @@ def _keep_queue_short(peer: socket.socket | None) -> None:
     if peer is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         with contextlib.suppress(OSError):  # not TCP
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
+
+
+def _names_unknown_method(data: bytes) -> bool:
+    """Tell a request of an unknown method from garbage, both of which the parser calls a bad method."""
+    return any(method not in _METHODS for method in _REQUEST_LINE.findall(data))
 
 
 class Patience(Enum):
@@ -53,14 +61,19 @@ class Patience(Enum):
 class Connection(asyncio.Protocol):
     """One peer.
 
+    Args:
+        server: Whose peer it is.
+        beneath: The transport that TLS runs over, where it does.
+
     Attributes:
         deadline: Loop time at which patience ends; the server looks at it once in a while.
         lost: The socket is gone; what is written goes nowhere.
         names: How header names are written.
     """
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: "Server", beneath: asyncio.Transport | None = None) -> None:
         self._server = server
+        self._beneath = beneath
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
@@ -75,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._lingering = False
         self._ended = False
-        self._sending = False
+        self._sender: FileSender | None = None
         self._writable: asyncio.Future[None] | None = None
         self._rejection: tuple[int, str] | None = None
         self._patience = Patience.NOTHING
@@ -117,6 +130,9 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take the end of what the peer sends; it may still read."""
         self._ended = True
+        if self._beneath is not None:  # asyncio lets nobody write after the peer's goodbye
+            self._leave()
+            return False
         if self._lingering or (self._active is None and not self._head.begun):
             return False
         if self._reading is not None or self._head.begun:
@@ -128,15 +144,21 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         """Take the end of the connection."""
+        self._leave()
+        self._server.connections.discard(self)
+        self._server.check_idle()
+
+    def _leave(self) -> None:
+        """Let everyone know that the peer is gone."""
         self.lost = True
         self._parser = None
         self._queue.clear()
         for cycle in (self._active, self._reading):
             if cycle is not None:
                 cycle.cut(None)
+        if self._sender is not None:
+            self._sender.give_up()
         self.resume_writing()
-        self._server.connections.discard(self)
-        self._server.check_idle()
 
     def pause_writing(self) -> None:
         """Hold the app back until the peer has read."""
@@ -238,7 +260,7 @@ class Connection(asyncio.Protocol):
         refused = error.__context__
         if isinstance(refused, HeadRefused):
             return refused.status, str(refused)
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and _REQUEST_LINE.search(data):
+        if isinstance(error, httptools.HttpParserInvalidMethodError) and _names_unknown_method(data):
             return 501, "unknown method"
         return 400, f"not HTTP/1.1: {error}"
 
@@ -285,21 +307,33 @@ class Connection(asyncio.Protocol):
             if self.lost:
                 raise PeerGone
 
-    async def send_file(self, file: BinaryIO, offset: int, count: int) -> int:
-        """Send a stretch of a file and return the octets sent.
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Send a stretch of a file.
 
         Raises:
-            OSError: The peer is gone; the file's position is behind what was sent.
+            PeerGone: The peer is gone; ``unsent`` is exact.
         """
-        if self._transport.is_closing():
-            raise PeerGone
-        self._sending = True
+        try:
+            await self._flush()
+        except PeerGone:
+            raise PeerGone(count) from None
+        descriptor = self._transport.get_extra_info("socket").fileno()
+        self._sender = FileSender(descriptor, file, offset, count, lambda: self._be_patient(progress=True))
         self._be_patient(progress=True)
         try:
-            return await self._loop.sendfile(self._transport, file, offset, count)
+            await self._sender.run()
         finally:
-            self._sending = False
+            self._sender = None
             self._be_patient()
+
+    async def _flush(self) -> None:
+        """Wait until the socket has taken all that was written, so that other octets may follow it."""
+        if self._transport.get_write_buffer_size():
+            self._transport.set_write_buffer_limits(high=0)
+            await self.drain()
+            self._transport.set_write_buffer_limits()
+        if self._transport.is_closing():
+            raise PeerGone
 
     def cycle_done(self, cycle: Cycle) -> None:
         """Go on with the next request, or end the connection."""
@@ -307,14 +341,14 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         if not cycle.keep_alive or cycle is self._reading:
-            self._end(cleanly=cycle.finished)
+            self._end(cleanly=cycle.finished, sending=cycle is self._reading)
         elif self._queue:
             self._start(self._queue.popleft())
             self._resume()
         elif self._rejection is not None:
             self._answer_rejection(*self._rejection)
         elif self._ended or self.stopping:
-            self._transport.close()
+            self._close()
         else:
             self._be_patient()
 
@@ -339,28 +373,38 @@ class Connection(asyncio.Protocol):
         answer, count = encode_error(status, message, self.date_line())
         self.write(answer)
         self._server.rejected(self._head.method, self._head.target, status, count)
-        self._end(cleanly=True)
+        self._end(cleanly=True, sending=True)
 
-    def _end(self, *, cleanly: bool) -> None:
-        """Close. A peer that still sends would lose the answer to a reset, so its octets are taken first."""
+    def _end(self, *, cleanly: bool, sending: bool) -> None:
+        """Close. A peer that still sends would lose the answer to a reset, so its octets are taken first.
+
+        TLS has no end of one direction alone: there, only a peer that may really be sending is waited for.
+        """
         self._parser = None
         self._queue.clear()
-        if self._ended or not cleanly or not self._transport.can_write_eof():
-            self._transport.close()
+        if self._ended or not cleanly or not (sending or self._beneath is None):
+            self._close()
             return
         self._lingering = True
         self._raw_left = 0
-        try:
-            self._transport.write_eof()
-        except OSError:  # the peer was faster
-            self._transport.abort()
+        if self._beneath is None:
+            try:
+                self._transport.write_eof()
+            except OSError:  # the peer was faster
+                self._transport.abort()
         self._resume()
         self._be_patient()
 
     def stop(self) -> None:
         """Close now if nothing is under way, else after it."""
         if self._active is None:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Send what is left, and close. TLS says goodbye, but does not wait for the peer to say it too."""
+        self._transport.close()
+        if self._beneath is not None:
+            self._beneath.close()
 
     def abort(self) -> asyncio.Task[None] | None:
         """Close without waiting for anyone; return the task that ends with it."""
@@ -384,7 +428,7 @@ class Connection(asyncio.Protocol):
             return Patience.NOTHING
         if self._lingering:
             return Patience.LINGER
-        if self._writable is not None or self._sending:
+        if self._writable is not None or self._sender is not None:
             return Patience.WRITE
         if self._reading is not None and self._parser is not None:
             return Patience.NOTHING if self._paused else Patience.BODY
@@ -400,7 +444,7 @@ class Connection(asyncio.Protocol):
             case Patience.HEAD:
                 self._reject(408, "the head did not arrive in time")
             case Patience.IDLE:
-                self._transport.close()
+                self._close()
             case Patience.LINGER | Patience.WRITE:
                 self._transport.abort()
             case Patience.NOTHING:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SEND_FILE = 4 << 20
-"""Octets a call: small enough that the deadline of a slow reader means something."""
-
 _ONE_SEGMENT = 1 << 16
 """Bodies up to this go out in one write with their head; beyond, joining them would cost a copy."""
 
@@ -200,18 +197,9 @@ class Cycle:
 
     async def _send_file(self, message: Message) -> None:
         """Send a stretch of a file by the kernel alone."""
-        file, offset, left = message["file"], message["offset"], message["count"]
         if not self._head_written:
             self.connection.write(self._head(None))
-        try:
-            while left:
-                sent = await self.connection.send_file(file, offset, min(left, _SEND_FILE))
-                if not sent:
-                    raise RuntimeError("the file is shorter than promised")
-                offset, left = offset + sent, left - sent
-        except OSError as error:
-            sent = max(file.tell() - message["offset"], 0)  # the loop leaves the position at what was sent
-            raise PeerGone(message["count"] - sent) from error
+        await self.connection.send_file(message["file"], message["offset"], message["count"])
         if self._left is not None:
             self._left -= message["count"]
         if not message.get("more_body", False):

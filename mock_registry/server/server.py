@@ -6,12 +6,15 @@ Owns the listening socket and the life of all connections. Must not know what th
 import asyncio
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from mock_registry.asgi import App
+from mock_registry.tls import Identity
 
 from .connection import Connection, Patience
+from .handshake import Handshake
 from .limits import Limits
 from .wire import Clock, Names
 
@@ -29,6 +32,7 @@ class Server:
         host: Address or name to bind.
         port: 0 takes any free port.
         limits: Sizes and times.
+        tls: What TLS is spoken with; by default it is not.
         rejected: Told of each answer that the server gives by itself, with method and target as far as they
             are known, the status, and the octets of the answer's body.
     """
@@ -40,6 +44,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 0,
         limits: Limits | None = None,
+        tls: Identity | None = None,
         rejected: Rejected = lambda *_: None,
     ) -> None:
         self.app = app
@@ -47,9 +52,11 @@ class Server:
         self.port = port
         self.limits = limits or Limits()
         self.rejected = rejected
-        self.scheme = "http"
+        self.tls = tls
+        self.scheme = "https" if tls else "http"
         self.stopping = False
         self.connections: set[Connection] = set()
+        self.handshakes: set[Handshake] = set()
         self.date = Clock()
         self.names = Names()
         self.times = {
@@ -75,6 +82,11 @@ class Server:
         """Host and port, as they stand before a repository's name in an image reference."""
         return self.url.partition("://")[2]
 
+    @property
+    def ca(self) -> Path | None:
+        """The file by which clients can check this server; ``None`` without TLS."""
+        return None if self.tls is None else self.tls.ca
+
     async def start(self) -> None:
         """Bind and listen.
 
@@ -82,11 +94,12 @@ class Server:
             OSError: The address cannot be bound.
         """
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: Connection(self), self.host, self.port, backlog=1024
-        )
+        self._listener = await loop.create_server(self._greet, self.host, self.port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]
         self._sweep()
+
+    def _greet(self) -> asyncio.Protocol:
+        return Connection(self) if self.tls is None else Handshake(self, self.tls.context)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -111,6 +124,8 @@ class Server:
         if self._listener is not None:
             self._listener.close()
         self._empty.clear()
+        if self.handshakes:
+            await asyncio.wait([handshake.abort() for handshake in list(self.handshakes)])
         for connection in list(self.connections):
             connection.stop()
         self.check_idle()

@@ -50,7 +50,12 @@ class Names:
     """Header names in the case that people expect, which ASGI asks to be lower."""
 
     def __init__(self) -> None:
-        self._known = {b"oci-subject": b"OCI-Subject", b"oci-tag": b"OCI-Tag", b"etag": b"ETag"}
+        self._known = {
+            b"etag": b"ETag",
+            b"oci-subject": b"OCI-Subject",
+            b"oci-tag": b"OCI-Tag",
+            b"www-authenticate": b"WWW-Authenticate",
+        }
 
     def __getitem__(self, name: bytes) -> bytes:
         known = self._known.get(name)

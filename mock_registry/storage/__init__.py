@@ -3,7 +3,20 @@
 Knows digests and files. Must not know of repositories, tags or HTTP.
 """
 
+from .directory import DirectoryStorage
+from .directory_place import DirectoryError, DirectoryInUseError
 from .memory import MemoryStorage
-from .protocol import Blob, Reader, Storage, StorageFull, Upload
+from .protocol import Blob, BlobRemoved, Reader, Storage, StorageFull, Upload
 
-__all__ = ["Blob", "MemoryStorage", "Reader", "Storage", "StorageFull", "Upload"]
+__all__ = [
+    "Blob",
+    "BlobRemoved",
+    "DirectoryError",
+    "DirectoryInUseError",
+    "DirectoryStorage",
+    "MemoryStorage",
+    "Reader",
+    "Storage",
+    "StorageFull",
+    "Upload",
+]

@@ -8,18 +8,16 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self
 
 from mock_registry.spec import Algorithm, Digest
 
-from .protocol import Blob, StorageFull
+from .hops import Hops
+from .protocol import NO_ROOM, Blob, BlobRemoved, Forgetful, StorageFull
 from .spool import Spool, SpoolFile
-
-T = TypeVar("T")
 
 SPOOL_THRESHOLD = 1 << 18
 """Octets up to which content stays in memory: configs and small layers, which are most of all requests."""
@@ -28,7 +26,6 @@ _INLINE = 1 << 18
 """Below 256 KiB, hashing on the loop (0.15 ms) is cheaper than a hop to a thread and back."""
 
 _REREAD = 1 << 20
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class MemoryBlob:
@@ -40,6 +37,10 @@ class MemoryBlob:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.size = len(content)
+
+    async def is_intact(self) -> bool:
+        """Nobody else can reach it."""
+        return True
 
     def open(self) -> Self:
         """Return the blob itself."""
@@ -64,14 +65,21 @@ class MemoryBlob:
 class FileBlob:
     """Large content, in a file that nobody writes to any more."""
 
-    __slots__ = ("path", "size")
+    __slots__ = ("path", "removed", "size")
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self.size = size
+        self.removed = False
+
+    async def is_intact(self) -> bool:
+        """The spool directory is nobody else's."""
+        return True
 
     def open(self) -> "FileReader":
         """Open the file."""
+        if self.removed:
+            raise BlobRemoved(self.path)
         return FileReader(self.path.open("rb", buffering=0))
 
 
@@ -127,7 +135,7 @@ class MemoryUpload:
             await self._store(chunks, count)
         except OSError as error:
             await self.discard()
-            if error.errno in _NO_ROOM:
+            if error.errno in NO_ROOM:
                 raise StorageFull(error.errno, "no room left for the upload") from error
             raise
         except asyncio.CancelledError:
@@ -145,7 +153,7 @@ class MemoryUpload:
             file.append(chunks)
             self._follow(chunks)
         else:
-            await self._storage.together(lambda: self._follow(chunks), lambda: file.append(chunks))
+            await self._storage.hops.together(lambda: self._follow(chunks), lambda: file.append(chunks))
 
     def _spill(self) -> SpoolFile:
         self._file = self._storage.spool.create(self._session)
@@ -164,7 +172,7 @@ class MemoryUpload:
         if self._file is None:
             return f"{algorithm}:{hashlib.new(algorithm, b''.join(self._chunks)).hexdigest()}"
         path = self._file.path
-        [encoded] = await self._storage.together(lambda: _hash_file(path, algorithm))
+        [encoded] = await self._storage.hops.together(lambda: _hash_file(path, algorithm))
         return f"{algorithm}:{encoded}"
 
     async def settle(self) -> None:
@@ -180,7 +188,7 @@ class MemoryUpload:
         else:
             self._file.pause()
             blob = FileBlob(self._file.path, self.size)
-        await self._storage.keep(digest, blob)
+        self._storage.keep(digest, blob)
         self._file, self._chunks, self._charged = None, [], 0
         return blob
 
@@ -192,7 +200,7 @@ class MemoryUpload:
         self._file, self._chunks, self._charged = None, [], 0
 
 
-class MemoryStorage:
+class MemoryStorage(Forgetful):
     """Storage that ends with the process.
 
     Args:
@@ -209,11 +217,11 @@ class MemoryStorage:
         capacity: int | None = None,
     ) -> None:
         self.spool = Spool(directory)
+        self.hops = Hops()
         self.threshold = threshold
         self._capacity = capacity
         self._used = 0
         self._blobs: dict[Digest, Blob] = {}
-        self._threads: ThreadPoolExecutor | None = None
 
     @property
     def used(self) -> int:
@@ -238,45 +246,26 @@ class MemoryStorage:
         """Return the content with this digest."""
         return self._blobs.get(digest)
 
-    async def keep(self, digest: Digest, blob: Blob) -> None:
+    def keep(self, digest: Digest, blob: Blob) -> None:
         """Put content under its digest, in place of an earlier copy."""
-        await self.remove(digest)
+        self.remove(digest)
         self._blobs[digest] = blob
 
-    async def remove(self, digest: Digest) -> None:
+    def remove(self, digest: Digest) -> None:
         """Forget content and free its space. Open readers read on."""
         blob = self._blobs.pop(digest, None)
         if blob is not None:
             self.charge(-blob.size)
         if isinstance(blob, FileBlob):
+            blob.removed = True
             blob.path.unlink(missing_ok=True)
-
-    async def together(self, *works: Callable[[], T]) -> list[T]:
-        """Run blocking work in threads, at once, and wait for all of it, even when cancelled meanwhile.
-
-        Hashing and writing each leave the interpreter free; side by side they take as long as the slower.
-        """
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(2 + (os.cpu_count() or 1), "mock-registry-storage")
-        loop = asyncio.get_running_loop()
-        futures = [loop.run_in_executor(self._threads, work) for work in works]
-        try:
-            await asyncio.wait(futures)
-        except asyncio.CancelledError:
-            await asyncio.wait(futures)  # threads cannot be stopped, so their effect must be known
-            for future in futures:
-                future.result()
-            raise
-        return [future.result() for future in futures]
 
     async def aclose(self) -> None:
         """Remove the spool directory, and forget what it held."""
         for digest in [digest for digest, blob in self._blobs.items() if isinstance(blob, FileBlob)]:
-            await self.remove(digest)
+            self.remove(digest)
         self.spool.close()
-        if self._threads is not None:
-            self._threads.shutdown(wait=False)
-            self._threads = None
+        self.hops.close()
 
 
 def _hash_file(path: Path, algorithm: Algorithm) -> str:

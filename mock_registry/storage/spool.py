@@ -32,7 +32,7 @@ class Spool:
         """Create an empty file, and the directory if this is the first."""
         if self._directory is None:
             path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
-            # A finalizer, not TemporaryDirectory: a registry dropped by a test leaves nothing, without a warning.
+            # Not TemporaryDirectory, which warns when a registry is dropped without having been closed.
             self._remove = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
             self._directory = Path(path)
         return SpoolFile(self._directory / name)
@@ -64,12 +64,7 @@ class SpoolFile:
         """
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        rest = sum(map(len, chunks))
-        while rest:
-            written = os.writev(self._descriptor, chunks)
-            rest -= written
-            if rest:
-                chunks = _after(chunks, written)
+        write_all(self._descriptor, chunks)
 
     def pause(self) -> None:
         """Let go of the descriptor until the next append."""
@@ -81,6 +76,20 @@ class SpoolFile:
         """Delete the file. Whoever has it open reads on."""
         self.pause()
         self.path.unlink(missing_ok=True)
+
+
+def write_all(descriptor: int, chunks: Sequence[bytes]) -> None:
+    """Write all the chunks, at most 1,024 of them.
+
+    Raises:
+        OSError: As the system says; part of the chunks may be written.
+    """
+    rest = sum(map(len, chunks))
+    while rest:
+        written = os.writev(descriptor, chunks)
+        rest -= written
+        if rest:
+            chunks = _after(chunks, written)
 
 
 def _after(chunks: Sequence[bytes], count: int) -> Sequence[bytes]:

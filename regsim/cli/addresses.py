@@ -37,6 +37,8 @@ def parse(text: str) -> Address:
     Raises:
         UsageError: it is none, or of a transport that regsim does not speak.
     """
+    if not text.strip():
+        raise UsageError("an address is empty", hint="write HOST/NAME:TAG or oci:DIR[:TAG]")
     if text.startswith("docker://"):
         return Reference.parse(text.removeprefix("docker://"))
     match = _TRANSPORT.fullmatch(text)
@@ -45,6 +47,18 @@ def parse(text: str) -> Address:
     if match is not None and match[1] in _LATER:
         raise UsageError(f"{match[1]}: is not supported: {text!r}", hint="use oci:DIR[:TAG] or HOST/NAME:TAG")
     return Reference.parse(text)
+
+
+def parse_destination(text: str) -> Address:
+    """Read an address that is written to, which names a tag: the digest follows from the content.
+
+    Raises:
+        UsageError: it is none.
+    """
+    address = parse(text)
+    if isinstance(address, Reference) and address.digest is not None:
+        raise UsageError(f"a destination has a tag, not a digest: {text!r}", hint="remove what follows the @")
+    return address
 
 
 def _layout(text: str) -> Layout:

@@ -6,7 +6,6 @@ it is run or helped with, so that `regsim --help` costs an interpreter and a par
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError
 
 from regsim._version import __version__
-from regsim.cli.output import show
+from regsim.cli.output import complain, show, silence, status
 from regsim.errors import ExitCode, RegsimError
 
 if TYPE_CHECKING:
@@ -39,11 +38,6 @@ _COMMANDS = {
 _MODULES = {"push": "transfer", "pull": "transfer", "copy": "transfer"}
 
 
-def _show_usage_error(error: CycloptsError) -> str:
-    text = " ".join(str(error).split())
-    return f"Error: {text}\nhint: regsim --help lists commands and flags"
-
-
 def build() -> App:
     """Return the application with all its commands."""
     app = App(
@@ -53,9 +47,10 @@ def build() -> App:
         help_format="plaintext",
         sort_key=None,
         version=__version__,
-        error_formatter=_show_usage_error,
         result_action="return_value",
+        print_error=False,
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
     )
     for name, summary in _COMMANDS.items():
         app.command(f"regsim.cli.{_MODULES.get(name, name)}:{name}", name=name, help=summary)
@@ -69,21 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; None takes the process's.
     """
     try:
-        code = build()(arguments)
-        sys.stdout.flush()
-    except CycloptsError:
+        return int(build()(arguments) or ExitCode.OK)
+    except CycloptsError as error:
+        command = " ".join(("regsim", *(error.command_chain or ())))
+        complain(" ".join(str(error).split()), f"{command} --help tells what there is")
         return ExitCode.USAGE
     except RegsimError as error:
         show(error)
         return error.exit_code
     except KeyboardInterrupt:
+        status("interrupted")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough, as `| head` does; there is nobody to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit):
+        # Whoever read the help has had enough, as `| head` does; rich, which prints it, exits over that.
+        silence(sys.stdout)
         return ExitCode.OK
     except Exception:  # noqa: BLE001  (the last resort: whatever it is, the exit code must say so)
-        print("Error: a bug in regsim; please report it with what follows", file=sys.stderr)
+        complain("a bug in regsim; please report it with what follows")
         traceback.print_exc()
         return ExitCode.BUG
-    return int(code or ExitCode.OK)

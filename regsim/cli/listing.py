@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,8 @@ from regsim.cli.addresses import Address, Layout
 from regsim.cli.ends import Ends
 from regsim.cli.output import Format
 from regsim.content.verify import read_all
-from regsim.errors import NotFoundError, RegsimError
-from regsim.oci import Descriptor, Document, media_types, parse_config
+from regsim.errors import ContentError, RegsimError
+from regsim.oci import Descriptor, Document, ImageConfig, Role, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.oci.manifest import parse
 from regsim.remote.account import Account
@@ -47,21 +48,21 @@ class Listed:
         }
 
 
-async def listing(address: Address, *, plain_http: bool, tls_verify: bool) -> list[Listed]:
+async def listing(
+    address: Address, *, plain_http: bool, tls_verify: bool, warn: Callable[[str], None]
+) -> list[Listed]:
     """Read an image's manifest and config, or those of every image in an index.
 
     Raises:
-        NotFoundError: it does not exist.
+        NotFoundError, LocalFileError: it does not exist.
         ContentError: a document cannot be used.
     """
     async with AsyncExitStack() as stack:
-        ends = Ends(stack=stack, plain_http=plain_http, tls_verify=tls_verify)
+        ends = Ends(stack=stack, plain_http=plain_http, tls_verify=tls_verify, warn=warn)
         source = await ends.source(address)
         wanted = (address.tag or "") if isinstance(address, Layout) else address.target
         root = await source.resolve(wanted, Account())
-        if root is None:
-            raise NotFoundError(f"{address} does not exist", hint="check the name and the tag")
-        return await _images(source, root)
+        return await _images(source, root) if root is not None else []
 
 
 async def _images(source: Source, root: Descriptor) -> list[Listed]:
@@ -73,27 +74,34 @@ async def _images(source: Source, root: Descriptor) -> list[Listed]:
         document = parse(descriptor, await source.manifest(descriptor, Account()))
         if not media_types.is_index(descriptor.media_type):
             found.append(await _image(source, document))
-        elif depth < MAX_DEPTH and seen + len(document.successors) < MAX_REFERENCES:
-            children = [child.descriptor for child in document.successors if child.role != "layer"]
-            pending.extend((child, depth + 1) for child in reversed(children))
+            continue
+        if depth >= MAX_DEPTH or seen + len(document.successors) > MAX_REFERENCES:
+            raise ContentError(f"index {descriptor.digest.short} names more than any image does")
+        children = [child.descriptor for child in document.successors if child.role is not Role.LAYER]
+        pending.extend((child, depth + 1) for child in reversed(children))
     return found
 
 
 async def _image(source: Source, document: Document) -> Listed:
+    config = await _config(source, document)
+    count = len(document.layers)
+    # What an index says of a platform stands above what a config says of itself.
+    platform = document.descriptor.platform or (config.platform if config and config.platform.os else None)
+    return Listed(
+        document=document,
+        platform=str(platform) if platform else None,
+        created_by=config.created_by(count) if config else (None,) * count,
+    )
+
+
+async def _config(source: Source, document: Document) -> ImageConfig | None:
     config = document.config
-    layers = len(document.layers)
-    platform = document.descriptor.platform
-    created_by: tuple[str | None, ...] = (None,) * layers
-    if config is not None and config.media_type in media_types.CONFIGS:
-        try:
-            raw = await read_all(source.content(config, Account()), limit=MAX_CONFIG_SIZE)
-            parsed = parse_config(raw)
-        except RegsimError:
-            # The layers can be listed without their history.
-            return Listed(document=document, platform=str(platform or "") or None, created_by=created_by)
-        created_by = parsed.created_by(layers)
-        platform = platform or parsed.platform
-    return Listed(document=document, platform=str(platform or "") or None, created_by=created_by)
+    if config is None or config.media_type not in media_types.CONFIGS:
+        return None
+    try:
+        return parse_config(await read_all(source.content(config, Account()), limit=MAX_CONFIG_SIZE))
+    except RegsimError:
+        return None  # the layers can be listed without their history
 
 
 def render(images: list[Listed], *, form: Format) -> str:
@@ -113,6 +121,6 @@ def _table(image: Listed) -> str:
     lines = [
         f"{image.document.descriptor.digest}{platform}",
         *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
-        f"{len(layers)} layers, {exact(sum(layer.size for layer in layers))}",
+        f"{len(layers)} layer{'' if len(layers) == 1 else 's'}, {exact(sum(layer.size for layer in layers))}",
     ]
     return "\n".join(lines) + "\n"

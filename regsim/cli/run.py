@@ -7,9 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import Format, report, show, status
-from regsim.cli.running import run as run_to_end
-from regsim.errors import ExitCode, UsageError, worst
+from regsim.cli.output import Format, check_outputs, status
+from regsim.cli.verdict import Wanted, conclude, failing
+from regsim.errors import ExitCode, UsageError
+from regsim.result import Mode
 
 
 def run(
@@ -40,36 +41,40 @@ def run(
         keep: leave what was pushed in a registry that was already running.
         quiet: print nothing but the report and errors.
     """
-    if not scenarios:
-        raise UsageError("no scenario given", hint=_shipped())
-    if model and (dry_run or registry is not None):
-        raise UsageError("--model has no registry to ask", hint="leave out --dry-run and --registry")
-    from regsim.cli.scenarios import Choice, run_all  # noqa: PLC0415  (helping needs no HTTP client)
+    wanted = Wanted(form=format, output=output, json=json, several=len(scenarios) > 1)
+    mode = Mode.MODEL if model else Mode.PLAN if dry_run else Mode.WIRE
+    if output is not None and output == json:
+        raise UsageError(f"--output and --json name the same file: {json}")
+    with failing(wanted, mode):
+        if not scenarios:
+            _tell_shipped()
+            raise UsageError("no scenario given", hint="name one of these, or a file: regsim run shared-base")
+        if model and (dry_run or registry is not None or prefix is not None or keep):
+            raise UsageError(
+                "--model has no registry", hint="leave out --dry-run, --registry, --prefix and --keep"
+            )
+        check_outputs(output, json)
+        from regsim.cli.running import run as run_to_end  # noqa: PLC0415  (not needed for help)
+        from regsim.cli.scenarios import Choice, load_all, run_all  # noqa: PLC0415  (likewise)
 
-    choice = Choice(
-        registry=registry,
-        model=model,
-        dry_run=dry_run,
-        overrides=tuple(set or ()),
-        prefix=prefix,
-        keep=keep,
-        tell=(lambda _line: None) if quiet else status,
-    )
-    results = run_to_end(run_all(scenarios, choice))
-    report(results, form=format, output=output)
-    if json is not None:
-        report(results, form=Format.JSON, output=json)
-    for result in results:
-        for error in [
-            result.error,
-            *(each.ledger.error for each in result.transfers if not each.expected_error),
-        ]:
-            if error is not None:
-                show(error)
-    return worst(*(result.exit_code for result in results))
+        choice = Choice(
+            mode=mode,
+            registry=registry,
+            overrides=tuple(set or ()),
+            prefix=prefix,
+            keep=keep,
+            tell=_ignore if quiet else status,
+        )
+        loaded = load_all(scenarios, choice)
+    return conclude(run_to_end(run_all(loaded, choice)), wanted)
 
 
-def _shipped() -> str:
+def _ignore(_line: str) -> None:
+    """Tell nobody."""
+
+
+def _tell_shipped() -> None:
     from regsim.scenario.find import shipped  # noqa: PLC0415  (only asked for in an error)
 
-    return "shipped ones are " + ", ".join(scenario.name for scenario in shipped())
+    for scenario in shipped():
+        status(f"{scenario.name:<16}  {scenario.description}")

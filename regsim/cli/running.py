@@ -1,15 +1,23 @@
-"""Running one coroutine to its end, through Ctrl-C and SIGTERM."""
+"""Running one coroutine to its end, through Ctrl-C and SIGTERM.
+
+Owns what signals mean: the first one cancels the work, which still tells what it had done; a second one ends
+the process at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 T = TypeVar("T")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -21,13 +29,36 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     async def guarded() -> T:
         task = asyncio.current_task()
-        loop = asyncio.get_running_loop()
-        if task is not None:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, task.cancel)
-        return await work
+        assert task is not None  # noqa: S101  (a coroutine runs in one)
+        with _interrupted_by_signals(task.cancel):
+            return await work
 
     try:
         return asyncio.run(guarded())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` on the first signal that is not ignored; leave the next one to the system."""
+    loop = asyncio.get_running_loop()
+    before: dict[signal.Signals, Any] = {}
+
+    def first() -> None:
+        for number in before:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+        interrupt()
+
+    if threading.current_thread() is threading.main_thread():
+        # A shell lets what it starts in the background ignore Ctrl-C, and nohup likewise.
+        before = {each: found for each in _SIGNALS if (found := signal.getsignal(each)) != signal.SIG_IGN}
+    for number in before:
+        loop.add_signal_handler(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)

@@ -2,48 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
-from regsim.errors import UsageError
+from regsim.errors import RegsimError, ScenarioError, UsageError
 from regsim.result import Mode, RunResult
 from regsim.scenario.find import find_scenario
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld
-from regsim.scenario.run import run
+from regsim.scenario.run import blank, run
 from regsim.scenario.schema import Scenario, parse_registry
-from regsim.scenario.world import World, wire_world
+from regsim.scenario.world import World, check_registry, wire_world
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """How scenarios are to be run; `tell` is told each step."""
 
+    mode: Mode
     registry: str | None = None
-    model: bool = False
-    dry_run: bool = False
     overrides: tuple[str, ...] = ()
     prefix: str | None = None
     keep: bool = False
     tell: Callable[[str], None]
 
-    @property
-    def mode(self) -> Mode:
-        """The fidelity."""
-        if self.model:
-            return Mode.MODEL
-        return Mode.PLAN if self.dry_run else Mode.WIRE
 
-
-async def run_all(names: Sequence[str], choice: Choice) -> list[RunResult]:
-    """Run scenarios in order; all are loaded and judged before the first one runs.
+def load_all(names: Sequence[str], choice: Choice) -> list[Scenario]:
+    """Load and judge scenarios, before the first one runs.
 
     Raises:
-        ScenarioError, UsageError, LocalFileError: one of them cannot be run; none was.
+        ScenarioError, UsageError, LocalFileError: one of them cannot be run, or several.
     """
-    scenarios = [_load(name, choice) for name in names]
+    scenarios: list[Scenario] = []
+    errors: list[RegsimError] = []
+    for name in names:
+        try:
+            scenarios.append(_load(name, choice))
+        except RegsimError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ScenarioError([line for each in errors for line in _problems(each)])
+    return scenarios
+
+
+async def run_all(scenarios: Sequence[Scenario], choice: Choice) -> list[RunResult]:
+    """Run scenarios in order, up to one that is interrupted, and return what each one came to."""
     results: list[RunResult] = []
     for scenario in scenarios:
         results.append(await _run(scenario, choice))
@@ -59,24 +67,42 @@ def _load(name: str, choice: Choice) -> Scenario:
         raise UsageError(f"{scenario.name} does not run as {choice.mode}", hint=f"its modes are: {allowed}")
     if choice.registry is not None:
         scenario = replace(scenario, registry=parse_registry(choice.registry))
+    if choice.mode is not Mode.MODEL:
+        check_registry(scenario, choice.prefix)
     return scenario
 
 
+def _problems(error: RegsimError) -> list[str]:
+    if isinstance(error, ScenarioError):
+        return error.problems
+    return [f"{error.message} — {error.hint}" if error.hint else error.message]
+
+
 async def _run(scenario: Scenario, choice: Choice) -> RunResult:
-    async with AsyncExitStack() as stack:
-        images = await open_images(scenario, generate=not choice.model, tell=choice.tell)
-        world: World
-        if choice.model:
-            world = ModelWorld(images)
-        else:
-            world = await stack.enter_async_context(
-                wire_world(
-                    scenario.registry,
-                    images,
-                    mode=choice.mode,
-                    prefix=choice.prefix,
-                    keep=choice.keep,
-                    warn=choice.tell,
-                )
-            )
-        return await run(scenario, world, choice.mode, choice.tell)
+    """Run a scenario; whatever stops it, and when, what there is of it is returned."""
+    result = blank(scenario, choice.mode)
+    try:
+        async with AsyncExitStack() as stack:
+            world = await _open(scenario, choice, stack)
+            result = await run(scenario, world, choice.mode, choice.tell)
+    except RegsimError as error:
+        return replace(result, error=result.error or error)
+    except asyncio.CancelledError:
+        return replace(result, interrupted=True)
+    return result
+
+
+async def _open(scenario: Scenario, choice: Choice, stack: AsyncExitStack) -> World:
+    images = await open_images(scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell)
+    if choice.mode is Mode.MODEL:
+        return ModelWorld(images)
+    return await stack.enter_async_context(
+        wire_world(
+            scenario.registry,
+            images,
+            mode=choice.mode,
+            prefix=choice.prefix,
+            keep=choice.keep,
+            warn=choice.tell,
+        )
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import write
+from regsim.cli.output import check_outputs, write
 
 
 def schema(*, output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None) -> None:
@@ -17,6 +17,7 @@ def schema(*, output: Annotated[Path | None, Parameter(name=("--output", "-o"))]
     Args:
         output: write it to this file instead.
     """
+    check_outputs(output)
     from regsim.scenario.format import json_schema  # noqa: PLC0415  (helping needs no schema)
 
     write(json.dumps(json_schema(), indent=2) + "\n", output)

@@ -15,11 +15,13 @@ from regsim.errors import ContentError, NetworkError
 from regsim.remote.answer import MAX_ERROR_BODY, Answer, length_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
 
     from regsim.remote.account import Account
     from regsim.remote.answer import Body
 
+# Pieces of what is read whole: little comes beyond what was wanted.
+_SMALL = 32 * 1024
 _CONTENT_STATUSES = frozenset({200, 206})
 
 
@@ -59,7 +61,7 @@ class Response:
         url: that answered.
         status: the HTTP status.
         headers: by name in any case.
-        pieces: the raw body, as the connection gives it; raises `NetworkError` where it is cut.
+        read: opens the raw body, in pieces of about so many bytes; raises `NetworkError` where it is cut.
         account: is charged.
         content: a 200's or 206's body is `received`, else `overhead`, as the bodies of refusals always are.
     """
@@ -71,7 +73,7 @@ class Response:
         url: str,
         status: int,
         headers: Mapping[str, str],
-        pieces: AsyncGenerator[bytes, None],
+        read: Callable[[int], AsyncGenerator[bytes, None]],
         account: Account,
         content: bool,
     ) -> None:
@@ -79,7 +81,7 @@ class Response:
         self.url = url
         self.status = status
         self.headers = headers
-        self._source = pieces
+        self._read = read
         self._account = account
         self._is_content = content and method == "GET" and status in _CONTENT_STATUSES
 
@@ -97,7 +99,7 @@ class Response:
         Raises:
             NetworkError: the body was cut short or stalled.
         """
-        async with aclosing(self._pieces()) as pieces:
+        async with aclosing(self._pieces(CHUNK)) as pieces:
             while True:
                 chunk, failure = await _gather(pieces)
                 if chunk:
@@ -115,11 +117,12 @@ class Response:
         if self.status >= HTTPStatus.BAD_REQUEST:
             limit = MAX_ERROR_BODY
         body = bytearray()
-        async with aclosing(self._pieces()) as pieces:
-            async for piece in pieces:
-                body += piece
-                if len(body) > limit:
-                    break
+        if self.method != "HEAD" and self.length != 0:
+            async with aclosing(self._pieces(_SMALL)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > limit:
+                        break
         return Answer(
             method=self.method,
             url=self.url,
@@ -129,8 +132,8 @@ class Response:
             whole=len(body) <= limit,
         )
 
-    async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._source) as source:
+    async def _pieces(self, size: int) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._read(size)) as source:
             async for piece in source:
                 if self._is_content:
                     self._account.received += len(piece)

@@ -1,11 +1,16 @@
 """HTTP to one registry host: bytes out, bytes in, every one of them counted.
 
-Owns connections, timeouts, redirects, TLS and the translation of httpx's exceptions; the only importer
-of httpx. Must not know repositories, retries, or what a request is good for, beyond whether its bodies
-are content (an Account's `sent` and `received`) or not (`overhead`).
+Owns redirects, timeouts, the choice of the network (`wire` behind httpx's interface, or whatever is injected)
+and the translation of httpx's exceptions; the only importer of httpx. Must not know repositories, retries of
+failed requests, or what a request is good for, beyond whether its bodies are content (an Account's `sent` and
+`received`) or not (`overhead`).
 
 Decisions, and why:
 
+- Sockets of our own, since httpx's pool takes more time than the registry and the hash together; through a
+  proxy httpx's own pool, which knows proxies.
+- A GET or HEAD whose connection died of age, before a byte of an answer, is sent once more on a fresh one,
+  and counted once more: the registry may have seen the first one.
 - Targets go out byte for byte (the `target` extension), never through a URL library's re-encoding.
 - Bodies are taken raw and asked for as `identity`: a decoded layer no longer has its digest.
 - Redirects are followed by hand, for GET and HEAD, without credentials to another origin.
@@ -21,7 +26,6 @@ import contextlib
 import logging
 import sys
 from contextlib import aclosing, asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
@@ -31,6 +35,8 @@ from regsim.remote import address
 from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.bodies import Response, counted
 from regsim.remote.timeouts import Timeouts
+from regsim.remote.wire import Limits, Request, Waits, Wire, errors
+from regsim.remote.wire.reply import BLOCK
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
@@ -44,16 +50,20 @@ else:
     import httpx
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
     from types import TracebackType
 
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
+    from regsim.remote.wire.reply import Reply
 
 __all__ = ["MAX_REDIRECTS", "Timeouts", "Transport"]
 
+_LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_IDEMPOTENT = frozenset({"GET", "HEAD"})
 _USER_AGENT = "regsim"
 # Never shown to an origin that they were not given for (CVE-2020-15157; S3 answers 400 to them).
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -70,6 +80,7 @@ class Transport:
         timeouts: of every wait.
         connections: open at once, at most.
         transport: stands in for the network: a mock, or a registry in this process.
+        proxy: URL of an HTTP or SOCKS proxy to go through; None goes straight.
 
     Raises:
         InvalidReferenceError: `host` is no address of a registry.
@@ -84,18 +95,16 @@ class Transport:
         timeouts: Timeouts | None = None,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
+        proxy: str | None = None,
     ) -> None:
         self.base = address.base_url(host, plain_http=plain_http)
         self.host = address.host_of(self.base)
         self.timeouts = timeouts or Timeouts()
         self._origin = address.origin(self.base)
-        self._client = httpx.AsyncClient(
-            transport=transport or _Network(connections, tls_verify=tls_verify),
-            trust_env=False,
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
-        # httpx logs whole URLs, and upload queries and signed ones are secrets.
-        logging.getLogger("httpx").addFilter(_hide_query)
+        self._network = transport or _network(connections, tls_verify=tls_verify, proxy=proxy)
+        # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
+        # the target from its extension, and only need to be told whom to ask.
+        self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,7 +116,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        await self._network.aclose()
 
     async def request(
         self,
@@ -184,13 +193,16 @@ class Transport:
     def _absolute(self, target: str) -> str:
         """Return the URL of a target, unless it would be spoken to in plain HTTP without being asked."""
         url = self.base + target if target.startswith("/") else target
-        to = address.origin(url)
+        to = self._origin_of(url)
         if to.scheme == "http" and self._origin.scheme == "https" and not is_loopback(address.host_of(url)):
             raise RegistryError(
                 f"{self.host} points to plain HTTP: {address.without_query(url)}",
                 hint="a registry behind a TLS proxy must be told so (X-Forwarded-Proto, relative URLs)",
             )
         return url
+
+    def _origin_of(self, url: str) -> address.Origin:
+        return self._origin if url.startswith(f"{self.base}/") else address.origin(url)
 
     @asynccontextmanager
     async def _send(
@@ -203,26 +215,35 @@ class Transport:
         *,
         content: bool,
     ) -> AsyncIterator[Response]:
-        account.requests += 1
         async with aclosing(counted(body, account, content=content)) as octets:
             request = self._request(method, url, headers, body, _Octets(octets))
             with _translated(method, url):
-                response = await self._client.send(
-                    request, auth=httpx.Auth(), stream=True, follow_redirects=False
-                )
+                response = await self._ask(request, account)
+            _LOG.info("%s: %d", _where(method, url), response.status_code)
             try:
                 yield Response(
                     method=method,
                     url=url,
                     status=response.status_code,
                     headers=response.headers,
-                    pieces=_raw(method, url, response),
+                    read=lambda size: _raw(method, url, response, size),
                     account=account,
                     content=content,
                 )
             finally:
                 with _translated(method, url):
                     await response.aclose()
+
+    async def _ask(self, request: httpx.Request, account: Account) -> httpx.Response:
+        account.requests += 1
+        try:
+            return await self._network.handle_async_request(request)
+        except httpx.TransportError as error:
+            if request.method not in _IDEMPOTENT or not _is_stale(error):
+                raise
+        account.requests += 1
+        request.extensions["fresh"] = True
+        return await self._network.handle_async_request(request)
 
     def _request(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None, octets: _Octets
@@ -234,9 +255,10 @@ class Transport:
             **headers,
         }
         if body is not None:
-            # Without it httpx sends chunks, which S3 and many proxies refuse.
+            # Without it a body goes out in chunks, which S3 and many proxies refuse.
             sent["Content-Length"] = str(body.size)
-        if address.origin(url) != self._origin:
+        near = self._origin_of(url) == self._origin
+        if not near:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
         limits = self.timeouts
         extensions = {
@@ -249,7 +271,8 @@ class Transport:
             },
         }
         with _translated(method, url):
-            return httpx.Request(method, url, headers=sent, stream=octets, extensions=extensions)
+            where = (self._home if near else None) or httpx.URL(url)
+            return httpx.Request(method, where, headers=sent, stream=octets, extensions=extensions)
 
 
 class _Octets(httpx.AsyncByteStream):
@@ -268,51 +291,125 @@ _TIMEOUTS: dict[type[httpx.HTTPError], str] = {
 }
 
 
-class _Network(httpx.AsyncBaseTransport):
-    """httpx's own pool, with TLS set up only when it is first needed (20 ms for the context)."""
+def _network(connections: int, *, tls_verify: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+    if proxy is None:
+        return SocketTransport(connections, tls_verify=tls_verify)
+    limits = httpx.Limits(
+        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0
+    )
+    context = _tls_context(verify=tls_verify)
+    return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy, trust_env=False)
 
-    def __init__(self, connections: int, *, tls_verify: bool) -> None:
-        self._limits = httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0
-        )
-        self._tls_verify = tls_verify
-        self._pools: dict[str, httpx.AsyncHTTPTransport] = {}
+
+def _tls_context(*, verify: bool) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(verify=verify, trust_env=True)
+    if verify:
+        # Certificates that an administrator added to the system are trusted, as by docker.
+        context.load_default_certs()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+class SocketTransport(httpx.AsyncBaseTransport):
+    """`wire` behind httpx's interface.
+
+    Of a request's extensions it heeds `target`, `timeout` and `fresh` (use no connection that has served
+    before).
+
+    Args:
+        connections: open at once, at most.
+        tls_verify: check certificates.
+    """
+
+    def __init__(self, connections: int = 32, *, tls_verify: bool = True) -> None:
+        # TLS costs 20 ms to set up, and is only paid for where it is spoken.
+        limits = Limits(total=connections, each=connections)
+        self._wire = Wire(limits, lambda: _tls_context(verify=tls_verify))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        scheme = request.url.scheme
-        if scheme not in self._pools:
-            self._pools[scheme] = self._plain() if scheme == "http" else self._tls()
-        return await self._pools[scheme].handle_async_request(request)
+        """Send a request and return its answer, the body unread."""
+        extensions = request.extensions
+        asked = Request(
+            origin=address.Origin(*_origin(request.url)),
+            method=request.method.encode("ascii"),
+            target=extensions.get("target", request.url.raw_path),
+            headers=request.headers.raw,
+            body=cast("httpx.AsyncByteStream", request.stream),
+            waits=Waits(**extensions.get("timeout", {})),
+            fresh=extensions.get("fresh", False),
+        )
+        with _as_httpx(request):
+            reply = await self._wire.ask(asked)
+        return httpx.Response(
+            reply.status,
+            headers=reply.headers,
+            stream=_Incoming(reply, request),
+            extensions={"http_version": reply.version, "reason_phrase": reply.reason},
+        )
 
     async def aclose(self) -> None:
-        for pool in self._pools.values():
-            await pool.aclose()
-
-    def _plain(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(verify=False, limits=self._limits, trust_env=False)
-
-    def _tls(self) -> httpx.AsyncHTTPTransport:
-        context = httpx.create_ssl_context(verify=self._tls_verify, trust_env=True)
-        if self._tls_verify:
-            # Certificates that an administrator added to the system are trusted, as by docker.
-            context.load_default_certs()
-        return httpx.AsyncHTTPTransport(verify=context, limits=self._limits)
+        """Close every connection."""
+        self._wire.close()
 
 
-async def _raw(method: str, url: str, response: httpx.Response) -> AsyncGenerator[bytes, None]:
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    if url.scheme not in ("http", "https"):
+        raise httpx.UnsupportedProtocol(f"not http or https: {url.scheme!r}")
+    return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
+
+
+class _Incoming(httpx.AsyncByteStream):
+    """An answer's body as httpx wants it."""
+
+    def __init__(self, reply: Reply, request: httpx.Request) -> None:
+        self._reply = reply
+        self._request = request
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self.pieces(BLOCK)
+
+    async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Yield the body in pieces of about `size` bytes."""
+        with _as_httpx(self._request):
+            async with aclosing(self._reply.pieces(size)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def aclose(self) -> None:
+        self._reply.close()
+
+
+_AS_HTTPX: dict[type[errors.WireError], type[httpx.TransportError]] = {
+    errors.ConnectError: httpx.ConnectError,
+    errors.ConnectTimeoutError: httpx.ConnectTimeout,
+    errors.PoolTimeoutError: httpx.PoolTimeout,
+    errors.ReadError: httpx.ReadError,
+    errors.ReadTimeoutError: httpx.ReadTimeout,
+    errors.WriteError: httpx.WriteError,
+    errors.WriteTimeoutError: httpx.WriteTimeout,
+    errors.PeerProtocolError: httpx.RemoteProtocolError,
+    errors.OwnProtocolError: httpx.LocalProtocolError,
+}
+
+
+@contextlib.contextmanager
+def _as_httpx(request: httpx.Request) -> Iterator[None]:
+    try:
+        yield
+    except errors.WireError as error:
+        raise _AS_HTTPX[type(error)](str(error), request=request) from error
+
+
+def _is_stale(error: httpx.TransportError) -> bool:
+    return isinstance(error.__cause__, errors.WireError) and error.__cause__.stale
+
+
+async def _raw(method: str, url: str, response: httpx.Response, size: int) -> AsyncGenerator[bytes, None]:
     # The stream itself, not aiter_raw(), which refuses the answers of mocks that httpx has read already.
     stream = cast("httpx.AsyncByteStream", response.stream)
     with _translated(method, url):
-        async for piece in stream:
+        async for piece in stream.pieces(size) if isinstance(stream, _Incoming) else stream:
             yield piece
-
-
-def _hide_query(record: logging.LogRecord) -> bool:
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            address.without_query(str(each)) if isinstance(each, httpx.URL) else each for each in record.args
-        )
-    return True
 
 
 @contextlib.contextmanager

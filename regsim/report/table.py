@@ -21,7 +21,12 @@ def columns(rows: Sequence[Sequence[str]], *, right: frozenset[int]) -> Iterator
         yield f"  {'  '.join(cells).rstrip()}"
 
 
+def one_line(text: str) -> str:
+    """Return text on one line without what could steer a terminal: it comes from somebody else."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
 def instruction(text: str) -> str:
-    """Return an instruction on one line, printable and not too long: it comes from somebody else."""
-    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+    """Return an instruction on one line that is not too long."""
+    line = one_line(text)
     return line if len(line) <= INSTRUCTION_WIDTH else f"{line[: INSTRUCTION_WIDTH - 1]}…"

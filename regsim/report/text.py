@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from regsim.report.quantities import exact, percent, size
-from regsim.report.table import columns, instruction
+from regsim.report.table import columns, instruction, one_line
 from regsim.result import Mode
 from regsim.transfer.ledger import Direction
 
@@ -43,7 +43,7 @@ def _lines(result: RunResult) -> Iterator[str]:
     if result.scenario is not None:
         yield f"{result.scenario} ({result.mode}, seed {result.seed})"
         if result.description:
-            yield " ".join(result.description.split())
+            yield one_line(result.description)
         yield ""
     for alike in _alike(result.transfers):
         yield from _transfer(alike, titled=result.scenario is not None)
@@ -51,7 +51,7 @@ def _lines(result: RunResult) -> Iterator[str]:
     yield from _checks(result)
     yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
     if result.error is not None:
-        yield f"Failed: {result.error.message}"
+        yield f"Failed: {one_line(result.error.message)}"
     if result.interrupted:
         yield "Interrupted: this is what had been done until then."
     yield _total(result.summary)
@@ -81,7 +81,7 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
     yield from _table(ledger.entries)
     if ledger.error is not None:
         expected = " (expected)" if first.expected_error else ""
-        yield f"  Failed{expected}: {ledger.error.message}"
+        yield f"  Failed{expected}: {one_line(ledger.error.message)}"
     each = " each" if len(alike) > 1 else ""
     summary = ledger.summary
     yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction)}{each}"

@@ -15,8 +15,9 @@ from regsim.content.recorded import load_record
 from regsim.content.remembered import RememberedLayers, default_folder
 from regsim.content.synthetic import LayerForge
 from regsim.content.verify import read_all
-from regsim.errors import NotFoundError
-from regsim.oci import Digest, Role
+from regsim.errors import NotFoundError, RegsimError
+from regsim.oci import Digest, Role, media_types, parse_config
+from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.scenario.layers import layer_recipe
 from regsim.scenario.schema import LayoutImage, MultiPlatformImage, Push, RecordedImage, SyntheticImage
@@ -89,7 +90,10 @@ async def open_images(scenario: Scenario, *, generate: bool, tell: Callable[[str
     for name in sorted(pushed):
         tell(f"making {name}" if name not in layouts and generate else f"reading {name}")
         holdings[name] = await _read(images.store(name), images.reference(name), name)
-    labels = Labels(await _created_by(source, recipes, pushed), source.recorded_digests)
+    created_by = await _created_by(source, recipes, pushed)
+    for name in sorted(pushed & layouts.keys()):
+        await _read_history(images.store(name), holdings[name], created_by)
+    labels = Labels(created_by, source.recorded_digests)
     return Images(made=source, layouts=layouts, labels=labels, manifests=holdings)
 
 
@@ -124,9 +128,9 @@ def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[Ima
 async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
     """Read all manifests of an image."""
     holdings = Holdings(present=Evidence.LOCAL)
-    root = await store.resolve(reference)
+    root = await (store.find(reference) if isinstance(store, LayoutStore) else store.resolve(reference))
     if root is None:
-        raise NotFoundError(f"image {name}: there is no {reference or 'image'} in its layout")
+        raise NotFoundError(f"there is no image {name}")
     pending = [root]
     while pending:
         descriptor = pending.pop()
@@ -142,6 +146,23 @@ async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
         ]
     holdings.tags[reference] = root.digest
     return holdings
+
+
+async def _read_history(store: Fetcher, image: Holdings, created_by: dict[Digest, str]) -> None:
+    """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
+    for descriptor, raw in image.manifests.values():
+        document = parse(descriptor, raw)
+        config = document.config
+        if config is None or config.media_type not in media_types.CONFIGS:
+            continue
+        try:
+            history = parse_config(await read_all(store.content(config), limit=MAX_CONFIG_SIZE))
+        except RegsimError:
+            continue  # whether the content itself is at fault shows when it is moved
+        lines = history.created_by(len(document.layers))
+        for layer, line in zip(document.layers, lines, strict=True):
+            if line is not None:
+                created_by.setdefault(layer.digest, line)
 
 
 async def _created_by(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from regsim.transfer.ledger import Ledger
 
-HELD = frozenset({Outcome.TRANSFERRED, Outcome.EXISTS, Outcome.MOUNTED, Outcome.JOINED})
+_HELD = frozenset({Outcome.TRANSFERRED, Outcome.EXISTS, Outcome.MOUNTED, Outcome.JOINED})
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Known:
     def learn(self, ledger: Ledger, repository: str) -> None:
         """Take note of what a transfer left in `repository`."""
         for entry in ledger.entries:
-            if entry.role not in (Role.LAYER, Role.CONFIG) or entry.outcome not in HELD:
+            if entry.role not in (Role.LAYER, Role.CONFIG) or entry.outcome not in _HELD:
                 continue
             known = self.repositories.setdefault(entry.digest, [])
             if repository not in known:

@@ -78,7 +78,7 @@ class ModelWorld:
     def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
         self._known.learn(ledger, to.repository)
 
-    def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
+    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
         return Reconciliation.alone(ledgers)
 
     def _to_registry(

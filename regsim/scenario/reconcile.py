@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mock_registry.journal import Route
+from regsim.errors import RegistryError
 from regsim.result import Reconciliation
-from regsim.transfer.ledger import Evidence, Outcome, violations
+from regsim.transfer.ledger import Direction, Evidence, Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
+# A copy reads once and writes once.
+_UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
 # Octets and requests by the digest that they were about; under None what belongs to no digest.
 Count = Counter[str | None]
@@ -49,7 +52,7 @@ def reconcile(
         *_received(client.received, registry.given, disturbed),
         *_requests(client.requests, registry.requests, disturbed),
         *_overhead(client.overhead, registry.overhead, disturbed),
-        *_outcomes(client, registry),
+        *_outcomes(client, registry, disturbed),
     )
     return Reconciliation(not differences, differences)
 
@@ -64,6 +67,7 @@ class _Client:
     overhead: int = 0
     uploaded: Counter[str] = field(default_factory=Counter)
     mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
 
     @classmethod
@@ -74,7 +78,8 @@ class _Client:
                 client._add(entry, sends=ledger.sends)
             if ledger.resolving is not None:
                 client._spend(ledger.resolving)
-                client.disturbed.add(None)
+                if not isinstance(ledger.error, RegistryError):
+                    client.disturbed.add(None)
         if beside is not None:
             client._spend(beside)
         return client
@@ -88,7 +93,9 @@ class _Client:
             self.uploaded[entry.digest] += 1
         if entry.evidence is Evidence.CREATED:
             self.mounted[entry.digest, entry.mounted_from] += 1
-        if entry.outcome is Outcome.FAILED or entry.attempts > 1:
+        if entry.evidence is Evidence.HEAD:
+            self.found.add(entry.digest)
+        if entry.outcome is Outcome.FAILED or entry.attempts > _UNDISTURBED[entry.direction]:
             self.disturbed.add(entry.digest)
 
     def _spend(self, account: Account) -> None:
@@ -108,6 +115,7 @@ class _Registry:
     overhead: int = 0
     stored: Counter[str] = field(default_factory=Counter)
     mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
 
     @classmethod
@@ -127,6 +135,8 @@ class _Registry:
         self.overhead += record.bytes_in - content_in + record.bytes_out - content_out
         if not record.complete:
             self.disturbed.add(about)
+        if digest is not None and (record.method == "HEAD" or content_out) and record.status in _CONTENT_OUT:
+            self.found.add(digest)
         if record.status == _CREATED and digest is not None:
             if record.mounted_from is not None:
                 self.mounted[digest, record.mounted_from] += 1
@@ -191,15 +201,18 @@ def _overhead(ledger: int, journal: int, disturbed: set[str | None]) -> Iterator
         yield f"overhead, in all: ledger {ledger:,} bytes, journal {journal:,}"
 
 
-def _outcomes(client: _Client, registry: _Registry) -> Iterator[str]:
-    """Compare outcomes: what was uploaded was stored, and what was mounted was mounted from there."""
-    for digest, count in sorted(client.uploaded.items()):
-        if registry.stored[digest] < count:
-            yield f"uploads, {digest}: ledger {count}, journal {registry.stored[digest]}"
-    for (digest, repository), count in sorted(client.mounted.items(), key=str):
-        found = registry.mounted[digest, repository]
-        if found < count:
-            yield f"mounts, {digest} from {repository}: ledger {count}, journal {found}"
+def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) -> Iterator[str]:
+    """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
+    for digest in sorted({*client.uploaded, *registry.stored}):
+        ours, theirs = client.uploaded[digest], registry.stored[digest]
+        if ours > theirs or (ours < theirs and digest not in disturbed):
+            yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
+    for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):
+        ours, theirs = client.mounted[digest, repository], registry.mounted[digest, repository]
+        if ours > theirs or (ours < theirs and digest not in disturbed):
+            yield f"mounts, {digest} from {repository}: ledger {ours}, journal {theirs}"
+    for digest in sorted(client.found - registry.found):
+        yield f"found by asking, {digest}: the journal has no such answer"
 
 
 def _digests(*counts: Count) -> list[str]:

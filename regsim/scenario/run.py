@@ -7,11 +7,11 @@ Owns the order of steps and nodes, and the verdicts. Must not know HTTP, the mod
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.result import CheckResult, Reconciliation, RunResult, TransferResult
+from regsim.result import CheckResult, RunResult, TransferResult
 from regsim.scenario.checks import evaluate
 from regsim.scenario.figures import RunFigures, figure
 from regsim.scenario.schema import Copy, Delete, Place, Pull, Push, Tag
@@ -41,7 +41,14 @@ async def run(scenario: Scenario, world: World, mode: Mode, tell: Callable[[str]
     return await _Run(scenario, world, mode, tell).finish()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def blank(scenario: Scenario, mode: Mode) -> RunResult:
+    """Return the result of a scenario of which nothing has run yet."""
+    return RunResult(
+        scenario=scenario.name, description=scenario.description or None, seed=scenario.seed, mode=mode
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
     """One node's part of a step."""
 
@@ -69,43 +76,53 @@ class _Run:
                 self.tell(f"step {step.number} of {len(self.scenario.steps)}: {_describe(step)}")
                 if not await self._step(step):
                     break
+        except RegsimError as error:
+            self.error = error
         except asyncio.CancelledError:
             interrupted = True
         stopped = interrupted or self.error is not None or any(map(_failed, self.transfers))
         if not stopped:
             figures = RunFigures(self.transfers)
             self.checks += [evaluate(check, figures) for check in self.scenario.checks]
-        return RunResult(
-            scenario=self.scenario.name,
-            seed=self.scenario.seed,
-            mode=self.mode,
+        return replace(
+            blank(self.scenario, self.mode),
             transfers=tuple(self.transfers),
             checks=tuple(self.checks),
-            reconciliation=self._reconcile(interrupted=interrupted),
+            reconciliation=await self.world.reconcile([transfer.ledger for transfer in self.transfers]),
             error=self.error,
             interrupted=interrupted,
         )
-
-    def _reconcile(self, *, interrupted: bool) -> Reconciliation:
-        ledgers = [transfer.ledger for transfer in self.transfers]
-        # The registry may still be noting what an interrupted client had begun.
-        return Reconciliation.alone(ledgers) if interrupted else self.world.reconcile(ledgers)
 
     async def _step(self, step: Step) -> bool:
         """Do one step; tell whether the scenario goes on."""
         if isinstance(step.action, Delete):
             return await self._delete(step, step.action)
         jobs = list(self._jobs(step))
+        begun: list[_Job] = []
         try:
             if isinstance(step.action, Pull):
-                await _at_once([job.work for job in jobs])
+                await _at_once(jobs, begun)
             else:
-                for job in jobs:
-                    self._learn(job, await job.work.run())
+                await self._in_turn(jobs, begun)
         finally:
-            self.transfers += [_result(job) for job in jobs]
+            self.transfers += [_result(job) for job in jobs if job in begun]
+        if any(map(_failed, self.transfers)):
+            return False
         self.checks += _verdicts(step, [job.work.ledger() for job in jobs])
-        return not any(map(_failed, self.transfers))
+        return True
+
+    async def _in_turn(self, jobs: list[_Job], begun: list[_Job]) -> None:
+        """Run jobs that write one after the other, up to one that fails and should not."""
+        for job in jobs:
+            begun.append(job)
+            try:
+                await job.work.run()
+            finally:
+                # Also of what was cut short: what it left in the registry is deleted in the end.
+                if job.to is not None:
+                    self.world.learn(job.work.ledger(), job.to)
+            if _failed(_result(job)):
+                break
 
     def _jobs(self, step: Step) -> Iterator[_Job]:
         match step.action:
@@ -128,10 +145,6 @@ class _Run:
         spec = self.scenario.nodes[node]
         return (Member(name=name, spec=spec) for name in spec.members())
 
-    def _learn(self, job: _Job, ledger: Ledger) -> None:
-        if job.to is not None:
-            self.world.learn(ledger, job.to)
-
     async def _delete(self, step: Step, action: Delete) -> bool:
         error: RegsimError | None = None
         try:
@@ -145,17 +158,18 @@ class _Run:
         return error is None
 
 
-async def _at_once(works: list[Work]) -> None:
+async def _at_once(jobs: list[_Job], begun: list[_Job]) -> None:
     """Run all, a bounded number at the same time; each one's failure stands in its own ledger."""
     places = asyncio.Semaphore(MAX_NODES_AT_ONCE)
 
-    async def placed(work: Work) -> None:
+    async def placed(job: _Job) -> None:
         async with places:
-            await work.run()
+            begun.append(job)
+            await job.work.run()
 
     async with asyncio.TaskGroup() as group:
-        for work in works:
-            group.create_task(placed(work))
+        for job in jobs:
+            group.create_task(placed(job))
 
 
 def _result(job: _Job) -> TransferResult:

@@ -5,15 +5,16 @@ Owns what a run opens and closes again. Must not know steps, expectations or rep
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mock_registry import MockRegistry
 from regsim.content.digests import SkipRule, node_store
 from regsim.content.layout import LayoutStore
-from regsim.errors import RegsimError, UsageError
+from regsim.errors import NotFoundError, RegsimError, UsageError
 from regsim.oci import Digest, Role
 from regsim.oci.reference import DEFAULT_TAG, check_repository
 from regsim.remote.account import Account
@@ -21,22 +22,28 @@ from regsim.remote.repository import Repository
 from regsim.remote.transport import Transport
 from regsim.result import Mode, Reconciliation
 from regsim.scenario import schema
-from regsim.scenario.known import HELD, Known
+from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer.copy import Options, Transfer
+from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence
+from regsim.transfer.ledger import Evidence, Outcome
 from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from regsim.content.protocols import Store
     from regsim.scenario.images import Images
-    from regsim.scenario.schema import NodeSpec, Place, RegistrySpec
+    from regsim.scenario.schema import NodeSpec, Place, RegistrySpec, Scenario
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.ledger import Ledger
+
+
+# How long a registry of ours may take to notice that an interrupted client is gone.
+_SETTLE_SECONDS = 5.0
+
+_BLOBS = (Role.LAYER, Role.CONFIG)
 
 
 class Work(Protocol):
@@ -75,7 +82,7 @@ class World(Protocol):
     def learn(self, ledger: Ledger, to: Place) -> None:
         """Take note of what a transfer left at a place of the registry."""
 
-    def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:
+    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:
         """Compare the ledgers with the registry's own account, where there is one."""
 
 
@@ -84,9 +91,9 @@ def wanted(place: Place) -> str:
     return place.digest or place.tag or DEFAULT_TAG
 
 
-def node_tag(place: Place) -> str | None:
+def node_tag(place: Place) -> str:
     """Return what a node calls what it pulled from a place; a digest is its own name."""
-    return None if place.digest else f"{place.repository}:{wanted(place)}"
+    return place.digest or f"{place.repository}:{wanted(place)}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,7 +105,7 @@ class WireWorld:
         prefix: the repository that all of the run's are below; empty for none.
         registry: the registry itself where it is ours, and its journal can be read.
         beside: what was spent on requests that belong to no transfer.
-        written: what the run has put where, by repository.
+        written: what the run has put where: by repository, each tag or digest and what it names.
     """
 
     mode: Mode
@@ -108,11 +115,12 @@ class WireWorld:
     prefix: str = ""
     registry: MockRegistry | None = None
     beside: Account = field(default_factory=Account)
-    written: dict[str, dict[Digest, Role]] = field(default_factory=dict)
+    written: dict[str, dict[str, Role]] = field(default_factory=dict)
     _known: Known = field(default_factory=Known)
     _transports: dict[str, Transport] = field(default_factory=dict)
     _stores: dict[str, Store] = field(default_factory=dict)
     _planned: dict[str, Holdings] = field(default_factory=dict)
+    _unsettled: bool = False
 
     def push(self, member: Member, image: str, to: Place) -> Transfer:  # noqa: D102  (the protocol says it)
         source = LocalSource(self.images.store(image))
@@ -133,38 +141,58 @@ class WireWorld:
         return self._to_registry(member, reader, wanted(source), to, copied_from=self._name(source))
 
     async def delete(self, reference: Place) -> None:  # noqa: D102  (likewise)
+        repository = Repository(self._transport("regsim"), self._name(reference))
         if self.mode is Mode.PLAN:
-            self._holdings(self._name(reference), Evidence.HEAD).delete_manifest(wanted(reference))
-        else:
-            repository = Repository(self._transport("regsim"), self._name(reference))
+            await self._plan_delete(repository, reference)
+            return
+        try:
             await repository.delete_manifest(wanted(reference), self.beside)
+        except asyncio.CancelledError:
+            # Nobody's ledger tells whether the registry has heard of it.
+            self._unsettled = True
+            raise
+
+    async def _plan_delete(self, repository: Repository, reference: Place) -> None:
+        planned = self._holdings(repository.name, Evidence.HEAD)
+        if planned.resolve(wanted(reference)) is not None:
+            planned.delete_manifest(wanted(reference))
+        elif await repository.resolve(wanted(reference), self.beside) is None:
+            raise NotFoundError(f"{reference} does not exist", codes=(MANIFEST_UNKNOWN,))
 
     def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
         name = self._name(to)
         self._known.learn(ledger, name)
-        held = {entry.digest: entry.role for entry in ledger.entries if entry.outcome in HELD}
-        self.written.setdefault(name, {}).update(held)
+        moved = {
+            str(entry.digest): entry.role
+            for entry in ledger.entries
+            if entry.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED)
+        }
+        if ledger.digest in moved and any(each.evidence is Evidence.MANIFEST for each in ledger.entries):
+            # The manifest was there already: only this tag of it is new.
+            moved[wanted(to)] = moved.pop(ledger.digest)
+        self.written.setdefault(name, {}).update(moved)
 
-    def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
-        if self.registry is None or self.mode is Mode.PLAN:
+    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
+        if self.registry is None or self.mode is Mode.PLAN or self._unsettled:
             return Reconciliation.alone(ledgers)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_SECONDS):
+                await self.registry.settled()
         return reconcile(ledgers, self.registry.journal, beside=self.beside)
 
     async def clean(self, warn: Callable[[str], None]) -> None:
         """Delete what the run has written, as far as the registry lets us: manifests before blobs."""
-        for name, digests in self.written.items():
+        for name, references in self.written.items():
             repository = Repository(self._transport("regsim"), name)
-            for digest, role in digests.items():
-                delete = (
-                    repository.delete_blob
-                    if role in (Role.LAYER, Role.CONFIG)
-                    else repository.delete_manifest
-                )
-                try:
-                    await delete(digest, Account())
-                except RegsimError as error:
-                    warn(f"left behind in {name}: {error.message}")
-                    break
+            manifests = [each for each, role in references.items() if role not in _BLOBS]
+            blobs = [Digest(each) for each, role in references.items() if role in _BLOBS]
+            try:
+                for reference in manifests:
+                    await _delete(repository.delete_manifest(reference, Account()))
+                for digest in blobs:
+                    await _delete(repository.delete_blob(digest, Account()))
+            except RegsimError as error:
+                warn(f"left behind in {name}: {error.message}")
 
     def _to_registry(
         self,
@@ -223,12 +251,37 @@ class WireWorld:
         return f"{self.prefix}/{place.repository}" if self.prefix else place.repository
 
 
+async def _delete(deletion: Awaitable[None]) -> None:
+    # What a step of the scenario has deleted already is no trouble.
+    with suppress(NotFoundError):
+        await deletion
+
+
 def _open_store(member: Member) -> Store:
     if member.spec.store is None:
         return node_store(member.spec.skip, f"node {member.name}")
     shared = member.spec.count is None
     directory = member.spec.store if shared else member.spec.store / member.name
     return LayoutStore(directory, create=True)
+
+
+def check_registry(scenario: Scenario, prefix: str | None = None) -> None:
+    """Check that a scenario's registry can be had here, and its repositories be named below a prefix.
+
+    Raises:
+        UsageError: it cannot, or they cannot.
+    """
+    if isinstance(scenario.registry, schema.ContainerRegistry):
+        raise UsageError(
+            f"a registry container is not available yet: {scenario.registry}",
+            hint="start it yourself and give its address: --registry http://127.0.0.1:5000",
+        )
+    if prefix is None:
+        return
+    check_repository(prefix)
+    for step in scenario.steps:
+        if isinstance(step.action, schema.Push | schema.Copy):
+            check_repository(f"{prefix}/{step.action.to.repository}")
 
 
 @asynccontextmanager
@@ -280,7 +333,4 @@ async def wire_world(
                     if not keep and mode is Mode.WIRE:
                         await world.clean(warn)
             case _:
-                raise UsageError(
-                    f"a registry container is not available yet: {spec}",
-                    hint="start it yourself and give its address: --registry http://127.0.0.1:5000",
-                )
+                raise UsageError(f"a registry container is not available yet: {spec}")

@@ -10,14 +10,13 @@ import heapq
 import itertools
 import time
 from collections import deque
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.content.memory import BytesContent
-from regsim.content.verify import read_all
 from regsim.errors import ContentError, NotFoundError, RegsimError
-from regsim.oci import media_types, parse_config
+from regsim.oci import manifest, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.remote.account import Account
 from regsim.transfer import actions as act
@@ -175,10 +174,15 @@ class Transfer:
                 return await self._destination.find(action.reference, action.account)
             case act.FetchManifest():
                 end = self._destination if action.from_destination else self._source
-                return await end.manifest(action.descriptor, action.account)
+                raw = await end.manifest(action.descriptor, action.account)
+                if not self._source.remote:
+                    # Also of an image that is there already, whose config nobody is going to ask for.
+                    await self._read_config(_config_of(action.descriptor, raw), self._source, action)
+                return raw
             case act.CheckBlob():
                 evidence = await self._destination.has(action)
-                await self._read_config(action, held=evidence is not None)
+                if evidence is not None and not self._destination.remote:
+                    await self._read_config(action.descriptor, self._destination, action)
                 return evidence
             case act.Mount():
                 digest = action.descriptor.digest
@@ -197,26 +201,22 @@ class Transfer:
         content = self._source.content(descriptor, action.account)
         return _Overheard(content, self._configs) if _is_config(descriptor) else content
 
-    async def _read_config(self, check: act.CheckBlob, *, held: bool) -> None:
-        """Read an image config from whichever end is local, for what it says of the layers."""
-        if not _is_config(check.descriptor) or check.descriptor.digest in self._configs:
+    async def _read_config(
+        self, descriptor: Descriptor | None, end: Source | Destination, action: act.Action
+    ) -> None:
+        """Read an image config from an end that is local, for what it says of the layers."""
+        if descriptor is None or not _is_config(descriptor) or descriptor.digest in self._configs:
             return
-        try:
-            if not self._source.remote:
-                content = self._source.content(check.descriptor, check.account)
-                self._configs[check.descriptor.digest] = await read_all(content, limit=MAX_CONFIG_SIZE)
-            elif held and not self._destination.remote:
-                raw = await self._destination.manifest(check.descriptor, check.account)
-                self._configs[check.descriptor.digest] = raw
-        except RegsimError:
-            # Its labels will be missing; whether the content itself is at fault shows when it is moved.
-            return
+        # If it fails labels will be missing; whether the content is at fault shows when it is moved.
+        with suppress(RegsimError):
+            self._configs[descriptor.digest] = await end.manifest(descriptor, action.account)
 
     def _labels(self, machine: Machine) -> Labels:
         created_by = dict(self._options.labels.created_by)
         for reference in machine.root.walk():
             document = reference.task.document if reference.task and reference.leads else None
-            raw = self._configs.get(document.config.digest) if document and document.config else None
+            config = document.config if document is not None else None
+            raw = (self._configs.get(config.digest) or config.data) if config is not None else None
             if document is not None and raw is not None:
                 _label(created_by, raw, [layer.digest for layer in document.layers])
         return Labels(created_by, self._options.labels.recorded)
@@ -284,9 +284,15 @@ class _Work:
             raise error
 
     async def _stop(self) -> None:
+        """Cancel what is under way. What came to its end all the same shall be in the ledger."""
         for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        results = await asyncio.gather(*self._running, return_exceptions=True)
+        for action, result in zip(self._running.values(), results, strict=True):
+            if isinstance(result, RegsimError):
+                self.machine.fail(action, result)
+            elif not isinstance(result, BaseException):
+                self.machine.succeed(action, result)
         self._running.clear()
 
 
@@ -308,6 +314,13 @@ class _Overheard:
                 chunks.append(chunk)
                 yield chunk
         self.heard[self.descriptor.digest] = b"".join(chunks)
+
+
+def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:
+    # A document that cannot be read is the machine's to refuse.
+    with suppress(ContentError):
+        return manifest.parse(descriptor, raw).config
+    return None
 
 
 def _is_config(descriptor: Descriptor) -> bool:

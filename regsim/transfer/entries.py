@@ -34,11 +34,13 @@ def entries(machine: Machine, labels: Labels, *, sends: bool, receives: bool) ->
     `sends` and `receives` tell which sides of the transfer are registries.
     """
     references = tuple(machine.root.walk())
-    leaders = {reference.task: reference for reference in references if reference.leads}
+    leaders = {_content(reference): reference for reference in references if reference.leads}
     build = _Builder(machine, labels, sends, receives)
-    return tuple(
-        build.entry(reference, leaders.get(reference.task, reference)) for reference in references
-    )
+    return tuple(build.entry(reference, leaders.get(_content(reference))) for reference in references)
+
+
+def _content(reference: Reference) -> tuple[bool, Digest]:
+    return reference.is_manifest, reference.descriptor.digest
 
 
 def referenced(machine: Machine) -> Tally:
@@ -53,13 +55,13 @@ class _Builder:
     sends: bool
     receives: bool
 
-    def entry(self, reference: Reference, leader: Reference) -> Entry:
+    def entry(self, reference: Reference, leader: Reference | None) -> Entry:
         if reference.is_foreign:
             return self._entry(reference, Outcome.FOREIGN, None)
-        task = reference.task
-        if task is None:
+        task = leader.task if leader is not None else None
+        if leader is None or task is None:
             return self._entry(reference, Outcome.FAILED, Evidence.CANCELLED)
-        if reference.leads:
+        if leader is reference:
             return self._leading(reference, task)
         if task.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
             return self._entry(reference, Outcome.JOINED, None)

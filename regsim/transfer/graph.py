@@ -66,7 +66,7 @@ class Reference:
 
     `leads` tells whether this is the first reference to its digest, which does the work and, for a
     manifest, lists the `children` and, base first, the digests of its `layers`; `unfinished` counts the
-    children whose task is not done.
+    children whose task is not complete.
     """
 
     role: Role

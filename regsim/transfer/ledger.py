@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from regsim.oci import Digest, Role
+from regsim.oci import Digest, Role, media_types
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,6 +66,19 @@ class Evidence(StrEnum):
     ERROR = "error"
     BLOCKED = "blocked"
     CANCELLED = "cancelled"
+
+
+_KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
+    Outcome.TRANSFERRED: frozenset(
+        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.STORED, Evidence.MOUNT_REFUSED}
+    ),
+    Outcome.EXISTS: frozenset({Evidence.HEAD, Evidence.MANIFEST, Evidence.LOCAL, Evidence.CHAIN}),
+    Outcome.MOUNTED: frozenset({Evidence.CREATED, Evidence.ASSUMED}),
+    Outcome.JOINED: frozenset({None}),
+    Outcome.INLINED: frozenset({None}),
+    Outcome.FOREIGN: frozenset({None}),
+    Outcome.FAILED: frozenset({Evidence.ERROR, Evidence.BLOCKED, Evidence.CANCELLED}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +319,7 @@ def violations(ledger: Ledger) -> list[str]:
             entries=ledger.entries,
         ),
         *_entry_laws(ledger.entries),
+        *_first_reference_law(ledger.entries),
     ]
 
 
@@ -329,6 +343,35 @@ def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
             "wasted_received": entry.wasted_received,
             "resumed": entry.resumed,
         }
-        for name, figure in figures.items():
+        name = f"{entry.role} {entry.digest.short}"
+        for word, figure in figures.items():
             if figure < 0:
-                yield f"{entry.role} {entry.digest.short}: {name} is {figure:,}"
+                yield f"{name}: {word} is {figure:,}"
+        if entry.evidence not in _KNOWN_BY[entry.outcome]:
+            yield f"{name}: {entry.outcome} by {entry.evidence}"
+        if (entry.outcome is Outcome.MOUNTED) is (entry.mounted_from is None):
+            yield f"{name}: {entry.outcome} from {entry.mounted_from}"
+        foreign = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type)
+        if (entry.outcome is Outcome.FOREIGN) is not foreign:
+            yield f"{name}: {entry.outcome}, though it is {entry.media_type}"
+
+
+def _first_reference_law(entries: Iterable[Entry]) -> Iterable[str]:
+    """The first reference to a digest does the work; later ones follow it, at no cost of their own."""
+    firsts: dict[tuple[bool, Digest], Entry] = {}
+    for entry in entries:
+        if entry.outcome is Outcome.FOREIGN:
+            continue
+        # A blob and a manifest of one digest are two things to a registry.
+        is_blob = entry.role in (Role.CONFIG, Role.LAYER)
+        first = firsts.setdefault((is_blob, entry.digest), entry)
+        name = f"{entry.role} {entry.digest.short}"
+        if first is entry:
+            if entry.outcome is Outcome.JOINED:
+                yield f"{name}: joined, and no reference before it"
+            continue
+        moved = first.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED)
+        if entry.outcome is not (Outcome.JOINED if moved else first.outcome):
+            yield f"{name}: {entry.outcome} behind {first.outcome}"
+        if entry.requests or entry.wire_sent or entry.wire_received or entry.overhead:
+            yield f"{name}: a later reference, and yet it has costs"

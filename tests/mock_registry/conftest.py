@@ -1,17 +1,42 @@
+"""Peers for the room's tests: a registry with a client, over any transport, and bare connections to one."""
+
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json
 import socket
 import struct
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+import uvicorn
 
 from mock_registry import MockRegistry
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractAsyncContextManager
+    from typing import Any
+
+    from mock_registry.server import Limits, Server
+    from mock_registry.server.connection import Connection
+
+    Answer = tuple[int, dict[str, str], bytes]
+    OpenPeer = Callable[..., AbstractAsyncContextManager["Peer"]]
+    OpenWith = OpenPeer
+    OpenWirePeer = Callable[..., AbstractAsyncContextManager["WirePeer"]]
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Let others run until something is so; what never becomes so ends with the test run's own deadline."""
+    while not true():  # noqa: ASYNC110 (what is waited for tells nobody when it happens)
+        await asyncio.sleep(0)
 
 
 class Peer:
@@ -19,20 +44,23 @@ class Peer:
 
     OCI_MANIFEST = OCI_MANIFEST
     OCI_INDEX = OCI_INDEX
+    until = staticmethod(until)
 
-    def __init__(self, registry, http):
+    def __init__(self, registry: MockRegistry, http: httpx.AsyncClient) -> None:
         self.registry = registry
         self.http = http
         self.journal = registry.journal
 
     @staticmethod
-    def digest(content, algorithm="sha256"):
+    def digest(content: bytes, algorithm: str = "sha256") -> str:
         return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
-    def descriptor(self, content, media_type="application/octet-stream", **more):
+    def descriptor(
+        self, content: bytes, media_type: str = "application/octet-stream", **more: Any
+    ) -> dict[str, Any]:
         return {"mediaType": media_type, "digest": self.digest(content), "size": len(content), **more}
 
-    def image(self, config=b"{}", layers=(), **more):
+    def image(self, config: bytes = b"{}", layers: Iterable[bytes] = (), **more: Any) -> bytes:
         document = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
@@ -42,17 +70,17 @@ class Peer:
         }
         return json.dumps(document).encode()
 
-    def index(self, *manifests, **more):
+    def index(self, *manifests: bytes, **more: Any) -> bytes:
         entries = [self.descriptor(each, OCI_MANIFEST) for each in manifests]
         document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **more}
         return json.dumps(document).encode()
 
-    async def open(self, name, **query):
+    async def open(self, name: str, **query: str) -> str:
         answer = await self.http.post(f"/v2/{name}/blobs/uploads/", params=query)
         assert answer.status_code == 202
         return answer.headers["location"]
 
-    async def push(self, name, content, algorithm="sha256"):
+    async def push(self, name: str, content: bytes, algorithm: str = "sha256") -> str:
         digest = self.digest(content, algorithm)
         location = await self.open(name)
         answer = await self.http.put(location, params=self.also(location, digest=digest), content=content)
@@ -60,16 +88,25 @@ class Peer:
         return digest
 
     @staticmethod
-    def also(location, **parameters):
+    def also(location: str, **parameters: str) -> httpx.QueryParams:
         """Add parameters to those of a location: httpx would replace them."""
         return httpx.URL(location).params.merge(parameters)
 
-    async def put(self, name, reference, content, media_type=OCI_MANIFEST, **query):
+    async def put(
+        self, name: str, reference: str, content: bytes, media_type: str | None = OCI_MANIFEST, **query: Any
+    ) -> httpx.Response:
         headers = {} if media_type is None else {"Content-Type": media_type}
         url = f"/v2/{name}/manifests/{reference}"
         return await self.http.put(url, content=content, headers=headers, params=query)
 
-    async def push_image(self, name, reference, config=b"{}", layers=(), **more):
+    async def push_image(
+        self,
+        name: str,
+        reference: str | None,
+        config: bytes = b"{}",
+        layers: Iterable[bytes] = (),
+        **more: Any,
+    ) -> bytes:
         for each in (config, *layers):
             await self.push(name, each)
         content = self.image(config, layers, **more)
@@ -78,7 +115,7 @@ class Peer:
         return content
 
     @staticmethod
-    def codes(answer):
+    def codes(answer: httpx.Response) -> list[str]:
         """Return the error codes of an answer, whose body must be as the specification says."""
         assert answer.headers["content-type"] == "application/json"
         errors = answer.json()["errors"]
@@ -89,15 +126,15 @@ class Peer:
 class Wire:
     """A bare connection to a server."""
 
-    def __init__(self, reader, writer):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
 
-    async def send(self, *data):
+    async def send(self, *data: bytes) -> httpx.Response:
         self.writer.write(b"".join(data))
         await self.writer.drain()
 
-    async def response(self, method="GET"):
+    async def response(self, method: str = "GET") -> Answer:
         """Return status, headers and body of the next response; 1xx ones are responses too."""
         head = await self.reader.readuntil(b"\r\n\r\n")
         line, *lines = head.decode("latin-1").split("\r\n")[:-2]
@@ -108,67 +145,102 @@ class Wire:
         length = 0 if bare else int(headers["content-length"])
         return int(status), headers, await self.reader.readexactly(length)
 
-    async def ask(self, *data, method="GET"):
+    async def ask(self, *data: bytes, method: str = "GET") -> Answer:
         await self.send(*data)
         return await self.response(method)
 
-    async def rest(self):
+    async def rest(self) -> bytes:
         """Return everything up to the end of the connection."""
         return await self.reader.read()
 
-    def half_close(self):
+    def half_close(self) -> None:
         self.writer.write_eof()
 
-    def reset(self):
+    def reset(self) -> None:
         """Close with a reset, as a crashed peer does."""
         peer = self.writer.get_extra_info("socket")
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
+def received(connection: Connection) -> int:
+    return -1 if connection._reading is None else connection._reading.received
+
+
 class WirePeer:
     """A registry on a port, and bare connections to it."""
 
-    def __init__(self, registry, server, stack):
+    until = staticmethod(until)
+
+    def __init__(self, registry: MockRegistry, server: Server) -> None:
         self.registry = registry
         self.server = server
         self.journal = registry.journal
-        self._stack = stack
+        self._wires = []
 
-    async def connect(self):
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
-        self._stack.callback(writer.transport.abort)
-        return Wire(reader, writer)
+    async def connect(self) -> Wire:
+        self._wires.append(Wire(*await asyncio.open_connection("127.0.0.1", self.server.port)))
+        return self._wires[-1]
 
-    async def session(self):
+    def close(self) -> None:
+        for wire in self._wires:
+            wire.writer.transport.abort()
+
+    async def session(self) -> bytes:
         """Open an upload session and return the path of its location."""
         wire = await self.connect()
         _, headers, _ = await wire.ask(b"POST /v2/app/blobs/uploads/ HTTP/1.1\r\nHost: r\r\n\r\n")
         return headers["location"].encode()
 
-    async def arrived(self, path, count):
-        """Wait until a session holds so many octets."""
-        [session] = self.registry.state.sessions.values()
-        while session.size < count:
-            await asyncio.sleep(0)
+    async def reading(self, count: int) -> Connection:
+        """Wait until so many octets of a body, which is not whole yet, have arrived at the server."""
+        found: list[Connection] = []
 
-    async def disconnected(self):
+        def look() -> bool:
+            found[:] = [each for each in self.server.connections if received(each) >= count]
+            return bool(found)
+
+        await until(look)
+        return found[0]
+
+    async def disconnected(self) -> None:
         """Wait until the server has noticed the end of every connection."""
-        while self.server.connections:
-            await asyncio.sleep(0)
+        await until(lambda: not self.server.connections)
 
 
 @pytest.fixture
-def anyio_backend():
+def anyio_backend() -> str:
     return "asyncio"
 
 
+class Uvicorn:
+    """Another ASGI server than the registry's own."""
+
+    def __init__(self, registry: MockRegistry, listener: socket.socket) -> None:
+        config = uvicorn.Config(registry, log_config=None, lifespan="on", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        self.listener = listener
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[bytes]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        running = Uvicorn(registry, listener)
+        serving = asyncio.ensure_future(running.server.serve(sockets=[listener]))
+        async with registry:
+            await until(lambda: running.server.started)
+            yield running
+            running.server.should_exit = True
+            await serving
+
+
 @pytest.fixture
-def open_peer():
+def open_peer() -> AsyncIterator[bytes]:
     """Return a context manager for a peer over a transport, with any settings of the registry."""
 
     @asynccontextmanager
-    async def over(transport, **settings):
+    async def over(transport: str, **settings: Any) -> AsyncIterator[bytes]:
         registry = MockRegistry(**settings)
         if transport == "process":
             async with (
@@ -177,51 +249,53 @@ def open_peer():
             ):
                 yield Peer(registry, http)
         else:
-            async with (
-                registry.serve() as server,
-                httpx.AsyncClient(base_url=server.url, trust_env=False) as http,
-            ):
+            serving = registry.serve() if transport == "port" else under_uvicorn(registry)
+            async with serving as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
                 yield Peer(registry, http)
 
     return over
 
 
 @pytest.fixture(params=["process", "port"])
-def transport(request):
+def transport(request: pytest.FixtureRequest) -> None:
     return request.param
 
 
 @pytest.fixture
-async def peer(open_peer, transport):
+async def peer(open_peer: OpenPeer, transport: str) -> AsyncIterator[bytes]:
     async with open_peer(transport) as peer:
         yield peer
 
 
 @pytest.fixture
-def with_settings(open_peer, transport):
+def with_settings(open_peer: OpenPeer, transport: str) -> None:
     """Return a context manager for a peer with other settings than the default ones."""
     return lambda **settings: open_peer(transport, **settings)
 
 
 @pytest.fixture
-def open_wire_peer():
+def open_wire_peer() -> AsyncIterator[bytes]:
     """Return a context manager for a registry on a port, with any limits of the server."""
 
     @asynccontextmanager
-    async def listening(limits=None, **settings):
+    async def listening(limits: Limits | None = None, **settings: Any) -> AsyncIterator[bytes]:
         registry = MockRegistry(**settings)
-        async with registry.serve(limits=limits) as server, AsyncExitStack() as stack:
-            yield WirePeer(registry, server, stack)
+        async with registry.serve(limits=limits) as server:
+            peer = WirePeer(registry, server)
+            try:
+                yield peer
+            finally:
+                peer.close()
 
     return listening
 
 
 @pytest.fixture
-async def wire_peer(open_wire_peer):
+async def wire_peer(open_wire_peer: OpenWirePeer) -> AsyncIterator[bytes]:
     async with open_wire_peer() as peer:
         yield peer
 
 
 @pytest.fixture
-async def wire(wire_peer):
+async def wire(wire_peer: WirePeer) -> None:
     return await wire_peer.connect()

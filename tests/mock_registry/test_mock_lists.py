@@ -1,42 +1,53 @@
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    import httpx
+
+    from tests.mock_registry.conftest import OpenWith, Peer
 
 pytestmark = pytest.mark.anyio
 
 TAGS = ["10", "9", "B", "a", "b", "v1.0", "v1.0-rc", "x_y"]
 
 
-async def tagged(peer, name="app", tags=TAGS):
+async def tagged(peer: Peer, name: str = "app", tags: Iterable[str] = TAGS) -> None:
     content = await peer.push_image(name, tags[-1])
     await peer.put(name, peer.digest(content), content, tag=list(tags))
 
 
-async def test_end_8a_tags_are_listed_in_ascii_order(peer):
+async def test_end_8a_tags_are_listed_in_ascii_order(peer: Peer) -> None:
     await tagged(peer)
     answer = await peer.http.get("/v2/app/tags/list")
     assert (answer.status_code, answer.json()) == (200, {"name": "app", "tags": sorted(TAGS)})
     assert "link" not in answer.headers
 
 
-async def test_end_8a_an_unknown_repository_is_404(peer):
+async def test_end_8a_an_unknown_repository_is_404(peer: Peer) -> None:
     answer = await peer.http.get("/v2/nosuch/tags/list")
     assert (answer.status_code, peer.codes(answer)) == (404, ["NAME_UNKNOWN"])
 
 
-async def test_end_8a_a_repository_of_blobs_has_an_empty_list(peer):
+async def test_end_8a_a_repository_of_blobs_has_an_empty_list(peer: Peer) -> None:
     await peer.push("app", b"x")
     assert (await peer.http.get("/v2/app/tags/list")).json() == {"name": "app", "tags": []}
 
 
-async def test_end_8a_after_its_last_tag_a_repository_has_an_empty_list(peer):
+async def test_end_8a_after_its_last_tag_a_repository_has_an_empty_list(peer: Peer) -> None:
     await peer.push_image("app", "1")
     await peer.http.delete("/v2/app/manifests/1")
     assert (await peer.http.get("/v2/app/tags/list")).json()["tags"] == []
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-async def test_end_8b_pages_lead_through_all_tags_by_their_links(peer, count):
+async def test_end_8b_pages_lead_through_all_tags_by_their_links(peer: Peer, count: int) -> None:
     await tagged(peer)
     found, url = [], f"/v2/app/tags/list?n={count}"
     while url:
@@ -49,7 +60,7 @@ async def test_end_8b_pages_lead_through_all_tags_by_their_links(peer, count):
     assert found == sorted(TAGS)
 
 
-async def test_end_8b_last_is_exclusive_and_need_not_exist(peer):
+async def test_end_8b_last_is_exclusive_and_need_not_exist(peer: Peer) -> None:
     await tagged(peer)
     expected = {"a": ["b", "v1.0"], "aa": ["b", "v1.0"], "zzz": [], "": ["10", "9"]}
     for last, tags in expected.items():
@@ -57,13 +68,13 @@ async def test_end_8b_last_is_exclusive_and_need_not_exist(peer):
         assert answer.json()["tags"] == tags
 
 
-async def test_end_8b_last_may_come_without_n(peer):
+async def test_end_8b_last_may_come_without_n(peer: Peer) -> None:
     await tagged(peer)
     answer = await peer.http.get("/v2/app/tags/list?last=v1.0")
     assert answer.json()["tags"] == ["v1.0-rc", "x_y"]
 
 
-async def test_end_8b_n_of_0_is_an_empty_list_without_a_link(peer):
+async def test_end_8b_n_of_0_is_an_empty_list_without_a_link(peer: Peer) -> None:
     await tagged(peer)
     answer = await peer.http.get("/v2/app/tags/list?n=0")
     assert (answer.status_code, answer.json()["tags"]) == (200, [])
@@ -71,21 +82,21 @@ async def test_end_8b_n_of_0_is_an_empty_list_without_a_link(peer):
 
 
 @pytest.mark.parametrize("count", ["-1", "abc", "", "1.5", "%C2%B2", "+1"])
-async def test_end_8b_n_that_is_no_number_from_0_is_400(peer, count):
+async def test_end_8b_n_that_is_no_number_from_0_is_400(peer: Peer, count: str) -> None:
     await tagged(peer)
     answer = await peer.http.get(f"/v2/app/tags/list?n={count}")
     assert (answer.status_code, peer.codes(answer)) == (400, ["UNSUPPORTED"])
 
 
 @pytest.mark.parametrize("count", ["8", "100000", "9" * 5000])
-async def test_end_8b_n_beyond_the_tags_gets_them_all_without_a_link(peer, count):
+async def test_end_8b_n_beyond_the_tags_gets_them_all_without_a_link(peer: Peer, count: str) -> None:
     await tagged(peer)
     answer = await peer.http.get(f"/v2/app/tags/list?n={count}")
     assert answer.json()["tags"] == sorted(TAGS)
     assert "link" not in answer.headers
 
 
-async def test_the_catalog_lists_repositories_in_pages(peer):
+async def test_the_catalog_lists_repositories_in_pages(peer: Peer) -> None:
     for name in ("b", "a/b", "a"):
         await peer.push(name, b"x")
     assert (await peer.http.get("/v2/_catalog")).json() == {"repositories": ["a", "a/b", "b"]}
@@ -95,12 +106,14 @@ async def test_the_catalog_lists_repositories_in_pages(peer):
     assert peer.registry.repositories == ("a", "a/b", "b")
 
 
-async def refer(peer, subject, name="app", **more):
+async def refer(peer: Peer, subject: bytes, name: str = "app", **more: Any) -> bytes:
     descriptor = peer.descriptor(subject, peer.OCI_MANIFEST)
     return await peer.push_image(name, None, subject=descriptor, **more)
 
 
-async def referrers(peer, subject, name="app", **query):
+async def referrers(
+    peer: Peer, subject: bytes, name: str = "app", **query: str
+) -> tuple[httpx.Response, list[dict[str, Any]]]:
     answer = await peer.http.get(f"/v2/{name}/referrers/{peer.digest(subject)}", params=query)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == peer.OCI_INDEX
@@ -109,7 +122,7 @@ async def referrers(peer, subject, name="app", **query):
     return answer, index["manifests"]
 
 
-async def test_end_12a_referrers_are_listed_with_type_and_annotations(peer):
+async def test_end_12a_referrers_are_listed_with_type_and_annotations(peer: Peer) -> None:
     subject = await peer.push_image("app", "1")
     signature = await refer(peer, subject, artifactType="application/signature", annotations={"by": "me"})
     plain = await refer(peer, subject, layers=[b"sbom"])
@@ -118,13 +131,15 @@ async def test_end_12a_referrers_are_listed_with_type_and_annotations(peer):
     _, found = await referrers(peer, subject)
     config_type = "application/vnd.oci.image.config.v1+json"
     assert found == [
-        peer.descriptor(signature, peer.OCI_MANIFEST, artifactType="application/signature", annotations={"by": "me"}),
+        peer.descriptor(
+            signature, peer.OCI_MANIFEST, artifactType="application/signature", annotations={"by": "me"}
+        ),
         peer.descriptor(plain, peer.OCI_MANIFEST, artifactType=config_type),
         peer.descriptor(index, peer.OCI_INDEX),
     ]
 
 
-async def test_end_12a_a_push_with_a_subject_says_so(peer):
+async def test_end_12a_a_push_with_a_subject_says_so(peer: Peer) -> None:
     await peer.push("app", b"{}")
     subject = b"a manifest that is not there yet"
     content = peer.image(subject=peer.descriptor(subject, peer.OCI_MANIFEST))
@@ -134,18 +149,20 @@ async def test_end_12a_a_push_with_a_subject_says_so(peer):
     assert len((await referrers(peer, subject))[1]) == 1
 
 
-async def test_end_12a_an_unknown_subject_or_repository_has_an_empty_list(peer):
+async def test_end_12a_an_unknown_subject_or_repository_has_an_empty_list(peer: Peer) -> None:
     await peer.push("app", b"x")
     for name in ("app", "nosuch"):
         assert (await referrers(peer, b"unknown", name))[1] == []
 
 
-async def test_end_12a_a_bad_digest_is_400(peer):
+async def test_end_12a_a_bad_digest_is_400(peer: Peer) -> None:
     answer = await peer.http.get("/v2/app/referrers/sha256:bad")
     assert (answer.status_code, peer.codes(answer)) == (400, ["DIGEST_INVALID"])
 
 
-async def test_end_12a_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_does_not_empty_it(peer):
+async def test_end_12a_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_does_not_empty_it(
+    peer: Peer,
+) -> None:
     subject = await peer.push_image("app", "1")
     one, two = await refer(peer, subject), await refer(peer, subject, layers=[b"two"])
     await peer.http.delete(f"/v2/app/manifests/{peer.digest(one)}")
@@ -154,7 +171,7 @@ async def test_end_12a_a_deleted_referrer_leaves_the_list_and_a_deleted_subject_
     assert [each["digest"] for each in found] == [peer.digest(two)]
 
 
-async def test_end_12a_referrers_of_another_repository_do_not_leak(peer):
+async def test_end_12a_referrers_of_another_repository_do_not_leak(peer: Peer) -> None:
     subject = await peer.push_image("secret", "1")
     await refer(peer, subject, "secret")
     await peer.push("app", b"x")
@@ -162,7 +179,9 @@ async def test_end_12a_referrers_of_another_repository_do_not_leak(peer):
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-async def test_end_12a_what_an_older_client_kept_under_the_fallback_tag_is_listed_too(peer, algorithm):
+async def test_end_12a_what_an_older_client_kept_under_the_fallback_tag_is_listed_too(
+    peer: Peer, algorithm: str
+) -> None:
     subject = b"subject"
     old, new = await peer.push_image("app", None, artifactType="old"), peer.image(artifactType="new")
     index = peer.index(old, old)
@@ -174,7 +193,7 @@ async def test_end_12a_what_an_older_client_kept_under_the_fallback_tag_is_liste
     assert [each["digest"] for each in answer.json()["manifests"]] == [peer.digest(new), peer.digest(old)]
 
 
-async def test_end_12a_a_list_that_does_not_fit_comes_in_pages(with_settings):
+async def test_end_12a_a_list_that_does_not_fit_comes_in_pages(with_settings: OpenWith) -> None:
     async with with_settings(manifest_limit=4096) as peer:
         subject = await peer.push_image("app", "1")
         kinds = {"annotations": {"text": "x" * 500}, "artifactType": "a/b+c"}
@@ -190,7 +209,7 @@ async def test_end_12a_a_list_that_does_not_fit_comes_in_pages(with_settings):
         assert (found, pages > 1) == (pushed, True)
 
 
-async def test_end_12b_a_filter_is_applied_and_said_to_be(peer):
+async def test_end_12b_a_filter_is_applied_and_said_to_be(peer: Peer) -> None:
     subject = await peer.push_image("app", "1")
     wanted = await refer(peer, subject, artifactType="application/a+json")
     await refer(peer, subject, artifactType="application/b")
@@ -201,7 +220,7 @@ async def test_end_12b_a_filter_is_applied_and_said_to_be(peer):
     assert (len(found), "oci-filters-applied" in answer.headers) == (2, False)
 
 
-async def test_lists_answer_head_without_a_body(peer):
+async def test_lists_answer_head_without_a_body(peer: Peer) -> None:
     await peer.push_image("app", "1")
     for path in ("/v2/app/tags/list", "/v2/_catalog", f"/v2/app/referrers/{peer.digest(b'')}", "/v2/"):
         got, head = await peer.http.get(path), await peer.http.head(path)

@@ -1,11 +1,21 @@
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import json
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mock_registry.server import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mock_registry.server.connection import Connection
+    from mock_registry.storage.memory import MemoryUpload
+    from tests.mock_registry.conftest import Answer, OpenWirePeer, Wire, WirePeer
 
 pytestmark = pytest.mark.anyio
 
@@ -14,31 +24,33 @@ CONTENT = os.urandom(1_000_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
-def request(method, path, *headers, body=None):
+def request(method: str, path: str, *headers: str, body: bytes | None = None) -> bytes:
     lines = [f"{method} {path} HTTP/1.1", "Host: r", *headers]
     if body is not None:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + (body or b"")
 
 
-def chunked(*chunks, ending=b"0\r\n\r\n"):
+def chunked(*chunks: bytes, ending: bytes = b"0\r\n\r\n") -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + ending
 
 
-async def push(wire, session, content=CONTENT):
+async def push(wire: Wire, session: bytes, content: bytes = CONTENT) -> str:
     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
     status, _, _ = await wire.ask(request("PUT", f"{session.decode()}&digest={digest}", body=content))
     assert status == 201
     return digest
 
 
-def refused(answer, status):
+def refused(answer: Answer, status: int) -> None:
     assert answer[0] == status
     assert answer[1]["connection"] == "close"
     assert [error["code"] for error in json.loads(answer[2])["errors"]]
 
 
-async def test_requests_on_one_connection_are_answered_one_after_another(wire, wire_peer):
+async def test_requests_on_one_connection_are_answered_one_after_another(
+    wire: Wire, wire_peer: WirePeer
+) -> None:
     for _ in range(3):
         status, headers, body = await wire.ask(BASE)
         assert (status, body) == (200, b"{}")
@@ -47,7 +59,7 @@ async def test_requests_on_one_connection_are_answered_one_after_another(wire, w
     assert len(wire_peer.server.connections) == 1
 
 
-async def test_pipelined_requests_are_answered_in_order(wire, wire_peer):
+async def test_pipelined_requests_are_answered_in_order(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     await wire.send(
         request("PUT", f"{session.decode()}&digest={DIGEST}", body=CONTENT),
@@ -65,14 +77,14 @@ async def test_pipelined_requests_are_answered_in_order(wire, wire_peer):
     assert [record.number for record in wire_peer.journal] == list(range(1, 206))
 
 
-async def test_requests_may_arrive_octet_by_octet(wire):
+async def test_requests_may_arrive_octet_by_octet(wire: Wire) -> None:
     for octet in BASE * 2:
         await wire.send(bytes([octet]))
         await asyncio.sleep(0)
     assert [(await wire.response())[0] for _ in range(2)] == [200, 200]
 
 
-async def test_a_chunked_request_body_is_taken_in_any_pieces(wire, wire_peer):
+async def test_a_chunked_request_body_is_taken_in_any_pieces(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     pieces = [CONTENT[:1], CONTENT[1:70_000], CONTENT[70_000:]]
     data = request("PATCH", session.decode(), "Transfer-Encoding: chunked") + chunked(*pieces)
@@ -84,11 +96,13 @@ async def test_a_chunked_request_body_is_taken_in_any_pieces(wire, wire_peer):
     assert (await wire.ask(BASE))[0] == 200
 
 
-async def test_many_tiny_chunks_and_trailers_are_taken(wire, wire_peer):
+async def test_many_tiny_chunks_and_trailers_are_taken(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     tiny = [CONTENT[n : n + 1] for n in range(5_000)]
-    body = chunked(*tiny, ending=b"0\r\nX-Trailer: yes\r\nContent-Length: 3\r\n\r\n")
-    status, headers, _ = await wire.ask(request("PATCH", session.decode(), "Transfer-Encoding: chunked"), body)
+    body = chunked(*tiny, ending=b"0\r\nX-Trailer: yes\r\nHost: s\r\n\r\n")
+    status, headers, _ = await wire.ask(
+        request("PATCH", session.decode(), "Transfer-Encoding: chunked"), body
+    )
     assert (status, headers["range"]) == (202, "0-4999")
     assert (await wire.ask(BASE))[0] == 200
 
@@ -96,7 +110,9 @@ async def test_many_tiny_chunks_and_trailers_are_taken(wire, wire_peer):
 @pytest.mark.parametrize("end", ["half close", "close", "reset"])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("method", ["PATCH", "PUT"])
-async def test_end_5_a_half_sent_body_is_kept_and_resumed(wire, wire_peer, method, framing, end):
+async def test_end_5_a_half_sent_body_is_kept_and_resumed(
+    wire: Wire, wire_peer: WirePeer, method: str, framing: str, end: str
+) -> None:
     session = await wire_peer.session()
     path = f"{session.decode()}&digest={DIGEST}"
     if framing == "length":
@@ -104,10 +120,7 @@ async def test_end_5_a_half_sent_body_is_kept_and_resumed(wire, wire_peer, metho
     else:
         await wire.send(request(method, path, "Transfer-Encoding: chunked"), b"f4240\r\n", CONTENT[:200_000])
     if end == "reset":
-        # A reset may throw away what is still on its way, so the server gets the time to have read it.
-        [connection] = [c for c in wire_peer.server.connections if c._reading]
-        while connection._reading.received < 200_000:
-            await asyncio.sleep(0)
+        await wire_peer.reading(200_000)  # a reset may throw away what is still on its way
         wire.reset()
     elif end == "close":
         wire.writer.close()
@@ -119,7 +132,8 @@ async def test_end_5_a_half_sent_body_is_kept_and_resumed(wire, wire_peer, metho
     await wire_peer.registry.settled()
     record = wire_peer.journal[-1]
     assert (record.bytes_in, record.complete) == (200_000, False)
-    assert record.status == (400 if end == "half close" else None)
+    # A peer that closed looks like one that still reads, until an answer is written to it.
+    assert record.status == (None if end == "reset" else 400)
 
     second = await wire_peer.connect()
     status, headers, _ = await second.ask(request("GET", session.decode()))
@@ -133,7 +147,9 @@ async def test_end_5_a_half_sent_body_is_kept_and_resumed(wire, wire_peer, metho
     assert sum(r.bytes_in for r in wire_peer.journal.uploads("app", digest=DIGEST)) == 1_000_000
 
 
-async def test_end_13_a_resume_waits_until_the_broken_request_has_ended(wire, wire_peer):
+async def test_end_13_a_resume_waits_until_the_broken_request_has_ended(
+    wire: Wire, wire_peer: WirePeer
+) -> None:
     session = await wire_peer.session()
     await wire.send(request("PATCH", session.decode(), "Content-Length: 1000000"), CONTENT[:300_000])
     second = await wire_peer.connect()
@@ -143,7 +159,7 @@ async def test_end_13_a_resume_waits_until_the_broken_request_has_ended(wire, wi
     assert (status, headers["range"]) == (204, "0-299999")
 
 
-async def test_a_session_that_stays_in_use_is_409_for_others(open_wire_peer):
+async def test_a_session_that_stays_in_use_is_409_for_others(open_wire_peer: OpenWirePeer) -> None:
     async with open_wire_peer(session_patience=0.0) as peer:
         session = (await peer.session()).decode()
         first, second = await peer.connect(), await peer.connect()
@@ -162,7 +178,6 @@ async def test_a_session_that_stays_in_use_is_409_for_others(open_wire_peer):
         b"\x00\x01\x02\x03\r\n\r\n",
         b"hello\r\n\r\n",
         b"GET\r\n\r\n",
-        b"GET /v2/\r\n\r\n",
         b"GET /v2/ HTTP/1.1 extra\r\nHost: r\r\n\r\n",
         b"GET /v2/ HTTX/1.1\r\nHost: r\r\n\r\n",
         b"GET /v2/\x00 HTTP/1.1\r\nHost: r\r\n\r\n",
@@ -180,7 +195,9 @@ async def test_a_session_that_stays_in_use_is_409_for_others(open_wire_peer):
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
-async def test_garbage_is_answered_with_400_and_the_end_of_the_connection(wire, wire_peer, garbage):
+async def test_garbage_is_answered_with_400_and_the_end_of_the_connection(
+    wire: Wire, wire_peer: WirePeer, garbage: bytes
+) -> None:
     await wire.send(garbage)
     refused(await wire.response(), 400)
     assert await wire.rest() == b""
@@ -189,28 +206,32 @@ async def test_garbage_is_answered_with_400_and_the_end_of_the_connection(wire, 
     assert (await (await wire_peer.connect()).ask(BASE))[0] == 200
 
 
-async def test_garbage_behind_good_requests_does_not_cost_their_answers(wire):
+async def test_garbage_behind_good_requests_does_not_cost_their_answers(wire: Wire) -> None:
     await wire.send(BASE, BASE, b"garbage\r\n\r\n", BASE)
     assert [(await wire.response())[0] for _ in range(3)] == [200, 200, 400]
     assert await wire.rest() == b""
 
 
 @pytest.mark.parametrize("method", ["FOO", "get", "M-SEARCHX"])
-async def test_a_method_that_http_does_not_know_is_501(wire, method):
+async def test_a_method_that_http_does_not_know_is_501(wire: Wire, method: str) -> None:
     refused(await wire.ask(request(method, "/v2/")), 501)
 
 
-async def test_another_version_of_http_is_refused(wire_peer):
-    for line, statuses in ((b"GET /v2/ HTTP/2.0", {400, 505}), (b"GET /v2/ HTTP/3.7", {400}), (b"PRI * HTTP/2.0", {400, 505})):
+async def test_another_version_of_http_is_refused(wire_peer: WirePeer) -> None:
+    for line, status in ((b"GET /v2/", 505), (b"GET /v2/ HTTP/2.0", 505), (b"GET /v2/ HTTP/3.7", 400)):
         wire = await wire_peer.connect()
-        assert (await wire.ask(line, b"\r\nHost: r\r\n\r\n"))[0] in statuses
+        refused(await wire.ask(line, b"\r\nHost: r\r\n\r\n"), status)
 
 
-async def test_connect_upgrade_and_options_are_answered(wire_peer):
+async def test_connect_upgrade_and_options_are_answered(wire_peer: WirePeer) -> None:
     for line, headers, status in (
         (b"CONNECT example.org:443 HTTP/1.1", b"", 404),
         (b"OPTIONS * HTTP/1.1", b"", 404),
-        (b"GET /v2/ HTTP/1.1", b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n", 200),
+        (
+            b"GET /v2/ HTTP/1.1",
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n",
+            200,
+        ),
         (b"GET http://r/v2/ HTTP/1.1", b"", 200),
         (b"GET http://r HTTP/1.1", b"", 404),
     ):
@@ -218,56 +239,66 @@ async def test_connect_upgrade_and_options_are_answered(wire_peer):
         assert (await wire.ask(line, b"\r\nHost: r\r\n", headers, b"\r\n"))[0] == status
 
 
-@pytest.mark.parametrize("path", ["/v2/../v2/", "/v2/a/../b/tags/list", "/v2/../../etc/passwd", "/v2/./tags/list"])
-async def test_dots_in_a_path_lead_nowhere(wire, path):
+@pytest.mark.parametrize(
+    "path", ["/v2/../v2/", "/v2/a/../b/tags/list", "/v2/../../etc/passwd", "/v2/./tags/list"]
+)
+async def test_dots_in_a_path_lead_nowhere(wire: Wire, path: str) -> None:
     assert (await wire.ask(request("GET", path)))[0] in (400, 404)
 
 
-async def test_a_giant_target_is_414(wire, wire_peer):
+async def test_a_giant_target_is_414(wire: Wire, wire_peer: WirePeer) -> None:
     refused(await wire.ask(request("GET", "/v2/" + "a" * 20_000)), 414)
     assert wire_peer.journal[-1].target.startswith("/v2/aaa")
     assert (await (await wire_peer.connect()).ask(request("GET", f"/v2/{'a' * 8_000}/tags/list")))[0] == 400
 
 
-async def test_giant_headers_are_431(wire_peer):
+async def test_giant_headers_are_431(wire_peer: WirePeer) -> None:
     for headers in ([f"X-{n}: {'y' * 100}" for n in range(1000)], ["X: " + "y" * 100_000]):
         wire = await wire_peer.connect()
         refused(await wire.ask(request("GET", "/v2/", *headers)), 431)
 
 
-async def test_a_head_that_never_ends_is_431(wire):
+async def test_a_head_that_never_ends_is_431(wire: Wire) -> None:
     await wire.send(b"GET /v2/ HTTP/1.1\r\nHost: r\r\nX: ")
     for _ in range(20):
         await wire.send(b"y" * 10_000)
     refused(await wire.response(), 431)
 
 
-async def test_expect_100_continue_is_answered_when_the_body_is_wanted(wire, wire_peer):
+async def test_expect_100_continue_is_answered_when_the_body_is_wanted(
+    wire: Wire, wire_peer: WirePeer
+) -> None:
     session = await wire_peer.session()
-    head = request("PUT", f"{session.decode()}&digest={DIGEST}", "Content-Length: 1000000", "Expect: 100-continue")
+    head = request(
+        "PUT", f"{session.decode()}&digest={DIGEST}", "Content-Length: 1000000", "Expect: 100-continue"
+    )
     assert (await wire.ask(head))[0] == 100
     assert (await wire.ask(CONTENT))[0] == 201
 
 
-async def test_expect_100_continue_is_answered_finally_when_the_body_is_not_wanted(wire, wire_peer):
+async def test_expect_100_continue_is_answered_finally_when_the_body_is_not_wanted(
+    wire: Wire, wire_peer: WirePeer
+) -> None:
     path = f"/v2/app/blobs/uploads/nosuch?digest={DIGEST}"
-    status, headers, _ = await wire.ask(request("PUT", path, "Content-Length: 1000000", "Expect: 100-continue"))
+    status, headers, _ = await wire.ask(
+        request("PUT", path, "Content-Length: 1000000", "Expect: 100-continue")
+    )
     assert (status, headers["connection"]) == (404, "close")
     record = wire_peer.journal[-1]
     assert (record.bytes_in, record.status, record.complete) == (0, 404, False)
 
 
-async def test_a_body_that_comes_without_waiting_needs_no_continue(wire, wire_peer):
+async def test_a_body_that_comes_without_waiting_needs_no_continue(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     await wire.send(request("PATCH", session.decode(), "Expect: 100-continue", body=b"all at once"))
     assert (await wire.response())[0] == 202
 
 
-async def test_a_length_beyond_the_body_is_408_when_patience_ends(open_wire_peer):
+async def test_a_length_beyond_the_body_is_408_when_patience_ends(open_wire_peer: OpenWirePeer) -> None:
     async with open_wire_peer(Limits(body_time=50.0)) as peer:
         session, wire = await peer.session(), await peer.connect()
         await wire.send(request("PATCH", session.decode(), "Content-Length: 100"), b"too little")
-        [connection] = [each for each in peer.server.connections if await reading(each)]
+        connection = await peer.reading(10)
         peer.server.check_patience(connection.deadline - 1.0)
         assert peer.registry.state.sessions
         peer.server.check_patience(connection.deadline)
@@ -275,12 +306,9 @@ async def test_a_length_beyond_the_body_is_408_when_patience_ends(open_wire_peer
         assert (peer.journal[-1].bytes_in, peer.journal[-1].status) == (10, 408)
 
 
-async def reading(connection):
-    await asyncio.sleep(0.0)
-    return connection._reading is not None
-
-
-async def test_octets_beyond_the_length_are_the_next_request_and_garbage(wire, wire_peer):
+async def test_octets_beyond_the_length_are_the_next_request_and_garbage(
+    wire: Wire, wire_peer: WirePeer
+) -> None:
     session = await wire_peer.session()
     data = request("PATCH", session.decode(), "Content-Length: 4")
     await wire.send(data, b"1234and more")
@@ -289,16 +317,18 @@ async def test_octets_beyond_the_length_are_the_next_request_and_garbage(wire, w
     refused(await wire.response(), 400)
 
 
-async def test_a_broken_chunk_is_400_and_what_came_before_is_kept(wire, wire_peer):
+async def test_a_broken_chunk_is_400_and_what_came_before_is_kept(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     head = request("PATCH", session.decode(), "Transfer-Encoding: chunked")
     await wire.send(head, b"5\r\nhello\r\n", b"nonsense\r\n")
     refused(await wire.response(), 400)
-    status, headers, _ = await (await wire_peer.connect()).ask(request("GET", session.decode()))
+    _, headers, _ = await (await wire_peer.connect()).ask(request("GET", session.decode()))
     assert headers["range"] == "0-4"
 
 
-async def test_patience_with_a_slow_head_ends_with_408_and_with_an_idle_peer_silently(wire_peer):
+async def test_patience_with_a_slow_head_ends_with_408_and_with_an_idle_peer_silently(
+    wire_peer: WirePeer,
+) -> None:
     slow, idle = await wire_peer.connect(), await wire_peer.connect()
     await slow.send(b"GET /v2/ HT")
     await idle.ask(BASE)
@@ -308,22 +338,25 @@ async def test_patience_with_a_slow_head_ends_with_408_and_with_an_idle_peer_sil
     assert await idle.rest() == b""
 
 
-async def test_a_peer_that_does_not_read_is_cut_off(wire_peer):
+def sending(wire_peer: WirePeer) -> list[Connection]:
+    return [each for each in wire_peer.server.connections if each._awaited().name == "WRITE"]
+
+
+async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None:
     session, wire = await wire_peer.session(), await wire_peer.connect()
     content = os.urandom(64 << 20)
     digest = await push(wire, session, content)
     wire.writer.transport.pause_reading()
     await wire.send(request("GET", f"/v2/app/blobs/{digest}"))
-    while not (sending := [each for each in wire_peer.server.connections if each._awaited().name == "WRITE"]):
-        await asyncio.sleep(0)
-    wire_peer.server.check_patience(sending[0].deadline)
+    await wire_peer.until(lambda: sending(wire_peer))
+    wire_peer.server.check_patience(sending(wire_peer)[0].deadline)
     await wire_peer.registry.settled()
     record = wire_peer.journal[-1]
     assert record.complete is False
     assert 0 < record.bytes_out < len(content)
 
 
-async def test_a_response_that_the_peer_breaks_off_is_accounted_for(wire_peer):
+async def test_a_response_that_the_peer_breaks_off_is_accounted_for(wire_peer: WirePeer) -> None:
     session, wire = await wire_peer.session(), await wire_peer.connect()
     content = os.urandom(64 << 20)
     digest = await push(wire, session, content)
@@ -336,7 +369,7 @@ async def test_a_response_that_the_peer_breaks_off_is_accounted_for(wire_peer):
     assert received <= record.bytes_out < len(content)
 
 
-async def test_half_closed_peers_get_their_answers(wire, wire_peer):
+async def test_half_closed_peers_get_their_answers(wire: Wire, wire_peer: WirePeer) -> None:
     session = await wire_peer.session()
     digest = await push(wire, session)
     await wire.send(request("GET", f"/v2/app/blobs/{digest}"), BASE)
@@ -346,13 +379,13 @@ async def test_half_closed_peers_get_their_answers(wire, wire_peer):
     assert await wire.rest() == b""
 
 
-async def test_a_head_that_ends_early_is_400(wire):
+async def test_a_head_that_ends_early_is_400(wire: Wire) -> None:
     await wire.send(b"GET /v2/ HTTP/1.1\r\nHo")
     wire.half_close()
     refused(await wire.response(), 400)
 
 
-async def test_peers_that_come_and_go_leave_nothing(wire_peer):
+async def test_peers_that_come_and_go_leave_nothing(wire_peer: WirePeer) -> None:
     for data in (b"", b"GET", BASE[:-2]):
         wire = await wire_peer.connect()
         await wire.send(data)
@@ -361,7 +394,7 @@ async def test_peers_that_come_and_go_leave_nothing(wire_peer):
     assert len(wire_peer.journal) == 0
 
 
-async def test_connection_close_and_http_1_0_end_the_connection(wire_peer):
+async def test_connection_close_and_http_1_0_end_the_connection(wire_peer: WirePeer) -> None:
     for data, kept in (
         (b"GET /v2/ HTTP/1.1\r\nHost: r\r\nConnection: close\r\n\r\n", "close"),
         (b"GET /v2/ HTTP/1.0\r\n\r\n", "close"),
@@ -376,7 +409,9 @@ async def test_connection_close_and_http_1_0_end_the_connection(wire_peer):
         assert headers["connection"] == "keep-alive"
 
 
-async def test_a_body_too_large_to_drain_is_answered_and_the_connection_ends(open_wire_peer):
+async def test_a_body_too_large_to_drain_is_answered_and_the_connection_ends(
+    open_wire_peer: OpenWirePeer,
+) -> None:
     async with open_wire_peer(drain_limit=100_000) as peer:
         wire = await peer.connect()
         await wire.send(request("PATCH", "/v2/app/blobs/uploads/nosuch", body=bytes(30 << 20)))
@@ -386,10 +421,12 @@ async def test_a_body_too_large_to_drain_is_answered_and_the_connection_ends(ope
         assert peer.journal[-1].complete is False
 
 
-async def test_a_body_that_nobody_takes_holds_the_socket_back(wire, wire_peer, monkeypatch):
+async def test_a_body_that_nobody_takes_holds_the_socket_back(
+    wire: Wire, wire_peer: WirePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     taken, go = asyncio.Event(), asyncio.Event()
 
-    async def slow(self, chunks):
+    async def slow(self: MemoryUpload, chunks: Sequence[bytes]) -> None:
         taken.set()
         await go.wait()
         self.size += sum(map(len, chunks))
@@ -399,9 +436,8 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(wire, wire_peer, m
     content = bytes(40 << 20)
     sending = asyncio.ensure_future(wire.send(request("PATCH", session.decode(), body=content)))
     await taken.wait()
-    [connection] = [each for each in wire_peer.server.connections if each._reading]
-    while not connection._paused:
-        await asyncio.sleep(0)
+    connection = await wire_peer.reading(0)
+    await wire_peer.until(lambda: connection._paused)
     assert connection._reading.held < 6 << 20
     assert not sending.done()
     go.set()
@@ -409,15 +445,15 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(wire, wire_peer, m
     assert (await wire.response())[1]["range"] == f"0-{len(content) - 1}"
 
 
-async def test_a_graceful_stop_answers_what_is_under_way_and_closes_the_idle(open_wire_peer):
+async def test_a_graceful_stop_answers_what_is_under_way_and_closes_the_idle(
+    open_wire_peer: OpenWirePeer,
+) -> None:
     async with open_wire_peer() as peer:
         session = await peer.session()
         idle, busy = await peer.connect(), await peer.connect()
         await idle.ask(BASE)
         await busy.send(request("PATCH", session.decode(), "Content-Length: 10"), b"01234")
-        await peer.arrived(session, 0)
-        while not any(each._active for each in peer.server.connections):
-            await asyncio.sleep(0)
+        await peer.reading(5)
         stop = asyncio.ensure_future(peer.server.stop())
         assert await idle.rest() == b""
         await busy.send(b"56789")
@@ -428,7 +464,7 @@ async def test_a_graceful_stop_answers_what_is_under_way_and_closes_the_idle(ope
             await peer.connect()
 
 
-async def test_a_stop_cuts_off_what_does_not_end_in_time(open_wire_peer):
+async def test_a_stop_cuts_off_what_does_not_end_in_time(open_wire_peer: OpenWirePeer) -> None:
     async with open_wire_peer(Limits(stop_time=0.0)) as peer:
         session, wire = await peer.session(), await peer.connect()
         await wire.send(request("PATCH", session.decode(), "Content-Length: 10", "Expect: 100-continue"))
@@ -439,8 +475,8 @@ async def test_a_stop_cuts_off_what_does_not_end_in_time(open_wire_peer):
         assert (peer.journal[-1].status, peer.journal[-1].complete) == (None, False)
 
 
-async def test_200_connections_at_once_are_served(wire_peer):
-    async def one():
+async def test_200_connections_at_once_are_served(wire_peer: WirePeer) -> None:
+    async def one() -> None:
         wire = await wire_peer.connect()
         return [(await wire.ask(BASE))[0] for _ in range(3)]
 

@@ -27,7 +27,9 @@ WRITTEN = sorted(
 
 # Spelt so that this file does not find itself.
 UNFINISHED = re.compile(rf"\b(?:{'TO'}DO|{'FIX'}ME|{'X'}XX)\b")
-MACHINE = re.compile(rf"(?:/{'home'}|/{'Users'}|/{'work'}|/{'root'})/|python{'hosted'}|{'deb'}\.debian")
+MACHINE = re.compile(
+    rf"/{'home'}/(?!me\b)|(?:/{'Users'}|/{'work'}|/{'root'})/|python{'hosted'}|{'deb'}\.debian"
+)
 
 
 def imported_packages(module: Path) -> set[str]:

@@ -16,6 +16,8 @@ from regsim.errors import ExitCode
 from regsim.transfer.ledger import Evidence, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from cyclopts import App
 
 CHECKOUT = Path(__file__).parents[2]
@@ -49,6 +51,14 @@ def blocks(text: str, language: str) -> list[str]:
     return [found["code"] for found in _FENCE.finditer(text) if found["language"] == language]
 
 
+RUN_EXAMPLE = """
+import ast, asyncio, types
+code = compile(open("example.py").read(), "example.py", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+awaited = types.FunctionType(code, {"__name__": "__main__"})()
+if awaited is not None:
+    asyncio.run(awaited)
+"""
+
 PYTHON_BLOCKS = [
     pytest.param(code, id=f"{name(document)}-{number}")
     for document in DOCUMENTS
@@ -79,10 +89,27 @@ def test_links_inside_the_checkout_lead_somewhere(document: Path) -> None:
     assert [target for target in targets if not (document.parent / target).exists()] == []
 
 
+@pytest.fixture(scope="module")
+def registry() -> Iterator[str]:
+    """Run the mock registry for the examples, and return its host and port."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mock_registry", "--port", "0", "--log", "none"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        yield url.removeprefix("http://")
+        process.terminate()
+
+
 @pytest.mark.parametrize("code", PYTHON_BLOCKS)
-def test_python_example_runs_as_it_stands(code: str, tmp_path: Path) -> None:
+def test_python_example_runs_as_it_stands(code: str, registry: str, tmp_path: Path) -> None:
+    """What an example calls 127.0.0.1:5000 is there; like in `python -m asyncio`, it may await anywhere."""
+    (tmp_path / "example.py").write_text(code.replace("127.0.0.1:5000", registry))
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", RUN_EXAMPLE],
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import respx
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +16,9 @@ from regsim.remote.retry import Patience, Policy
 from regsim.remote.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    import respx
 
 
 pytestmark = pytest.mark.anyio
@@ -28,12 +29,6 @@ SIZE = len(DATA)
 EMPTY = Descriptor.of(b"", LAYER.media_type)
 HOST = "http://127.0.0.1:5000"
 BLOB = HOST + f"/v2/shop/api/blobs/{LAYER.digest}"
-
-
-@pytest.fixture
-def registry() -> Iterator[respx.MockRouter]:
-    with respx.mock(using="httpx", assert_all_called=False) as router:
-        yield router
 
 
 async def read(repository: Repository, account: Account, descriptor: Descriptor = LAYER) -> bytes:
@@ -139,7 +134,7 @@ async def test_a_blob_that_is_missing_is_not_found(
 async def test_a_blob_of_another_size_is_refused(
     extra: dict[str, str], registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
-    async def longer() -> object:
+    async def longer() -> AsyncIterator[bytes]:
         yield DATA
         yield b"x"
 
@@ -161,7 +156,7 @@ async def test_a_busy_registry_is_asked_again_when_it_says(
 
 
 def broken(data: bytes) -> httpx.Response:
-    async def stream() -> object:
+    async def stream() -> AsyncIterator[bytes]:
         yield data
         raise httpx.ReadError("reset")
 
@@ -282,7 +277,7 @@ async def test_a_download_that_is_left_is_closed(
     closed = []
 
     class Stream(httpx.AsyncByteStream):
-        async def __aiter__(self) -> object:
+        async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
                 yield bytes(1 << 20)
 
@@ -302,13 +297,13 @@ async def test_a_download_that_is_left_is_closed(
 
 
 async def test_a_redirected_download_takes_no_credentials_along(
-    registry: respx.MockRouter, account: Account
+    registry: respx.MockRouter, network: httpx.AsyncBaseTransport, account: Account
 ) -> None:
     signed = "https://storage.example/b?X-Amz-Signature=a%2Fb+c"
     registry.get(BLOB).respond(307, headers={"Location": signed}, text="moved")
     there = registry.get(url__startswith="https://storage.example/").respond(206, content=DATA)
     headers = {"Authorization": "Bearer secret", "Range": "bytes=5-"}
-    async with Transport(HOST) as transport:
+    async with Transport(HOST, transport=network) as transport:
         path = BLOB.removeprefix(HOST)
         answer = await transport.request("GET", path, account, headers=headers, content=True, limit=1 << 20)
     assert answer.body == DATA
@@ -350,18 +345,22 @@ async def test_redirects_in_a_circle_end(
     assert account.requests == 6
 
 
-async def test_a_redirected_post_is_refused(registry: respx.MockRouter, account: Account) -> None:
+async def test_a_redirected_post_is_refused(
+    registry: respx.MockRouter, network: httpx.AsyncBaseTransport, account: Account
+) -> None:
     registry.post(HOST + "/v2/").respond(301, headers={"Location": "/v2/x"})
-    async with Transport(HOST) as transport:
+    async with Transport(HOST, transport=network) as transport:
         with pytest.raises(RegistryError, match="was redirected"):
             await transport.request("POST", "/v2/", account)
 
 
-async def test_nobody_is_led_from_tls_to_plain_http(registry: respx.MockRouter, account: Account) -> None:
+async def test_nobody_is_led_from_tls_to_plain_http(
+    registry: respx.MockRouter, network: httpx.AsyncBaseTransport, account: Account
+) -> None:
     registry.get("https://registry.example/v2/x").respond(
         307, headers={"Location": "http://registry.example/y"}
     )
-    async with Transport("registry.example") as transport:
+    async with Transport("registry.example", transport=network) as transport:
         with pytest.raises(RegistryError, match="plain HTTP"):
             await transport.request("GET", "/v2/x", account)
         with pytest.raises(RegistryError, match="plain HTTP"):

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import respx
 
 from regsim.errors import ContentError, InvalidReferenceError, NetworkError, NotFoundError, RegistryError
 from regsim.oci import Descriptor, Digest, media_types
@@ -13,6 +12,10 @@ from regsim.oci.manifest import MAX_MANIFEST_SIZE
 from regsim.remote.account import Account
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import respx
+
     from regsim.remote.repository import Repository
 
 pytestmark = pytest.mark.anyio
@@ -24,12 +27,6 @@ TAG = BASE + "manifests/v1"
 BY_DIGEST = BASE + f"manifests/{WANTED.digest}"
 TYPE = {"Content-Type": media_types.OCI_MANIFEST}
 SAID = {**TYPE, "Docker-Content-Digest": WANTED.digest, "Content-Length": str(len(RAW))}
-
-
-@pytest.fixture
-def registry() -> respx.MockRouter:
-    with respx.mock(using="httpx", assert_all_called=False) as router:
-        yield router
 
 
 async def test_a_tag_is_resolved_by_one_head(
@@ -177,7 +174,7 @@ async def test_a_manifest_that_is_missing_is_not_found(
 async def test_a_manifest_without_end_is_not_read_to_its_end(
     registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         while True:
             yield bytes(1 << 16)
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import respx
 
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
@@ -16,7 +15,9 @@ from regsim.remote.repository import Mounted, Repository, UploadSession
 from regsim.remote.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
+
+    import respx
 
 pytestmark = pytest.mark.anyio
 
@@ -31,14 +32,9 @@ SESSION = UPLOADS + "u1"
 OPENED = httpx.Response(202, headers={"Location": SESSION + STATE})
 
 
-@pytest.fixture
-def registry() -> Iterator[respx.MockRouter]:
-    with respx.mock(using="httpx", assert_all_called=False) as router:
-        yield router
-
-
 def target(request: httpx.Request) -> str:
-    return request.extensions["target"].decode()
+    sent: bytes = request.extensions["target"]
+    return sent.decode()
 
 
 async def test_a_mount_answered_201_needs_no_upload(
@@ -150,11 +146,13 @@ async def test_a_commit_may_be_answered_in_several_ways(
     assert account.requests == 2
 
 
-async def test_an_upload_elsewhere_gets_no_credentials(registry: respx.MockRouter, account: Account) -> None:
+async def test_an_upload_elsewhere_gets_no_credentials(
+    registry: respx.MockRouter, network: httpx.AsyncBaseTransport, account: Account
+) -> None:
     there = registry.put(url__startswith="https://storage.example/").respond(201)
     here = registry.put(url__startswith=HOST).respond(201)
     secret = {"Authorization": "Bearer secret", "cookie": "a=b"}
-    async with Transport(HOST) as transport:
+    async with Transport(HOST, transport=network) as transport:
         await transport.request("PUT", "https://storage.example/u", account, headers=secret)
         await transport.request("PUT", "/v2/u", account, headers=secret)
     assert not {"authorization", "cookie"} & set(there.calls.last.request.headers)

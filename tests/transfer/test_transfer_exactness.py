@@ -10,10 +10,8 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -44,6 +42,10 @@ from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Direction, Evidence, Ledger, violations
 from regsim.transfer.machine import Machine, Rules
 from regsim.transfer.plan import PlannedDestination, PlannedSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from random import Random
 
 # What there is: content, images, places.
 
@@ -284,9 +286,7 @@ class Oracle:
             self.add(item, "inlined", None)
         else:
             evidence = "mount-refused" if candidates else self.moved_by
-            self.add(
-                item, "transferred", evidence, received=len(item.raw) if is_registry(self.source) else 0
-            )
+            self.add(item, "transferred", evidence, received=len(item.raw) if is_registry(self.source) else 0)
 
     def presence(self, item: Item, run: tuple[str, ...]) -> str | None:
         shelf = self.shelf
@@ -414,9 +414,7 @@ def stories(draw: st.DrawFn, *, length: int = 6) -> Story:
 
 
 @st.composite
-def steps_from(
-    draw: st.DrawFn, family: tuple[Item, ...], shelves: Mapping[str, Shelf]
-) -> Move | Delete:
+def steps_from(draw: st.DrawFn, family: tuple[Item, ...], shelves: Mapping[str, Shelf]) -> Move | Delete:
     """Draw what can be done next, and do it to the shelves."""
     catalog = {item.digest: item for item in family}
     offers = {place: offered(catalog, shelves[place]) for place in REPOSITORIES}
@@ -450,9 +448,7 @@ def candidates_for(
         return (REPOSITORIES[0] if destination != REPOSITORIES[0] else NOWHERE, REPOSITORIES[1])
     ranked = dict.fromkeys((source, *REPOSITORIES))
     return tuple(
-        each
-        for each in ranked
-        if is_registry(each) and each != destination and digest in shelves[each].blobs
+        each for each in ranked if is_registry(each) and each != destination and digest in shelves[each].blobs
     )
 
 
@@ -730,7 +726,7 @@ async def require_end(story: Story, wire: Wire, model: Model) -> None:
         if held is not None:
             assert (held.blobs, set(held.manifests), held.tags) == (shelf.blobs, shelf.manifests, shelf.tags)
         else:
-            assert not (shelf.blobs or shelf.manifests or shelf.tags)
+            assert shelf == Shelf()
     for place in (*REPOSITORIES, *NODES):
         shelf, modelled = story.end[place], model.end(place).holdings
         assert (modelled.blobs, set(modelled.manifests), modelled.tags, modelled.runs) == (

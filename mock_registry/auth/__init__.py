@@ -1,0 +1,27 @@
+"""Who may do what with the registry, and how they prove it: passwords, or tokens of a service of its own.
+
+Owns credentials, rights and refusals. Must not know what handlers do, nor which server runs them.
+"""
+
+from .base import Auth
+from .basic import BasicAuth
+from .challenges import Challenges
+from .rights import Right
+from .token import TokenAuth
+from .token_answer import TokenAnswer
+from .tokens import Lifetime
+from .users import Htpasswd, HtpasswdError, Pairs, Users
+
+__all__ = [
+    "Auth",
+    "BasicAuth",
+    "Challenges",
+    "Htpasswd",
+    "HtpasswdError",
+    "Lifetime",
+    "Pairs",
+    "Right",
+    "TokenAnswer",
+    "TokenAuth",
+    "Users",
+]
