@@ -80,12 +80,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--tls",
         metavar="self-signed|CERT,KEY",
-        help="speak TLS, with a certificate made on the spot or with PEM files; the second line printed is the "
-        "file that clients check it by",
+        help="speak TLS, with a certificate made on the spot or with PEM files; the second line printed is "
+        "the file that clients check it by",
     )
     add_auth_options(parser)
     _add_storage_options(parser)
     options = parser.parse_args(arguments)
+    if options.durable and options.dir is None:
+        parser.error("--durable is for what is kept in a directory: give it one with --dir")
     try:
         options.auth = auth_from_options(options)
         options.tls = None if options.tls is None else Certificate.parse(options.tls)
@@ -124,9 +126,12 @@ def _add_storage_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < float("inf"):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text}")
     return value
 
 

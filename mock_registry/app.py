@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -17,6 +17,9 @@ from .asgi import Receive, Scope, Send
 from .auth.base import Auth
 from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response
+from .faults.course import Admitted, Surroundings
+from .faults.rules import Given, Rules
+from .faults.streams import Severed
 from .handlers.base import get_base
 from .handlers.blobs import delete_blob, get_blob
 from .handlers.catalog import get_catalog
@@ -37,6 +40,7 @@ from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
     from .server import Limits, Server
+    from .server.second import SecondPort
     from .tls import Certificate
     from .transport import RegistryTransport
 
@@ -107,7 +111,10 @@ class MockRegistry:
             were last pushed, mounted or told to be there; ``None`` leaves that to `collect`.
         housekeeping_interval: Seconds between looks for such sessions and blobs.
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
-        clock: Seconds, monotonic; times in the journal, ages of sessions and blobs.
+        faults: Rules by which it misbehaves, see `mock_registry.faults`; more can be added to ``faults``.
+        seed: From which all chance in faults follows.
+        clock: Seconds, monotonic; times in the journal, ages of sessions and blobs, pace of faults.
+        sleep: Waits for seconds of that clock, where faults do.
 
     Raises:
         DirectoryError: The directory is in use by another registry, or is not one's.
@@ -135,7 +142,10 @@ class MockRegistry:
         collect_after: float | None = None,
         housekeeping_interval: float = 60.0,
         spool_directory: str | os.PathLike[str] | None = None,
+        faults: Iterable[Given] = (),
+        seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.journal = Journal() if journal is None else journal
         if storage is None:
@@ -160,6 +170,9 @@ class MockRegistry:
         self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
         self.auth = auth
         self._service = Service(self.state, self.settings, auth)
+        self.faults = Rules(faults, seed=seed)
+        self._seconds: list[SecondPort] = []
+        self._surroundings = Surroundings(self._service, clock, sleep, self._seconds)
         self._clock = clock
         self._arrivals = 0
         self._under_way = 0
@@ -239,6 +252,11 @@ class MockRegistry:
         )
 
     async def _serve(self, exchange: Exchange) -> None:
+        if self.faults.active:
+            course = self.faults.meet(exchange, self._surroundings)
+            if course is not None:
+                await course.serve(lambda admitted: self._respond(exchange, admitted))
+                return
         try:
             response = await self._respond(exchange)
             await exchange.drain(self.settings.drain_limit)
@@ -252,16 +270,18 @@ class MockRegistry:
         except OSError:
             _log.debug("request %d: the peer is gone", exchange.number)
 
-    async def _respond(self, exchange: Exchange) -> Response:
+    async def _respond(self, exchange: Exchange, admitted: Admitted | None = None) -> Response:
         try:
             handler = _handler(exchange, read_only=self.settings.read_only)
             await self._admit(exchange)
+            if admitted is not None and (response := await admitted()) is not None:
+                return response
             return await handler(self._service, exchange)
         except Refusal as refusal:
             return refusal.response()
         except StorageFull as error:
             return Refusal(507, Fault(ErrorCode.UNKNOWN, error.strerror or "storage full")).response()
-        except CutShort:
+        except (CutShort, Severed):
             raise
         except Exception:  # noqa: BLE001 (a registry answers 500 and lives on)
             _log.exception("request %d: %s %s", exchange.number, exchange.method, exchange.path)
@@ -300,6 +320,7 @@ class MockRegistry:
             OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
         from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
+        from .server.second import SecondPort  # noqa: PLC0415 (likewise)
         from .tls import identity  # noqa: PLC0415 (likewise)
 
         async with AsyncExitStack() as stack:
@@ -311,6 +332,12 @@ class MockRegistry:
                 tokens = Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
                 await stack.enter_async_context(tokens)
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
+            second = SecondPort(
+                stack, lambda: Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
+            )
+            self._seconds.append(second)
+            stack.callback(self._seconds.remove, second)
+            stack.callback(self.faults.release)  # what a rule holds would hold the server
             yield server
 
     def transport(self) -> "RegistryTransport":

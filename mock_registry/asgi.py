@@ -24,6 +24,18 @@ Our own server sets it for a peer that closed only its sending half (400) or sto
 """
 
 
+SEVER = "mock_registry.sever"
+"""An extension, and the event by which an app ends the connection in the middle of what it does.
+
+``reset`` tells with what: a reset, when the peer has all that was handed over before; or a FIN. `PeerGone`
+then tells what of it did not arrive.
+"""
+
+
+GONE = "mock_registry.gone"
+"""An extension, and the event whose ``send()`` returns when the peer has gone, without taking of its body."""
+
+
 class PeerGone(OSError):  # noqa: N818 (it tells what the peer did, which need not be an error)
     """Raised by ``send()`` when nobody reads any more.
 

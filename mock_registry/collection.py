@@ -53,7 +53,13 @@ async def collect(state: State, grace: float) -> Collected:
 
 
 def unreferenced(repository: Repository, *, before: float) -> Sequence[Digest]:
-    """Return the blobs that no manifest mentions and that nobody has used since ``before``, sorted."""
+    """Return the blobs that no manifest mentions and that nobody has used since ``before``, sorted.
+
+    What a manifest mentions that cannot be read now is not known, so that until it is pushed again there are
+    none.
+    """
+    if repository.lost:
+        return []
     needed = {digest for manifest in repository.manifests.values() for digest in manifest.mentioned}
     used = repository.used
     return sorted(digest for digest in repository.blobs - needed if used.get(digest, before) <= before)

@@ -5,12 +5,13 @@ route means.
 """
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import parse_qsl, quote
 
 from .access import OPEN, Access
-from .asgi import ANSWER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
+from .asgi import ANSWER, GONE, SEVER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
 from .journal import Record
 from .redaction import redact_query
 from .routing import Address, parse_path
@@ -73,11 +74,15 @@ class Stretch:
 
 @dataclass(slots=True)
 class Response:
-    """An answer: status, headers without Content-Length, body."""
+    """An answer: status, headers without Content-Length, body.
+
+    ``measured`` is false for one whose headers have a Content-Length of their own, or deliberately none.
+    """
 
     status: int
     headers: Headers = field(default_factory=list)
     body: bytes | Stretch = b""
+    measured: bool = True
 
     @property
     def length(self) -> int:
@@ -94,6 +99,7 @@ class Exchange:
     Attributes:
         address: What the path addresses.
         access: Whom the request comes from and what it may do.
+        receive: Where the request's body comes from; faults put themselves in between.
         repository: The name in the path, if it is a valid one.
         bytes_in: Octets of the request's body received so far.
         bytes_out: Octets of the response's body handed over so far.
@@ -102,7 +108,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, *, number: int, started: float) -> None:
         self._scope = scope
-        self._receive = receive
+        self.receive = receive
         self._send = send
         self.number = number
         self.started = started
@@ -121,6 +127,7 @@ class Exchange:
         self.bytes_in = 0
         self.bytes_out = 0
         self.response_complete = False
+        self.query_string: bytes = scope["query_string"]
         self.content_length = self._content_length()
         self.request_complete = self.content_length == 0
         self._begun = False
@@ -156,15 +163,42 @@ class Exchange:
     def query(self) -> dict[str, list[str]]:
         """The query's parameters, each with its values in order."""
         query: dict[str, list[str]] = {}
-        for name, value in parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True):
+        for name, value in parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True):
             query.setdefault(name, []).append(value)
         return query
 
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter."""
-        if not self._scope["query_string"]:
+        if not self.query_string:
             return None
         return next(iter(self.query.get(name, ())), None)
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """Host and port of the peer, where the server knows them."""
+        client: tuple[str, int] | None = self._scope.get("client")
+        return client
+
+    @property
+    def tells_gone(self) -> bool:
+        """The server tells when the peer has gone, without handing over the body."""
+        return self._offers(GONE)
+
+    async def until_gone(self) -> None:
+        """Return when the peer has gone, where the server tells."""
+        with suppress(PeerGone):
+            await self._send({"type": GONE})
+
+    @property
+    def target(self) -> bytes:
+        """Raw path and query, as sent."""
+        query: bytes = self._scope["query_string"]
+        return self.path + b"?" + query if query else self.path
+
+    def ask(self, query_string: bytes) -> None:
+        """Put another query in place of the one that was sent, for whoever reads parameters from now on."""
+        self.query_string = query_string
+        self.__dict__.pop("query", None)
 
     async def read(self) -> list[bytes]:
         """Return the next batch of the request's body, about 1 MiB or 4 MiB of it; an empty one is the end.
@@ -179,7 +213,7 @@ class Exchange:
         enough = _LARGE_BATCH if (self.content_length or 0) >= _LARGE_BODY else BATCH
         while not self.request_complete and held < enough and len(batch) < _MANY:
             self._begun = True
-            message = await self._receive()
+            message = await self.receive()
             if message["type"] == "http.disconnect":
                 self._cut = CutShort(message.get(ANSWER))
                 break
@@ -202,6 +236,11 @@ class Exchange:
             return
         while not self.request_complete and limit > 0:
             limit -= sum(map(len, await self.read()))
+
+    def resume(self) -> None:
+        """Let the request's body go on, which seemed to have ended."""
+        self._cut = None
+        self.request_complete = False
 
     async def answer(self, response: Response) -> None:
         """Hand the answer to the peer, and close what it holds open.
@@ -245,10 +284,42 @@ class Exchange:
 
     async def _start(self, response: Response) -> None:
         headers = response.headers
-        if response.status not in (204, 304):
+        if response.measured and response.status not in (204, 304):
             headers.append((b"content-length", b"%d" % response.length))
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         self.status = response.status
+
+    async def begin(self, response: Response) -> None:
+        """Hand over the head of an answer whose body follows by `deliver`.
+
+        Raises:
+            OSError: The peer is gone.
+        """
+        await self._start(response)
+
+    async def deliver(self, piece: bytes, *, more: bool) -> None:
+        """Hand over a piece of the body.
+
+        Raises:
+            OSError: The peer is gone.
+        """
+        self.bytes_out += len(piece)
+        await self._hand_over({"type": "http.response.body", "body": piece, "more_body": more})
+
+    async def sever(self, *, reset: bool) -> None:
+        """End the connection here.
+
+        A server that cannot be told ends it when the app leaves a response unfinished; of no response at all
+        it would make one of its own, so that one is given here: 502.
+        """
+        try:
+            if self._offers(SEVER):
+                await self._hand_over({"type": SEVER, "reset": reset})
+            elif self.status is None:
+                await self.answer(Response(502))
+        except PeerGone:
+            self.response_complete = False
+            self.bytes_out = max(self.bytes_out, 0)  # what is lacking may be of the head
 
     async def _hand_over(self, message: dict[str, object]) -> None:
         """Send part of the body that is counted already: a socket may take octets and then break."""
@@ -261,7 +332,7 @@ class Exchange:
     async def _send_batches(self, reader: Reader, offset: int, count: int) -> None:
         # Before ASGI 2.4, only receive() tells that nobody reads any more: without a watch, a blob would be
         # read to its end for a peer that left.
-        watch = None if self._send_tells() else asyncio.ensure_future(self._watch())
+        watch = None if self.send_tells else asyncio.ensure_future(self._watch())
         try:
             while count and not (watch and watch.done()):
                 chunk = reader.read(offset, min(count, BATCH))
@@ -277,10 +348,12 @@ class Exchange:
             raise PeerGone
 
     async def _watch(self) -> None:
-        while (message := await self._receive())["type"] != "http.disconnect":
+        while (message := await self.receive())["type"] != "http.disconnect":
             self.bytes_in += len(message.get("body", b""))
 
-    def _send_tells(self) -> bool:
+    @property
+    def send_tells(self) -> bool:
+        """The server says so when nobody reads any more; else only ``receive`` does."""
         version = str(self._scope.get("asgi", {}).get("spec_version", "2.0"))
         return tuple(map(int, version.split("."))) >= (2, 4)
 

@@ -98,6 +98,8 @@ def restore(state: State) -> None:
                 manifests[key] = _read(storage, digest, media_type)
             if (manifest := manifests[key]) is not None:
                 repository.manifests[digest] = manifest
+            else:
+                repository.lost[digest] = media_type
         state.adopt(repository)
     for identifier, opened in story.sessions.items():
         upload = storage.resume_upload(identifier, opened.algorithm)
@@ -135,7 +137,8 @@ def snapshot(state: State) -> Iterator[Change]:
         tags: dict[Digest, list[str]] = {}
         for tag, digest in repository.tags.items():
             tags.setdefault(digest, []).append(tag)
-        for digest, manifest in repository.manifests.items():
-            yield ManifestStored(name, digest, manifest.media_type, tuple(tags.get(digest, ())))
+        stored = {digest: manifest.media_type for digest, manifest in repository.manifests.items()}
+        for digest, media_type in (stored | repository.lost).items():
+            yield ManifestStored(name, digest, media_type, tuple(tags.get(digest, ())))
     for session in state.sessions.values():
         yield SessionOpened(session.identifier, session.repository, Algorithm(session.algorithm))

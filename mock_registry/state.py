@@ -110,12 +110,15 @@ class Repository:
 
     Attributes:
         used: When each blob was last pushed, mounted, or told to be there, in seconds of the clock.
+        lost: Manifests that could not be read at the start, with their media types: absent until they are
+            pushed again, but not forgotten.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.blobs: set[Digest] = set()
         self.used: dict[Digest, float] = {}
+        self.lost: dict[Digest, str] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.tags: dict[str, Digest] = {}
 
@@ -309,7 +312,7 @@ class State:
                 self.storage.remove(manifest.digest)
             raise
         repository = self._make(name)
-        if manifest.digest not in repository.manifests:
+        if repository.lost.pop(manifest.digest, None) is None and manifest.digest not in repository.manifests:
             self._holders[manifest.digest] += 1
         repository.manifests[manifest.digest] = manifest
         for tag in tags:
@@ -339,7 +342,7 @@ class State:
         """Take in a repository that is written down already."""
         self.repositories[repository.name] = repository
         self._holders.update(repository.blobs)
-        self._holders.update(repository.manifests)
+        self._holders.update([*repository.manifests, *repository.lost])
         repository.used = dict.fromkeys(repository.blobs, self.clock())
 
     def clear(self) -> None:

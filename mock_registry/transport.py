@@ -10,7 +10,7 @@ from typing import cast
 
 import httpx
 
-from .asgi import App, Headers, Message, PeerGone, Scope
+from .asgi import GONE, SEVER, App, Headers, Message, PeerGone, Scope
 
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
 _GRACE = 5.0
@@ -39,7 +39,7 @@ class RegistryTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: As a real transport would.
         """
-        call = _Call(_scope(request, self._client), _read_timeout(request))
+        call = _Call(_scope(request, self._client), request.extensions.get("timeout", {}))
         self._calls.add(call)
         call.start(self._app, self._calls.discard)
         try:
@@ -67,9 +67,9 @@ class _Call:
     Each direction holds at most one piece, and whoever put it there waits until it is taken.
     """
 
-    def __init__(self, scope: Scope, timeout: float | None) -> None:
+    def __init__(self, scope: Scope, timeouts: dict[str, float | None]) -> None:
         self._scope = scope
-        self._timeout = timeout
+        self._timeouts = timeouts
         self._waiters: list[asyncio.Future[None]] = []
         self._task: asyncio.Task[None] | None = None
         self._offered: bytes | None = None
@@ -78,6 +78,7 @@ class _Call:
         self._head: tuple[int, Headers] | None = None
         self._piece: bytes | None = None
         self._sending = True
+        self._severed: httpx.TransportError | None = None
         self._gone = False
 
     def start(self, app: App, done: Callable[["_Call"], None]) -> None:
@@ -101,6 +102,10 @@ class _Call:
     @property
     def _over(self) -> bool:
         return self._task is None or self._task.done()
+
+    @property
+    def _ended(self) -> bool:
+        return self._over or not self._sending or self._severed is not None
 
     # The app's side
 
@@ -128,6 +133,14 @@ class _Call:
             raise PeerGone(len(message.get("body", b"")))
         if message["type"] == "http.response.start":
             self._head = message["status"], message["headers"]
+        elif message["type"] == GONE:
+            await self._until(lambda: self._gone)
+        elif message["type"] == SEVER:
+            self._severed = (
+                httpx.ReadError("the connection was reset")
+                if message["reset"]
+                else httpx.RemoteProtocolError("the connection ended before the response did")
+            )
         else:
             await self._deliver(message.get("body", b""), more=message.get("more_body", False))
         self._change()
@@ -149,8 +162,9 @@ class _Call:
         self._offered = chunk
         self._change()
         # An app that answers before it has read everything is not waited for.
-        await self._until(
-            lambda: self._offered is None or self._piece is not None or self._over or not self._sending
+        await self._in_time(
+            "write",
+            lambda: self._offered is None or self._piece is not None or self._ended,
         )
         return self._offered is None
 
@@ -162,25 +176,31 @@ class _Call:
 
     async def head(self) -> tuple[int, Headers]:
         """Return status and headers of the response."""
-        await self._in_time(lambda: self._head is not None or self._over)
+        await self._in_time("read", lambda: self._head is not None or self._ended)
         self._raise_failure()
+        if self._head is None and self._severed is not None:
+            raise self._severed
         if self._head is None:
             raise httpx.RemoteProtocolError("the app ended without a response")
         return self._head
 
     async def piece(self) -> bytes:
         """Return the next piece of the response's body; nothing at its end."""
-        await self._in_time(lambda: self._piece is not None or not self._sending or self._over)
+        await self._in_time("read", lambda: self._piece is not None or self._ended)
         self._raise_failure()
+        if self._piece is None and self._sending and self._severed is not None:
+            raise self._severed
         body, self._piece = self._piece or b"", None
         self._change()
         return body
 
-    async def _in_time(self, true: Callable[[], object]) -> None:
+    async def _in_time(self, kind: str, true: Callable[[], object]) -> None:
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeouts.get(kind)):
                 await self._until(true)
         except TimeoutError:
+            if kind == "write":
+                raise httpx.WriteTimeout("the app did not read in time") from None
             raise httpx.ReadTimeout("the app did not answer in time") from None
 
     def _raise_failure(self) -> None:
@@ -212,11 +232,19 @@ class _Body(httpx.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
-        while piece := await self._call.piece():
+        while piece := await self._piece(received):
             received += len(piece)
             yield piece
         if self._announced is not None and received != self._announced:
             raise httpx.RemoteProtocolError(f"the body ended after {received} of {self._announced} bytes")
+
+    async def _piece(self, received: int) -> bytes:
+        try:
+            return await self._call.piece()
+        except httpx.TransportError:
+            if received == self._announced:
+                return b""  # whatever became of the connection behind it
+            raise
 
     async def aclose(self) -> None:
         """Let go of a body, whole or not."""
@@ -238,13 +266,8 @@ def _scope(request: httpx.Request, client: tuple[str, int]) -> Scope:
         "headers": [(name.lower(), value) for name, value in request.headers.raw],
         "client": client,
         "server": (url.host, url.port),
-        "extensions": {},
+        "extensions": {GONE: {}, SEVER: {}},
     }
-
-
-def _read_timeout(request: httpx.Request) -> float | None:
-    timeout: float | None = request.extensions.get("timeout", {}).get("read")
-    return timeout
 
 
 def _announced(request: httpx.Request, status: int, headers: Headers) -> int | None:

@@ -118,14 +118,17 @@ class Auth(ABC):
         """Return what a request needs."""
         return demand_of(exchange, cancel_needs_delete=self._cancel_needs_delete)
 
-    def _ask(self, exchange: Exchange, message: str, error: str | None = None) -> Refusal:
-        """Return the 401 that asks to log in."""
+    def _ask(
+        self, exchange: Exchange, message: str, error: str | None = None, *, status: int = 401
+    ) -> Refusal:
+        """Return the refusal, a 401 as a rule, that asks to log in."""
         scopes = self.demand(exchange).scopes
         shown = scopes if self.challenges.scope else ()
         texts = self._challenges(exchange, shown, error)
         detail = [{"type": each.kind, "name": each.name, "actions": each.actions} for each in scopes]
-        fault = Fault(ErrorCode.UNAUTHORIZED, message, detail or None)
-        return Refusal(401, fault, headers=self.challenges.headers(exchange.address.route, texts))
+        code = ErrorCode.UNAUTHORIZED if status == 401 else ErrorCode.DENIED  # noqa: PLR2004 (a status)
+        fault = Fault(code, message, detail or None)
+        return Refusal(status, fault, headers=self.challenges.headers(exchange.address.route, texts))
 
     def _deny(self, exchange: Exchange) -> Refusal:
         """Return the refusal of what a user's rights forbid."""

@@ -35,7 +35,9 @@ class TokenAuth(Auth):
         rights: Who may get which scopes; ``None`` lets all who log in do everything.
         anonymous_pull: Hand out tokens to pull with to everyone, besides.
         denial: Status for what a user may not do, whatever token they get: 401 as distribution, 403, or 404;
-            see `Auth`. A token that lacks a scope which its owner may have is always answered with 401.
+            see `Auth`.
+        scope_status: Status for what another token would open: 401 as distribution, or 403 as RFC 6750 has
+            it. Both come with the challenge.
         service: The registry's name at the token service.
         lifetime: How long tokens are good.
         answer: How a token is handed over.
@@ -62,6 +64,7 @@ class TokenAuth(Auth):
         rights: Iterable[Right] | None = None,
         anonymous_pull: bool = False,
         denial: int = 401,
+        scope_status: int = 401,
         service: str = "mock-registry",
         lifetime: Lifetime | None = None,
         answer: TokenAnswer | None = None,
@@ -105,6 +108,9 @@ class TokenAuth(Auth):
             post_status=post_status,
             whole_or_nothing=whole_or_nothing,
         )
+        if scope_status not in (401, 403):
+            raise ValueError(f"a token without the scope gets 401 or 403, not {scope_status}")
+        self._scope_status = scope_status
         self._realm = realm
         self._origins: list[tuple[str, int]] = []
         self._basic = basic
@@ -163,7 +169,10 @@ class TokenAuth(Auth):
             if demand.action is None or self.rights.allow(
                 exchange.access.user, demand.action, demand.repository
             ):
-                raise self._ask(exchange, "the token is not good for this", "insufficient_scope")
+                status = self._scope_status
+                raise self._ask(
+                    exchange, "the token is not good for this", "insufficient_scope", status=status
+                )
             raise self._deny(exchange)
 
     def _covers(self, access: Access, demand: Demand) -> bool:

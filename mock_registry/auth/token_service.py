@@ -81,7 +81,7 @@ class TokenService:
         elif credentials is not None or not self.rights.anonymous:
             raise self._ask(exchange, "log in first")
         self._check_service(exchange.parameter("service"))
-        offline = exchange.parameter("offline_token") == "true" and user is not None and self.offline
+        offline = self.offline and exchange.parameter("offline_token") == "true"
         refresh_token = self.refresh_tokens.issue(user) if offline and user is not None else None
         return self._hand_over(
             exchange, user, exchange.query.get("scope", []), refresh_token=refresh_token, tell=False

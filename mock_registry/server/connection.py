@@ -20,6 +20,7 @@ from mock_registry.asgi import PeerGone
 from .cycle import Cycle
 from .file_sender import FileSender
 from .head import Head, HeadRefused
+from .reset import acknowledged, reset_on_close
 from .wire import Names, encode_error
 
 if TYPE_CHECKING:
@@ -341,7 +342,8 @@ class Connection(asyncio.Protocol):
         if self.lost:
             return
         if not cycle.keep_alive or cycle is self._reading:
-            self._end(cleanly=cycle.finished, sending=cycle is self._reading)
+            sending = cycle is self._reading and not cycle.severed
+            self._end(cleanly=cycle.finished or cycle.severed, sending=sending)
         elif self._queue:
             self._start(self._queue.popleft())
             self._resume()
@@ -351,6 +353,18 @@ class Connection(asyncio.Protocol):
             self._close()
         else:
             self._be_patient()
+
+    async def reset(self) -> int:
+        """End the connection with a reset, once the peer has what was written; return the octets it lacks."""
+        try:
+            await self._flush()
+        except PeerGone:
+            return 0
+        peer = self._transport.get_extra_info("socket")
+        lacking = await acknowledged(peer, self._limits.linger_time)
+        reset_on_close(peer)
+        self._transport.abort()
+        return lacking
 
     # Ends
 

@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mock_registry.asgi import ANSWER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
+from mock_registry.asgi import ANSWER, GONE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
 
 from .wire import CONTINUE, LAST_CHUNK, encode_chunk, encode_head
 
@@ -31,6 +31,7 @@ class Cycle:
         held: Octets of the body that the app has not taken.
         received: Octets of the body that have arrived.
         finished: The response has been handed to the socket, whole.
+        severed: The app has ended the connection.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Cycle:
         self.held = 0
         self.received = 0
         self.finished = False
+        self.severed = False
         self._expects_continue = expects_continue
         self._chunks: deque[bytes] = deque()
         self._ended = False
         self._cut = False
+        self._departure: asyncio.Future[None] | None = None
         self._answer: int | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._status: int | None = None
@@ -88,6 +91,8 @@ class Cycle:
         self._answer = answer
         if not self.body_complete:
             self.keep_alive = False
+        if self._departure is not None and not self._departure.done():
+            self._departure.set_result(None)
         self._wake()
 
     def _wake(self) -> None:
@@ -106,6 +111,12 @@ class Cycle:
             if not self.finished:
                 self.keep_alive = False  # the peer sees the end of the connection where the body should go on
             self.connection.cycle_done(self)
+
+    async def _until_gone(self) -> None:
+        """Return when the peer has gone, or sends no more of what it should."""
+        if not self._cut:
+            self._departure = asyncio.get_running_loop().create_future()
+            await self._departure
 
     async def receive(self) -> Message:
         """Return the next event of the request, as ASGI describes them."""
@@ -145,6 +156,10 @@ class Cycle:
             await self.connection.drain()
         elif kind == ZERO_COPY:
             await self._send_file(message)
+        elif kind == SEVER:
+            await self._sever(reset=message["reset"])
+        elif kind == GONE:
+            await self._until_gone()
         else:
             raise RuntimeError(f"not an event of a response: {kind}")
 
@@ -168,6 +183,8 @@ class Cycle:
         lengths = [int(value) for name, value in self._headers if name == b"content-length"]
         if lengths:
             self._left = lengths[0]
+        elif self._is_head:
+            pass  # an app that tells no length of what it would send: nor do we
         elif length is not None and self._status not in (204, 304):
             extra.append(b"Content-Length: %d\r\n" % length)
         elif length is None and self.scope["http_version"] == "1.1":
@@ -204,6 +221,12 @@ class Cycle:
             self._left -= message["count"]
         if not message.get("more_body", False):
             self._finish()
+
+    async def _sever(self, *, reset: bool) -> None:
+        self.severed = True
+        self.keep_alive = False
+        if reset and (unsent := await self.connection.reset()):
+            raise PeerGone(unsent)
 
     def _finish(self) -> None:
         self.finished = True

@@ -5,10 +5,12 @@ Owns the limits on heads and what HTTP/1.1 demands of them. Must not know of bod
 
 from urllib.parse import unquote_to_bytes
 
-from mock_registry.asgi import ZERO_COPY, Headers, Scope
+from mock_registry.asgi import GONE, SEVER, ZERO_COPY, Headers, Scope
 
 from .limits import Limits
 
+_TLS_EXTENSIONS: dict[str, dict[str, object]] = {GONE: {}, SEVER: {}}
+_EXTENSIONS = _TLS_EXTENSIONS | {ZERO_COPY: {}}
 _ASGI = {"version": "3.0", "spec_version": "2.5"}
 
 
@@ -110,7 +112,7 @@ class Head:
             "headers": self._headers,
             "client": self._client,
             "server": self._server,
-            "extensions": {} if self._scheme == "https" else {ZERO_COPY: {}},
+            "extensions": _TLS_EXTENSIONS if self._scheme == "https" else _EXTENSIONS,
         }
 
     def _read_headers(self, version: str) -> None:

@@ -105,10 +105,10 @@ class ChangeLog:
         self._size = size
 
     def rewrite(self, changes: Iterable[Change]) -> None:
-        """Replace the file by one that holds only these changes, at once. Without room, nothing happens.
+        """Replace the file by one that holds only these changes, in one step.
 
         Raises:
-            OSError: The file could not be replaced, and stays as it was.
+            OSError: The file could not be replaced and stays as it was, or that is not sure to last.
         """
         lines = [_HEADER, *map(encode, changes)]
         descriptor = _open(ASIDE, self._directory, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
@@ -125,18 +125,15 @@ class ChangeLog:
         self._descriptor = descriptor
         self._size = os.fstat(descriptor).st_size
         self.lines = len(lines) - 1
+        os.fsync(self._directory)
 
     def flush(self) -> None:
         """Bring what was appended to the disk itself, blocking.
 
         Raises:
-            OSError: It may be lost. The file is not appended to any more, since a second try proves nothing.
+            OSError: It may be lost.
         """
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            self._broken = error
-            raise
+        os.fsync(self._descriptor)
 
     def replenish(self) -> None:
         """Set room aside for changes that free some, if that is not so already and there is any."""
@@ -160,13 +157,13 @@ class ChangeLog:
         os.close(self._descriptor)
 
 
-def exists(directory: int) -> bool:
-    """Tell whether a directory has a file of changes."""
+def size_in(directory: int) -> int:
+    """Return the octets of a directory's file of changes, 0 if there is none or not even its first line."""
     try:
-        os.stat(NAME, dir_fd=directory, follow_symlinks=False)
+        size = os.stat(NAME, dir_fd=directory, follow_symlinks=False).st_size
     except FileNotFoundError:
-        return False
-    return True
+        return 0
+    return 0 if size < len(_HEADER) else size
 
 
 def _open(name: str, directory: int, flags: int) -> int:

@@ -15,9 +15,10 @@ from pathlib import Path
 from mock_registry.spec import Algorithm, Digest
 
 from .changelog import ChangeLog, DamagedLogError
-from .changes import Change, SessionCommitted, SessionOpened, is_session
+from .changes import Change, SessionCommitted, SessionEnded, SessionOpened, is_session
 from .directory_barrier import Barrier
 from .directory_blob import DirectoryBlob, Inspection
+from .directory_cache import Cache
 from .directory_place import DirectoryError, Place, look, names, open_file, unlink
 from .directory_seal import Seals
 from .directory_upload import LARGE, DirectoryUpload
@@ -58,7 +59,8 @@ class DirectoryStorage:
         self.durable = durable
         self.hops = Hops()
         self.seals = Seals(durable=durable)
-        self.inspection = Inspection(self)
+        self.inspection = Inspection(self.seals, self.hops)
+        self.cache = Cache()
         self._place: Place | None = None
         self._number = itertools.count()
         self._freeing: set[asyncio.Future[None]] = set()
@@ -92,16 +94,21 @@ class DirectoryStorage:
         """Open and lock the directory, if it is not open."""
         if self._place is not None:
             return False
-        place = Place(self.path)
-        try:
-            self._changes = ChangeLog(place.top)
-            self._recalled = self._changes.read()
-        except DamagedLogError as error:
-            place.close()
-            raise DirectoryError(f"{self.path}: {error}") from error
-        self._changes.replenish()
-        self.barrier = Barrier(place, self._changes, self.hops, durable=self.durable)
-        self._place = place
+        with contextlib.ExitStack() as stack:
+            place = Place(self.path)
+            stack.callback(place.close)
+            try:
+                changes = ChangeLog(place.top)
+                stack.callback(changes.close)
+                self._recalled = changes.read()
+            except DamagedLogError as error:
+                raise DirectoryError(f"{self.path}: {error}") from error
+            changes.replenish()
+            if self.durable:
+                place.flush()
+            self.barrier = Barrier(place, changes, self.hops, durable=self.durable)
+            self._changes, self._place = changes, place
+            stack.pop_all()
         return True
 
     def recall(self) -> list[Change]:
@@ -111,7 +118,7 @@ class DirectoryStorage:
         for change in changes:
             if isinstance(change, SessionCommitted):
                 committed[change.session] = change.digest
-            elif isinstance(change, SessionOpened):
+            elif isinstance(change, SessionOpened | SessionEnded):
                 committed.pop(change.session, None)
         uploads = self.place.uploads
         for name in names(uploads):
@@ -148,16 +155,19 @@ class DirectoryStorage:
         found = look(*self.place.blob(digest))
         return None if found is None else DirectoryBlob(self, digest, found)
 
-    def take(self, session: str, digest: Digest, size: int) -> DirectoryBlob:
+    def take(self, session: str, digest: Digest, stat: os.stat_result) -> DirectoryBlob:
         """Make an upload the content of its digest. It is that from the moment when the change is written.
+
+        Args:
+            session: Names the upload's file.
+            digest: Of the file, which is marked as verified.
+            stat: Of the file.
 
         Raises:
             StorageFull: The change could not be written down.
             OSError: The file could not be moved.
         """
         place = self.place
-        times = self.seals.times(digest, size)
-        os.utime(session, ns=times, dir_fd=place.uploads, follow_symlinks=False)
         self.record(SessionCommitted(session, digest))
         self._spare(digest)
         if self.durable:
@@ -169,13 +179,10 @@ class DirectoryStorage:
             self.barrier.afterwards(lambda: unlink(session, place.uploads))
         else:
             self._move(session, digest)
-        blob, folder = place.blob(digest)
-        found = look(blob, folder)
-        if found is None:
-            raise FileNotFoundError(digest)
-        if not self.seals.judge(digest, found):  # a file system that cannot keep such times
-            self.seals.learn(digest, found, intact=True)
-        return DirectoryBlob(self, digest, found)
+        if not self.seals.judge(digest, stat):  # a file system that cannot keep such times
+            stat = os.stat(place.blob(digest)[0], dir_fd=place.blob(digest)[1], follow_symlinks=False)
+            self.seals.learn(digest, stat, intact=True)
+        return DirectoryBlob(self, digest, stat)
 
     def _move(self, name: str, digest: Digest) -> None:
         place = self.place
@@ -242,8 +249,8 @@ class DirectoryStorage:
 
     def record(self, change: Change) -> None:
         """Write a change down. From here on it has happened, whatever becomes of the process."""
-        self._changes.append(change)
         self.barrier.note()
+        self._changes.append(change)
 
     async def sync(self) -> None:
         """Wait until what was removed is free and, if that is promised, until all is on the disk."""
@@ -254,7 +261,7 @@ class DirectoryStorage:
 
     def shorten(self, changes: Iterable[Change], count: int) -> None:
         """Rewrite the changes when most of them are of the past."""
-        if self._changes.lines <= 2 * count + _WASTE:
+        if self._changes.lines <= 2 * count + _WASTE or self.barrier.flushing:
             return
         try:
             self._changes.rewrite(changes)
@@ -273,7 +280,11 @@ class DirectoryStorage:
         """Let go of the directory, all of it as it is."""
         if self._place is None:
             return
-        await self.sync()
+        try:
+            await self.inspection.finished()
+            await self.sync()
+        except OSError as error:
+            _log.warning("%s: not all is on the disk: %s", self.path, error)
         place, self._place = self._place, None
         self.barrier.close()
         self._changes.close()

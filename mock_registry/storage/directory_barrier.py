@@ -4,6 +4,7 @@ Owns the order in which files, folders and the changes are flushed. Must not kno
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 
@@ -30,11 +31,24 @@ class Barrier:
         self._lock = asyncio.Lock()
         self._asked = 0
         self._done = 0
+        self._failed = False
         self._descriptors: list[int] = []
         self._afterwards: list[Callable[[], None]] = []
 
+    @property
+    def flushing(self) -> bool:
+        """The file of changes is being flushed, and must not be replaced."""
+        return self._lock.locked()
+
     def note(self) -> None:
-        """Know of a change that is to be flushed."""
+        """Know of a change that is about to be written and flushed.
+
+        Raises:
+            OSError: A flush has failed before. What it was for may be lost though a second try succeeds, so
+                that nothing that builds on it is begun.
+        """
+        if self._failed:
+            raise OSError(errno.EIO, "the disk failed; the directory has to be opened again")
         self._asked += 1
 
     def flush_later(self, descriptor: int) -> None:
@@ -76,10 +90,13 @@ class Barrier:
     def _flush_all(self, descriptors: list[int]) -> None:
         try:
             _flush(*descriptors, *self._place.blobs.values(), self._place.uploads)
+            self._changes.flush()
+        except OSError:
+            self._failed = True
+            raise
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        self._changes.flush()
 
     def close(self) -> None:
         """Close what was never flushed."""

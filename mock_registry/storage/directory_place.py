@@ -87,14 +87,15 @@ class Place:
 
     def _require_ours(self) -> None:
         """Refuse a directory with content of somebody else, before anything in it is touched."""
-        foreign = set(names(self.top)) - _OURS
-        if foreign and not changelog.exists(self.top):
+        found = set(names(self.top))
+        foreign = found - _OURS
+        if foreign and changelog.NAME not in found:
             raise DirectoryError(f"{self.path} is no registry's directory: it holds {min(foreign)}")
 
     def _require_changes(self) -> None:
         """Refuse content without the changes that tell whose it is: it would all be taken for left over."""
-        if not changelog.exists(self.top) and any(names(folder) for folder in self.blobs.values()):
-            raise DirectoryError(f"{self.path} holds content, but no {changelog.NAME} of a registry")
+        if not changelog.size_in(self.top) and any(names(folder) for folder in self.blobs.values()):
+            raise DirectoryError(f"{self.path} holds content, but nothing in a {changelog.NAME}")
 
     def _lock(self) -> None:
         # The system lets go of the lock when the process ends, however it ends.
@@ -132,6 +133,11 @@ class Place:
             for name in names(folder)
             if is_digest(digest := f"{algorithm}:{name}")
         ]
+
+    def flush(self) -> None:
+        """Bring the folders themselves to the disk."""
+        for descriptor in self._descriptors:
+            os.fsync(descriptor)
 
     def publish(self, index: bytes) -> None:
         """Make the directory an OCI layout for other programs, with this index.

@@ -14,7 +14,7 @@ from mock_registry.spec import Digest
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _SECOND = 10**9
 
-_Look: TypeAlias = tuple[int, int, int, int]
+Identity: TypeAlias = tuple[int, int, int, int]
 
 
 class Seals:
@@ -34,7 +34,7 @@ class Seals:
 
     def __init__(self, *, durable: bool) -> None:
         self._epoch = "" if durable or not _BOOT.exists() else _BOOT.read_text().strip()
-        self._found: dict[Digest, tuple[_Look, bool]] = {}
+        self._found: dict[Digest, tuple[Identity, bool]] = {}
 
     def times(self, digest: Digest, size: int) -> tuple[int, int]:
         """Return times of access and modification, in nanoseconds, to mark a verified file with."""
@@ -49,16 +49,17 @@ class Seals:
         if stat.st_mtime_ns % _SECOND == self._mark(digest, stat.st_size):
             return True
         found, intact = self._found.get(digest, (None, None))
-        return intact if found == _look(stat) else None
+        return intact if found == identity(stat) else None
 
     def learn(self, digest: Digest, stat: os.stat_result, *, intact: bool) -> None:
         """Remember what reading a file has shown, until it changes."""
-        self._found[digest] = _look(stat), intact
+        self._found[digest] = identity(stat), intact
 
     def forget(self, digest: Digest) -> None:
         """Forget a file that is there no longer."""
         self._found.pop(digest, None)
 
 
-def _look(stat: os.stat_result) -> _Look:
+def identity(stat: os.stat_result) -> Identity:
+    """Return what tells a file apart from another one, and from itself before a change."""
     return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -123,11 +123,12 @@ class DirectoryUpload:
         if not self.size:
             self._open()  # there is no file yet
         await self.settle()
-        uploads = self._storage.place.uploads
-        actual = os.stat(self._session, dir_fd=uploads, follow_symlinks=False).st_size
-        if actual != self.size:
-            raise OSError(errno.EIO, f"the upload's file has {actual} octets, not {self.size}")
-        blob = self._storage.take(self._session, digest, self.size)
+        uploads, times = self._storage.place.uploads, self._storage.seals.times(digest, self.size)
+        os.utime(self._session, ns=times, dir_fd=uploads, follow_symlinks=False)
+        found = os.stat(self._session, dir_fd=uploads, follow_symlinks=False)
+        if found.st_size != self.size:
+            raise OSError(errno.EIO, f"the upload's file has {found.st_size} octets, not {self.size}")
+        blob = self._storage.take(self._session, digest, found)
         self._over = True
         return blob
 

@@ -103,6 +103,10 @@ class Upload(Protocol):
 class Storage(Protocol):
     """Content by digest, each kept once however many repositories link it, and changes of the state."""
 
+    @property
+    def used(self) -> int:
+        """Octets taken by content and by open uploads."""
+
     async def open_upload(self, session: str, algorithm: Algorithm) -> Upload:
         """Begin an upload, to be found again under its session's identifier."""
 

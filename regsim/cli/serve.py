@@ -38,7 +38,8 @@ async def _serve(host: str, port: int) -> None:
             server = await stack.enter_async_context(registry.serve(host=host, port=port))
         except OSError as error:
             # asyncio words it in its own way; a name that is not found has no number of the system's.
-            reason = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else error.strerror
             raise NetworkError(
                 f"cannot listen on {host}:{port}: {reason}", hint="--port 0 takes any free port"
             ) from error

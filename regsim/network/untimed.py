@@ -131,7 +131,9 @@ class ModelTransfer:
                 return self.destination.holdings.has(action)
             case act.Mount():
                 account.requests += 1
-                return act.MountAnswer(mounted=self.destination.mount(digest, action.repository))
+                mounted = self.destination.mount(digest, action.repository)
+                # As the specification has it, a registry that does not mount opens a session instead.
+                return act.MountAnswer(mounted=mounted, session=None if mounted else action.repository)
             case act.PutManifest():
                 self._pay(account, sent=action.descriptor.size, requests=1)
                 self.destination.holdings.put_manifest(action.document, action.tag)
@@ -152,8 +154,9 @@ class ModelTransfer:
     def _move(self, action: act.Action) -> None:
         descriptor, account = action.descriptor, action.account
         account.attempts += 1
-        # A session and the body that commits it.
-        self._pay(account, sent=descriptor.size, requests=2)
+        # The body, and the session for it where a mount has not opened one.
+        opened = isinstance(action, act.Upload) and action.session is not None
+        self._pay(account, sent=descriptor.size, requests=1 if opened else 2)
         if self.source.remote and not (descriptor.data is not None and not self.destination.remote):
             account.requests += 1
             account.received += descriptor.size

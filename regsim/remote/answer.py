@@ -18,6 +18,8 @@ from regsim.remote.address import without_query
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
+    from regsim.remote.wire.request import Feed
+
 # Beyond this an error body is not read: it is for people.
 MAX_ERROR_BODY = 64 * 1024
 _MAX_QUOTE = 300
@@ -36,10 +38,17 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """A request's body: how many bytes, and how to open them. Opening again starts again."""
+    """A request's body: how many bytes, and how to open them. Opening again starts again.
+
+    Attributes:
+        size: in bytes.
+        open: returns them as a stream.
+        feed: hands all but the last piece to a function, in threads, and returns that one; None: it cannot.
+    """
 
     size: int
     open: Callable[[], AsyncGenerator[bytes, None]]
+    feed: Feed | None = None
 
     @classmethod
     def of(cls, raw: bytes) -> Body:

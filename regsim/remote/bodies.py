@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.protocols import CHUNK
 from regsim.errors import ContentError, NetworkError
 from regsim.remote.answer import MAX_ERROR_BODY, Answer, length_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from regsim.remote.account import Account
     from regsim.remote.answer import Body
+    from regsim.remote.wire.request import Feed, Taker
 
 # Pieces of what is read whole: little comes beyond what was wanted.
 _SMALL = 32 * 1024
@@ -53,6 +54,47 @@ async def counted(body: Body | None, account: Account, *, content: bool) -> Asyn
         raise ContentError(f"a body of {body.size} bytes ended {left} bytes early")
 
 
+def counted_feed(body: Body | None, account: Account, *, content: bool) -> Feed | None:
+    """Return a body's feed, charging each piece as it is handed over; None where it has none."""
+    if body is None or body.feed is None:
+        return None
+    inner = body.feed
+
+    def charge(octets: int) -> None:
+        if content:
+            account.sent += octets
+        else:
+            account.overhead += octets
+
+    async def feed(take: Taker) -> bytes:
+        def counting(piece: memoryview) -> None:
+            charge(len(piece))
+            take(piece)
+
+        last = await inner(counting)
+        charge(len(last))
+        return last
+
+    return feed
+
+
+class Octets(Protocol):
+    """The body of an answer, as the connection has it. It is had once, in one of two ways.
+
+    Both raise `NetworkError` where it is cut short or falls silent.
+    """
+
+    @property
+    def drainable(self) -> bool:
+        """Whether `drain` can be had."""
+
+    def read(self, size: int) -> AsyncGenerator[bytes, None]:
+        """Open it as a stream of pieces of about `size` bytes."""
+
+    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
+        """Hand it to `takers` in threads, and tell `count` how much it was."""
+
+
 class Response:
     """An answer whose body is still on its way. Lives inside `Transport.exchange` only.
 
@@ -61,7 +103,7 @@ class Response:
         url: that answered.
         status: the HTTP status.
         headers: by name in any case.
-        read: opens the raw body, in pieces of about so many bytes; raises `NetworkError` where it is cut.
+        octets: the raw body.
         account: is charged.
         content: a 200's or 206's body is `received`, else `overhead`, as the bodies of refusals always are.
     """
@@ -73,7 +115,7 @@ class Response:
         url: str,
         status: int,
         headers: Mapping[str, str],
-        read: Callable[[int], AsyncGenerator[bytes, None]],
+        octets: Octets,
         account: Account,
         content: bool,
     ) -> None:
@@ -81,7 +123,7 @@ class Response:
         self.url = url
         self.status = status
         self.headers = headers
-        self._read = read
+        self._octets = octets
         self._account = account
         self._is_content = content and method == "GET" and status in _CONTENT_STATUSES
 
@@ -109,6 +151,20 @@ class Response:
                 if not chunk:
                     return
 
+    @property
+    def drainable(self) -> bool:
+        """Whether `drain` is the fast way here."""
+        return self._octets.drainable
+
+    async def drain(self, takers: Sequence[Taker]) -> None:
+        """Hand the whole raw body to `takers`, in threads that read the connection by themselves.
+
+        Raises:
+            NetworkError: the body was cut short or stalled; the takers have had what came before.
+            Exception: what a taker raised.
+        """
+        await self._octets.drain(takers, self._count)
+
     async def answer(self, limit: int = MAX_ERROR_BODY) -> Answer:
         """Read the body, no further than `limit` bytes and what came with them.
 
@@ -133,13 +189,16 @@ class Response:
         )
 
     async def _pieces(self, size: int) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._read(size)) as source:
+        async with aclosing(self._octets.read(size)) as source:
             async for piece in source:
-                if self._is_content:
-                    self._account.received += len(piece)
-                else:
-                    self._account.overhead += len(piece)
+                self._count(len(piece))
                 yield piece
+
+    def _count(self, octets: int) -> None:
+        if self._is_content:
+            self._account.received += octets
+        else:
+            self._account.overhead += octets
 
 
 async def _gather(pieces: AsyncGenerator[bytes, None]) -> tuple[bytes, NetworkError | None]:

@@ -6,6 +6,7 @@ and whoever stores them verifies them.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,14 +16,18 @@ from regsim.content.protocols import CHUNK
 from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.remote.answer import ContentRange, refusal
 from regsim.remote.retry import Unready, final
+from regsim.remote.wire.drain import finished
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from regsim.oci import Descriptor
     from regsim.remote.account import Account
     from regsim.remote.bodies import Response
     from regsim.remote.conversation import Conversation
+    from regsim.remote.retry import Patience
+    from regsim.remote.wire.request import Taker
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +49,44 @@ class RemoteBlob:
             ContentError: what the registry holds under this digest has another size.
             NetworkError, RegistryError: patience ended.
         """
-        patience = self.conversation.patience
+        tries = _Tries(self.conversation.patience)
         self.account.attempts += 1
-        offset = failures = 0
         while True:
-            start = offset
+            start = tries.offset
             try:
                 async with aclosing(self._stretch(start)) as stretch:
                     async for chunk in stretch:
-                        offset += len(chunk)
+                        tries.offset += len(chunk)
                         yield chunk
-                self._check_end(offset)
+                self._check_end(tries.offset)
             except (NetworkError, Unready) as failure:
-                failures = 0 if offset - start >= CHUNK else failures
-                if not await patience.again(failures, failure):
-                    raise final(failure) from failure.__cause__
-                failures += 1
+                await tries.failed(failure, since=start)
+            else:
+                return
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.
+
+        The fast way for a store that takes a blob whole: the connection is read, and the bytes are taken, in
+        one thread, without a hop in between. Cuts, attempts and counts are as for `open`.
+
+        Args:
+            takers: each is handed every piece, once and in order; a piece is theirs until they return. Where
+                nothing else moves, the first one runs in a thread beside the others.
+
+        Raises:
+            NotFoundError, ContentError, NetworkError, RegistryError: as from `open`.
+            Exception: what a taker raised.
+        """
+        tries = _Tries(self.conversation.patience)
+        self.account.attempts += 1
+        while True:
+            start = tries.offset
+            try:
+                await self._pour_stretch(start, (*takers, tries.gain))
+                self._check_end(tries.offset)
+            except (NetworkError, Unready) as failure:
+                await tries.failed(failure, since=start)
             else:
                 return
 
@@ -67,24 +94,47 @@ class RemoteBlob:
     def _name(self) -> str:
         return f"blob {self.descriptor.digest.short} of {self.conversation.name}"
 
-    async def _stretch(self, start: int) -> AsyncGenerator[bytes, None]:
-        """Yield what one request brings from byte `start` on."""
+    def _ask(self, start: int) -> AbstractAsyncContextManager[Response]:
         # Open-ended: the last byte need not be said, and is off by one in some clients' hands.
         headers = {"Range": f"bytes={start}-"} if start else {}
-        target, room = self.conversation.blob(self.descriptor.digest), self.descriptor.size - start
-        async with self.conversation.transport.exchange(
+        target = self.conversation.blob(self.descriptor.digest)
+        return self.conversation.transport.exchange(
             "GET", target, self.account, headers=headers, content=True
-        ) as response:
+        )
+
+    async def _stretch(self, start: int) -> AsyncGenerator[bytes, None]:
+        """Yield what one request brings from byte `start` on."""
+        async with self._ask(start) as response:
             skip = await self._skip(response, start)
-            async with aclosing(response.chunks()) as chunks:
-                async for chunk in chunks:
-                    wanted = chunk[skip:]
-                    skip -= len(chunk) - len(wanted)
-                    room -= len(wanted)
-                    if room < 0:
-                        raise ContentError(f"{self._name} is longer than {self.descriptor.size} bytes")
-                    if wanted:
-                        yield wanted
+            async with aclosing(self._wanted(response, start, skip)) as wanted:
+                async for chunk in wanted:
+                    yield chunk
+
+    async def _pour_stretch(self, start: int, takers: Sequence[Taker]) -> None:
+        """Hand over what one request brings from byte `start` on."""
+        async with self._ask(start) as response:
+            skip = await self._skip(response, start)
+            plain = skip == 0 and response.length == self.descriptor.size - start
+            if plain and response.drainable:
+                await response.drain(takers)
+                return
+            loop = asyncio.get_running_loop()
+            async with aclosing(self._wanted(response, start, skip)) as wanted:
+                async for chunk in wanted:
+                    await finished(loop.run_in_executor(None, _hand, memoryview(chunk), takers))
+
+    async def _wanted(self, response: Response, start: int, skip: int) -> AsyncGenerator[bytes, None]:
+        """Yield the body without its first `skip` bytes; what follows them is the blob's from `start` on."""
+        room = self.descriptor.size - start
+        async with aclosing(response.chunks()) as chunks:
+            async for chunk in chunks:
+                wanted = chunk[skip:]
+                skip -= len(chunk) - len(wanted)
+                room -= len(wanted)
+                if room < 0:
+                    raise ContentError(f"{self._name} is longer than {self.descriptor.size} bytes")
+                if wanted:
+                    yield wanted
 
     async def _skip(self, response: Response, start: int) -> int:
         """Return how many bytes of the body come before byte `start`."""
@@ -120,3 +170,33 @@ class RemoteBlob:
             raise ContentError(
                 f"{self._name} has {size} bytes in the registry, {self.descriptor.size} by its descriptor"
             )
+
+
+class _Tries:
+    """How far a blob has come, and how often in vain."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.offset = 0
+        self._failures = 0
+        self._patience = patience
+
+    def gain(self, piece: memoryview) -> None:
+        """Take note of a piece, as a taker."""
+        self.offset += len(piece)
+
+    async def failed(self, failure: NetworkError | Unready, *, since: int) -> None:
+        """Wait before the next try, which begins at `offset`; the last one began at `since`.
+
+        Raises:
+            RegsimError: there shall be none.
+        """
+        if self.offset - since >= CHUNK:
+            self._failures = 0
+        if not await self._patience.again(self._failures, failure):
+            raise final(failure) from failure.__cause__
+        self._failures += 1
+
+
+def _hand(piece: memoryview, takers: Sequence[Taker]) -> None:
+    for take in takers:
+        take(piece)

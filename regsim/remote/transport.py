@@ -33,10 +33,10 @@ from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
 from regsim.remote.answer import MAX_ERROR_BODY
-from regsim.remote.bodies import Response, counted
+from regsim.remote.bodies import Response, counted, counted_feed
 from regsim.remote.timeouts import Timeouts
 from regsim.remote.wire import Limits, Request, Waits, Wire, errors
-from regsim.remote.wire.reply import BLOCK
+from regsim.remote.wire.drain import BLOCK
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
@@ -51,12 +51,13 @@ else:
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
     from regsim.remote.wire.reply import Reply
+    from regsim.remote.wire.request import Taker
 
 __all__ = ["MAX_REDIRECTS", "Timeouts", "Transport"]
 
@@ -80,7 +81,7 @@ class Transport:
         timeouts: of every wait.
         connections: open at once, at most.
         transport: stands in for the network: a mock, or a registry in this process.
-        proxy: URL of an HTTP or SOCKS proxy to go through; None goes straight.
+        proxy: URL of an HTTP proxy to go through; None goes straight.
 
     Raises:
         InvalidReferenceError: `host` is no address of a registry.
@@ -102,6 +103,7 @@ class Transport:
         self.timeouts = timeouts or Timeouts()
         self._origin = address.origin(self.base)
         self._network = transport or _network(connections, tls_verify=tls_verify, proxy=proxy)
+        self._proxied = proxy is not None
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
         # the target from its extension, and only need to be told whom to ask.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
@@ -201,6 +203,11 @@ class Transport:
             )
         return url
 
+    def _target(self, url: str) -> bytes:
+        # A proxy is told the whole URL, unless TLS leads through it (RFC 9112, 3.2.2).
+        proxied = self._proxied and url.startswith("http:")
+        return url.encode("ascii") if proxied else address.target_of(url)
+
     def _origin_of(self, url: str) -> address.Origin:
         return self._origin if url.startswith(f"{self.base}/") else address.origin(url)
 
@@ -217,6 +224,7 @@ class Transport:
     ) -> AsyncIterator[Response]:
         async with aclosing(counted(body, account, content=content)) as octets:
             request = self._request(method, url, headers, body, _Octets(octets))
+            request.extensions["feed"] = counted_feed(body, account, content=content)
             with _translated(method, url):
                 response = await self._ask(request, account)
             _LOG.info("%s: %d", _where(method, url), response.status_code)
@@ -226,7 +234,7 @@ class Transport:
                     url=url,
                     status=response.status_code,
                     headers=response.headers,
-                    read=lambda size: _raw(method, url, response, size),
+                    octets=_Raw(method, url, response),
                     account=account,
                     content=content,
                 )
@@ -262,7 +270,7 @@ class Transport:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
         limits = self.timeouts
         extensions = {
-            "target": address.target_of(url),
+            "target": self._target(url),
             "timeout": {
                 "connect": limits.connect,
                 "read": limits.commit if body and body.size else limits.read,
@@ -313,8 +321,8 @@ def _tls_context(*, verify: bool) -> ssl.SSLContext:
 class SocketTransport(httpx.AsyncBaseTransport):
     """`wire` behind httpx's interface.
 
-    Of a request's extensions it heeds `target`, `timeout` and `fresh` (use no connection that has served
-    before).
+    Of a request's extensions it heeds `target`, `timeout`, `fresh` (use no connection that has served before)
+    and `feed` (take the body from there, not from the stream).
 
     Args:
         connections: open at once, at most.
@@ -336,6 +344,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
             headers=request.headers.raw,
             body=cast("httpx.AsyncByteStream", request.stream),
             waits=Waits(**extensions.get("timeout", {})),
+            feed=extensions.get("feed"),
             fresh=extensions.get("fresh", False),
         )
         with _as_httpx(request):
@@ -362,7 +371,7 @@ class _Incoming(httpx.AsyncByteStream):
     """An answer's body as httpx wants it."""
 
     def __init__(self, reply: Reply, request: httpx.Request) -> None:
-        self._reply = reply
+        self.reply = reply
         self._request = request
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -371,12 +380,17 @@ class _Incoming(httpx.AsyncByteStream):
     async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
         """Yield the body in pieces of about `size` bytes."""
         with _as_httpx(self._request):
-            async with aclosing(self._reply.pieces(size)) as pieces:
+            async with aclosing(self.reply.pieces(size)) as pieces:
                 async for piece in pieces:
                     yield piece
 
+    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
+        """Hand the body to `takers`; see `Reply.drain`."""
+        with _as_httpx(self._request):
+            await self.reply.drain(takers, count)
+
     async def aclose(self) -> None:
-        self._reply.close()
+        self.reply.close()
 
 
 _AS_HTTPX: dict[type[errors.WireError], type[httpx.TransportError]] = {
@@ -404,12 +418,28 @@ def _is_stale(error: httpx.TransportError) -> bool:
     return isinstance(error.__cause__, errors.WireError) and error.__cause__.stale
 
 
-async def _raw(method: str, url: str, response: httpx.Response, size: int) -> AsyncGenerator[bytes, None]:
-    # The stream itself, not aiter_raw(), which refuses the answers of mocks that httpx has read already.
-    stream = cast("httpx.AsyncByteStream", response.stream)
-    with _translated(method, url):
-        async for piece in stream.pieces(size) if isinstance(stream, _Incoming) else stream:
-            yield piece
+class _Raw:
+    """An answer's body as this room wants it: see `bodies.Octets`."""
+
+    def __init__(self, method: str, url: str, response: httpx.Response) -> None:
+        self._method = method
+        self._url = url
+        # The stream itself, not aiter_raw(), which refuses the answers of mocks that httpx has read already.
+        self._stream = cast("httpx.AsyncByteStream", response.stream)
+
+    @property
+    def drainable(self) -> bool:
+        return isinstance(self._stream, _Incoming) and self._stream.reply.drainable
+
+    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
+        stream = self._stream
+        with _translated(self._method, self._url):
+            async for piece in stream.pieces(size) if isinstance(stream, _Incoming) else stream:
+                yield piece
+
+    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
+        with _translated(self._method, self._url):
+            await cast("_Incoming", self._stream).drain(takers, count)
 
 
 @contextlib.contextmanager

@@ -10,13 +10,14 @@ import contextlib
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from regsim.content.verify import verified
+from regsim.content.verify import Verifier, verified
 from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.remote import blobs
 from regsim.remote.address import resolve, with_query
 from regsim.remote.answer import Answer, Body, refusal
+from regsim.remote.pouring import Pourable
 from regsim.remote.retry import Unready, final
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from regsim.oci import Descriptor, Digest
     from regsim.remote.account import Account
     from regsim.remote.conversation import Conversation
+    from regsim.remote.wire.request import Taker
 
 _EMPTY = Body.of(b"")
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -120,6 +122,24 @@ class _Source:
         self.failure: Exception | None = None
         self.complete = False
 
+    @property
+    def body(self) -> Body:
+        pourable = isinstance(self._content, Pourable)
+        return Body(size=self._content.descriptor.size, open=self.open, feed=self.feed if pourable else None)
+
+    async def feed(self, take: Taker) -> bytes:
+        """Let the content be poured, verified; its last piece is held back until it is known to be right."""
+        descriptor = self._content.descriptor
+        verifier, held = Verifier(descriptor), _HeldBack(take, descriptor.size)
+        try:
+            await cast("Pourable", self._content).pour(cast("Taker", verifier.update), held.take)
+            verifier.finish()
+        except Exception as error:
+            self.failure = error
+            raise
+        self.complete = True
+        return held.last
+
     async def open(self) -> AsyncGenerator[bytes, None]:
         try:
             async with aclosing(verified(self._content.open(), self._content.descriptor)) as stream:
@@ -129,6 +149,22 @@ class _Source:
             self.failure = error
             raise
         self.complete = True
+
+
+class _HeldBack:
+    """Hands on all pieces but the one that makes a content complete, which it keeps as `last`."""
+
+    def __init__(self, take: Taker, size: int) -> None:
+        self.last = b""
+        self._take = take
+        self._left = size
+
+    def take(self, piece: memoryview) -> None:
+        self._left -= len(piece)
+        if self._left > 0:
+            self._take(piece)
+        elif self._left == 0:
+            self.last = bytes(piece)
 
 
 async def _attempt(
@@ -163,7 +199,7 @@ async def _commit(
         with_query(session.url, f"digest={descriptor.digest}"),
         account,
         headers=_OCTETS,
-        body=Body(size=descriptor.size, open=source.open),
+        body=source.body,
         content=True,
     )
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _STEP = 1000
+_FULL = 999.5  # from here on three digits would read 1e+03
 
 
 def size(count: int) -> str:
     """Write a number of bytes in three or four digits, as docker does: `322B`, `47.8MB`, `1.23GB`."""
     figure = float(count)
     unit = 0
-    while figure >= _STEP and unit < len(_UNITS) - 1:
+    while figure >= _FULL and unit < len(_UNITS) - 1:
         figure /= _STEP
         unit += 1
-    digits = f"{count}" if unit == 0 else f"{figure:.4g}" if figure >= _STEP else f"{figure:.3g}"
+    digits = f"{count}" if unit == 0 else f"{figure:.4g}" if figure >= _FULL else f"{figure:.3g}"
     return f"{digits}{_UNITS[unit]}"
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.result import CheckResult, RunResult, TransferResult
+from regsim.result import CheckResult, Reconciliation, RunResult, TransferResult
 from regsim.scenario.checks import evaluate
 from regsim.scenario.figures import RunFigures, figure
 from regsim.scenario.schema import Copy, Delete, Place, Pull, Push, Tag
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from regsim.scenario.world import Work, World
     from regsim.transfer.ledger import Ledger
 
-# Nodes that pull at the same time: more than this many clients in one process only wait for each other.
-MAX_NODES_AT_ONCE = 32
+# Layers that all nodes of a pull step together move at the same time: each takes some 4 MB in this process,
+# with what the registry holds of it, and more of them only wait for each other.
+MAX_MOVES_AT_ONCE = 24
 
 
 async def run(scenario: Scenario, world: World, mode: Mode, tell: Callable[[str], None]) -> RunResult:
@@ -68,9 +69,9 @@ class _Run:
     transfers: list[TransferResult] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     error: RegsimError | None = None
+    interrupted: bool = False
 
     async def finish(self) -> RunResult:
-        interrupted = False
         try:
             for step in self.scenario.steps:
                 self.tell(f"step {step.number} of {len(self.scenario.steps)}: {_describe(step)}")
@@ -79,8 +80,9 @@ class _Run:
         except RegsimError as error:
             self.error = error
         except asyncio.CancelledError:
-            interrupted = True
-        stopped = interrupted or self.error is not None or any(map(_failed, self.transfers))
+            self.interrupted = True
+        reconciliation = await self._reconcile()
+        stopped = self.interrupted or self.error is not None or any(map(_failed, self.transfers))
         if not stopped:
             figures = RunFigures(self.transfers)
             self.checks += [evaluate(check, figures) for check in self.scenario.checks]
@@ -88,10 +90,18 @@ class _Run:
             blank(self.scenario, self.mode),
             transfers=tuple(self.transfers),
             checks=tuple(self.checks),
-            reconciliation=await self.world.reconcile([transfer.ledger for transfer in self.transfers]),
+            reconciliation=reconciliation,
             error=self.error,
-            interrupted=interrupted,
+            interrupted=self.interrupted,
         )
+
+    async def _reconcile(self) -> Reconciliation:
+        ledgers = [transfer.ledger for transfer in self.transfers]
+        try:
+            return await self.world.reconcile(ledgers)
+        except asyncio.CancelledError:
+            self.interrupted = True
+            return Reconciliation.alone(ledgers)
 
     async def _step(self, step: Step) -> bool:
         """Do one step; tell whether the scenario goes on."""
@@ -160,7 +170,8 @@ class _Run:
 
 async def _at_once(jobs: list[_Job], begun: list[_Job]) -> None:
     """Run all, a bounded number at the same time; each one's failure stands in its own ledger."""
-    places = asyncio.Semaphore(MAX_NODES_AT_ONCE)
+    widest = max(job.member.spec.parallel for job in jobs)
+    places = asyncio.Semaphore(max(1, MAX_MOVES_AT_ONCE // widest))
 
     async def placed(job: _Job) -> None:
         async with places:

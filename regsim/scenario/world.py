@@ -32,8 +32,10 @@ from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from regsim.content.protocols import Store
+    from regsim.oci import Descriptor
     from regsim.scenario.images import Images
     from regsim.scenario.schema import NodeSpec, Place, RegistrySpec, Scenario
     from regsim.transfer.ends import Destination, Source
@@ -102,6 +104,7 @@ class WireWorld:
 
     Attributes:
         url: of the registry.
+        warn: is told what the user should know though the work goes on.
         prefix: the repository that all of the run's are below; empty for none.
         registry: the registry itself where it is ours, and its journal can be read.
         beside: what was spent on requests that belong to no transfer.
@@ -112,6 +115,7 @@ class WireWorld:
     url: str
     images: Images
     stack: AsyncExitStack
+    warn: Callable[[str], None]
     prefix: str = ""
     registry: MockRegistry | None = None
     beside: Account = field(default_factory=Account)
@@ -120,6 +124,7 @@ class WireWorld:
     _transports: dict[str, Transport] = field(default_factory=dict)
     _stores: dict[str, Store] = field(default_factory=dict)
     _planned: dict[str, Holdings] = field(default_factory=dict)
+    _gone: dict[str, set[str]] = field(default_factory=dict)
     _unsettled: bool = False
 
     def push(self, member: Member, image: str, to: Place) -> Transfer:  # noqa: D102  (the protocol says it)
@@ -141,7 +146,7 @@ class WireWorld:
         return self._to_registry(member, reader, wanted(source), to, copied_from=self._name(source))
 
     async def delete(self, reference: Place) -> None:  # noqa: D102  (likewise)
-        repository = Repository(self._transport("regsim"), self._name(reference))
+        repository = self._repository("regsim", self._name(reference))
         if self.mode is Mode.PLAN:
             await self._plan_delete(repository, reference)
             return
@@ -153,11 +158,13 @@ class WireWorld:
             raise
 
     async def _plan_delete(self, repository: Repository, reference: Place) -> None:
-        planned = self._holdings(repository.name, Evidence.HEAD)
-        if planned.resolve(wanted(reference)) is not None:
-            planned.delete_manifest(wanted(reference))
-        elif await repository.resolve(wanted(reference), self.beside) is None:
+        name = wanted(reference)
+        planned, gone = self._holdings(repository.name, Evidence.HEAD), self._gone_from(repository.name)
+        found = planned.resolve(name) or await _Remaining(repository, gone).resolve(name, self.beside)
+        if found is None:
             raise NotFoundError(f"{reference} does not exist", codes=(MANIFEST_UNKNOWN,))
+        planned.delete_manifest(name)
+        gone.add(name)
 
     def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
         name = self._name(to)
@@ -167,10 +174,13 @@ class WireWorld:
             for entry in ledger.entries
             if entry.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED)
         }
+        written = self.written.setdefault(name, {})
         if ledger.digest in moved and any(each.evidence is Evidence.MANIFEST for each in ledger.entries):
-            # The manifest was there already: only this tag of it is new.
-            moved[wanted(to)] = moved.pop(ledger.digest)
-        self.written.setdefault(name, {}).update(moved)
+            # The manifest was there already, by another step's doing or before: only this tag is new.
+            role = moved.pop(ledger.digest)
+            if ledger.digest not in written:
+                moved[wanted(to)] = role
+        written.update(moved)
 
     async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
         if self.registry is None or self.mode is Mode.PLAN or self._unsettled:
@@ -180,10 +190,10 @@ class WireWorld:
                 await self.registry.settled()
         return reconcile(ledgers, self.registry.journal, beside=self.beside)
 
-    async def clean(self, warn: Callable[[str], None]) -> None:
+    async def clean(self) -> None:
         """Delete what the run has written, as far as the registry lets us: manifests before blobs."""
         for name, references in self.written.items():
-            repository = Repository(self._transport("regsim"), name)
+            repository = self._repository("regsim", name)
             manifests = [each for each, role in references.items() if role not in _BLOBS]
             blobs = [Digest(each) for each, role in references.items() if role in _BLOBS]
             try:
@@ -192,7 +202,7 @@ class WireWorld:
                 for digest in blobs:
                     await _delete(repository.delete_blob(digest, Account()))
             except RegsimError as error:
-                warn(f"left behind in {name}: {error.message}")
+                self.warn(f"left behind in {name}: {error.message}")
 
     def _to_registry(
         self,
@@ -209,18 +219,21 @@ class WireWorld:
             candidates=self._known.candidates(name, copied_from),
             labels=self.images.labels,
         )
-        destination: Destination = RegistryDestination(self._repository(member, name))
+        repository = self._repository(member.name, name)
+        destination: Destination = RegistryDestination(repository)
         if self.mode is Mode.PLAN:
             planned = self._holdings(name, Evidence.HEAD)
-            destination = PlannedDestination(destination, planned, receives=source.remote)
+            remaining = _RemainingDestination(repository, self._gone_from(name))
+            destination = PlannedDestination(remaining, planned, receives=source.remote)
         return Transfer(source, reference, destination, tag=to.tag, name=str(to), options=options)
 
     def _source(self, member: Member, place: Place) -> Source:
         name = self._name(place)
-        source = RegistrySource(self._repository(member, name))
+        repository = self._repository(member.name, name)
         if self.mode is Mode.PLAN:
-            return PlannedSource(source, self._holdings(name, Evidence.HEAD))
-        return source
+            remaining = _Remaining(repository, self._gone_from(name))
+            return PlannedSource(remaining, self._holdings(name, Evidence.HEAD))
+        return RegistrySource(repository)
 
     def _node(self, member: Member) -> Destination:
         store = self._stores.get(member.name)
@@ -236,8 +249,12 @@ class WireWorld:
     def _holdings(self, key: str, present: Evidence, runs: set[tuple[Digest, ...]] | None = None) -> Holdings:
         return self._planned.setdefault(key, Holdings(present=present, runs=runs))
 
-    def _repository(self, member: Member, name: str) -> Repository:
-        return Repository(self._transport(member.name), name)
+    def _gone_from(self, name: str) -> set[str]:
+        """Return the tags and digests that the plan has deleted from a repository."""
+        return self._gone.setdefault(name, set())
+
+    def _repository(self, client: str, name: str) -> Repository:
+        return Repository(self._transport(client), name, warn=self.warn)
 
     def _transport(self, client: str) -> Transport:
         """Return a client's own connections: nodes share nothing but the registry."""
@@ -251,6 +268,30 @@ class WireWorld:
         return f"{self.prefix}/{place.repository}" if self.prefix else place.repository
 
 
+class _Remaining(RegistrySource):
+    """A repository as it would be without what a plan has deleted."""
+
+    def __init__(self, repository: Repository, gone: AbstractSet[str]) -> None:
+        super().__init__(repository)
+        self._gone = gone
+
+    async def resolve(self, reference: str, account: Account) -> Descriptor | None:
+        found = await super().resolve(reference, account)
+        return None if found is None or {reference, found.digest} & self._gone else found
+
+
+class _RemainingDestination(RegistryDestination):
+    """Likewise, where it is written to."""
+
+    def __init__(self, repository: Repository, gone: AbstractSet[str]) -> None:
+        super().__init__(repository)
+        self._gone = gone
+
+    async def find(self, reference: str, account: Account) -> Digest | None:
+        found = await super().find(reference, account)
+        return None if found is None or {reference, found} & self._gone else found
+
+
 async def _delete(deletion: Awaitable[None]) -> None:
     # What a step of the scenario has deleted already is no trouble.
     with suppress(NotFoundError):
@@ -260,9 +301,7 @@ async def _delete(deletion: Awaitable[None]) -> None:
 def _open_store(member: Member) -> Store:
     if member.spec.store is None:
         return node_store(member.spec.skip, f"node {member.name}")
-    shared = member.spec.count is None
-    directory = member.spec.store if shared else member.spec.store / member.name
-    return LayoutStore(directory, create=True)
+    return LayoutStore(member.spec.store, create=True)
 
 
 def check_registry(scenario: Scenario, prefix: str | None = None) -> None:
@@ -305,7 +344,7 @@ async def wire_world(
         mode: wire or plan.
         prefix: put all repositories below this one; None: a fresh one where the registry is not ours.
         keep: delete nothing afterwards.
-        warn: is told what could not be deleted.
+        warn: is told what the user should know though the work goes on.
 
     Raises:
         UsageError: the registry cannot be had here.
@@ -320,17 +359,18 @@ async def wire_world(
                     url=server.url,
                     images=images,
                     stack=stack,
+                    warn=warn,
                     prefix=check_repository(prefix) if prefix else "",
                     registry=registry,
                 )
             case schema.RemoteRegistry(url=url):
                 fresh = f"regsim-{secrets.token_hex(4)}"
                 below = check_repository(prefix) if prefix else fresh
-                world = WireWorld(mode=mode, url=url, images=images, stack=stack, prefix=below)
+                world = WireWorld(mode=mode, url=url, images=images, stack=stack, warn=warn, prefix=below)
                 try:
                     yield world
                 finally:
                     if not keep and mode is Mode.WIRE:
-                        await world.clean(warn)
+                        await world.clean()
             case _:
                 raise UsageError(f"a registry container is not available yet: {spec}")

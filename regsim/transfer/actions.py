@@ -30,7 +30,7 @@ class CheckManifest(Action):
 class FetchManifest(Action):
     """Get the exact bytes of a manifest, from the destination if it holds them already. Answer: bytes."""
 
-    from_destination: bool = False
+    from_destination: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

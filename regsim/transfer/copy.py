@@ -214,7 +214,7 @@ class Transfer:
     def _labels(self, machine: Machine) -> Labels:
         created_by = dict(self._options.labels.created_by)
         for reference in machine.root.walk():
-            document = reference.task.document if reference.task and reference.leads else None
+            document = reference.task.document if reference.task is not None else None
             config = document.config if document is not None else None
             raw = (self._configs.get(config.digest) or config.data) if config is not None else None
             if document is not None and raw is not None:
@@ -287,13 +287,15 @@ class _Work:
         """Cancel what is under way. What came to its end all the same shall be in the ledger."""
         for task in self._running:
             task.cancel()
-        results = await asyncio.gather(*self._running, return_exceptions=True)
-        for action, result in zip(self._running.values(), results, strict=True):
-            if isinstance(result, RegsimError):
-                self.machine.fail(action, result)
-            elif not isinstance(result, BaseException):
-                self.machine.succeed(action, result)
-        self._running.clear()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for task, action in self._running.items():
+            if task.cancelled():
+                continue
+            error = task.exception()
+            if error is None:
+                self.machine.succeed(action, task.result())
+            elif isinstance(error, RegsimError):
+                self.machine.fail(action, error)
 
 
 @dataclass(frozen=True, slots=True)

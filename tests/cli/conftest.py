@@ -10,11 +10,10 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -23,13 +22,13 @@ from mock_registry.server import Server
 from regsim.cli.app import main
 from regsim.remote.retry import Patience, Policy
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mock_registry.asgi import App, Message, Receive, Scope, Send
+
 # Nothing here takes seconds; only a test that would otherwise hang meets this end.
 LONG = 60.0
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +84,13 @@ def program(tmp_path: Path) -> Callable[..., Outcome]:
     def call(*arguments: object, under: Sequence[str] = (), **options: Any) -> Outcome:
         words = [each if isinstance(each, bytes) else str(each) for each in (*under, *COMMAND, *arguments)]
         done = subprocess.run(
-            words, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, timeout=LONG, check=False, **options
+            words,
+            cwd=tmp_path,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=LONG,
+            check=False,
+            **options,
         )
         return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
@@ -176,7 +181,7 @@ class Layout:
             "rootfs": {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]},
             "history": [{"created_by": f"COPY part{number} /"} for number in range(len(layers))],
         }
-        manifest = {
+        manifest: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": self.add(json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
@@ -188,7 +193,7 @@ class Layout:
         return descriptor
 
     def add_index(self, tag: str, **images: dict[str, Any]) -> dict[str, Any]:
-        index = {
+        index: dict[str, Any] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.index.v1+json",
             "manifests": [
@@ -240,7 +245,7 @@ def files_below_() -> Callable[[Path], set[str]]:
 
 
 def whole_blobs(folder: Path) -> int:
-    """Return how many blobs a layout holds, after checking that each is what it is called, and nothing else."""
+    """Return how many blobs a layout holds, after checking that each is whole and nothing else is there."""
     known = {"oci-layout", "index.json"}
     blobs = [path for path in files_below(folder) if path not in known]
     for path in blobs:
@@ -292,7 +297,7 @@ def served(registry: MockRegistry, app: App | None = None) -> Iterator[Served]:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         ended.append(lambda: loop.call_soon_threadsafe(stop.set))
-        async with registry, Server(app or registry) as server:  # type: ignore[arg-type]
+        async with registry, Server(app or registry) as server:
             ready.append(Served(registry, server.url, loop))
             begun.set()
             await stop.wait()
@@ -336,7 +341,9 @@ class Gate:
         after: octets of the body, of whichever side sends one, that still pass; None, or no body: none of it.
     """
 
-    def __init__(self, registry: MockRegistry, methods: str, target: str, *, after: int | None = None) -> None:
+    def __init__(
+        self, registry: MockRegistry, methods: str, target: str, *, after: int | None = None
+    ) -> None:
         self._registry, self._methods, self._target = registry, methods.split("|"), re.compile(target)
         self._after = after
         self._held: Counter[str] = Counter()
@@ -347,48 +354,48 @@ class Gate:
         with self._news:
             assert self._news.wait_for(lambda: self._held[method] >= count, LONG)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._chooses(scope):
+            await self._registry(scope, receive, send)
+        elif self._after is None or scope["method"] in ("HEAD", "DELETE"):
+            await self._hold(scope, receive)
+        else:
+            await self._hold_later(scope, receive, send, self._after)
+
+    def _chooses(self, scope: Scope) -> bool:
         if scope["type"] != "http" or scope["method"] not in self._methods:
-            await self._registry(scope, receive, send)  # type: ignore[arg-type]
-            return
-        if not self._target.search(f"{scope['path']}?{scope['query_string'].decode()}"):
-            await self._registry(scope, receive, send)  # type: ignore[arg-type]
-            return
-        left = self._after
+            return False
+        return self._target.search(f"{scope['path']}?{scope['query_string'].decode()}") is not None
 
-        async def hold() -> None:
-            with self._news:
-                self._held[scope["method"]] += 1
-                self._news.notify_all()
-            while (await receive())["type"] != "http.disconnect":
-                pass
+    async def _hold(self, scope: Scope, receive: Receive) -> None:
+        with self._news:
+            self._held[scope["method"]] += 1
+            self._news.notify_all()
+        while (await receive())["type"] != "http.disconnect":
+            pass
 
+    async def _hold_later(self, scope: Scope, receive: Receive, send: Send, left: int) -> None:
         async def held_receive() -> Message:
             nonlocal left
-            if left is not None and left <= 0:
-                await hold()
+            if left <= 0:
+                await self._hold(scope, receive)
                 return {"type": "http.disconnect"}
             message = await receive()
-            if left is not None:
-                left -= len(message.get("body", b""))
+            left -= len(message.get("body", b""))
             return message
 
         async def held_send(message: Message) -> None:
-            nonlocal left
-            if message["type"] == "http.response.body" and left is not None:
+            if message["type"] == "http.response.body":
                 await send({**message, "body": message["body"][:left], "more_body": True})
-                await hold()
+                await self._hold(scope, receive)
                 raise ConnectionResetError
             await send(message)
 
-        if left is None or scope["method"] in ("HEAD", "DELETE"):
-            await hold()
-            return
         plain = {**scope, "extensions": {}}
         if scope["method"] == "GET":
-            await self._registry(plain, receive, held_send)  # type: ignore[arg-type]
+            await self._registry(plain, receive, held_send)
         else:
-            await self._registry(plain, held_receive, send)  # type: ignore[arg-type]
+            await self._registry(plain, held_receive, send)
 
 
 @pytest.fixture
@@ -406,7 +413,7 @@ def refusing(status: int, code: str, message: str) -> App:
     """Return an app that refuses everything but questions, in the registry's words."""
     body = json.dumps({"errors": [{"code": code, "message": message}]}).encode()
 
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         while (await receive()).get("more_body"):
             pass
         asked = scope["method"] in ("HEAD", "GET")
@@ -434,7 +441,9 @@ def assert_lawful(result: dict[str, Any]) -> None:
         assert sum(each["count"] for each in summary["by_outcome"].values()) == len(entries)
         saved = [entry for entry in entries if entry["outcome"] in ("exists", "mounted", "joined")]
         assert summary["saved"] == {"count": len(saved), "bytes": sum(entry["size"] for entry in saved)}
-        moved = sum(entry["size"] - entry["resumed"] for entry in entries if entry["outcome"] == "transferred")
+        moved = sum(
+            entry["size"] - entry["resumed"] for entry in entries if entry["outcome"] == "transferred"
+        )
         for side, direction in (("sent", "pull"), ("received", "push")):
             wire = sum(entry[f"wire_{side}"] for entry in entries)
             wasted = sum(entry[f"wasted_{side}"] for entry in entries)
@@ -458,4 +467,3 @@ def scenario(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +11,11 @@ import pytest
 from mock_registry import MockRegistry
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import App, Layout, Outcome, Receive, Regsim, Send, Serve, Served
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mock_registry.asgi import App, Message, Receive, Scope, Send
+    from tests.cli.conftest import Layout, Outcome, Regsim, Serve, Served
 
     Files = Callable[[Path], set[str]]
     Blobs = Callable[[Path], int]
@@ -52,7 +54,7 @@ def failed_transfer(outcome: Outcome, code: int) -> dict[str, Any]:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("command", ["push", "pull", "copy", "run"])
 def test_an_unreachable_registry(
-    regsim: Regsim, layout: Layout, tmp_path: Path, scenario: Scenario, files_below: Files, command: str
+    *, regsim: Regsim, layout: Layout, tmp_path: Path, scenario: Scenario, files_below: Files, command: str
 ) -> None:
     words = {
         "push": ("push", f"{layout}:v1", f"{NOWHERE}/app:1"),
@@ -156,7 +158,14 @@ def test_a_missing_layout(regsim: Regsim, registry: Served, tmp_path: Path, scen
         ("push", f"oci:{missing}:v1", f"{registry.host}/app:1", "--format", "json"),
         ("copy", f"oci:{missing}:v1", f"{registry.host}/app:1", "--format", "json"),
         ("layers", f"oci:{missing}", "--format", "json"),
-        ("run", scenario(f"images: {{real: {{oci: {missing}:v1}}}}\nsteps:\n  - push: {{image: real, to: app}}\n"), "--format", "json"),
+        (
+            "run",
+            scenario(
+                f"images: {{real: {{oci: {missing}:v1}}}}\nsteps:\n  - push: {{image: real, to: app}}\n"
+            ),
+            "--format",
+            "json",
+        ),
     ):
         done = regsim(*words)
         assert the_error(done, 6) == (f"there is no image layout {missing}", "check the path")
@@ -209,6 +218,7 @@ def damage(layout: Layout, how: str) -> str:
 )
 @pytest.mark.parametrize("to", ["registry", "layout"])
 def test_a_damaged_layer_is_told_and_nothing_of_the_image_is_committed(
+    *,
     regsim: Regsim,
     layout: Layout,
     registry: Served,
@@ -240,13 +250,13 @@ def test_a_damaged_layer_is_told_and_nothing_of_the_image_is_committed(
 
 
 class Liar:
-    """A registry whose large blobs differ from their digests: one octet is another, or the last is missing."""
+    """A registry whose large blobs are not what was asked for: an octet differs, or the last is missing."""
 
     def __init__(self, registry: MockRegistry, how: str) -> None:
         self._registry, self._how = registry, how
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        async def lying(message: dict[str, Any]) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def lying(message: Message) -> None:
             body = message.get("body", b"")
             if message["type"] == "http.response.start" and self._how == "short":
                 headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
@@ -256,13 +266,14 @@ class Liar:
             await send(message)
 
         lies = scope["type"] == "http" and scope["method"] == "GET" and "/blobs/" in scope["path"]
-        await self._registry({**scope, "extensions": {}}, receive, lying if lies else send)  # type: ignore[arg-type]
+        await self._registry({**scope, "extensions": {}}, receive, lying if lies else send)
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("to", ["registry", "layout"])
 @pytest.mark.parametrize("how", ["altered", "short"])
 def test_a_registry_that_serves_another_blob_than_was_asked_for(
+    *,
     regsim: Regsim,
     layout: Layout,
     serve: Serve,
@@ -294,6 +305,7 @@ def test_a_registry_that_serves_another_blob_than_was_asked_for(
 
 
 def test_a_full_disk_on_pull(
+    *,
     regsim: Regsim,
     program: Program,
     empty_layout: Layout,

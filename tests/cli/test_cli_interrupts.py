@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +15,11 @@ import pytest
 from mock_registry import MockRegistry
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Gate, Layout, Receive, Regsim, Running, Send, Serve, Served
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mock_registry.asgi import Receive, Scope, Send
+    from tests.cli.conftest import Gate, Layout, Regsim, Running, Serve, Served
 
     Blobs = Callable[[Path], int]
     Lawful = Callable[[dict[str, Any]], None]
@@ -40,7 +42,7 @@ def outcomes(transfer: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 @SIGNALS
 def test_push_interrupted_while_a_blob_is_under_way(
-    start: Start, layout: Layout, serve: Serve, gate: type[Gate], assert_lawful: Lawful, number: int
+    *, start: Start, layout: Layout, serve: Serve, gate: type[Gate], assert_lawful: Lawful, number: int
 ) -> None:
     behind = MockRegistry()
     big = layout.manifest(layout.entries[0])["layers"][1]["digest"]
@@ -67,6 +69,7 @@ def test_push_interrupted_while_a_blob_is_under_way(
 
 @SIGNALS
 def test_pull_interrupted_while_a_blob_is_under_way(
+    *,
     start: Start,
     regsim: Regsim,
     layout: Layout,
@@ -103,6 +106,7 @@ def test_pull_interrupted_while_a_blob_is_under_way(
 @pytest.mark.parametrize("form", ["text", "json"])
 @SIGNALS
 def test_run_interrupted_in_its_second_step(
+    *,
     start: Start,
     serve: Serve,
     gate: type[Gate],
@@ -200,10 +204,10 @@ def test_a_program_that_was_started_to_ignore_ctrl_c_goes_on(
     behind, started = MockRegistry(), threading.Event()
     programs: list[Running] = []
 
-    async def interrupting(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def interrupting(scope: Scope, receive: Receive, send: Send) -> None:
         started.wait()
         programs[0].signal(signal.SIGINT)
-        await behind(scope, receive, send)  # type: ignore[arg-type]
+        await behind(scope, receive, send)
 
     registry = serve(behind, interrupting)
     push = ("push", f"{layout}:v1", f"{registry.host}/app:1", "--quiet")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.cli.conftest import Layout, Regsim, Served
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -90,7 +91,11 @@ def test_an_index_without_end_is_refused(regsim: Regsim, empty_layout: Layout) -
 
 
 def test_instructions_cannot_steer_the_terminal(regsim: Regsim, empty_layout: Layout) -> None:
-    config = {"os": "linux", "architecture": "amd64", "history": [{"created_by": "RUN \x1b[2J\nrm " + "x" * 99}]}
+    config = {
+        "os": "linux",
+        "architecture": "amd64",
+        "history": [{"created_by": "RUN \x1b[2J\nrm " + "x" * 99}],
+    }
     manifest = {
         "schemaVersion": 2,
         "mediaType": OCI_MANIFEST,
@@ -108,5 +113,3 @@ def test_layers_can_be_written_to_a_file(regsim: Regsim, layout: Layout, tmp_pat
     done = regsim("layers", f"{layout}:v2", "-o", tmp_path / "layers.txt")
     assert (done.code, done.out) == (0, "")
     assert (tmp_path / "layers.txt").read_text() == regsim("layers", f"{layout}:v2").out
-
-

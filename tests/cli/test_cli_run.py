@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +13,9 @@ from regsim.remote.account import Account
 from regsim.transfer.entries import entries
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
     from tests.cli.conftest import Layout, Outcome, Regsim, Serve, Served
 
     Scenario = Callable[..., Path]
@@ -44,7 +45,9 @@ checks:
 
 
 def outcomes(result: dict[str, Any]) -> list[list[tuple[str, str]]]:
-    return [[(entry["digest"], entry["outcome"]) for entry in each["entries"]] for each in result["transfers"]]
+    return [
+        [(entry["digest"], entry["outcome"]) for entry in each["entries"]] for each in result["transfers"]
+    ]
 
 
 def test_run_reports_every_step_its_checks_and_the_reconciliation(regsim: Regsim, scenario: Scenario) -> None:
@@ -211,7 +214,10 @@ def test_a_new_tag_on_what_was_there_is_all_that_is_deleted(
     regsim("run", scenario(SMALL), *words, "--keep")
     text = SMALL.replace("shop/api:v1", "shop/api:other").replace("shop/api:v2", "shop/api:another")
     done = regsim("run", scenario(text.replace("expect: {transferred: 3}", "")), *words)
-    assert [entry["outcome"] for entry in done.json["transfers"][0]["entries"]][:2] == ["transferred", "exists"]
+    assert [entry["outcome"] for entry in done.json["transfers"][0]["entries"]][:2] == [
+        "transferred",
+        "exists",
+    ]
     assert "left behind" not in done.err
     assert regsim("layers", f"{registry.host}/try/shop/api:v1").code == 0
     assert regsim("layers", f"{registry.host}/try/shop/api:other").code == 3

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +10,9 @@ import pytest
 from regsim.remote.holders import Holders
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.cli.conftest import Layout, Outcome, Regsim, Serve, Served
 
     Files = Callable[[Path], set[str]]
@@ -36,11 +38,6 @@ def foretold(outcome: Outcome) -> list[dict[str, Any]]:
         | {"evidence": {"201": "assumed"}.get(entry["evidence"], entry["evidence"])}
         for entry in entries(outcome)
     ]
-
-
-def table(outcome: Outcome) -> list[str]:
-    """Return the rows of a printed table."""
-    return [line.replace(" 201 ", " assumed ").split() for line in outcome.out.splitlines() if "(" in line[-12:]]
 
 
 def test_push_tells_every_reference_in_manifest_order_and_why_it_moved(
@@ -151,7 +148,13 @@ def test_the_index_of_holders_is_read_once_a_transfer(
 
 
 def test_pull_brings_an_image_byte_for_byte_and_the_next_one_without_what_is_there(
-    regsim: Regsim, layout: Layout, registry: Served, tmp_path: Path, files_below: Files, assert_lawful: Lawful
+    *,
+    regsim: Regsim,
+    layout: Layout,
+    registry: Served,
+    tmp_path: Path,
+    files_below: Files,
+    assert_lawful: Lawful,
 ) -> None:
     for tag in ("v1", "v2"):
         regsim("push", f"{layout}:{tag}", f"{registry.host}/app:{tag}")
@@ -187,7 +190,7 @@ def test_pull_without_destination_goes_to_the_local_store(
 
 @pytest.mark.parametrize("command", ["pull", "copy"])
 def test_what_is_fetched_by_digest_or_without_a_tag_is_listed_in_the_layout_all_the_same(
-    regsim: Regsim, layout: Layout, empty_layout: Layout, registry: Served, tmp_path: Path, command: str
+    *, regsim: Regsim, layout: Layout, empty_layout: Layout, registry: Served, tmp_path: Path, command: str
 ) -> None:
     digest = layout.entries[1]["digest"]
     if command == "pull":
@@ -237,7 +240,10 @@ def test_copy_between_layouts_stores_without_a_wire(
 def test_an_index_moves_with_all_its_platforms(
     regsim: Regsim, empty_layout: Layout, registry: Served, tmp_path: Path, whole_blobs: Blobs
 ) -> None:
-    images = {arch: empty_layout.add_image(None, b"shared", arch.encode(), architecture=arch) for arch in ("amd64", "arm64")}
+    images = {
+        arch: empty_layout.add_image(None, b"shared", arch.encode(), architecture=arch)
+        for arch in ("amd64", "arm64")
+    }
     empty_layout.add_index("multi", **images)
     pushed = regsim("push", f"{empty_layout}:multi", f"{registry.host}/app:1", "--format", "json")
     roles = [role for (role,) in told(pushed, "role")]
@@ -249,9 +255,11 @@ def test_an_index_moves_with_all_its_platforms(
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-@pytest.mark.parametrize("way", ["push", "push again", "push beside", "pull", "pull again", "copy", "copy away"])
+@pytest.mark.parametrize(
+    "way", ["push", "push again", "push beside", "pull", "pull again", "copy", "copy away"]
+)
 def test_dry_run_writes_nothing_and_tells_what_the_transfer_then_tells(
-    regsim: Regsim, layout: Layout, serve: Serve, tmp_path: Path, way: str, form: str
+    *, regsim: Regsim, layout: Layout, serve: Serve, tmp_path: Path, way: str, form: str
 ) -> None:
     here, there = serve(), serve()
     regsim("push", f"{layout}:v1", f"{here.host}/app:1")
@@ -281,7 +289,10 @@ def test_dry_run_writes_nothing_and_tells_what_the_transfer_then_tells(
         assert plan.json["summary"]["by_outcome"] == done.json["summary"]["by_outcome"]
     else:
         # Every line but the headline: the table, whose columns may be wider for a longer word, and totals.
-        rows = [[line.replace("201", "assumed").split() for line in each.out.splitlines()] for each in (plan, done)]
+        rows = [
+            [line.replace("201", "assumed").split() for line in each.out.splitlines()]
+            for each in (plan, done)
+        ]
         assert rows[0][:-2] == rows[1][:-2]
         assert "would move" in plan.out
         assert "moved" in done.out
@@ -291,7 +302,7 @@ def test_jobs_may_be_one(regsim: Regsim, layout: Layout, registry: Served) -> No
     done = regsim("push", f"{layout}:v1", f"{registry.host}/app:1", "-j", "1", "--format", "json")
     assert done.code == 0
     uploads = [record for record in registry.journal if record.method == "PUT" and "uploads" in record.target]
-    assert all(one.ended <= two.started for one, two in zip(uploads, uploads[1:], strict=False) if one.ended)
+    assert all(one.ended and one.ended <= two.started for one, two in pairwise(uploads))
 
 
 def test_docker_transport_names_a_registry(regsim: Regsim, layout: Layout, registry: Served) -> None:

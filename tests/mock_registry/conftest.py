@@ -14,11 +14,12 @@ import httpx
 import pytest
 import uvicorn
 
-from mock_registry import MockRegistry
+from mock_registry import DirectoryStorage, MockRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
     from typing import Any
 
     from mock_registry.server import Limits, Server
@@ -113,6 +114,15 @@ class Peer:
         answer = await self.put(name, reference or self.digest(content), content)
         assert answer.status_code == 201
         return content
+
+    def files(self) -> list[Path]:
+        """Return the files that hold content or open uploads, wherever this registry keeps them."""
+        storage = self.registry.storage
+        if isinstance(storage, DirectoryStorage):
+            folders = [*(storage.path / "blobs").iterdir(), storage.path / "uploads"]
+        else:
+            folders = [storage.spool.directory] if storage.spool.directory else []
+        return sorted(file for folder in folders for file in folder.iterdir())
 
     @staticmethod
     def codes(answer: httpx.Response) -> list[str]:
@@ -236,11 +246,16 @@ async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-def open_peer() -> AsyncIterator[bytes]:
-    """Return a context manager for a peer over a transport, with any settings of the registry."""
+def open_peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[bytes]:
+    """Return a context manager for a peer over a transport, with any settings of the registry.
+
+    The transport ``directory`` is a port, with a registry that keeps everything in a directory.
+    """
 
     @asynccontextmanager
     async def over(transport: str, **settings: Any) -> AsyncIterator[bytes]:
+        if transport == "directory":
+            settings.setdefault("directory", tmp_path_factory.mktemp("registry"))
         registry = MockRegistry(**settings)
         if transport == "process":
             async with (
@@ -249,14 +264,14 @@ def open_peer() -> AsyncIterator[bytes]:
             ):
                 yield Peer(registry, http)
         else:
-            serving = registry.serve() if transport == "port" else under_uvicorn(registry)
+            serving = under_uvicorn(registry) if transport == "uvicorn" else registry.serve()
             async with serving as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
                 yield Peer(registry, http)
 
     return over
 
 
-@pytest.fixture(params=["process", "port"])
+@pytest.fixture(params=["process", "port", "directory"])
 def transport(request: pytest.FixtureRequest) -> None:
     return request.param
 

@@ -306,6 +306,19 @@ async def test_tokens_are_to_be_had_at_a_second_origin_and_there_alone(
         ]
 
 
-async def test_a_denial_that_is_no_refusal_is_an_error() -> None:
+async def test_a_token_without_the_scope_can_get_403_with_the_challenge_as_rfc_6750_has_it(
+    with_settings: OpenWith,
+) -> None:
+    async with with_settings(auth=(auth := TokenAuth(USERS, scope_status=403))) as peer:
+        answer = await peer.http.get("/v2/app/tags/list", headers=bearing(auth.issue_token("ci")))
+        assert (answer.status_code, peer.codes(answer)) == (403, ["DENIED"])
+        text = answer.headers["www-authenticate"]
+        assert text.endswith('scope="repository:app:pull",error="insufficient_scope"')
+        assert (await peer.http.get("/v2/app/tags/list", headers=bearing("x"))).status_code == 401
+
+
+def test_a_status_that_is_no_refusal_is_an_error() -> None:
     with pytest.raises(ValueError, match="401, 403 or 404, not 200"):
         TokenAuth(USERS, denial=200)
+    with pytest.raises(ValueError, match="401 or 403, not 404"):
+        TokenAuth(USERS, scope_status=404)

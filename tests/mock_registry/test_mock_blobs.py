@@ -38,7 +38,7 @@ async def test_end_2_get_serves_a_large_blob_from_its_spool_file(peer: Peer) -> 
     digest = await peer.push("app", LARGE)
     assert (await peer.http.get(f"/v2/app/blobs/{digest}")).content == LARGE
     assert peer.journal[-1].bytes_out == len(LARGE)
-    assert len(list(peer.registry.storage.spool.directory.iterdir())) == 1
+    assert len(peer.files()) == 1
 
 
 async def test_end_2_head_tells_the_length_and_sends_no_body(peer: Peer) -> None:
@@ -167,7 +167,7 @@ async def test_end_10_the_last_delete_frees_the_space(peer: Peer) -> None:
     digest = await peer.push("app", LARGE)
     await peer.http.delete(f"/v2/app/blobs/{digest}")
     assert peer.registry.storage.used == 0
-    assert list(peer.registry.storage.spool.directory.iterdir()) == []
+    assert peer.files() == []
 
 
 async def test_end_10_delete_of_an_absent_blob_is_404(peer: Peer) -> None:

@@ -13,6 +13,12 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from mock_registry import MockRegistry
 from mock_registry.auth import TokenAuth
@@ -35,6 +41,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         leaf = authority.issue_cert("127.0.0.1")
         leaf.cert_chain_pems[0].write_to_path(folder / f"{name}.pem")
         leaf.private_key_pem.write_to_path(folder / f"{name}.key")
+    key = load_pem_private_key((folder / "server.key").read_bytes(), None)
+    form = (Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"s3cret"))
+    (folder / "locked.key").write_bytes(key.private_bytes(*form))
     return folder
 
 
@@ -159,9 +168,6 @@ async def test_plain_http_has_no_authority() -> None:
 async def test_files_that_are_no_certificate_with_its_key_are_named(
     files: Path, certificate: str, key: str, reason: str
 ) -> None:
-    locked = trustme.CA().issue_cert("x").private_key_pem.bytes()
-    header = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n"
-    (files / "locked.key").write_bytes(header + locked.split(b"\n", 1)[1])
     with pytest.raises(CertificateError, match=reason):
         async with MockRegistry().serve(tls=Certificate(files / certificate, files / key)):
             pass

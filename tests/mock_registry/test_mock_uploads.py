@@ -7,7 +7,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from tests.mock_registry.conftest import OpenWith, Peer
 
@@ -277,14 +276,14 @@ async def test_end_6_pushing_what_is_there_takes_no_more_space(peer: Peer) -> No
     await peer.push("app", content)
     digest = await peer.push("app", content)
     assert peer.registry.storage.used == len(content)
-    assert len(list(peer.registry.storage.spool.directory.iterdir())) == 1
+    assert len(peer.files()) == 1
     assert (await peer.http.get(f"/v2/app/blobs/{digest}")).content == content
 
 
 async def test_end_6_a_new_push_heals_a_damaged_blob(peer: Peer) -> None:
     content = os.urandom(3_000_000)
     digest = await peer.push("app", content)
-    [file] = peer.registry.storage.spool.directory.iterdir()
+    [file] = peer.files()
     file.write_bytes(b"damage")
     await peer.push("app", content)
     assert (await peer.http.get(f"/v2/app/blobs/{digest}")).content == content
@@ -309,28 +308,24 @@ async def test_end_14_delete_cancels_the_session_and_frees_its_space(peer: Peer)
     assert (await peer.http.delete(location)).status_code == 204
     assert (await peer.http.get(location)).status_code == 404
     assert peer.registry.storage.used == 0
-    assert list(peer.registry.storage.spool.directory.iterdir()) == []
+    assert peer.files() == []
 
 
 async def test_an_upload_that_finds_no_room_is_507_and_frees_what_it_took(
-    tmp_path: Path, with_settings: OpenWith, monkeypatch: pytest.MonkeyPatch
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with with_settings(spool_directory=tmp_path) as peer:
-        kept = await peer.push("app", WHOLE)
-        location = await peer.open("app")
-        monkeypatch.setattr("os.writev", full_disk)
-        answer = await peer.http.patch(location, content=os.urandom(3_000_000))
-        assert (answer.status_code, peer.codes(answer)) == (507, ["UNKNOWN"])
-        assert peer.journal[-1].bytes_in == 3_000_000
-        monkeypatch.undo()
-        assert (await peer.http.get(location)).status_code == 404
-        assert files_in(tmp_path) == []
-        assert (await peer.http.get(f"/v2/app/blobs/{kept}")).content == WHOLE
-        await peer.push("app", os.urandom(3_000_000))
-
-
-def files_in(directory: Path) -> list[Path]:
-    return [file for file in directory.rglob("*") if file.is_file()]
+    kept = await peer.push("app", WHOLE)
+    before = peer.files()
+    location = await peer.open("app")
+    monkeypatch.setattr("os.writev", full_disk)
+    answer = await peer.http.patch(location, content=os.urandom(3_000_000))
+    assert (answer.status_code, peer.codes(answer)) == (507, ["UNKNOWN"])
+    assert peer.journal[-1].bytes_in == 3_000_000
+    monkeypatch.undo()
+    assert (await peer.http.get(location)).status_code == 404
+    assert peer.files() == before
+    assert (await peer.http.get(f"/v2/app/blobs/{kept}")).content == WHOLE
+    await peer.push("app", os.urandom(3_000_000))
 
 
 def full_disk(*_: object) -> None:

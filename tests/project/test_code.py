@@ -43,15 +43,28 @@ def imported_packages(module: Path) -> set[str]:
     return names
 
 
-def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+def declared_packages(*extras: str) -> set[str]:
+    """Return the packages of what pyproject.toml asks for, with these extras."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    requirements = list(project["dependencies"])
+    for extra in extras:
+        requirements += project["optional-dependencies"][extra]
     # A distribution's first dotted part is its package: `ruamel.yaml` is imported as `ruamel`.
-    declared = {re.split(r"[^A-Za-z0-9_]", requirement)[0] for requirement in project["dependencies"]}
+    return {re.split(r"[^A-Za-z0-9_]", requirement)[0] for requirement in requirements} - OURS
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     imported = set().union(
         # pytest loads the plugin: it is there whenever the plugin is.
         *(imported_packages(module) for module in MODULES if module.name != "pytest_plugin.py")
     )
-    assert imported - OURS - sys.stdlib_module_names == declared
+    assert imported - OURS - sys.stdlib_module_names == declared_packages("registry")
+
+
+def test_what_tests_import_is_declared() -> None:
+    modules = [module for module in (CHECKOUT / "tests").rglob("*.py") if "contracts" not in module.name]
+    imported = set().union(*map(imported_packages, modules)) - OURS - sys.stdlib_module_names - {"tests"}
+    assert imported - declared_packages("registry", "test") == set()
 
 
 @pytest.mark.parametrize("name", ["oci", "errors.py"])

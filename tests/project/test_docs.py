@@ -52,8 +52,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 RUN_EXAMPLE = """
-import ast, asyncio, types
-code = compile(open("example.py").read(), "example.py", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+import ast, asyncio, pathlib, types
+text = pathlib.Path("example.py").read_text(encoding="utf-8")
+code = compile(text, "example.py", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 awaited = types.FunctionType(code, {"__name__": "__main__"})()
 if awaited is not None:
     asyncio.run(awaited)

@@ -113,6 +113,10 @@ class Link:
         """Whether these are the project's own sockets."""
         return self.name.startswith("sockets")
 
+    def cut(self, writer: asyncio.StreamWriter) -> None:
+        """Close a connection with RST instead of FIN."""
+        reset(writer)
+
     def network(self, connections: int = 32) -> httpx.AsyncBaseTransport:
         """Return the client's side, as httpx has it."""
         if self.own:

@@ -153,6 +153,7 @@ async def test_a_body_goes_out_in_chunks_if_asked_for(link: Link, serve: Serve) 
     assert b"".join(received) == b"abc" + b"d" * 70_000
 
 
+@OWN  # httpx's own blames the peer
 @pytest.mark.parametrize(("announced", "pieces"), [(10, (b"12345",)), (3, (b"12345",)), (3, (b"123", b"4"))])
 async def test_a_body_of_another_length_than_announced_is_our_own_mistake(
     announced: int, pieces: tuple[bytes, ...], link: Link, listen: Serve
@@ -283,7 +284,6 @@ async def test_a_large_body_comes_whole(framing: str, link: Link, serve: Serve) 
         b"HTTP/1.1 two hundred\r\n\r\n",
         b"\x00\xff" * 100,
         b"\r\n\r\n\r\n",
-        b"HTTP/2.0 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nBad Name: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -312,6 +312,7 @@ async def test_what_is_no_answer_or_a_short_one_is_the_peers_fault(
     "raw",
     [
         b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        b"HTTP/2.0 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 300 + b"\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
@@ -409,7 +410,7 @@ async def test_nobody_there_is_a_connect_error(link: Link, listen: Serve) -> Non
 
 
 async def test_no_connection_free_in_time_is_a_pool_timeout(link: Link, serve: Serve) -> None:
-    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+    raw = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc"
     async with serve(raw) as peer, link.network(connections=1) as network:
         async with answer(network, request(peer)) as response:
             with pytest.raises(httpx.PoolTimeout):

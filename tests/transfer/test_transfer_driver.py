@@ -16,6 +16,7 @@ from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundEr
 from regsim.oci import Digest, Role
 from regsim.scenario.reconcile import reconcile
 from regsim.transfer import actions as act
+from regsim.transfer import copy
 from regsim.transfer.copy import CONCURRENT_CHECKS, DEFAULT_JOBS, Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
@@ -245,8 +246,35 @@ async def test_questions_are_asked_all_at_once_within_reason(stock: Stock) -> No
     assert destination.most == CONCURRENT_CHECKS
 
 
+async def test_moves_take_no_place_from_questions(stock: Stock) -> None:
+    store = MemoryStore()
+    layers = [f"layer {number}".encode() for number in range(15)]
+    await stock(store, "v1", *layers, b"late", config=b"{}")
+    all_moving, asked = asyncio.Event(), asyncio.Event()
+
+    class Waiting(Counting):
+        moving = 0
+
+        async def has(self, check: CheckBlob) -> Evidence | None:
+            if check.descriptor.digest == Digest.of(b"late"):
+                asked.set()
+            elif check.descriptor.digest == Digest.of(b"layer 14"):
+                # Of 17 questions 16 are asked at once; this one makes room for the last.
+                await all_moving.wait()
+            return None
+
+        async def put(self, content: Content, session: object | None, account: Account) -> None:
+            self.moving += 1
+            if self.moving == 15:
+                all_moving.set()
+            await asked.wait()
+
+    ledger = await Transfer(LocalSource(store), "v1", Waiting(), options=Options(jobs=16)).run()
+    assert ledger.error is None
+
+
 def test_six_blobs_are_moved_at_once_unless_told_otherwise() -> None:
-    assert Options().jobs == DEFAULT_JOBS == 6
+    assert (Options().jobs, DEFAULT_JOBS, CONCURRENT_CHECKS) == (6, 6, 16)
 
 
 @dataclass
@@ -484,6 +512,18 @@ async def test_config_that_does_not_say_what_made_the_layers_labels_none(
     assert created_by(ledger) == [None, None]
 
 
+@pytest.mark.parametrize("room", [0, -1])
+async def test_config_that_is_too_large_is_not_read_for_its_labels(
+    room: int, registry: Registry, stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, config = MemoryStore(), b'{"history": [{"created_by": "RUN make"}]}'
+    await stock(store, "v1", b"base", config=config)
+    monkeypatch.setattr(copy, "MAX_CONFIG_SIZE", len(config) + room)
+    ledger = await push(store, registry).run()
+    assert ledger.error is None
+    assert created_by(ledger) == (["RUN make"] if room == 0 else [None])
+
+
 async def test_labels_that_were_given_stand_before_those_of_configs(registry: Registry, stock: Stock) -> None:
     store = MemoryStore()
     await stock(store, "v1", b"base", b"top", created_by=INSTRUCTIONS)
@@ -526,7 +566,7 @@ async def test_ledger_has_the_name_that_the_user_wrote_and_the_time_it_took(
 ) -> None:
     store = MemoryStore()
     root = await stock(store, "v1")
-    times = iter([100.0, 101.0, 103.5])
+    times = iter([100.0, 100.5, 101.0, 103.5])
     transfer = Transfer(
         LocalSource(store),
         "v1",
@@ -534,10 +574,25 @@ async def test_ledger_has_the_name_that_the_user_wrote_and_the_time_it_took(
         name="oci:layout:v1",
         options=Options(clock=lambda: next(times)),
     )
+    assert transfer.ledger().seconds == 0.5
     ledger = await transfer.run()
     assert (ledger.reference, ledger.digest, ledger.seconds) == ("oci:layout:v1", root.digest, 2.5)
     assert transfer.ledger().seconds == 2.5
     assert push(store, registry).ledger().reference == "v1"
+
+
+async def test_bytes_in_a_descriptor_are_as_good_as_those_in_the_store(
+    registry: Registry, stock: Stock
+) -> None:
+    store, config = MemoryStore(), b'{"inlined": 1}'
+    await stock(store, "v1", b"base", config=config, inlined=True)
+    del store._blobs[Digest.of(config)]
+    pushed = await push(store, registry).run()
+    assert told(pushed) == [("transferred", "upload")] * 3
+    source = RegistrySource(registry.repository("shop/api"))
+    copied = await Transfer(source, "v1", RegistryDestination(registry.repository("shop/web"))).run()
+    assert told(copied) == [("transferred", "upload")] * 3
+    assert copied.entries[1].wire_received == len(config)
 
 
 async def test_content_between_two_stores_costs_nothing_on_the_wire(stock: Stock) -> None:

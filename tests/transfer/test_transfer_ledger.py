@@ -122,6 +122,10 @@ def test_nothing_referenced_is_nothing_saved() -> None:
     assert EMPTY.referenced == Tally()
 
 
+def test_summary_of_outcomes_alone_costs_nothing() -> None:
+    assert replace(EMPTY, layers=None) == Summary(by_outcome=EMPTY.by_outcome)
+
+
 def test_summaries_add_up_and_are_multiplied_by_the_nodes_that_they_stand_for() -> None:
     one, other = summarise(ENTRIES[:3]), summarise(ENTRIES[3:])
     assert one + other == summarise(ENTRIES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -204,11 +204,12 @@ async def test_copy_mounts_what_it_can_and_reads_only_manifests(open_shop: OpenS
 
 
 @pytest.fixture
-def router() -> Iterator[respx.MockRouter]:
-    with respx.mock(using="httpx", assert_all_called=False) as router:
-        router.head(url__startswith=f"{HOST}/v2/shop/api/").respond(404)
-        router.put(url__startswith=f"{HOST}/v2/shop/api/manifests/").respond(201)
-        yield router
+def router() -> respx.MockRouter:
+    """A registry that holds nothing yet and takes every manifest."""
+    router = respx.MockRouter(assert_all_called=False)
+    router.head(url__startswith=f"{HOST}/v2/shop/api/").respond(404)
+    router.put(url__startswith=f"{HOST}/v2/shop/api/manifests/").respond(201)
+    return router
 
 
 def uploads(number: int) -> str:
@@ -246,7 +247,7 @@ async def test_every_answer_to_a_mount_leads_to_the_blob_being_there(
     await stock(store, "app", config=BASE)
     posts = router.post(url__startswith=f"{HOST}/v2/shop/api/blobs/uploads/").mock(side_effect=answers)
     puts = router.put(url__startswith=f"{HOST}/v2/shop/api/blobs/uploads/").respond(201)
-    async with Transport(HOST) as transport:
+    async with Transport(HOST, transport=httpx.MockTransport(router.async_handler)) as transport:
         ledger = await push(Registry(transport), store, "app", "shop/api", "v1", mount_from=("library/base",))
     entry = entry_of(ledger, BASE)
     assert (entry.outcome, entry.evidence, entry.mounted_from) == outcome

@@ -301,6 +301,22 @@ def test_manifest_that_a_tag_was_answered_with_is_on_the_account_of_what_was_sou
     )
 
 
+def test_manifest_that_is_read_by_digest_and_by_tag_is_received_twice() -> None:
+    manifest = entry(
+        role=Role.MANIFEST,
+        media_type=media_types.OCI_MANIFEST,
+        direction=Direction.PULL,
+        evidence=Evidence.DOWNLOAD,
+        wire_sent=0,
+        wire_received=2 * SIZE,
+        wasted_received=SIZE,
+        requests=2,
+    )
+    by_tag = record("GET", Route.MANIFEST, reference="v1", bytes_out=SIZE)
+    by_digest = record("GET", Route.MANIFEST, reference=DIGEST, bytes_out=SIZE)
+    assert differences(ledger_of(manifest), by_tag, by_digest) == ()
+
+
 # Beside transfers.
 
 

@@ -15,15 +15,18 @@ from regsim.remote.wire.errors import (
     ReadError,
     WireError,
     WriteError,
+    WriteTimeoutError,
 )
 from regsim.remote.wire.head import Head
 from regsim.remote.wire.reply import Reply
 from regsim.remote.wire.request import chunk
+from regsim.remote.wire.sink import Interrupted, Sink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
     from regsim.remote.address import Origin
+    from regsim.remote.wire.drain import Threads
     from regsim.remote.wire.line import Line
     from regsim.remote.wire.request import Request, Waits
 
@@ -39,6 +42,7 @@ class Connection:
     Args:
         origin: whom it leads to.
         line: is closed with this.
+        threads: for bodies that are drained.
         done: called when an exchange is over, and when the connection is closed.
 
     Attributes:
@@ -46,9 +50,12 @@ class Connection:
         idle_since: loop time since which nobody has used it.
     """
 
-    def __init__(self, origin: Origin, line: Line, done: Callable[[Connection], None]) -> None:
+    def __init__(
+        self, origin: Origin, line: Line, threads: Threads, done: Callable[[Connection], None]
+    ) -> None:
         self.origin = origin
         self.line = line
+        self.threads = threads
         self.idle_since = 0.0
         self._done = done
         self._scratch = memoryview(bytearray(_SCRATCH))
@@ -116,7 +123,11 @@ class Connection:
         """Send a request, as far as the peer wants it; return what broke it off, if something did."""
         start, length = request.head(), request.length
         try:
-            if request.body is None:
+            if request.feed is not None and length:
+                sink = Sink(self.line, start, length, request.waits.write, lambda: self._interrupted(head))
+                last = await sink.take_from(request.feed)
+                await self._give_both(sink.start, last, request.waits, head)
+            elif request.body is None:
                 if length != 0:
                     raise OwnProtocolError("a body was announced, and there is none")
                 await self._give(start, request.waits, head)
@@ -124,8 +135,10 @@ class Connection:
                 await self._send_chunks(start, request.body, request.waits, head)
             else:
                 await self._send_sized(start, request.body, length, request.waits, head)
-        except _Interrupted:
+        except Interrupted:
             self._usable = False
+        except WriteTimeoutError:
+            raise
         except WriteError as error:
             # A peer that hangs up on a request may have said why; that is still to be read.
             self._usable = False
@@ -140,12 +153,7 @@ class Connection:
             left -= len(data)
             if left < 0:
                 raise OwnProtocolError(f"a body of {length} bytes turned out to be longer")
-            if start and len(data) <= _ONE_PIECE:
-                await self._give(start + data, waits, head)
-            else:
-                if start:
-                    await self._give(start, waits, head)
-                await self._give(data, waits, head)
+            await self._give_both(start, data, waits, head)
             start = b""
         if left:
             raise OwnProtocolError(f"a body of {length} bytes ended {left} bytes early")
@@ -159,17 +167,24 @@ class Connection:
                 await self._give(chunk(data), waits, head)
         await self._give(chunk(b""), waits, head)
 
+    async def _give_both(self, start: bytes, data: bytes, waits: Waits, head: Head) -> None:
+        if start and len(data) <= _ONE_PIECE:
+            await self._give(start + data, waits, head)
+            return
+        await self._give(start, waits, head)
+        await self._give(data, waits, head)
+
     async def _give(self, data: bytes, waits: Waits, head: Head) -> None:
         """Send octets.
 
         Raises:
-            _Interrupted: the peer has answered already, or has nothing more to say.
+            Interrupted: the peer has answered already, or has nothing more to say.
             WriteError: the connection broke.
         """
         view, line = memoryview(data), self.line
         while view:
             if self._interrupted(head):
-                raise _Interrupted
+                raise Interrupted
             count = line.give(view)
             if count is None:
                 await line.writable(waits.write)
@@ -206,7 +221,3 @@ class Connection:
             else:
                 rest = head.feed(bytes(scratch[:count]))
         return rest
-
-
-class _Interrupted(Exception):  # noqa: N818  (no error: the peer has answered early)
-    """There is no point in sending more."""

@@ -7,6 +7,7 @@ many lines there may be.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,8 @@ async def _connect(address: Address) -> socket.socket:
         await asyncio.get_running_loop().sock_connect(sock, where)
     except OSError as error:
         sock.close()
-        raise ConnectError(error.strerror or str(error)) from error
+        # What asyncio says instead names the address alone.
+        raise ConnectError(os.strerror(error.errno) if error.errno else str(error)) from error
     except BaseException:
         sock.close()
         raise

@@ -7,16 +7,19 @@ await is not read, which is all the back-pressure there is.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import select
+import socket
 import ssl
 from typing import TYPE_CHECKING
 
 from regsim.remote.wire.errors import ConnectError, ReadError, ReadTimeoutError, WriteError, WriteTimeoutError
 
 if TYPE_CHECKING:
-    import socket
-
     from regsim.remote.wire.errors import WireError
 
+_CLOSED = "the connection was closed"
 _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
@@ -33,7 +36,7 @@ class Line:
         self._number = sock.fileno()
         self._waiter: asyncio.Future[None] | None = None
         self._reading = self._writing = False
-        self._closed = False
+        self._closed = self._lent = False
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
         """Speak TLS from here on. Whoever calls this sets the deadline.
@@ -63,17 +66,14 @@ class Line:
             words = str(error)
             raise ConnectError(words if "SSL" in words else f"SSL: {words}") from error
 
-    @property
-    def socket(self) -> socket.socket | None:
-        """The socket, where its octets are the peer's own: None through TLS."""
-        return None if isinstance(self._sock, ssl.SSLSocket) else self._sock
-
     def take(self, view: memoryview) -> int | None:
         """Read what has arrived, at most as much as fits; None if nothing has, 0 at the end.
 
         Raises:
             ReadError: the connection broke.
         """
+        if self._closed:
+            raise ReadError(_CLOSED)
         try:
             return self._sock.recv_into(view)
         except _NOT_YET:
@@ -87,6 +87,8 @@ class Line:
         Raises:
             WriteError: the connection broke.
         """
+        if self._closed:
+            raise WriteError(_CLOSED)
         try:
             return self._sock.send(view)
         except _NOT_YET:
@@ -120,7 +122,7 @@ class Line:
     ) -> None:
         """Wait for what `read` and `write` ask for, at most so many seconds; then `late` is raised."""
         if self._closed:
-            raise ReadError("the connection was closed")
+            raise ReadError(_CLOSED)
         self._waiter = waiter = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, _fail, waiter, late)
         if read:
@@ -145,6 +147,30 @@ class Line:
         self._reading = self._writing = False
         self._waiter = None
 
+    # In a thread
+
+    def lend(self) -> None:
+        """Leave `take`, `give` and `poll` to a thread, until `take_back`."""
+        self._lent = True
+
+    def take_back(self) -> None:
+        """Know that the thread is through with it."""
+        self._lent = False
+        if self._closed:
+            self._sock.close()
+
+    def poll(self, seconds: float | None, *, write: bool = False) -> bool:
+        """Wait in a thread until something has arrived (or can be sent, if `write`); False if nothing did."""
+        poll = select.poll()
+        poll.register(self._number, select.POLLIN | (select.POLLOUT if write else 0))
+        return bool(poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
+
+    def hang_up(self) -> None:
+        """End both directions, which wakes a thread that polls."""
+        with contextlib.suppress(OSError):  # the peer was first
+            # Of the socket below TLS: what TLS keeps is the thread's.
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Hang up, and wake whoever waits. Any number of calls are harmless."""
         if self._closed:
@@ -154,7 +180,11 @@ class Line:
         self._forget()
         if waiter is not None:
             _fail(waiter, ReadError)
-        self._sock.close()
+        if self._lent:
+            # Its number must stay its own until the thread has let go of it.
+            self.hang_up()
+        else:
+            self._sock.close()
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -164,9 +194,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 def _fail(waiter: asyncio.Future[None], kind: type[WireError]) -> None:
     if not waiter.done():
-        waiter.set_exception(
-            kind("the connection was closed" if kind is ReadError else "no progress in time")
-        )
+        waiter.set_exception(kind(_CLOSED if kind is ReadError else "no progress in time"))
 
 
 def _reason(error: OSError) -> str:

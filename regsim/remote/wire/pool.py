@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.remote.wire.connection import Connection
 from regsim.remote.wire.dial import dial
+from regsim.remote.wire.drain import Threads
 from regsim.remote.wire.errors import ConnectError, PoolTimeoutError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Pool:
         self._busy: set[Connection] = set()
         self._wishes: deque[_Wish] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._threads = Threads(limits.total)
         self._closed = False
 
     async def acquire(self, origin: Origin, waits: Waits, *, fresh: bool = False) -> Connection:
@@ -98,6 +100,7 @@ class Pool:
             self._drop(connection)
         for connection in list(self._busy):
             connection.close()
+        self._threads.close()
 
     async def _wait(self, origin: Origin, seconds: float | None, *, fresh: bool) -> Connection | None:
         wish = _Wish(origin, fresh, asyncio.get_running_loop().create_future())
@@ -133,7 +136,7 @@ class Pool:
             self._lose(origin)
             self._grant()
             raise
-        connection = Connection(origin, line, self._free)
+        connection = Connection(origin, line, self._threads, self._free)
         if self._closed:
             connection.close()
             raise ConnectError("the client is closed")

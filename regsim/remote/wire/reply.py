@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regsim.remote.wire.drain import BLOCK, Drain
 from regsim.remote.wire.errors import PeerProtocolError, WireError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Sequence
 
     from regsim.remote.wire.connection import Connection
     from regsim.remote.wire.head import Head
-    from regsim.remote.wire.request import Header
+    from regsim.remote.wire.request import Header, Taker
 
-# Bytes that are read before they are handed on, if so many are to come: each hand-over costs an event-loop
-# turn and a thread hop or two, which at 64 KiB is most of the time of a download.
-BLOCK = 1024 * 1024
 _CHUNKED = 256 * 1024
 
 
@@ -80,6 +78,31 @@ class Reply:
             async for piece in body:
                 yield piece
         finally:
+            self.close()
+
+    @property
+    def drainable(self) -> bool:
+        """Whether the body can be drained: its length is known, and none of it has been read."""
+        return not self._over and self._left is not None
+
+    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
+        """Hand the body to `takers`, in threads, past the event loop; only where it is `drainable`.
+
+        Args:
+            takers: each is handed every piece, in order; a piece is theirs until they return.
+            count: told how many bytes were read, at the end or when it fails.
+
+        Raises:
+            ReadError, ReadTimeoutError, PeerProtocolError: as from `pieces`.
+            Exception: what a taker raised.
+        """
+        rest, left = self._rest[: self._left], self._left or 0
+        drain = Drain(self._line, rest, left - len(rest), self._seconds, takers)
+        try:
+            await self._connection.threads.drain(drain)
+            self._end(clean=len(self._rest) <= left)
+        finally:
+            count(drain.count)
             self.close()
 
     def close(self) -> None:

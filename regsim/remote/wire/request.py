@@ -6,6 +6,7 @@ Owns the head's writing, byte for byte as it was asked for, and what a head says
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from regsim.remote.address import Origin
 
 Header = tuple[bytes, bytes]
+# What is handed pieces in threads; a piece is its own until it returns.
+Taker = Callable[[memoryview], object]
+# Hands all of a body but its last piece to a taker, in threads, and returns the last piece.
+Feed = Callable[[Taker], Awaitable[bytes]]
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
@@ -49,6 +54,7 @@ class Request:
         target: as it is sent; nothing is decoded or encoded.
         headers: as they are sent; nothing is added.
         body: iterated once; None sends none.
+        feed: instead of `body`, where the length is known: a body that comes in threads, past the event loop.
         waits: how long each wait may be.
         fresh: use no connection that has served before.
     """
@@ -58,6 +64,7 @@ class Request:
     target: bytes
     headers: Sequence[Header]
     body: AsyncIterable[bytes] | None = None
+    feed: Feed | None = None
     waits: Waits = field(default_factory=Waits)
     fresh: bool = False
 
