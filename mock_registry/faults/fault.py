@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated
 
 from mock_registry.exchange import Exchange, Response
@@ -149,7 +150,7 @@ class Fault:
         """Return what must hold of a request when it arrives, besides method and route."""
         tests: list[Test] = []
         if self.repository is not None:
-            tests.append(_matches(lambda exchange: exchange.repository, self.repository, path=True))
+            tests.append(_matches(attrgetter("repository"), self.repository, path=True))
         if self.digest is not None:
             tests.append(_matches(digest_asked_for, self.digest))
         if self.reference is not None:

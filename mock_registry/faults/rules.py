@@ -53,7 +53,7 @@ class Rule:
 
     def meets(self, exchange: Exchange) -> bool:
         """Tell whether a request that arrives is meant, as far as can be told then."""
-        for test in self._tests:  # a loop: every request comes through here
+        for test in self._tests:  # noqa: SIM110 (every request comes through here: no generator)
             if not test(exchange):
                 return False
         return True
