@@ -13,11 +13,13 @@ import statistics
 import sys
 import tempfile
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.benchmarks import clients, measure, servers
+from tests.benchmarks.clients import Task
 from tests.benchmarks.workloads import WORKLOADS, blobs_of, write_layout
 
 if TYPE_CHECKING:
@@ -45,11 +47,11 @@ def main() -> int:
         layouts = {name: write_layout(options.folder, WORKLOADS[name]) for name in options.images}
         for registry in options.registries:
             start, tls = _STARTS[registry]
-            print(f"\n{registry}\n\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}")
+            _say(f"\n{registry}\n\n{_line(_COLUMNS)}\n{_line(['---'] * len(_COLUMNS))}")
             for name, layout in layouts.items():
                 costs = _measure(found, layout, start, Path(scratch), rounds=options.rounds, tls=tls)
                 for row in _rows(WORKLOADS[name], costs):
-                    print(_line(row), flush=True)
+                    _say(_line(row))
         for name, layout in layouts.items():
             _print_limits(WORKLOADS[name], layout, options.rounds)
     return 0
@@ -90,17 +92,20 @@ def _measure(
 def _round(
     client: Client, layout: Path, start: Start, home: Path, *, size: int, tls: bool
 ) -> Iterator[tuple[str, Cost]]:
+    task = Task(layout=layout, target=home / "pulled", host="", tls=tls, home=home)
+
     def run(command: Command) -> Cost:
         measure.warm(home, size + size // 4)
         return measure.run(command, _environment(home), home / "client.log")
 
     if client.prepare is not None:
-        run(client.prepare(layout))
+        run(client.prepare(task))
     (home / "server").mkdir()
     with start(home / "server") as host:
-        yield "push", run(client.push(layout, host, tls))
-        yield "push again", run(client.push(layout, host, tls))
-        yield "pull", run(client.pull(home / "pulled", host, tls))
+        task = replace(task, host=host)
+        yield "push", run(client.push(task))
+        yield "push again", run(client.push(task))
+        yield "pull", run(client.pull(task))
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -120,16 +125,19 @@ def _rows(workload: Workload, costs: Costs) -> Iterator[list[str]]:
             ratio = f"{median / statistics.median(run.seconds for run in baseline):.2f}" if baseline else "-"
             speed = "-" if job == "push again" else f"{workload.total / 1e6 / best:.0f}"
             cpu, peak = min(run.cpu for run in runs), max(run.peak for run in runs)
-            yield [workload.name, job, client, f"{best:.3f}", f"{median:.3f}", ratio, speed] + [
-                f"{cpu:.2f}",
-                f"{peak:.0f}",
-            ]
+            figures = [f"{best:.3f}", f"{median:.3f}", ratio, speed, f"{cpu:.2f}", f"{peak:.0f}"]
+            yield [workload.name, job, client, *figures]
 
 
 def _print_limits(workload: Workload, layout: Path, rounds: int) -> None:
     hashing = min(measure.hash_files(blobs_of(layout)) for _ in range(rounds))
     copying = min(measure.copy_over_loopback(workload.total) for _ in range(rounds))
-    print(f"\nThis machine, {workload.name}: SHA-256 {hashing:.3f} s, a copy over loopback {copying:.3f} s")
+    _say(f"\nThis machine, {workload.name}: SHA-256 {hashing:.3f} s, a copy over loopback {copying:.3f} s")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

@@ -8,38 +8,56 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.measure import program
-from tests.benchmarks.workloads import TAG
+from tests.benchmarks.workloads import TAG, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-Command = list[str]
 REPOSITORY = "bench/app"
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """How a program is run.
+class Task:
+    """What a client is to do.
 
     Attributes:
-        name: as the table has it.
-        push: from a layout's directory to `host`, over TLS or not.
-        pull: from `host` into a directory that does not exist yet.
-        prepare: what has to be run before the first push, with the layout's directory and a home.
+        layout: the directory of the image to push.
+        target: a directory to pull into, which does not exist yet.
+        host: of the registry.
+        tls: whether it speaks TLS, with a certificate that nobody trusts.
+        home: a directory for whatever else a program keeps.
     """
 
+    layout: Path
+    target: Path
+    host: str
+    tls: bool
+    home: Path
+
+    @property
+    def reference(self) -> str:
+        """The image in the registry."""
+        return f"{self.host}/{REPOSITORY}:1"
+
+
+Command = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program: its name in the table, and the commands that push, pull, and come before a first push."""
+
     name: str
-    push: Callable[[Path, str, bool], Command]
-    pull: Callable[[Path, str, bool], Command]
-    prepare: Callable[[Path], Command] | None = None
+    push: Callable[[Task], Command]
+    pull: Callable[[Task], Command]
+    prepare: Callable[[Task], Command] | None = None
 
 
 def installed() -> list[Client]:
     """Return the clients that can be run here, regsim first."""
-    makers = {"skopeo": _skopeo, "podman": _podman, "oras": _oras}
     found = [_regsim()]
-    for name, make in makers.items():
+    for name, make in {"skopeo": _skopeo, "podman": _podman, "oras": _oras}.items():
         path = program(name)
         if path is not None:
             found.append(make(path))
@@ -49,115 +67,63 @@ def installed() -> list[Client]:
 
 
 def _regsim() -> Client:
-    run = [sys.executable, "-m", "regsim"]
-    quiet = ["--quiet", "--format", "json"]
-
-    def verify(tls: bool) -> Command:
-        return ["--no-tls-verify"] if tls else []
+    def run(task: Task, job: str, source: str, destination: str) -> Command:
+        trust = ["--no-tls-verify"] if task.tls else []
+        options = ["--quiet", "--format", "json", *trust]
+        return [sys.executable, "-m", "regsim", job, source, destination, *options]
 
     return Client(
         "regsim",
-        lambda layout, host, tls: [
-            *run,
-            "push",
-            f"oci:{layout}:{TAG}",
-            f"{host}/{REPOSITORY}:1",
-            *quiet,
-            *verify(tls),
-        ],
-        lambda target, host, tls: [
-            *run,
-            "pull",
-            f"{host}/{REPOSITORY}:1",
-            f"oci:{target}:{TAG}",
-            *quiet,
-            *verify(tls),
-        ],
+        push=lambda task: run(task, "push", f"oci:{task.layout}:{TAG}", task.reference),
+        pull=lambda task: run(task, "pull", task.reference, f"oci:{task.target}:{TAG}"),
     )
 
 
 def _skopeo(path: str) -> Client:
     run = [path, "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
+    into, out_of = "--dest-tls-verify=false", "--src-tls-verify=false"
     return Client(
         "skopeo",
-        lambda layout, host, _: [
-            *run,
-            "--dest-tls-verify=false",
-            f"oci:{layout}:{TAG}",
-            f"docker://{host}/{REPOSITORY}:1",
-        ],
-        lambda target, host, _: [
-            *run,
-            "--src-tls-verify=false",
-            f"docker://{host}/{REPOSITORY}:1",
-            f"oci:{target}:{TAG}",
-        ],
+        push=lambda task: [*run, into, f"oci:{task.layout}:{TAG}", f"docker://{task.reference}"],
+        pull=lambda task: [*run, out_of, f"docker://{task.reference}", f"oci:{task.target}:{TAG}"],
     )
 
 
 def _podman(path: str) -> Client:
-    # Its own storage, below the home that each run is given, so that nothing of the user's is touched.
-    run = [path, "--storage-driver", "vfs"]
-    return Client(
-        "podman",
-        lambda _, host, __: [
-            *run,
-            "push",
-            "--quiet",
-            "--tls-verify=false",
-            "localhost/bench:1",
-            f"docker://{host}/{REPOSITORY}:1",
-        ],
-        lambda target, host, _: [
-            *run,
-            "--root",
-            f"{target}/root",
-            "--runroot",
-            f"{target}/run",
-            "pull",
-            "--quiet",
-            "--tls-verify=false",
-            f"docker://{host}/{REPOSITORY}:1",
-        ],
-        lambda layout: [*run, "load"] if layout.is_file() else [*run, "pull", f"oci:{layout}:{TAG}"],
-    )
+    """Return podman, which unpacks what it pulls and packs what it pushes: more work than the others do."""
+
+    def run(storage: Path, job: str) -> Command:
+        places = ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
+        return [path, "--storage-driver", "overlay", *places, job, "--quiet"]
+
+    def push(task: Task) -> Command:
+        image = config_of(task.layout)  # what podman calls the image that it has read
+        return [*run(task.home, "push"), "--tls-verify=false", image, f"docker://{task.reference}"]
+
+    def pull(task: Task) -> Command:
+        return [*run(task.target, "pull"), "--tls-verify=false", f"docker://{task.reference}"]
+
+    return Client("podman", push, pull, lambda task: [*run(task.home, "pull"), f"oci:{task.layout}:{TAG}"])
 
 
 def _oras(path: str) -> Client:
-    def verify(side: str, tls: bool) -> str:
-        return f"--{side}-insecure" if tls else f"--{side}-plain-http"
+    def run(task: Task, side: str) -> Command:
+        return [path, "cp", "--no-tty", f"--{side}-insecure" if task.tls else f"--{side}-plain-http"]
 
     return Client(
         "oras",
-        lambda layout, host, tls: [
-            path,
-            "cp",
-            "--no-tty",
-            verify("to", tls),
-            "--from-oci-layout",
-            f"{layout}:{TAG}",
-            f"{host}/{REPOSITORY}:1",
-        ],
-        lambda target, host, tls: [
-            path,
-            "cp",
-            "--no-tty",
-            verify("from", tls),
-            f"{host}/{REPOSITORY}:1",
-            "--to-oci-layout",
-            f"{target}:{TAG}",
-        ],
+        push=lambda task: [*run(task, "to"), "--from-oci-layout", f"{task.layout}:{TAG}", task.reference],
+        pull=lambda task: [*run(task, "from"), "--to-oci-layout", task.reference, f"{task.target}:{TAG}"],
     )
 
 
 def _dxf() -> Client:
-    run = [sys.executable, "-m", "tests.benchmarks.dxf_client"]
-
-    def scheme(tls: bool) -> str:
-        return "https" if tls else "http"
+    def run(task: Task, job: str, folder: Path) -> Command:
+        module = [sys.executable, "-m", "tests.benchmarks.dxf_client"]
+        return [*module, job, str(folder), "https" if task.tls else "http", task.host, REPOSITORY]
 
     return Client(
         "python-dxf",
-        lambda layout, host, tls: [*run, "push", str(layout), scheme(tls), host, REPOSITORY],
-        lambda target, host, tls: [*run, "pull", str(target), scheme(tls), host, REPOSITORY],
+        push=lambda task: run(task, "push", task.layout),
+        pull=lambda task: run(task, "pull", task.target),
     )

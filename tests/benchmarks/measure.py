@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 _BLOCK = 1024 * 1024
 
@@ -44,7 +45,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Co
     output = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), output, (os.POSIX_SPAWN_DUP2, 1, 2)]
     started = time.perf_counter()
-    child = os.posix_spawn(command[0], command, environment, file_actions=actions)
+    child = os.posix_spawn(command[0], list(command), environment, file_actions=actions)
     _, status, usage = os.wait4(child, 0)
     seconds = time.perf_counter() - started
     if status:
@@ -91,7 +92,7 @@ def copy_over_loopback(size: int) -> float:
 
 
 def warm(folder: Path, size: int) -> None:
-    """Write `size` bytes and delete them: memory that was never touched is slow, in virtual machines above all."""
+    """Write `size` bytes and delete them: memory that was never touched is slow, above all in a VM."""
     path, data = folder / "warm", bytes(_BLOCK)
     with path.open("wb", buffering=0) as file:
         for _ in range(0, size, _BLOCK):
@@ -101,8 +102,5 @@ def warm(folder: Path, size: int) -> None:
 
 def program(name: str) -> str | None:
     """Return where a program is, None where it is not installed."""
-    for folder in (*os.environ.get("PATH", "").split(os.pathsep), os.path.dirname(sys.executable)):
-        path = os.path.join(folder, name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
+    beside = str(Path(sys.executable).parent)
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), beside]))

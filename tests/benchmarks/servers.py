@@ -63,7 +63,7 @@ def mock(home: Path) -> Iterator[str]:
 def _process(command: list[str], log: Path, environment: dict[str, str] | os._Environ[str]) -> Iterator[None]:
     with (
         log.open("wb") as output,
-        subprocess.Popen(  # noqa: S603 (programs that this module names)
+        subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=dict(environment)
         ) as process,
     ):
@@ -104,10 +104,10 @@ def make_certificate(home: Path) -> dict[str, str]:
     if found is None:
         raise RuntimeError("openssl is not installed (Debian package openssl)")
     certificate, key = str(home / "certificate.pem"), str(home / "key.pem")
-    subprocess.run(  # noqa: S603 (likewise)
-        [found, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-days", "2", "-subj", "/CN=benchmark", "-addext", f"subjectAltName=IP:{own_address()}"]
-        + ["-keyout", key, "-out", certificate],
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    whose = ["-days", "2", "-subj", "/CN=benchmark", "-addext", f"subjectAltName=IP:{own_address()}"]
+    subprocess.run(
+        [found, "req", "-x509", *kind, *whose, "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,
     )

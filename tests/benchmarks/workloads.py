@@ -9,8 +9,10 @@ import json
 import random
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -43,7 +45,7 @@ WORKLOADS = {
 
 def write_layout(folder: Path, workload: Workload) -> Path:
     """Write an image, unless an earlier run has left it there, and return its layout's directory."""
-    layout = folder / workload.name.replace(" ", "")
+    layout = folder / workload.name.lower().replace(" ", "")
     blobs = layout / "blobs" / "sha256"
     if (layout / "index.json").exists():
         return layout
@@ -77,6 +79,14 @@ def blobs_of(layout: Path) -> list[Path]:
     return sorted((layout / "blobs" / "sha256").iterdir())
 
 
+def config_of(layout: Path) -> str:
+    """Return the hash of the image's config."""
+    (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    raw = (layout / "blobs" / "sha256" / entry["digest"].partition(":")[2]).read_bytes()
+    digest: str = json.loads(raw)["config"]["digest"]
+    return digest.partition(":")[2]
+
+
 class _Hashing(io.RawIOBase):
     """A file that hashes what is written to it."""
 
@@ -104,7 +114,7 @@ class _Random(io.RawIOBase):
     """A file of seeded random bytes, that never was on a disk."""
 
     def __init__(self, seed: str, size: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 (bytes that no compressor shortens, not a secret)
+        self._random = random.Random(seed)
         self._left = size
 
     def readable(self) -> bool:

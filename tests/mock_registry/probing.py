@@ -123,9 +123,13 @@ class Probe:
         path = f"/v2/{repository or self.a}/manifests/{reference}"
         return await self.ask("PUT", path, content=content, headers=headers)
 
-    async def get_manifest(self, reference: str, accept: str | None = MANIFEST, **more: Any) -> httpx.Response:
+    async def get_manifest(
+        self, reference: str, accept: str | None = MANIFEST, **more: Any
+    ) -> httpx.Response:
         repository = more.get("repository") or self.a
-        request = self.http.build_request(more.get("method", "GET"), f"/v2/{repository}/manifests/{reference}")
+        request = self.http.build_request(
+            more.get("method", "GET"), f"/v2/{repository}/manifests/{reference}"
+        )
         del request.headers["accept"]
         if accept is not None:
             request.headers["accept"] = accept
