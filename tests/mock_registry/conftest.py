@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
-from mock_registry import DirectoryStorage, MockRegistry
+from mock_registry import DirectoryStorage, MemoryStorage, MockRegistry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -121,6 +121,7 @@ class Peer:
         if isinstance(storage, DirectoryStorage):
             folders = [*(storage.path / "blobs").iterdir(), storage.path / "uploads"]
         else:
+            assert isinstance(storage, MemoryStorage)
             folders = [storage.spool.directory] if storage.spool.directory else []
         return sorted(file for folder in folders for file in folder.iterdir())
 
@@ -140,7 +141,7 @@ class Wire:
         self.reader = reader
         self.writer = writer
 
-    async def send(self, *data: bytes) -> httpx.Response:
+    async def send(self, *data: bytes) -> None:
         self.writer.write(b"".join(data))
         await self.writer.drain()
 
@@ -186,7 +187,7 @@ class WirePeer:
         self.registry = registry
         self.server = server
         self.journal = registry.journal
-        self._wires = []
+        self._wires: list[Wire] = []
 
     async def connect(self) -> Wire:
         self._wires.append(Wire(*await asyncio.open_connection("127.0.0.1", self.server.port)))
@@ -234,7 +235,7 @@ class Uvicorn:
 
 
 @asynccontextmanager
-async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[bytes]:
+async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[Uvicorn]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = Uvicorn(registry, listener)
         serving = asyncio.ensure_future(running.server.serve(sockets=[listener]))
@@ -246,14 +247,14 @@ async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-def open_peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[bytes]:
+def open_peer(tmp_path_factory: pytest.TempPathFactory) -> OpenPeer:
     """Return a context manager for a peer over a transport, with any settings of the registry.
 
     The transport ``directory`` is a port, with a registry that keeps everything in a directory.
     """
 
     @asynccontextmanager
-    async def over(transport: str, **settings: Any) -> AsyncIterator[bytes]:
+    async def over(transport: str, **settings: Any) -> AsyncIterator[Peer]:
         if transport == "directory":
             settings.setdefault("directory", tmp_path_factory.mktemp("registry"))
         registry = MockRegistry(**settings)
@@ -264,7 +265,9 @@ def open_peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[bytes]:
             ):
                 yield Peer(registry, http)
         else:
-            serving = under_uvicorn(registry) if transport == "uvicorn" else registry.serve()
+            serving: AbstractAsyncContextManager[Uvicorn | Server] = (
+                under_uvicorn(registry) if transport == "uvicorn" else registry.serve()
+            )
             async with serving as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
                 yield Peer(registry, http)
 
@@ -272,28 +275,28 @@ def open_peer(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[bytes]:
 
 
 @pytest.fixture(params=["process", "port", "directory"])
-def transport(request: pytest.FixtureRequest) -> None:
-    return request.param
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture
-async def peer(open_peer: OpenPeer, transport: str) -> AsyncIterator[bytes]:
+async def peer(open_peer: OpenPeer, transport: str) -> AsyncIterator[Peer]:
     async with open_peer(transport) as peer:
         yield peer
 
 
 @pytest.fixture
-def with_settings(open_peer: OpenPeer, transport: str) -> None:
+def with_settings(open_peer: OpenPeer, transport: str) -> OpenWith:
     """Return a context manager for a peer with other settings than the default ones."""
     return lambda **settings: open_peer(transport, **settings)
 
 
 @pytest.fixture
-def open_wire_peer() -> AsyncIterator[bytes]:
+def open_wire_peer() -> OpenWirePeer:
     """Return a context manager for a registry on a port, with any limits of the server."""
 
     @asynccontextmanager
-    async def listening(limits: Limits | None = None, **settings: Any) -> AsyncIterator[bytes]:
+    async def listening(limits: Limits | None = None, **settings: Any) -> AsyncIterator[WirePeer]:
         registry = MockRegistry(**settings)
         async with registry.serve(limits=limits) as server:
             peer = WirePeer(registry, server)
@@ -306,11 +309,11 @@ def open_wire_peer() -> AsyncIterator[bytes]:
 
 
 @pytest.fixture
-async def wire_peer(open_wire_peer: OpenWirePeer) -> AsyncIterator[bytes]:
+async def wire_peer(open_wire_peer: OpenWirePeer) -> AsyncIterator[WirePeer]:
     async with open_wire_peer() as peer:
         yield peer
 
 
 @pytest.fixture
-async def wire(wire_peer: WirePeer) -> None:
+async def wire(wire_peer: WirePeer) -> Wire:
     return await wire_peer.connect()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from typing import Any
 
     import httpx
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 TAGS = ["10", "9", "B", "a", "b", "v1.0", "v1.0-rc", "x_y"]
 
 
-async def tagged(peer: Peer, name: str = "app", tags: Iterable[str] = TAGS) -> None:
+async def tagged(peer: Peer, name: str = "app", tags: Sequence[str] = TAGS) -> None:
     content = await peer.push_image(name, tags[-1])
     await peer.put(name, peer.digest(content), content, tag=list(tags))
 
@@ -49,7 +49,8 @@ async def test_end_8a_after_its_last_tag_a_repository_has_an_empty_list(peer: Pe
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
 async def test_end_8b_pages_lead_through_all_tags_by_their_links(peer: Peer, count: int) -> None:
     await tagged(peer)
-    found, url = [], f"/v2/app/tags/list?n={count}"
+    found: list[str] = []
+    url: str | None = f"/v2/app/tags/list?n={count}"
     while url:
         answer = await peer.http.get(url)
         page = answer.json()["tags"]
@@ -196,9 +197,10 @@ async def test_end_12a_what_an_older_client_kept_under_the_fallback_tag_is_liste
 async def test_end_12a_a_list_that_does_not_fit_comes_in_pages(with_settings: OpenWith) -> None:
     async with with_settings(manifest_limit=4096) as peer:
         subject = await peer.push_image("app", "1")
-        kinds = {"annotations": {"text": "x" * 500}, "artifactType": "a/b+c"}
+        kinds: dict[str, Any] = {"annotations": {"text": "x" * 500}, "artifactType": "a/b+c"}
         pushed = [peer.digest(await refer(peer, subject, layers=[bytes([n])], **kinds)) for n in range(12)]
-        found, url = [], f"/v2/app/referrers/{peer.digest(subject)}?artifactType=a%2Fb%2Bc"
+        found: list[str] = []
+        url: str | None = f"/v2/app/referrers/{peer.digest(subject)}?artifactType=a%2Fb%2Bc"
         pages = 0
         while url:
             answer = await peer.http.get(url)

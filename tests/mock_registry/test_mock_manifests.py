@@ -201,7 +201,7 @@ async def test_end_7a_content_type_and_media_type_must_agree(peer: Peer) -> None
 @pytest.mark.parametrize("media_type", [DOCKER_MANIFEST, DOCKER_LIST])
 async def test_end_7a_docker_media_types_are_kept(peer: Peer, media_type: str) -> None:
     content = await peer.push_image("app", "oci")
-    parts = {"manifests": [peer.descriptor(content, peer.OCI_MANIFEST)]}
+    parts: dict[str, Any] = {"manifests": [peer.descriptor(content, peer.OCI_MANIFEST)]}
     if media_type == DOCKER_MANIFEST:
         parts = {
             "config": peer.descriptor(b"{}", "application/vnd.docker.container.image.v1+json"),

@@ -17,7 +17,7 @@ CONTENT = os.urandom(6 << 20)
 
 
 @pytest.fixture
-async def peer(open_peer: OpenPeer) -> AsyncIterator[bytes]:
+async def peer(open_peer: OpenPeer) -> AsyncIterator[Peer]:
     async with open_peer("uvicorn") as peer:
         yield peer
 

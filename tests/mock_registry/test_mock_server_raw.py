@@ -346,7 +346,9 @@ async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None
     session, wire = await wire_peer.session(), await wire_peer.connect()
     content = os.urandom(64 << 20)
     digest = await push(wire, session, content)
-    wire.writer.transport.pause_reading()
+    transport = wire.writer.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
     await wire.send(request("GET", f"/v2/app/blobs/{digest}"))
     await wire_peer.until(lambda: sending(wire_peer))
     wire_peer.server.check_patience(sending(wire_peer)[0].deadline)
@@ -438,6 +440,7 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(
     await taken.wait()
     connection = await wire_peer.reading(0)
     await wire_peer.until(lambda: connection._paused)
+    assert connection._reading is not None
     assert connection._reading.held < 6 << 20
     assert not sending.done()
     go.set()
@@ -476,7 +479,7 @@ async def test_a_stop_cuts_off_what_does_not_end_in_time(open_wire_peer: OpenWir
 
 
 async def test_200_connections_at_once_are_served(wire_peer: WirePeer) -> None:
-    async def one() -> None:
+    async def one() -> list[int]:
         wire = await wire_peer.connect()
         return [(await wire.ask(BASE))[0] for _ in range(3)]
 

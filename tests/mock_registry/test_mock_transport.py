@@ -24,7 +24,7 @@ CONTENT = os.urandom(5 << 20)
 
 
 @pytest.fixture
-async def peer(open_peer: OpenPeer) -> AsyncIterator[bytes]:
+async def peer(open_peer: OpenPeer) -> AsyncIterator[Peer]:
     async with open_peer("process") as peer:
         yield peer
 

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -69,7 +70,12 @@ def kill_once(registry: DockerRegistry, moving: Callable[[], int]) -> Callable[[
 
 def bytes_of(folder: Path, pattern: str) -> int:
     """Return the size of the largest file of that name."""
-    return max((file.stat().st_size for file in folder.glob(pattern)), default=0)
+    largest = 0
+    for file in folder.glob(pattern):
+        # What is complete is renamed between the look at the folder and the look at the file.
+        with suppress(FileNotFoundError):
+            largest = max(largest, file.stat().st_size)
+    return largest
 
 
 def test_registry_that_dies_during_a_push_is_one_clear_error_and_a_partial_ledger(

@@ -26,6 +26,7 @@ from regsim.transfer.ledger import Entry, Evidence, Ledger, Outcome, violations
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from mock_registry.faults.course import Admitted
     from regsim.content.protocols import Content
     from regsim.remote.account import Account
     from regsim.transfer.ends import Destination, Source
@@ -276,13 +277,13 @@ class Busy(MockRegistry):
         super().__init__()
         self.refused = set[str | None]()
 
-    async def _respond(self, exchange: Exchange) -> Response:
+    async def _respond(self, exchange: Exchange, admitted: Admitted | None = None) -> Response:
         digest = exchange.parameter("digest")
         if exchange.method == "PUT" and digest and digest not in self.refused:
             self.refused.add(digest)
             exchange.digest = digest
             return Refusal(503, Fault(ErrorCode.UNKNOWN, "later")).response()
-        return await super()._respond(exchange)
+        return await super()._respond(exchange, admitted)
 
 
 class Hiding(RegistryDestination):

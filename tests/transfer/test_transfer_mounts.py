@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -22,6 +23,9 @@ from regsim.scenario.reconcile import reconcile
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.ledger import Entry, Ledger, violations
+
+if TYPE_CHECKING:
+    from mock_registry.faults.course import Admitted
 
 Stock = Callable[..., Awaitable[Descriptor]]
 
@@ -93,9 +97,9 @@ async def open_shop(request: pytest.FixtureRequest, stock: Stock) -> AsyncIterat
 class Refusing(MockRegistry):
     """A registry that refuses mounts outright, as some do where the source may not be read."""
 
-    async def _respond(self, exchange: Exchange) -> Response:
+    async def _respond(self, exchange: Exchange, admitted: Admitted | None = None) -> Response:
         if exchange.parameter("mount") is None:
-            return await super()._respond(exchange)
+            return await super()._respond(exchange, admitted)
         exchange.digest = exchange.parameter("mount")
         return Refusal(403, Fault(ErrorCode.DENIED, "not from there")).response()
 
