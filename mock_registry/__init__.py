@@ -4,9 +4,14 @@ Owns the server's side of the distribution protocol and a journal of what it saw
 any client.
 """
 
-from .app import MockRegistry
-from .journal import Journal, Record, Route
-from .storage import DirectoryError, DirectoryInUseError, DirectoryStorage, MemoryStorage, Storage
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .app import MockRegistry
+    from .background import RegistryServer
+    from .journal import Journal, Record, Route
+    from .storage import DirectoryError, DirectoryInUseError, DirectoryStorage, MemoryStorage, Storage
 
 __all__ = [
     "DirectoryError",
@@ -16,6 +21,29 @@ __all__ = [
     "MemoryStorage",
     "MockRegistry",
     "Record",
+    "RegistryServer",
     "Route",
     "Storage",
 ]
+
+# pytest imports this package at every start, for the plugin, and most runs need nothing of it.
+_HOMES = {
+    "MockRegistry": "app",
+    "RegistryServer": "background",
+    "Journal": "journal",
+    "Record": "journal",
+    "Route": "journal",
+    "DirectoryError": "storage",
+    "DirectoryInUseError": "storage",
+    "DirectoryStorage": "storage",
+    "MemoryStorage": "storage",
+    "Storage": "storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for the first time."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -1,21 +1,25 @@
 """``python -m mock_registry``: serve a registry until interrupted.
 
-Owns the command line. Must not decide anything a test could not ask for.
+Owns the command line, and its options in words for other command lines. Must not decide anything a test could
+not ask for.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import TextIO
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
+from .faults.options import add_behaviour_options, faults_from_options
 from .optional import MissingPackageError
+from .profiles import profile_named
 from .service import SESSION_LIFETIME
 from .tls import Certificate, CertificateError
 
@@ -57,8 +61,9 @@ def text_line(record: Record) -> str:
         f"out={record.bytes_out}",
         f"{ended - record.started:.3f}s",
         "" if record.complete else "incomplete",
+        f"fault={record.fault}" if record.fault else "",
     )
-    return " ".join(map(str, parts)).rstrip()
+    return " ".join(str(part) for part in parts if part != "")
 
 
 LINES: dict[str, Callable[[Record], str]] = {"json": json_line, "text": text_line}
@@ -66,6 +71,46 @@ LINES: dict[str, Callable[[Record], str]] = {"json": json_line, "text": text_lin
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        _understand(options)
+    except (MissingPackageError, OSError, ValueError) as error:
+        parser.error(str(error))
+    return options
+
+
+def options_from_words(**words: Any) -> argparse.Namespace:
+    """Return the options as this command line would have them, for another one.
+
+    Args:
+        words: The options that were given, named as here: ``dir="registry", fault=["GET blob cut 1MB"]``.
+
+    Raises:
+        MissingPackageError: One needs a package that is not installed.
+        OSError: The htpasswd file cannot be read.
+        ValueError: They make no sense, or not together.
+    """
+    options = _parser().parse_args([], argparse.Namespace(**words))
+    _understand(options)
+    return options
+
+
+def _understand(options: argparse.Namespace) -> None:
+    """Put what the words stand for in their place.
+
+    Raises:
+        MissingPackageError: As of `options_from_words`, like the others.
+    """
+    if options.durable and options.dir is None:
+        raise ValueError("--durable is for what is kept in a directory: give it one with --dir")
+    options.auth = auth_from_options(options)
+    options.tls = None if options.tls is None else Certificate.parse(options.tls)
+    options.faults = faults_from_options(options)
+    options.profile = None if options.profile is None else profile_named(options.profile)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m mock_registry", description="Serve an OCI registry for tests."
     )
@@ -85,15 +130,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add_auth_options(parser)
     _add_storage_options(parser)
-    options = parser.parse_args(arguments)
-    if options.durable and options.dir is None:
-        parser.error("--durable is for what is kept in a directory: give it one with --dir")
-    try:
-        options.auth = auth_from_options(options)
-        options.tls = None if options.tls is None else Certificate.parse(options.tls)
-    except (MissingPackageError, OSError, ValueError) as error:
-        parser.error(str(error))
-    return options
+    add_behaviour_options(parser)
+    return parser
 
 
 def _add_storage_options(parser: argparse.ArgumentParser) -> None:
@@ -135,25 +173,77 @@ def _seconds(text: str) -> float:
     return value
 
 
-async def serve(options: argparse.Namespace) -> None:
-    """Serve until SIGINT or SIGTERM, then stop gracefully."""
+def registry_from_options(options: argparse.Namespace) -> MockRegistry:
+    """Return the registry that the options ask for, with its log on standard error.
+
+    Raises:
+        DirectoryError: The directory is in use by another registry, or is not one's.
+        OSError: The directory cannot be made or opened.
+    """
     limit = options.journal_limit
     journal = Journal(limit=limit)
     if options.log in LINES:
         journal = PrintingJournal(sys.stderr, LINES[options.log], limit=limit)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
     storage = None if options.dir is None else DirectoryStorage(options.dir, durable=options.durable)
-    registry = MockRegistry(
+    return MockRegistry(
         journal=journal,
         auth=options.auth,
         storage=storage,
         session_lifetime=options.session_lifetime,
         collect_after=options.collect_after,
         read_only=options.read_only,
+        profile=options.profile,
+        faults=options.faults,
+        seed=options.seed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What keeps a registry from being served, in words.
+
+    Attributes:
+        exit_code: 6 for local files, 4 for the network.
+        message: One sentence.
+        hint: What to try; may be empty.
+    """
+
+    exit_code: int
+    message: str
+    hint: str = ""
+
+
+FAILURES = (CertificateError, DirectoryError, MissingPackageError, OSError)
+"""What `registry_from_options` and serving it may raise, for `explain`."""
+
+
+def explain(error: Exception, options: argparse.Namespace) -> Failure:
+    """Return the words for one of the `FAILURES`."""
+    if isinstance(error, CertificateError | MissingPackageError):
+        return Failure(6, f"cannot speak TLS: {error}")
+    if isinstance(error, DirectoryError):
+        return Failure(
+            6, str(error), "give --dir an empty directory, or that of a registry which is not running"
+        )
+    if not isinstance(error, OSError):
+        raise error
+    # asyncio words it in its own way; a name that is not found has no number of the system's.
+    number = error.errno or 0
+    reason = os.strerror(number) if number > 0 else error.strerror
+    if error.filename is not None:
+        return Failure(6, f"{error.filename}: {reason}")
+    return Failure(
+        4, f"cannot listen on {options.host}:{options.port}: {reason}", "--port 0 takes any free port"
+    )
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serve until SIGINT or SIGTERM, then stop gracefully."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    registry = registry_from_options(options)
     async with registry.serve(options.host, options.port, tls=options.tls) as server:
         sys.stdout.write(server.url + "\n")
         if server.ca is not None:
@@ -168,20 +258,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(serve(options))
-    except (CertificateError, MissingPackageError) as error:
-        sys.stderr.write(f"Error: cannot speak TLS: {error}\n")
-        return 6
-    except DirectoryError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        sys.stderr.write("hint: give --dir an empty directory, or that of a registry which is not running\n")
-        return 6
-    except OSError as error:
-        if error.filename is not None:
-            sys.stderr.write(f"Error: {error.filename}: {error.strerror}\n")
-            return 6
-        sys.stderr.write(f"Error: cannot listen on {options.host}:{options.port}: {error.strerror}\n")
-        sys.stderr.write("hint: --port 0 takes any free port\n")
-        return 4
+    except FAILURES as error:
+        failure = explain(error, options)
+        sys.stderr.write(f"Error: {failure.message}\n")
+        if failure.hint:
+            sys.stderr.write(f"hint: {failure.hint}\n")
+        return failure.exit_code
     return 0
 
 

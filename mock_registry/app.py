@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Self
 from .asgi import Receive, Scope, Send
 from .auth.base import Auth
 from .collection import Collected, Housekeeping, collect
-from .exchange import CutShort, Exchange, Refusal, Response
-from .faults.course import Admitted, Surroundings
-from .faults.rules import Given, Rules
-from .faults.streams import Severed
+from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers.base import get_base
 from .handlers.blobs import delete_blob, get_blob
 from .handlers.catalog import get_catalog
 from .handlers.manifests import delete_manifest, get_manifest, put_manifest
+from .handlers.page import get_page
 from .handlers.referrers import get_referrers
 from .handlers.sessions import delete_upload, get_upload, patch_upload, put_upload
 from .handlers.tags import get_tags
@@ -39,6 +37,9 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
+    from .faults.course import Admitted
+    from .faults.rules import Given, Rules
+    from .profiles import Profile
     from .server import Limits, Server
     from .server.second import SecondPort
     from .tls import Certificate
@@ -60,6 +61,7 @@ _TABLE: dict[Route, dict[str, Handler]] = {
         "DELETE": delete_manifest,
     },
     Route.OTHER: {},
+    Route.PAGE: {"GET": get_page, "HEAD": get_page},
     Route.REFERRERS: {"GET": get_referrers, "HEAD": get_referrers},
     Route.TAGS: {"GET": get_tags, "HEAD": get_tags},
     Route.TOKEN: {"GET": answer_token, "POST": answer_token},
@@ -100,7 +102,7 @@ class MockRegistry:
         delete: Answer deletes; else 405 (end-9, end-10).
         single_post: Take a blob with its POST (end-4b); else a session is opened instead.
         sparse: Take manifests whose successors are missing (end-7).
-        manifest_limit: Octets of the largest manifest.
+        manifest_limit: Octets of the largest manifest; by default the profile's limit, or 4 MiB.
         min_chunk_length: Octets that every chunk but the last must have (end-5).
         read_only: Answer everything that would change something with 405.
         drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
@@ -111,7 +113,8 @@ class MockRegistry:
             were last pushed, mounted or told to be there; ``None`` leaves that to `collect`.
         housekeeping_interval: Seconds between looks for such sessions and blobs.
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
-        faults: Rules by which it misbehaves, see `mock_registry.faults`; more can be added to ``faults``.
+        profile: Behave as a named registry does, see `mock_registry.profiles`.
+        faults: Rules by which it misbehaves, see `mock_registry.faults`.
         seed: From which all chance in faults follows.
         clock: Seconds, monotonic; times in the journal, ages of sessions and blobs, pace of faults.
         sleep: Waits for seconds of that clock, where faults do.
@@ -133,7 +136,7 @@ class MockRegistry:
         delete: bool = True,
         single_post: bool = True,
         sparse: bool = False,
-        manifest_limit: int = MANIFEST_LIMIT,
+        manifest_limit: int | None = None,
         min_chunk_length: int | None = None,
         read_only: bool = False,
         drain_limit: int = 64 << 20,
@@ -142,7 +145,8 @@ class MockRegistry:
         collect_after: float | None = None,
         housekeeping_interval: float = 60.0,
         spool_directory: str | os.PathLike[str] | None = None,
-        faults: Iterable[Given] = (),
+        profile: "Profile | str | None" = None,
+        faults: "Iterable[Given]" = (),
         seed: int = 0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -153,6 +157,9 @@ class MockRegistry:
                 MemoryStorage(directory=spool_directory) if directory is None else DirectoryStorage(directory)
             )
         self.storage = storage
+        self.profile = _profile(profile)
+        if manifest_limit is None:
+            manifest_limit = (self.profile and self.profile.manifest_limit) or MANIFEST_LIMIT
         self.settings = Settings(
             anonymous_mount=anonymous_mount,
             mount=mount,
@@ -169,15 +176,29 @@ class MockRegistry:
         self._restore()
         self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
         self.auth = auth
-        self._service = Service(self.state, self.settings, auth)
-        self.faults = Rules(faults, seed=seed)
+        self._service = Service(self.state, self.settings, self.journal, auth)
+        self._rules: Rules | None = None
+        self._seed = seed
+        self._sleep = sleep
         self._seconds: list[SecondPort] = []
-        self._surroundings = Surroundings(self._service, clock, sleep, self._seconds)
         self._clock = clock
         self._arrivals = 0
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._holders = 0
+        for fault in (*(self.profile.faults if self.profile else ()), *faults):
+            self.faults.add(fault)
+
+    @property
+    def faults(self) -> "Rules":
+        """The rules by which it misbehaves, to be listed, added and removed at any time."""
+        if self._rules is None:
+            from .faults.course import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
+            from .faults.rules import Rules  # noqa: PLC0415 (likewise)
+
+            surroundings = Surroundings(self._service, self._clock, self._sleep, self._seconds)
+            self._rules = Rules(surroundings, seed=self._seed)
+        return self._rules
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -252,14 +273,17 @@ class MockRegistry:
         )
 
     async def _serve(self, exchange: Exchange) -> None:
-        if self.faults.active:
-            course = self.faults.meet(exchange, self._surroundings)
+        if self._rules is not None and self._rules.active:
+            course = self._rules.meet(exchange)
             if course is not None:
                 await course.serve(lambda admitted: self._respond(exchange, admitted))
                 return
         try:
             response = await self._respond(exchange)
             await exchange.drain(self.settings.drain_limit)
+        except Severed as severed:  # a profile's way, rather than a fault's
+            await exchange.sever(reset=severed.reset)
+            return
         except CutShort as cut:
             if cut.answer is None:
                 return
@@ -270,9 +294,9 @@ class MockRegistry:
         except OSError:
             _log.debug("request %d: the peer is gone", exchange.number)
 
-    async def _respond(self, exchange: Exchange, admitted: Admitted | None = None) -> Response:
+    async def _respond(self, exchange: Exchange, admitted: "Admitted | None" = None) -> Response:
         try:
-            handler = _handler(exchange, read_only=self.settings.read_only)
+            handler = self._answer_as_profile if self.profile else self._handler(exchange)
             await self._admit(exchange)
             if admitted is not None and (response := await admitted()) is not None:
                 return response
@@ -286,6 +310,17 @@ class MockRegistry:
         except Exception:  # noqa: BLE001 (a registry answers 500 and lives on)
             _log.exception("request %d: %s %s", exchange.number, exchange.method, exchange.path)
             return Refusal(500, Fault(ErrorCode.UNKNOWN, "a fault of the registry itself")).response()
+
+    def _handler(self, exchange: Exchange) -> Handler:
+        return _handler(exchange, read_only=self.settings.read_only)
+
+    async def _answer_as_profile(self, service: Service, exchange: Exchange) -> Response:
+        if self.profile is None:
+            return await self._dispatch(service, exchange)
+        return await self.profile.answer(service, exchange, self._dispatch)
+
+    async def _dispatch(self, service: Service, exchange: Exchange) -> Response:
+        return await self._handler(exchange)(service, exchange)
 
     async def _admit(self, exchange: Exchange) -> None:
         """Find out who asks, and let them in or not. The token service looks for itself.
@@ -337,8 +372,13 @@ class MockRegistry:
             )
             self._seconds.append(second)
             stack.callback(self._seconds.remove, second)
-            stack.callback(self.faults.release)  # what a rule holds would hold the server
+            stack.callback(self._let_go)
             yield server
+
+    def _let_go(self) -> None:
+        """Let go of the requests that rules hold: they would hold the server."""
+        if self._rules is not None:
+            self._rules.release()
 
     def transport(self) -> "RegistryTransport":
         """Return a transport for ``httpx.AsyncClient`` that calls this registry in process."""
@@ -386,6 +426,14 @@ class MockRegistry:
         if not self._holders:
             await self._housekeeping.stop()
             await self.aclose()
+
+
+def _profile(profile: "Profile | str | None") -> "Profile | None":
+    if not isinstance(profile, str):
+        return profile
+    from .profiles import profile_named  # noqa: PLC0415 (loaded only for who asks for one)
+
+    return profile_named(profile)
 
 
 def _handler(exchange: Exchange, *, read_only: bool) -> Handler:

@@ -23,6 +23,11 @@ ANSWER = "mock_registry.answer"
 Our own server sets it for a peer that closed only its sending half (400) or stopped sending (408).
 """
 
+SCARCE = "mock_registry.scarce"
+"""Key of an ``http.request`` message: memory is scarce, so that the app should use what it has before it asks
+for more, rather than gather. Our own server sets it.
+"""
+
 
 SEVER = "mock_registry.sever"
 """An extension, and the event by which an app ends the connection in the middle of what it does.

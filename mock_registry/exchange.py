@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote
 
 from .access import OPEN, Access
 from .asgi import ANSWER, GONE, SEVER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
-from .journal import Record
+from .journal import Draft, Record
 from .redaction import redact_query
 from .routing import Address, parse_path
 from .spec import ErrorCode, Fault, error_body
@@ -61,6 +61,14 @@ class CutShort(Exception):  # noqa: N818 (what the peer did)
     def __init__(self, answer: int | None) -> None:
         super().__init__("the request's body was cut short")
         self.answer = answer
+
+
+class Severed(Exception):  # noqa: N818 (a decided end of the connection)
+    """The connection is to end here: with a FIN, or with a reset."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__("reset" if reset else "cut")
+        self.reset = reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,23 +370,24 @@ class Exchange:
 
     def record(self, ended: float) -> Record:
         """Return the account of this exchange."""
-        query = redact_query(self._scope["query_string"])
-        return Record(
-            number=self.number,
-            method=self.method,
-            target=(self.path + b"?" + query if query else self.path).decode("latin-1"),
-            route=self.address.route,
-            repository=self.repository,
-            reference=self.reference,
-            digest=self.digest,
-            session=self.session,
-            mounted_from=self.mounted_from,
-            status=self.status,
-            bytes_in=self.bytes_in,
-            bytes_out=self.bytes_out,
-            complete=self.request_complete and self.response_complete,
-            fault=self.fault,
-            started=self.started,
-            ended=ended,
-            user=self.access.user,
-        )
+        query = self._scope["query_string"]
+        target = self.path + b"?" + redact_query(query) if query else self.path
+        draft = Draft()
+        draft.number = self.number
+        draft.method = self.method
+        draft.target = target.decode("latin-1")
+        draft.route = self.address.route
+        draft.repository = self.repository
+        draft.reference = self.reference
+        draft.digest = self.digest
+        draft.session = self.session
+        draft.mounted_from = self.mounted_from
+        draft.status = self.status
+        draft.bytes_in = self.bytes_in
+        draft.bytes_out = self.bytes_out
+        draft.complete = self.request_complete and self.response_complete
+        draft.fault = self.fault
+        draft.started = self.started
+        draft.ended = ended
+        draft.user = self.access.user
+        return draft.finish()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Protocol, overload
+from typing import Any, Protocol, cast, overload
 
 
 class Route(StrEnum):
@@ -20,6 +20,8 @@ class Route(StrEnum):
     CATALOG = "catalog"
     MANIFEST = "manifest"
     OTHER = "other"
+    PAGE = "page"
+    """The page for people at ``/``."""
     REFERRERS = "referrers"
     TAGS = "tags"
     TOKEN = "token"  # noqa: S105 (a path, not a token)
@@ -73,6 +75,40 @@ class Record:
     started: float
     ended: float | None
     user: str | None = None
+
+
+class Draft:
+    """A record that is being written, with the fields of `Record`, all of which must be set.
+
+    A frozen class is slow to fill, since each of its fields is written by a call: that took longer than all
+    else that the journal does for a request.
+    """
+
+    __slots__ = Record.__slots__
+
+    number: int
+    method: str
+    target: str
+    route: Route
+    repository: str | None
+    reference: str | None
+    digest: str | None
+    session: str | None
+    mounted_from: str | None
+    status: int | None
+    bytes_in: int
+    bytes_out: int
+    complete: bool
+    fault: str | None
+    started: float
+    ended: float | None
+    user: str | None
+
+    def finish(self) -> Record:
+        """Turn the draft into the record, which has the same slots."""
+        record: Any = self
+        record.__class__ = Record
+        return cast("Record", record)
 
 
 class TextSink(Protocol):
@@ -135,9 +171,7 @@ class Journal(Sequence[Record]):
         wanted = {"repository": repository, "method": method, "route": route, "digest": digest}
         conditions = [(field, value) for field, value in wanted.items() if value is not None]
         return tuple(
-            record
-            for record in self._records
-            if all(getattr(record, field) == value for field, value in conditions)
+            record for record in self if all(getattr(record, field) == value for field, value in conditions)
         )
 
     def uploads(self, repository: str | None = None, *, digest: str | None = None) -> tuple[Record, ...]:

@@ -51,6 +51,7 @@ class Manifest:
         subject: Digest of the manifest that this one refers to.
         artifact_type: Its own, else an image's config media type; ``None`` for an index without one.
         mentioned: Every digest in it, whether it must exist or not.
+        layers: Digest and media type of each layer of an image, in order, whether it must exist or not.
     """
 
     digest: Digest
@@ -61,6 +62,7 @@ class Manifest:
     artifact_type: str | None = None
     annotations: dict[str, Any] | None = None
     mentioned: frozenset[Digest] = frozenset()
+    layers: tuple[tuple[Digest, str], ...] = ()
 
     def descriptor(self) -> dict[str, Any]:
         """Return the descriptor that a referrers list shows (end-12)."""
@@ -100,6 +102,7 @@ def parse_manifest(content: bytes, content_type: str, algorithm: Algorithm) -> M
         artifact_type=_artifact_type(document, index=index),
         annotations=_annotations(document),
         mentioned=frozenset(_mentioned(document)),
+        layers=() if index else _layers(document),
     )
 
 
@@ -143,6 +146,11 @@ def _parts(document: dict[str, Any]) -> tuple[Successor, ...]:
         *((f"layers[{n}]", layer) for n, layer in enumerate(layers)),
     ]
     return _needed(places, lambda _: Kind.BLOB)
+
+
+def _layers(document: dict[str, Any]) -> tuple[tuple[Digest, str], ...]:
+    """Return what an image's layers are, once they have been judged."""
+    return tuple((layer["digest"], layer["mediaType"]) for layer in document["layers"])
 
 
 def _children(document: dict[str, Any]) -> tuple[Successor, ...]:

@@ -16,6 +16,7 @@ _PATH = re.compile(
     r"""/v2/?
     | /v2/(?P<catalog>_catalog)
     | /(?P<token>token)
+    | (?P<page>/)
     | /v2/(?P<name>.*)/(?:
         (?P<tags>tags/list)
         | (?P<uploads>blobs/uploads/?)

@@ -1,4 +1,4 @@
-"""What every handler is given: the state, and the settings where the specification leaves a choice.
+"""What every handler is given: the state, the settings where the specification leaves a choice, the journal.
 
 Owns the settings. Must not know of handlers or servers.
 """
@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from .auth.base import Auth
 from .exchange import Exchange, Response
+from .journal import Journal
 from .state import State
 
 MANIFEST_LIMIT = 4 << 20
@@ -56,6 +57,7 @@ class Service:
 
     state: State
     settings: Settings
+    journal: Journal
     auth: Auth | None = None
 
 

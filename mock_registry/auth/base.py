@@ -140,4 +140,7 @@ class Auth(ABC):
         return Refusal(403, Fault(ErrorCode.DENIED, "not allowed"))
 
     def _is_open(self, exchange: Exchange) -> bool:
-        return self._open_base and exchange.address.route is Route.BASE
+        route = exchange.address.route
+        if route is Route.PAGE:  # like the catalog, it shows everyone what they may pull
+            return self.rights.anonymous
+        return self._open_base and route is Route.BASE

@@ -160,7 +160,11 @@ class TokenAuth(Auth):
             credentials = parse_authorization(exchange.header(b"authorization"))
         except MalformedError:
             raise self._ask(exchange, "no readable token", "invalid_token") from None
-        return None if isinstance(credentials, Basic) and not self._basic else credentials
+        return None if isinstance(credentials, Basic) and not self._takes_basic(exchange) else credentials
+
+    def _takes_basic(self, exchange: Exchange) -> bool:
+        # A browser asks for a name and a password, but never fetches a token.
+        return self._basic or exchange.address.route is Route.PAGE
 
     def check(self, exchange: Exchange) -> None:
         """Let pass what the token is good for."""
@@ -200,7 +204,7 @@ class TokenAuth(Auth):
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:
         service = self._service.service
         texts = [bearer_challenge(self._realm_for(exchange), service, scopes, error)]
-        return [*texts, basic_challenge(service)] if self._basic else texts
+        return [*texts, basic_challenge(service)] if self._takes_basic(exchange) else texts
 
     def _realm_for(self, exchange: Exchange) -> str:
         """Return the URL of the token service, as whoever asks can reach it."""

@@ -7,12 +7,12 @@ that cannot be told, a reset becomes a FIN, and an end before the head of the re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Protocol
 
-from mock_registry.exchange import Response
+from mock_registry.exchange import Response, Severed
 
 from .effect import Effect
 from .incident import Incident
 from .quantities import MILLISECONDS, OCTETS, SECONDS
-from .streams import Severed, Source
+from .streams import Source
 
 
 class _Breaks(Protocol):

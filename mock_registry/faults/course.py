@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from mock_registry.asgi import PeerGone
-from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response, Stretch
+from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response, Severed, Stretch
 from mock_registry.service import Service
 from mock_registry.spec import ErrorCode
 from mock_registry.spec import Fault as Error
 from mock_registry.storage import BlobRemoved
 
-from .streams import Content, Gate, Inlet, Refused, Severed, Source, Stretched
+from .streams import Content, Gate, Inlet, Refused, Source, Stretched
 
 if TYPE_CHECKING:
     from .incident import Incident

@@ -89,6 +89,8 @@ class Lag(Effect):
         exchange = incident.exchange
         if exchange.address.route in SESSION_ROUTES and response.status == _CREATED and exchange.digest:
             moments = incident.remember(_Arrivals).moments
+            for key in [key for key, moment in moments.items() if incident.now() - moment >= self.seconds]:
+                del moments[key]  # seen by now
             moments.setdefault((exchange.repository, exchange.digest), incident.now())
         return response
 

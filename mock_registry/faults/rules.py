@@ -4,7 +4,7 @@ Owns adding, listing and removing while requests are served, and counting. Must 
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from random import Random
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar
@@ -35,6 +35,7 @@ class Rule:
         seen: Requests that met its conditions, whatever their number.
         applied: Requests that it did something to.
         late: Whether a request is meant is known only when it has been admitted, or answered.
+        tests: What must hold of a request of its method and route when it arrives.
     """
 
     def __init__(self, fault: Fault, name: str, seed: int, rules: "Rules") -> None:
@@ -44,19 +45,12 @@ class Rule:
         self.applied = 0
         self._seed = f"{seed}/{name}"
         self._rules = rules
-        self._tests = fault.tests()
+        self.tests = fault.tests()
         self.late = fault.user is not None or fault.answered is not None
         self._counts: dict[str | None, int] = {}
         self._open: set[Incident] = set()
         self._memory: dict[type, Any] = {}
         self._release: asyncio.Event | None = None
-
-    def meets(self, exchange: Exchange) -> bool:
-        """Tell whether a request that arrives is meant, as far as can be told then."""
-        for test in self._tests:  # noqa: SIM110 (every request comes through here: no generator)
-            if not test(exchange):
-                return False
-        return True
 
     def strike(self, exchange: Exchange) -> str | None:
         """Count a request that is meant; return what chance follows from if this is the one."""
@@ -156,24 +150,20 @@ class Rules:
     """All rules in force, in the order in which they act.
 
     Args:
-        faults: The first ones.
+        surroundings: What they work with.
         seed: From which all chance follows.
 
     Attributes:
         active: There is any; the one question that is asked of every request.
-
-    Raises:
-        FaultError: A fault's words cannot be understood.
     """
 
-    def __init__(self, faults: Iterable[Given] = (), *, seed: int = 0) -> None:
+    def __init__(self, surroundings: Surroundings, *, seed: int = 0) -> None:
         self.seed = seed
+        self._surroundings = surroundings
         self.active = False
         self._rules: dict[str, Rule] = {}
         self._table: dict[str, dict[Route, tuple[Rule, ...]]] = {}
         self._hosts: tuple[Rule, ...] = ()
-        for fault in faults:
-            self.add(fault)
 
     def add(self, fault: Given, **conditions: Any) -> Rule:
         """Put a fault in force, after those that are.
@@ -231,29 +221,35 @@ class Rules:
     def __contains__(self, name: object) -> bool:
         return name in self._rules
 
-    def meet(self, exchange: Exchange, surroundings: Surroundings) -> Course | None:
+    def meet(self, exchange: Exchange) -> Course | None:
         """Return how an exchange is to be served that a rule acts on, or may yet; ``None`` if none does."""
         course: Course | None = None
-        for rule in self._concerned(exchange.method, exchange.address.route):
-            if not rule.meets(exchange):
-                continue
-            seed = None if rule.late else rule.strike(exchange)
-            if rule.late or seed is not None:
-                course = course or Course(exchange, surroundings)
-                course.admit(rule, seed)
+        rows = self._table.get(exchange.method)
+        if rows is None:
+            rows = self._make_rows(exchange.method)
+        for rule in rows.get(exchange.address.route, ()):
+            for test in rule.tests:
+                if not test(exchange):
+                    break
+            else:
+                seed = None if rule.late else rule.strike(exchange)
+                if rule.late or seed is not None:
+                    course = course or Course(exchange, self._surroundings)
+                    course.admit(rule, seed)
         if self._hosts and exchange.address.route is Route.OTHER:
             for rule in self._hosts:
                 if exchange.path.startswith(rule.fault.effect.prefix or b""):
-                    course = course or Course(exchange, surroundings)
+                    course = course or Course(exchange, self._surroundings)
                     course.incidents.append(rule.attend(course))
         return course
 
-    def _concerned(self, method: str, route: Route) -> tuple[Rule, ...]:
-        rows = self._table.get(method)
-        if rows is None:
-            rules = [rule for rule in self if any(rule.fault.concerns(method, each) for each in Route)]
-            rows = {each: tuple(r for r in rules if r.fault.concerns(method, each)) for each in Route}
-            rows = rows if rules else {}
-            if method in _KNOWN:  # what clients make up would fill the table
-                self._table[method] = rows
-        return rows[route] if rows else ()
+    def _make_rows(self, method: str) -> dict[Route, tuple[Rule, ...]]:
+        """Return the rules that concern a method, by route."""
+        rows = {
+            route: concerned
+            for route in Route
+            if (concerned := tuple(rule for rule in self if rule.fault.concerns(method, route)))
+        }
+        if method in _KNOWN:  # what clients make up would fill the table
+            self._table[method] = rows
+        return rows

@@ -10,20 +10,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mock_registry.asgi import Message, Receive
-from mock_registry.exchange import BATCH, Response
+from mock_registry.exchange import BATCH, Response, Severed
 from mock_registry.storage import Reader
 
 _AHEAD = 1 << 16
 """Octets of a request's body that are taken early while something waits, where a server tells no other way
 whether the peer left. With more, a client would feel nothing of a slow registry."""
-
-
-class Severed(Exception):  # noqa: N818 (a decided end of the connection)
-    """The connection is to end here: with a FIN, or with a reset."""
-
-    def __init__(self, *, reset: bool) -> None:
-        super().__init__("reset" if reset else "cut")
-        self.reset = reset
 
 
 class Refused(Exception):  # noqa: N818 (a decided answer)

@@ -34,7 +34,7 @@ def _count(exchange: Exchange) -> int | None:
         return None
     if not (text.isascii() and text.isdigit()):
         raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, "n is not a number from 0", text))
-    return int(text[:19])  # more digits than any count has
+    return int(text.lstrip("0")[:19] or "0")  # more digits than any count has
 
 
 def with_document(response: Response, document: dict[str, object]) -> Response:

@@ -17,6 +17,7 @@ import httptools
 
 from mock_registry.asgi import PeerGone
 
+from .budget import Share
 from .cycle import Cycle
 from .file_sender import FileSender
 from .head import Head, HeadRefused
@@ -86,6 +87,7 @@ class Connection(asyncio.Protocol):
         self._reading: Cycle | None = None
         self._raw_left = 0
         self._discarded = 0
+        self._fresh = True
         self._paused = False
         self._lingering = False
         self._ended = False
@@ -123,8 +125,7 @@ class Connection(asyncio.Protocol):
             data = self._take_raw(data)
         if data:
             self._parse(data)
-        held = 0 if self._reading is None else self._reading.held
-        if held > self._limits.body_held or len(self._queue) > self._limits.pipeline:
+        if len(self._queue) > self._limits.pipeline or self._holds_much():
             self._pause()
         self._be_patient(progress=True)
 
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
             return False
         if self._lingering or (self._active is None and not self._head.begun):
             return False
-        if self._reading is not None or self._head.begun:
+        if self._parser is not None and (self._reading is not None or self._head.begun):
             self._reject(400, "the request ended early")
         if self._active is not None and self._active.body_complete:
             self._active.cut(None)  # an app that waits, rather than answers, may give up
@@ -153,7 +154,7 @@ class Connection(asyncio.Protocol):
         """Let everyone know that the peer is gone."""
         self.lost = True
         self._parser = None
-        self._queue.clear()
+        self._drop_queue()
         for cycle in (self._active, self._reading):
             if cycle is not None:
                 cycle.cut(None)
@@ -178,10 +179,13 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._head.begin()
+        self._head.begin(alone=self._fresh)
+        self._fresh = False
 
     def on_url(self, url: bytes) -> None:
         """Take a piece of the target."""
+        if self._parser is not None and not self._head.method:
+            self._head.method = self._parser.get_method().decode("ascii")
         self._head.add_target(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -194,13 +198,17 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         if parser is None:  # the head before this one was refused
             return
-        scope = self._head.complete(parser.get_method().decode("ascii"), parser.get_http_version())
+        if self._reading is not None:  # only its framing, said again: see `_decline`
+            self._head.begun = False
+            return
+        scope = self._head.complete(parser.get_http_version())
         cycle = Cycle(
             self,
             scope,
             keep_alive=parser.should_keep_alive(),
             expects_continue=self._head.expects_continue,
             content_length=self._head.content_length,
+            share=Share(self._server.budget, self._limits.body_gathered),
         )
         self._reading = cycle
         if self._active is None:
@@ -214,27 +222,41 @@ class Connection(asyncio.Protocol):
             self._reading.feed(body)
 
     def on_message_complete(self) -> None:
-        """End the request."""
-        if self._reading is not None:
+        """End the request, unless its body follows an offer to speak another protocol."""
+        if self._reading is not None and not (self._head.framing and self._offered()):
             self._reading.end()
             self._reading = None
+
+    def _offered(self) -> bool:
+        return self._parser is not None and self._parser.should_upgrade()
 
     # Reading
 
     def _parse(self, data: bytes) -> None:
-        if self._parser is None:
-            self._discard(len(data))
-            return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # No other protocol is spoken here. What follows the offer is the next request.
-            self._parser = httptools.HttpRequestParser(self)
-            self._parse(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._reject(*self._judge(error, data))
-        else:
-            self._after(data)
+        while self._parser is not None:
+            self._fresh = self._reading is None and not self._head.begun
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._decline()
+            except httptools.HttpParserError as error:
+                self._reject(*self._judge(error, data))
+                return
+            else:
+                self._after(data)
+                return
+        self._discard(len(data))
+
+    def _decline(self) -> None:
+        """Go on with HTTP/1.1 after an offer to speak another protocol, which is none here.
+
+        The parser stops at the end of such a head. What follows is its body, if it has one, for which another
+        parser is told the framing; else it is the next request.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self._reading is not None:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self._head.framing)
 
     def _after(self, data: bytes) -> None:
         """Bound a head that comes in pieces, and leave the parser out where a body's length is known."""
@@ -270,6 +292,15 @@ class Connection(asyncio.Protocol):
         if self._discarded > self._limits.linger:
             self._transport.abort()
 
+    def _holds_much(self) -> bool:
+        """Tell whether the peer's next octets should wait until the app has got further."""
+        cycles = [*self._queue]
+        if self._reading is not None and self._reading not in cycles:
+            cycles.append(self._reading)
+        if self._server.budget.scarce:
+            return any(cycle.share.in_use for cycle in cycles)
+        return sum(cycle.share.waiting for cycle in cycles) > self._limits.body_held
+
     def _pause(self) -> None:
         if not self._paused and not self.lost:
             self._paused = True
@@ -285,7 +316,10 @@ class Connection(asyncio.Protocol):
 
     def body_taken(self, cycle: Cycle) -> None:
         """Read on once the app has made room."""
-        if self._paused and cycle.held <= self._limits.body_held // 2:
+        if not self._paused:
+            return
+        scarce = self._server.budget.scarce
+        if not cycle.share.in_use if scarce else cycle.share.waiting <= self._limits.body_held // 2:
             self._resume()
 
     def date_line(self) -> bytes:
@@ -368,6 +402,12 @@ class Connection(asyncio.Protocol):
 
     # Ends
 
+    def _drop_queue(self) -> None:
+        """Forget the requests that nobody will answer."""
+        for cycle in self._queue:
+            cycle.drop()
+        self._queue.clear()
+
     def _start(self, cycle: Cycle) -> None:
         self._active = cycle
         self._task = self._loop.create_task(cycle.run(self._server.app))
@@ -384,7 +424,8 @@ class Connection(asyncio.Protocol):
             self._rejection = (status, message)
 
     def _answer_rejection(self, status: int, message: str) -> None:
-        answer, count = encode_error(status, message, self.date_line())
+        bare = self._head.method == "HEAD"  # which never gets a body, not even of an error
+        answer, count = encode_error(status, message, self.date_line(), bare=bare)
         self.write(answer)
         self._server.rejected(self._head.method, self._head.target, status, count)
         self._end(cleanly=True, sending=True)
@@ -395,7 +436,7 @@ class Connection(asyncio.Protocol):
         TLS has no end of one direction alone: there, only a peer that may really be sending is waited for.
         """
         self._parser = None
-        self._queue.clear()
+        self._drop_queue()
         if self._ended or not cleanly or not (sending or self._beneath is None):
             self._close()
             return

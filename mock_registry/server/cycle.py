@@ -9,8 +9,9 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mock_registry.asgi import ANSWER, GONE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
+from mock_registry.asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
 
+from .budget import Share
 from .wire import CONTINUE, LAST_CHUNK, encode_chunk, encode_head
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Cycle:
     Attributes:
         keep_alive: The connection may serve another request after this one.
         body_complete: The request's body has arrived whole.
-        held: Octets of the body that the app has not taken.
+        share: What is held of the body.
         received: Octets of the body that have arrived.
         finished: The response has been handed to the socket, whole.
         severed: The app has ended the connection.
@@ -42,13 +43,14 @@ class Cycle:
         keep_alive: bool,
         expects_continue: bool,
         content_length: int | None,
+        share: Share,
     ) -> None:
         self.connection = connection
         self.scope = scope
         self.keep_alive = keep_alive
         self.content_length = content_length
         self.body_complete = False
-        self.held = 0
+        self.share = share
         self.received = 0
         self.finished = False
         self.severed = False
@@ -71,12 +73,17 @@ class Cycle:
         """The app has begun to answer."""
         return self._status is not None
 
+    @property
+    def held(self) -> int:
+        """Octets of the body that the app has not taken."""
+        return self.share.waiting
+
     # What the connection tells
 
     def feed(self, data: bytes) -> None:
         """Take octets of the body."""
         self.received += len(data)
-        self.held += len(data)
+        self.share.add(len(data))
         self._chunks.append(data)
         self._wake()
 
@@ -110,7 +117,13 @@ class Cycle:
         finally:
             if not self.finished:
                 self.keep_alive = False  # the peer sees the end of the connection where the body should go on
+            self.drop()
             self.connection.cycle_done(self)
+
+    def drop(self) -> None:
+        """Let go of the body: nobody will read it any more."""
+        self._chunks.clear()
+        self.share.close()
 
     async def _until_gone(self) -> None:
         """Return when the peer has gone, or sends no more of what it should."""
@@ -120,6 +133,8 @@ class Cycle:
 
     async def receive(self) -> Message:
         """Return the next event of the request, as ASGI describes them."""
+        if self.share.used():
+            self.connection.body_taken(self)
         while not (self._chunks or self._cut or (self.body_complete and not self._ended) or self.finished):
             if self._expects_continue:
                 self._expects_continue = False
@@ -135,10 +150,11 @@ class Cycle:
 
     def _next(self) -> Message:
         data = self._chunks.popleft()
-        self.held -= len(data)
+        scarce = self.share.lend(len(data))
         self.connection.body_taken(self)
         self._ended = self.body_complete and not self._chunks
-        return {"type": "http.request", "body": data, "more_body": not self._ended}
+        message = {"type": "http.request", "body": data, "more_body": not self._ended}
+        return message | {SCARCE: True} if scarce else message
 
     async def send(self, message: Message) -> None:
         """Take one event of the response.

@@ -27,8 +27,9 @@ class Head:
 
     Attributes:
         begun: Octets of it have arrived, but not its end.
-        method: Of the last complete head.
+        method: Of the last head, once it is known.
         content_length: Of the last complete head; ``None`` without one.
+        framing: The header by which the last complete head announces a body; nothing if it has none.
         expects_continue: The last complete head asks for 100 Continue.
     """
 
@@ -40,9 +41,12 @@ class Head:
         self._target = b""
         self._headers: Headers = []
         self._octets = 0
+        self._raw = 0
+        self._alone = False
         self.begun = False
         self.method = ""
         self.content_length: int | None = None
+        self.framing = b""
         self.expects_continue = False
 
     @property
@@ -50,13 +54,18 @@ class Head:
         """The target as far as it has arrived."""
         return self._target.decode("latin-1")
 
-    def begin(self) -> None:
-        """Forget the head before."""
+    def begin(self, *, alone: bool) -> None:
+        """Forget the head before.
+
+        Args:
+            alone: What has arrived with its first octets is of this head, and of no request before.
+        """
         self.begun = True
         self.method = ""
         self._target = b""
         self._headers = []
-        self._octets = 0
+        self._octets = self._raw = 0
+        self._alone = alone
 
     def add_target(self, piece: bytes) -> None:
         """Take a piece of the target.
@@ -82,28 +91,30 @@ class Head:
     def grow(self, count: int) -> None:
         """Count octets of a head that comes in pieces, of which the parser may hold a header back.
 
+        A first piece that it shares with the requests before does not count: nobody knows where it begins.
+
         Raises:
             HeadRefused: 431, they are too many.
         """
-        self._octets += count
-        if self._octets > 2 * (self._limits.head + self._limits.target):
+        self._raw += count if self._alone else 0
+        self._alone = True
+        if self._raw > 2 * (self._limits.head + self._limits.target):
             raise HeadRefused(431, "the head is too large")
 
-    def complete(self, method: str, version: str) -> Scope:
+    def complete(self, version: str) -> Scope:
         """Return the ASGI scope of the request.
 
         Raises:
             HeadRefused: 400 or 505, it is no request of HTTP/1.1 or 1.0.
         """
         self.begun = False
-        self.method = method
         self._read_headers(version)
         path, _, query = _origin_form(self._target).partition(b"?")
         return {
             "type": "http",
             "asgi": _ASGI,
             "http_version": version,
-            "method": method,
+            "method": self.method,
             "scheme": self._scheme,
             "path": unquote_to_bytes(path).decode("utf-8", "replace"),
             "raw_path": path,
@@ -118,12 +129,16 @@ class Head:
     def _read_headers(self, version: str) -> None:
         hosts = 0
         self.content_length = None
+        self.framing = b""
         self.expects_continue = False
         for name, value in self._headers:
             if name == b"host":
                 hosts += 1
             elif name == b"content-length":
                 self.content_length = int(value)
+                self.framing = b"Content-Length: %d" % self.content_length if self.content_length else b""
+            elif name == b"transfer-encoding":
+                self.framing = b"Transfer-Encoding: chunked"
             elif name == b"expect":
                 self.expects_continue = value.strip().lower() == b"100-continue" and version == "1.1"
         if version not in ("1.0", "1.1"):

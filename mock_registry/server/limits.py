@@ -10,7 +10,10 @@ class Limits:
     Attributes:
         target: Octets of a request's target; beyond it, 414.
         head: Octets of a request's head; beyond it, 431.
-        body_held: Octets of a request's body that wait for the app; beyond it, the socket is not read.
+        bodies_held: Octets of all request bodies together that wait for the app, or that it has gathered;
+            beyond it, each connection holds what one read of its socket brings, and the app does not gather.
+        body_gathered: Octets of a request's body that the app gathers at most before it uses them.
+        body_held: Octets of a connection's bodies that wait for the app; beyond it, the socket is not read.
         pipeline: Requests that wait for an earlier one on the same connection; beyond it, likewise.
         linger: Octets that are still taken from a peer that was answered before it had sent everything.
         head_time: Seconds for a request's head to arrive, from its first octet.
@@ -23,6 +26,8 @@ class Limits:
 
     target: int = 16 << 10
     head: int = 64 << 10
+    bodies_held: int = 16 << 20
+    body_gathered: int = 4 << 20
     body_held: int = 4 << 20
     pipeline: int = 32
     linger: int = 64 << 20

@@ -13,6 +13,7 @@ from typing import Self
 from mock_registry.asgi import App
 from mock_registry.tls import Identity
 
+from .budget import Budget
 from .connection import Connection, Patience
 from .handshake import Handshake
 from .limits import Limits
@@ -57,6 +58,7 @@ class Server:
         self.stopping = False
         self.connections: set[Connection] = set()
         self.handshakes: set[Handshake] = set()
+        self.budget = Budget(self.limits.bodies_held)
         self.date = Clock()
         self.names = Names()
         self.times = {

@@ -85,15 +85,22 @@ def encode_head(status: int, headers: Headers, names: Names, *extra: bytes) -> b
     return head
 
 
-def encode_error(status: int, message: str, date: bytes) -> tuple[bytes, int]:
+def encode_error(status: int, message: str, date: bytes, *, bare: bool = False) -> tuple[bytes, int]:
     """Write a whole answer to what is no request that the app could serve, after which the connection ends.
+
+    Args:
+        status: Of the answer.
+        message: What is wrong.
+        date: The Date header's line.
+        bare: Leave the body out, as for HEAD.
 
     Returns:
         The answer, and the octets of its body.
     """
     body = error_body(Fault(ErrorCode.UNSUPPORTED, message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    return encode_head(status, headers, Names(), date, b"Connection: close\r\n") + body, len(body)
+    head = encode_head(status, headers, Names(), date, b"Connection: close\r\n")
+    return (head, 0) if bare else (head + body, len(body))
 
 
 def encode_chunk(data: bytes) -> bytes:

@@ -1,51 +1,133 @@
-"""`regsim serve`: the mock registry on a port."""
+"""`regsim serve`: the mock registry on a port.
+
+What the options mean is the mock registry's own command line's to say; this one has its names and its errors.
+"""
 
 from __future__ import annotations
 
-import os
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
 
 from regsim.cli.output import status, write
-from regsim.errors import NetworkError, UsageError
+from regsim.errors import ExitCode, LocalFileError, NetworkError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
 
 _MAX_PORT = 65535
 # Nobody reads this journal, and a server may run for weeks.
 _RECORDS = 1000
 
 
-def serve(*, host: str = "127.0.0.1", port: int = 5000) -> None:
-    """Serve an empty registry until interrupted; it forgets everything when it stops.
+class Auth(StrEnum):
+    """How clients log in."""
+
+    NONE = "none"
+    BASIC = "basic"
+    TOKEN = "token"  # noqa: S105  (a word of the command line)
+
+
+class Log(StrEnum):
+    """How requests are printed."""
+
+    NONE = "none"
+    TEXT = "text"
+    JSON = "json"
+
+
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    dir: Path | None = None,  # noqa: A002  (the flag is called --dir)
+    auth: Auth = Auth.NONE,
+    user: Annotated[list[str] | None, Parameter(negative=())] = None,
+    tls: str | None = None,
+    fault: Annotated[list[str] | None, Parameter(negative=())] = None,
+    profile: str | None = None,
+    read_only: Annotated[bool, Parameter(negative=())] = False,
+    log: Log = Log.NONE,
+) -> None:
+    """Serve an empty registry until interrupted; it forgets everything when it stops, without --dir.
 
     Args:
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
+        dir: keep everything in this directory, for the next start.
+        auth: how clients log in: none, basic or token.
+        user: NAME:PASSWORD of one who can log in; repeatable.
+        tls: speak TLS: self-signed, or CERT,KEY; the second line printed is the file to check it by.
+        fault: misbehave, as in 'GET blob nth=2 cut 1MB'; repeatable.
+        profile: behave as a named registry does, such as distribution-2.8.
+        read_only: refuse whatever would change something.
+        log: print each request to standard error: none, text or json.
     """
     if not 0 <= port <= _MAX_PORT:
         raise UsageError(f"there is no port {port}", hint=f"0 to {_MAX_PORT}; 0 takes a free one")
-    from regsim.cli.running import run  # noqa: PLC0415  (helping needs no server)
+    from mock_registry.__main__ import options_from_words  # noqa: PLC0415  (helping needs no server)
+    from regsim.cli.running import run  # noqa: PLC0415  (likewise)
 
-    run(_serve(host, port))
+    try:
+        options = options_from_words(
+            host=host,
+            port=port,
+            dir=dir,
+            auth=str(auth),
+            user=user or [],
+            tls=tls,
+            fault=fault or [],
+            profile=profile,
+            read_only=read_only,
+            log=str(log),
+            journal_limit=_RECORDS,
+        )
+    except ValueError as error:
+        raise UsageError(str(error), hint="regsim serve --help tells what there is") from error
+    run(_serve(options))
 
 
-async def _serve(host: str, port: int) -> None:
-    import asyncio  # noqa: PLC0415  (likewise)
+async def _serve(options: Namespace) -> None:
+    import asyncio  # noqa: PLC0415  (helping needs no event loop)
 
-    from mock_registry import Journal, MockRegistry  # noqa: PLC0415  (likewise)
+    from mock_registry.__main__ import registry_from_options  # noqa: PLC0415  (nor a server)
 
-    registry = MockRegistry(journal=Journal(limit=_RECORDS))
+    # Whoever reads a log of JSON Lines wants nothing else among them.
+    tell = _ignore if options.log == Log.JSON else status
     async with AsyncExitStack() as stack:
-        try:
-            server = await stack.enter_async_context(registry.serve(host=host, port=port))
-        except OSError as error:
-            # asyncio words it in its own way; a name that is not found has no number of the system's.
-            number = error.errno or 0
-            reason = os.strerror(number) if number > 0 else error.strerror
-            raise NetworkError(
-                f"cannot listen on {host}:{port}: {reason}", hint="--port 0 takes any free port"
-            ) from error
-        write(f"{server.url}\n", None)
-        status("press Ctrl-C to stop")
+        with _errors(options):
+            registry = registry_from_options(options)
+            serving = registry.serve(host=options.host, port=options.port, tls=options.tls)
+            server = await stack.enter_async_context(serving)
+        write("".join(f"{line}\n" for line in (server.url, server.ca) if line is not None), None)
+        tell("press Ctrl-C to stop")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            status("stopping")
+            tell("stopping")
+
+
+def _ignore(_line: str) -> None:
+    """Tell nobody."""
+
+
+@contextmanager
+def _errors(options: Namespace) -> Iterator[None]:
+    """Translate what keeps a registry from being served.
+
+    Raises:
+        LocalFileError: its directory or its certificate cannot be used.
+        NetworkError: it cannot listen.
+    """
+    from mock_registry.__main__ import FAILURES, explain  # noqa: PLC0415  (helping needs no server)
+
+    try:
+        yield
+    except FAILURES as error:
+        failure = explain(error, options)
+        kind = NetworkError if failure.exit_code == ExitCode.NETWORK else LocalFileError
+        raise kind(failure.message, hint=failure.hint) from error

@@ -1,5 +1,7 @@
 """Compare clients of registries: `python -m tests.benchmarks`, from the top of the checkout.
 
+Registries themselves are compared by `python -m tests.benchmarks.registries`.
+
 Each round starts a fresh registry for each client in turn, pushes an image to it, pushes it again, and
 pulls it. Give it a directory in memory (`--folder`, a tmpfs), or the disk is what is measured.
 """
@@ -101,8 +103,8 @@ def _round(
     if client.prepare is not None:
         run(client.prepare(task))
     (home / "server").mkdir()
-    with start(home / "server") as host:
-        task = replace(task, host=host)
+    with start(home / "server") as registry:
+        task = replace(task, host=registry.host)
         yield "push", run(client.push(task))
         yield "push again", run(client.push(task))
         yield "pull", run(client.pull(task))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.measure import program
@@ -19,15 +20,23 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    Start = Callable[[Path], AbstractContextManager[str]]
+    Start = Callable[[Path], AbstractContextManager["Started"]]
 
 _DEADLINE = 20.0
 _POLL = 0.01
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A registry that runs: its `host:port`, and the process's number."""
+
+    host: str
+    process: int
+
+
 @contextmanager
-def docker_registry(home: Path, *, tls: bool = False) -> Iterator[str]:
-    """Run Debian's docker-registry; yield its `host:port`.
+def docker_registry(home: Path, *, tls: bool = False) -> Iterator[Started]:
+    """Run Debian's docker-registry.
 
     Raises:
         RuntimeError: it is not installed, or does not start.
@@ -46,21 +55,23 @@ def docker_registry(home: Path, *, tls: bool = False) -> Iterator[str]:
     }
     (home / "config.yml").write_text(json.dumps(config))
     log = home / "registry.log"
-    with _process([found, "serve", str(home / "config.yml")], log, os.environ):
-        yield _wait_for(log, re.compile(r"listening on ([^\s,\"]+)"))
+    with _process([found, "serve", str(home / "config.yml")], log, os.environ) as process:
+        yield Started(_wait_for(log, re.compile(r"listening on ([^\s,\"]+)")), process)
 
 
 @contextmanager
-def mock(home: Path) -> Iterator[str]:
-    """Run the mock registry; yield its `host:port`."""
+def mock(home: Path, *, directory: bool = False) -> Iterator[Started]:
+    """Run the mock registry, with its content in memory and spooled, or in a directory that it keeps."""
     log = home / "mock.log"
     command = [sys.executable, "-m", "mock_registry", "--port", "0", "--log", "none"]
-    with _process(command, log, {**os.environ, "TMPDIR": str(home)}):
-        yield _wait_for(log, re.compile(r"http://(\S+)\n"))
+    if directory:
+        command += ["--dir", str(home / "data")]
+    with _process(command, log, {**os.environ, "TMPDIR": str(home)}) as process:
+        yield Started(_wait_for(log, re.compile(r"http://(\S+)\n")), process)
 
 
 @contextmanager
-def _process(command: list[str], log: Path, environment: dict[str, str] | os._Environ[str]) -> Iterator[None]:
+def _process(command: list[str], log: Path, environment: dict[str, str] | os._Environ[str]) -> Iterator[int]:
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -68,7 +79,7 @@ def _process(command: list[str], log: Path, environment: dict[str, str] | os._En
         ) as process,
     ):
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
 

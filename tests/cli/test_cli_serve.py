@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import ssl
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.cli.conftest import Layout, Regsim, Running
 
@@ -60,3 +63,96 @@ def test_serve_listens_where_it_is_told(start: Start) -> None:
     url = server.line()
     assert url.startswith("http://[::1]:")
     assert httpx.get(f"{url}/v2/", trust_env=False).status_code == 200
+
+
+def test_serve_keeps_a_directory_for_the_next_start_and_shares_it_with_nobody(
+    start: Start, regsim: Regsim, layout: Layout, tmp_path: Path
+) -> None:
+    folder = tmp_path / "registry"
+    first = start("serve", "--port", "0", "--dir", folder)
+    host = first.line().removeprefix("http://")
+    assert regsim("push", f"{layout}:v1", f"{host}/app:1").code == 0
+    second = start("serve", "--port", "0", "--dir", folder).finish()
+    assert (second.code, second.out) == (6, "")
+    assert second.errors[0].startswith(f"Error: {folder}")
+    assert second.errors[1:] == [
+        "hint: give --dir an empty directory, or that of a registry which is not running"
+    ]
+    first.signal(signal.SIGTERM)
+    assert first.finish().code == 0
+    url = start("serve", "--port", "0", "--dir", folder, "--read-only").line()
+    assert httpx.get(f"{url}/v2/app/tags/list", trust_env=False).json()["tags"] == ["1"]
+    assert httpx.post(f"{url}/v2/app/blobs/uploads/", trust_env=False).status_code == 405
+
+
+def test_serve_asks_who_one_is_misbehaves_as_told_and_logs_nothing_but_json(start: Start) -> None:
+    server = start(
+        *("serve", "--port", "0", "--log", "json"),
+        *("--auth", "basic", "--user", "ci:s3cret", "--user", "dev:s4cret"),
+        *("--fault", "base nth=1 status 503", "--fault", "base nth=4 cut"),
+    )
+    with httpx.Client(base_url=server.line(), trust_env=False) as http:
+        assert http.get("/v2/", auth=("ci", "s3cret")).status_code == 503
+        assert http.get("/v2/", auth=("dev", "s4cret")).status_code == 200
+        assert http.get("/v2/").status_code == 401
+        with pytest.raises(httpx.RemoteProtocolError):
+            http.get("/v2/", auth=("ci", "s3cret"))
+        server.signal(signal.SIGTERM)
+        done = server.finish()
+    assert done.code == 0
+    records = [json.loads(line) for line in done.err.splitlines()]
+    assert [(record["status"], record["user"], record["fault"]) for record in records] == [
+        (503, None, "status"),
+        (200, "dev", None),
+        (401, None, None),
+        (None, None, "cut"),
+    ]
+
+
+def test_serve_logs_lines_for_people(start: Start) -> None:
+    server = start("serve", "--port", "0", "--log", "text")
+    assert httpx.get(f"{server.line()}/v2/", trust_env=False).status_code == 200
+    server.signal(signal.SIGTERM)
+    first, second, third = server.finish().err.splitlines()
+    assert first == "press Ctrl-C to stop"
+    assert second.startswith("200 GET /v2/ in=0 out=2 ")
+    assert third == "stopping"
+
+
+def test_serve_speaks_tls_and_prints_what_it_is_checked_by(start: Start) -> None:
+    server = start("serve", "--port", "0", "--tls", "self-signed")
+    url, authority = server.line(), server.line()
+    assert url.startswith("https://127.0.0.1:")
+    context = ssl.create_default_context(cafile=authority)
+    assert httpx.get(f"{url}/v2/", verify=context, trust_env=False).status_code == 200
+
+
+def test_serve_behaves_as_a_named_registry_does(start: Start) -> None:
+    url = start("serve", "--port", "0", "--profile", "distribution-2.8").line()
+    assert httpx.get(f"{url}/v2", trust_env=False).status_code == 301
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--port", "65536"], 2, "there is no port 65536"),
+        (["--fault", "GET blbo cut"], 2, "'blbo' is no method, route or effect, did you mean 'blob'?"),
+        (["--profile", "olaregg"], 2, "unknown profile 'olaregg', did you mean 'olareg'?"),
+        (["--auth", "basic"], 2, "nobody could log in: "),
+        (["--user", "ci:s3cret"], 2, "users and rights mean nothing without auth: "),
+        (["--auth", "basic", "--user", "s3cret"], 2, "a user is NAME:PASSWORD"),
+        (["--tls", "yes"], 2, "neither self-signed nor CERT,KEY: 'yes'"),
+        (["--tls", "nosuch.crt,nosuch.key"], 6, "nosuch.crt: No such file or directory"),
+        (["--tls", "{junk},{junk}"], 6, "cannot speak TLS: "),
+        (["--dir", "{junk}"], 6, "{junk}: "),
+        (["--host", "192.0.2.1"], 4, "cannot listen on 192.0.2.1:5000: "),
+    ],
+)
+def test_serve_refuses_what_it_cannot_do_and_says_why(
+    regsim: Regsim, tmp_path: Path, arguments: list[str], code: int, complaint: str
+) -> None:
+    junk = tmp_path / "junk"
+    junk.write_text("junk")
+    outcome = regsim("serve", *[each.format(junk=junk) for each in arguments])
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.errors[0].startswith(f"Error: {complaint.format(junk=junk)}")

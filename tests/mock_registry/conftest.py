@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 import uvicorn
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server as GranianServer
 
 from mock_registry import DirectoryStorage, MemoryStorage, MockRegistry
 
@@ -246,6 +248,49 @@ async def under_uvicorn(registry: MockRegistry) -> AsyncIterator[Uvicorn]:
             await serving
 
 
+class Granian:
+    """A third ASGI server, which is written in Rust and speaks to the sockets in threads of its own."""
+
+    def __init__(self, registry: MockRegistry, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.server = GranianServer(
+            registry, port=port, interface=Interfaces.ASGI, http=HTTPModes.http1, log_enabled=False
+        )
+
+    async def listens(self) -> None:
+        """Wait until connections are taken."""
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError:
+                continue
+            writer.close()
+            return
+
+
+@asynccontextmanager
+async def under_granian(registry: MockRegistry) -> AsyncIterator[Granian]:
+    # It takes the number of a port, and no socket: this one keeps the number for it, and never listens.
+    with socket.socket() as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(("127.0.0.1", 0))
+        running = Granian(registry, keeper.getsockname()[1])
+        serving = asyncio.ensure_future(running.server.serve())
+        await until(lambda: registry._holders)
+        await running.listens()
+        async with registry:
+            yield running
+            running.server.stop()  # type: ignore[no-untyped-call]
+            await serving
+
+
+OTHER_SERVERS: dict[str, Callable[[MockRegistry], AbstractAsyncContextManager[Uvicorn | Granian]]] = {
+    "uvicorn": under_uvicorn,
+    "granian": under_granian,
+}
+
+
 @pytest.fixture
 def open_peer(tmp_path_factory: pytest.TempPathFactory) -> OpenPeer:
     """Return a context manager for a peer over a transport, with any settings of the registry.
@@ -265,8 +310,9 @@ def open_peer(tmp_path_factory: pytest.TempPathFactory) -> OpenPeer:
             ):
                 yield Peer(registry, http)
         else:
-            serving: AbstractAsyncContextManager[Uvicorn | Server] = (
-                under_uvicorn(registry) if transport == "uvicorn" else registry.serve()
+            serve = OTHER_SERVERS.get(transport)
+            serving: AbstractAsyncContextManager[Uvicorn | Granian | Server] = (
+                registry.serve() if serve is None else serve(registry)
             )
             async with serving as server, httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
                 yield Peer(registry, http)
@@ -274,7 +320,14 @@ def open_peer(tmp_path_factory: pytest.TempPathFactory) -> OpenPeer:
     return over
 
 
-@pytest.fixture(params=["process", "port", "directory"])
+@pytest.fixture(
+    params=[
+        "process",
+        "port",
+        "directory",
+        *(pytest.param(name, marks=pytest.mark.soak) for name in OTHER_SERVERS),
+    ]
+)
 def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -150,7 +150,7 @@ async def test_what_is_no_endpoint_or_no_name_says_so_before_it_asks_who_you_are
     with_settings: OpenWith,
 ) -> None:
     async with with_settings(auth=BasicAuth(USERS)) as peer:
-        assert (await peer.http.get("/")).status_code == 404
+        assert (await peer.http.get("/v1/")).status_code == 404
         assert (await peer.http.get("/v2/Upper/tags/list")).status_code == 400
         assert (await peer.http.put("/v2/app/tags/list")).status_code == 405
         answer = await peer.http.get("/token")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import mock_registry.faults
 from mock_registry import MockRegistry
 from mock_registry.faults import (
     EFFECTS,
@@ -243,3 +246,43 @@ def test_every_effect_is_a_frozen_value_that_describes_itself(kind: str) -> None
     assert names == [*quantities(effect)]
     assert [name for name in names if f"{name}:" not in str(effect.__doc__)] == []
     assert parse_mapping({kind: {name: getattr(value, name) for name in names}}) == Fault(value)
+
+
+README = (Path(mock_registry.faults.__file__).parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("kind", EFFECTS)
+def test_every_effect_stands_in_the_readme_with_all_its_attributes(kind: str) -> None:
+    table = README.partition("### Effects")[2].partition("\n## ")[0]
+    [row] = [line for line in table.splitlines() if line.startswith(f"| `{kind}` |")]
+    told = re.findall(r"(?:\| |<br> )(?:\*\*)?`(\w+)`(?:\*\*)?(?:=[^:]*)?:", row)
+    assert told == [*quantities(EFFECTS[kind])]
+
+
+def test_every_condition_stands_in_the_readme() -> None:
+    table = README.partition("### Conditions")[2].partition("### Effects")[0]
+    told = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)))
+    assert sorted(told) == sorted(quantities(Fault))
+
+
+def field_rows() -> list[tuple[int, str]]:
+    """Return number and rule of each fault in the README's table of those seen in the field."""
+    table = README.partition("## Faults seen in the field")[2]
+    rows = re.findall(r"^\| (\d+) \|.*\| (.+) \|$", table, re.MULTILINE)
+    return [(int(number), rule) for number, rule in rows]
+
+
+def test_every_fault_seen_in_the_field_has_a_rule_that_can_be_read_and_a_test_that_has_its_number() -> None:
+    rows = dict(field_rows())
+    assert list(rows) == list(range(1, 35))
+    code = Path(__file__).with_name("test_mock_faults_field.py").read_text()
+    tested = {int(number) for number in re.findall(r"def test_fault_(\d+)_", code)}
+    assert tested == set(rows) - {8}
+    lines = [line for number, rule in rows.items() if number != 11 for line in re.findall(r"`([^`]+)`", rule)]
+    assert len(parse_faults(line for line in lines if not line.startswith("Lifetime"))) > 35
+
+
+def test_every_line_of_other_documents_can_be_read() -> None:
+    text = (Path(mock_registry.faults.__file__).parents[1] / "profiles" / "README.md").read_text()
+    lines = re.findall(r"--fault '([^']+)'", text)
+    assert len(parse_faults(lines)) == 4

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from mock_registry import MockRegistry
 from mock_registry.clock import ManualClock
 from mock_registry.server import Limits
 
@@ -54,11 +57,11 @@ def account(peer: Peer) -> tuple[int | None, int, int, bool, str | None]:
 # How a connection ends
 
 
-async def received(peer: Peer, path: str) -> tuple[bytes, type[Exception] | None]:
+async def received(http: httpx.AsyncClient, path: str) -> tuple[bytes, type[Exception] | None]:
     """Return what of a body comes, and what ends it."""
     octets = b""
     try:
-        async with peer.http.stream("GET", path) as answer:
+        async with http.stream("GET", path) as answer:
             async for piece in answer.aiter_raw():
                 octets += piece
     except httpx.TransportError as error:
@@ -80,10 +83,10 @@ async def test_a_client_sees_where_a_body_was_broken_and_how(
 ) -> None:
     path = await digest_of_pushed(peer)
     peer.registry.faults.add(f"GET blob times=1 {fault} {after}")
-    assert await received(peer, path) == (CONTENT[:after], error)
+    assert await received(peer.http, path) == (CONTENT[:after], error)
     await peer.registry.settled()
     assert account(peer) == (200, 0, after, False, fault)
-    assert await received(peer, path) == (CONTENT, None)
+    assert await received(peer.http, path) == (CONTENT, None)
 
 
 @pytest.mark.parametrize("fault", ["cut", "reset"])
@@ -92,7 +95,7 @@ async def test_a_body_that_was_whole_is_whole_whatever_becomes_of_the_connection
 ) -> None:
     path = await digest_of_pushed(peer)
     peer.registry.faults.add(f"GET blob {fault} {len(CONTENT)}")
-    assert await received(peer, path) == (CONTENT, None)
+    assert await received(peer.http, path) == (CONTENT, None)
     await peer.registry.settled()
     assert account(peer)[2] == len(CONTENT)
 
@@ -184,6 +187,42 @@ async def test_a_response_is_whole_only_when_a_slow_close_is_over(with_settings:
         assert clock() == 0.5
 
 
+@pytest.mark.parametrize(("fault", "reset"), [("cut", False), ("reset", True)])
+@pytest.mark.parametrize("after", [0, 100_000])
+async def test_an_upload_ends_with_the_very_packet_that_was_asked_for(
+    open_wire_peer: OpenWirePeer, fault: str, reset: bool, after: int
+) -> None:
+    async with open_wire_peer(faults=[f"PATCH upload {fault} {after}"]) as peer:
+        session = await peer.session()
+        wire = await peer.connect()
+        head = f"PATCH {session.decode()} HTTP/1.1\r\nHost: r\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
+        await wire.send(head.encode(), CONTENT[:200_000])  # and no end in sight
+        if reset:
+            with pytest.raises(ConnectionResetError):
+                await wire.rest()
+        else:
+            assert await wire.rest() == b""
+        await peer.registry.settled()
+        record = peer.journal[-1]
+        assert (record.status, record.bytes_in, record.complete) == (None, after, False)
+
+
+@pytest.mark.parametrize(("fault", "error"), [("cut", httpx.RemoteProtocolError), ("reset", httpx.ReadError)])
+async def test_a_connection_under_tls_ends_as_well(fault: str, error: type[Exception]) -> None:
+    registry = MockRegistry(faults=[f"GET blob times=1 {fault} 100000"])
+    async with registry.serve(tls="self-signed") as server:
+        context = ssl.create_default_context(cafile=str(server.ca))
+        async with httpx.AsyncClient(base_url=server.url, verify=context, trust_env=False) as http:
+            digest = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+            path = f"/v2/app/blobs/uploads/?digest={digest}"
+            assert (await http.post(path, content=CONTENT)).status_code == 201
+            assert await received(http, f"/v2/app/blobs/{digest}") == (CONTENT[:100_000], error)
+            await registry.settled()
+            record = registry.journal[-1]
+            assert (record.bytes_out, record.complete, record.fault) == (100_000, False, fault)
+            assert (await http.get(f"/v2/app/blobs/{digest}")).content == CONTENT
+
+
 # Pace
 
 
@@ -266,14 +305,21 @@ async def test_a_throttled_upload_is_taken_no_faster(open_peer: OpenPeer) -> Non
         assert (await sending).headers["range"] == "0-399999"
 
 
+PATIENCE = (0.01, 0.1, 1, 5)
+"""Seconds, until a fault has struck: on a busy machine, a request takes its time to get there."""
+
+
 async def test_a_client_that_does_not_wait_ends_the_wait(with_settings: OpenWith) -> None:
     clock = ManualClock()
     async with with_settings(clock=clock, sleep=clock.sleep) as peer:
         for fault in ("latency 5000", "stall", "timeout", "stream=upstream latency 5000"):
             rule = peer.registry.faults.add(f"base {fault}")
-            with pytest.raises(httpx.ReadTimeout):
-                await peer.http.get("/v2/", timeout=httpx.Timeout(5, read=0.01))
-            await peer.registry.settled()
+            for patience in PATIENCE:
+                with pytest.raises(httpx.ReadTimeout):
+                    await peer.http.get("/v2/", timeout=httpx.Timeout(5, read=patience))
+                await peer.registry.settled()
+                if rule.applied:
+                    break
             assert rule.applied == 1
             assert clock.sleepers == 0
             rule.remove()
@@ -282,11 +328,15 @@ async def test_a_client_that_does_not_wait_ends_the_wait(with_settings: OpenWith
 
 async def test_a_client_that_sends_into_a_stall_gives_up_too(with_settings: OpenWith) -> None:
     async with with_settings() as peer:
-        location = await peer.open("app")
-        peer.registry.faults.add("PATCH upload nth=1 stall")
-        with pytest.raises(httpx.TimeoutException):
-            await peer.http.patch(location, content=CONTENT, timeout=httpx.Timeout(5, read=0.01, write=0.01))
-        await peer.registry.settled()
+        rule = peer.registry.faults.add("PATCH upload stall")
+        for patience in PATIENCE:
+            location = await peer.open("app")
+            timeout = httpx.Timeout(5, read=patience, write=patience)
+            with pytest.raises(httpx.TimeoutException):
+                await peer.http.patch(location, content=CONTENT, timeout=timeout)
+            await peer.registry.settled()
+            if rule.applied:
+                break
         assert account(peer)[4] == "stall"
         assert (await peer.http.get(location)).status_code == 204
 
@@ -423,7 +473,7 @@ async def test_under_another_server_a_reset_is_a_fin(open_peer: OpenPeer, fault:
     async with open_peer("uvicorn") as peer:
         path = await digest_of_pushed(peer)
         peer.registry.faults.add(f"GET blob {fault} 1000")
-        assert await received(peer, path) == (CONTENT[:1000], httpx.RemoteProtocolError)
+        assert await received(peer.http, path) == (CONTENT[:1000], httpx.RemoteProtocolError)
         await peer.registry.settled()
         assert account(peer) == (200, 0, 1000, False, fault)
 

@@ -119,7 +119,7 @@ async def test_a_digest_may_come_with_an_escaped_colon(peer: Peer) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/v1/", "/v3/", "/v2/x", "/v2/x/y/z", "/v2/tags/list", "/v2//", "/v2/_catalog/",
+    ["/x", "/v1/", "/v3/", "/v2/x", "/v2/x/y/z", "/v2/tags/list", "/v2//", "/v2/_catalog/",
      "/v2/_oci/ext/discover", "/v2/a/tags/list/", "/v2/a/blobs", "/v2/a/manifests", "//v2/",
      "/v2/a/blobs/uploads/x/y", "/%76%32/x"],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import Journal, MemoryStorage, MockRegistry, Record, Route
+from mock_registry.journal import Draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,6 +62,25 @@ def test_a_record_can_neither_be_changed_nor_extended() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         record().status = 500  # type: ignore[misc]  # what mypy refuses is refused at run time too
     assert not hasattr(record(), "__dict__")
+
+
+def test_a_draft_becomes_a_record_like_any_other() -> None:
+    made = record(session="s", user="ci")
+    draft = Draft()
+    for field in dataclasses.fields(Record):
+        setattr(draft, field.name, getattr(made, field.name))
+    written = draft.finish()
+    assert type(written) is Record
+    assert (written, hash(written), repr(written)) == (made, hash(made), repr(made))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        written.status = 200  # type: ignore[misc]
+
+
+async def test_the_record_of_a_request_has_every_field(peer: Peer) -> None:
+    await peer.http.get("/v2/", params={"n": "1"})
+    [written] = peer.journal
+    assert dataclasses.replace(written) == written
+    assert written == Record(**dataclasses.asdict(written))
 
 
 def test_a_journal_is_a_sequence_of_its_records() -> None:

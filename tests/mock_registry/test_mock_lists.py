@@ -82,6 +82,12 @@ async def test_end_8b_n_of_0_is_an_empty_list_without_a_link(peer: Peer) -> None
     assert "link" not in answer.headers
 
 
+async def test_end_8b_n_may_have_any_number_of_zeros_before_it(peer: Peer) -> None:
+    await tagged(peer)
+    answer = await peer.http.get(f"/v2/app/tags/list?n={'0' * 5_000}2")
+    assert (answer.status_code, len(answer.json()["tags"])) == (200, 2)
+
+
 @pytest.mark.parametrize("count", ["-1", "abc", "", "1.5", "%C2%B2", "+1"])
 async def test_end_8b_n_that_is_no_number_from_0_is_400(peer: Peer, count: str) -> None:
     await tagged(peer)

@@ -16,9 +16,9 @@ pytestmark = pytest.mark.anyio
 CONTENT = os.urandom(6 << 20)
 
 
-@pytest.fixture
-async def peer(open_peer: OpenPeer) -> AsyncIterator[Peer]:
-    async with open_peer("uvicorn") as peer:
+@pytest.fixture(params=["uvicorn", "granian"])
+async def peer(request: pytest.FixtureRequest, open_peer: OpenPeer) -> AsyncIterator[Peer]:
+    async with open_peer(request.param) as peer:
         yield peer
 
 

@@ -233,10 +233,106 @@ async def test_connect_upgrade_and_options_are_answered(wire_peer: WirePeer) -> 
             200,
         ),
         (b"GET http://r/v2/ HTTP/1.1", b"", 200),
-        (b"GET http://r HTTP/1.1", b"", 404),
+        (b"GET http://r HTTP/1.1", b"", 200),  # the page
     ):
         wire = await wire_peer.connect()
         assert (await wire.ask(line, b"\r\nHost: r\r\n", headers, b"\r\n"))[0] == status
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_a_body_behind_an_offer_of_another_protocol_is_no_request(
+    wire: Wire, wire_peer: WirePeer, framing: str
+) -> None:
+    """curl offers HTTP/2 this way, whatever it sends."""
+    session = (await wire_peer.session()).decode()
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA")
+    if framing == "length":
+        data = request("PATCH", session, *offer, body=CONTENT)
+    else:
+        ending = b"0\r\nX-Trailer: yes\r\n\r\n"
+        data = request("PATCH", session, *offer, "Transfer-Encoding: chunked") + chunked(
+            CONTENT, ending=ending
+        )
+    for pieces in (data + BASE, BASE + BASE):
+        await wire.send(pieces)
+    status, headers, _ = await wire.response()
+    assert (status, headers["range"]) == (202, "0-999999")
+    assert (wire_peer.journal[1].bytes_in, wire_peer.journal[1].complete) == (1_000_000, True)
+    assert [(await wire.response())[0] for _ in range(3)] == [200] * 3
+
+
+async def test_a_broken_body_behind_an_offer_of_another_protocol_is_400(wire: Wire) -> None:
+    offer = ("Connection: Upgrade", "Upgrade: h2c", "Transfer-Encoding: chunked")
+    refused(await wire.ask(request("PATCH", "/v2/app/blobs/uploads/x", *offer), b"nonsense\r\n"), 400)
+
+
+async def test_thousands_of_offers_at_once_are_answered(wire: Wire) -> None:
+    count = 3_000
+    sending = asyncio.ensure_future(
+        wire.send(request("GET", "/v2/", "Connection: Upgrade", "Upgrade: x") * count)
+    )
+    assert [(await wire.response())[0] for _ in range(count)] == [200] * count
+    await sending
+
+
+@pytest.mark.parametrize("size", [70_000, 170_000])
+async def test_a_head_that_begins_behind_a_large_body_is_measured_by_itself(wire: Wire, size: int) -> None:
+    first, second = request("PUT", "/v2/", body=bytes(size)), request("GET", "/v2/", "X-Odd: " + "y" * 50)
+    for cut in range(1, len(second)):
+        await wire.send(first[:cut])
+        await asyncio.sleep(0)
+        await wire.send(first[cut:], second[:cut])
+        assert (await wire.response())[0] == 405
+        await wire.send(second[cut:])
+        assert (await wire.response())[0] == 200
+
+
+async def test_a_head_within_the_limits_may_come_in_pieces(wire: Wire) -> None:
+    data = request("GET", "/v2/", *[f"X-{n}: {'y' * 1000}" for n in range(55)])
+    for start in range(0, len(data), 5_000):
+        await wire.send(data[start : start + 5_000])
+        await asyncio.sleep(0)
+    assert (await wire.response())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (request("HEAD", "/" + "a" * 20_000), 414),
+        (request("HEAD", "/v2/", "X: " + "y" * 100_000), 431),
+        (request("HEAD", "/v2/", "Host: s"), 400),
+        (b"HEAD /v2/ HTTP/3.7\r\nHost: r\r\n\r\n", 400),
+    ],
+)
+async def test_a_refused_head_gets_no_body(wire: Wire, wire_peer: WirePeer, data: bytes, status: int) -> None:
+    await wire.send(data)
+    answer, headers, _ = await wire.response("HEAD")
+    assert (answer, headers["connection"]) == (status, "close")
+    assert await wire.rest() == b""
+    record = wire_peer.journal[-1]
+    assert (record.method, record.status, record.bytes_out) == ("HEAD", status, 0)
+
+
+async def test_a_refusal_that_waits_for_its_turn_is_not_forgotten_for_the_end_of_the_peer(
+    open_wire_peer: OpenWirePeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = asyncio.Event()
+
+    async def slow(self: MemoryUpload, chunks: Sequence[bytes]) -> None:
+        await go.wait()
+        self.size += sum(map(len, chunks))
+
+    monkeypatch.setattr("mock_registry.storage.memory.MemoryUpload.append", slow)
+    async with open_wire_peer() as peer:
+        session, wire = await peer.session(), await peer.connect()
+        await wire.send(
+            request("PATCH", session.decode(), body=b"x"), request("GET", "/v2/", "X: " + "y" * 70_000)
+        )
+        wire.half_close()
+        await peer.until(lambda: any(each._ended for each in peer.server.connections))
+        go.set()
+        assert (await wire.response())[0] == 202
+        refused(await wire.response(), 431)
 
 
 @pytest.mark.parametrize(

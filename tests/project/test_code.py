@@ -98,3 +98,12 @@ def test_nothing_is_left_unfinished() -> None:
 
 def test_no_file_names_a_path_or_a_package_host_of_one_machine() -> None:
     assert lines_with(MACHINE) == []
+
+
+def test_the_container_image_gets_the_packages_that_the_project_declares_for_the_registry() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    serving = [each for each in project["dependencies"] if each.startswith("httptools")]
+    recipe = (CHECKOUT / "Containerfile").read_text()
+    [install] = re.findall(r'^RUN \["python3", "-m", "pip", "install"(?:.|\\\n)*?\]$', recipe, re.MULTILINE)
+    wanted = [word for word in re.findall(r'"([^"]+)"', install) if ">=" in word]
+    assert sorted(wanted) == sorted(serving + project["optional-dependencies"]["registry"])

@@ -1,0 +1,314 @@
+"""A registry under a profile, beside what the registry that it is named after was seen to answer."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+import mock_registry.profiles
+from mock_registry import MockRegistry
+from mock_registry.auth import BasicAuth
+from mock_registry.clock import ManualClock
+from mock_registry.faults import Status
+from mock_registry.profiles import NAMES, Profile, profile_named
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tests.mock_registry.conftest import OpenPeer, OpenWith, Peer
+
+pytestmark = pytest.mark.anyio
+
+
+def beside(name: str) -> ModuleType:
+    """Return a module that stands beside this one: tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+probing, probe_answers = beside("probing"), beside("probe_answers")
+
+
+@pytest.fixture(params=["process", "port"])
+def transport(request: pytest.FixtureRequest) -> str:
+    """Leave out other storages: no profile knows of any."""
+    return str(request.param)
+
+
+@pytest.mark.parametrize("name", probe_answers.REGISTRIES)
+async def test_a_profile_answers_every_question_as_its_registry_did(name: str) -> None:
+    async with (
+        MockRegistry(profile=name).serve() as server,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as http,
+    ):
+        assert await probing.Probe(http).answers() == probe_answers.answers_of(name)
+
+
+def test_every_question_has_an_answer_and_every_answer_a_question() -> None:
+    assert list(probing.QUESTIONS) == list(probe_answers.ANSWERS)
+
+
+async def test_without_a_profile_the_registry_has_its_own_ways() -> None:
+    async with (
+        MockRegistry().serve() as server,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as http,
+    ):
+        answers = await probing.Probe(http).answers()
+    alike = {name: answers == probe_answers.answers_of(name) for name in probe_answers.REGISTRIES}
+    assert not any(alike.values())
+
+
+async def upload(peer: Peer, name: str, content: bytes) -> str:
+    """Push a blob as a careful client does, to any registry."""
+    digest = peer.digest(content)
+    answer = await peer.http.post(f"/v2/{name}/blobs/uploads/")
+    location = answer.headers["location"]
+    answer = await peer.http.patch(
+        location, content=content, headers={"Content-Type": "application/octet-stream"}
+    )
+    assert answer.is_success
+    location = answer.headers["location"]
+    answer = await peer.http.put(f"{location}{'&' if '?' in location else '?'}digest={digest}")
+    assert answer.status_code == 201
+    return digest
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_image_goes_up_and_down_under_every_profile(with_settings: OpenWith, name: str) -> None:
+    async with with_settings(profile=name) as peer:
+        content = peer.image(layers=[b"layer"])
+        for each in (b"{}", b"layer"):
+            digest = await upload(peer, "app", each)
+        assert (await peer.put("app", "v1", content)).status_code == 201
+        accept = {"Accept": peer.OCI_MANIFEST}
+        answer = await peer.http.get("/v2/app/manifests/v1", headers=accept)
+        assert (answer.status_code, answer.content) == (200, content)
+        answer = await peer.http.get(f"/v2/app/blobs/{digest}", follow_redirects=True)
+        assert answer.content == b"layer"
+        assert (await peer.http.get("/v2/app/tags/list")).json()["tags"] == ["v1"]
+        assert peer.journal.bytes_in(route="upload") == len(b"{}layer")
+        assert peer.journal.bytes_out(route="blob") == len(b"layer")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_profile_lets_nobody_in_whom_the_registry_would_not(
+    with_settings: OpenWith, name: str
+) -> None:
+    async with with_settings(profile=name, auth=BasicAuth({"ci": "s3cret"})) as peer:
+        for method, path in (
+            ("GET", "/v2/app/tags/list"),
+            ("PUT", "/v2/app/manifests/v1"),
+            ("POST", "/v2/app/blobs/uploads/"),
+            ("DELETE", f"/v2/app/blobs/{peer.digest(b'x')}"),
+        ):
+            assert (await peer.http.request(method, path)).status_code == 401
+        assert not peer.registry.repositories
+
+
+async def test_faults_come_on_top_of_a_profile(with_settings: OpenWith) -> None:
+    async with with_settings(profile="ecr", faults=["base status 503"]) as peer:
+        assert [rule.name for rule in peer.registry.faults] == ["ecr-throttling", "status"]
+        assert (await peer.http.get("/v2/")).status_code == 503
+        peer.registry.faults.add(Status(429), route="tags")
+        peer.registry.faults.remove("ecr-throttling")
+        assert [rule.name for rule in peer.registry.faults] == ["status", "status-2"]
+
+
+async def test_a_setting_that_is_given_wins_over_the_profile(with_settings: OpenWith) -> None:
+    async with with_settings(profile="olareg", manifest_limit=100) as peer:
+        assert (await peer.put("app", "v1", peer.image())).status_code == 413
+        assert peer.registry.profile is not None
+        assert peer.registry.profile.name == "olareg"
+
+
+async def test_a_profile_may_be_made_by_hand(with_settings: OpenWith) -> None:
+    [quirk] = [each for each in profile_named("ggcr").quirks if "no body" in each.what]
+    async with with_settings(profile=Profile("mine", "my own", (quirk,))) as peer:
+        assert (await peer.http.get("/v2/")).content == b""
+
+
+def test_an_unknown_profile_is_refused_with_what_may_be_meant() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown profile 'distribution-2\.9', did you mean 'distribution-2\.8'\?"
+    ):
+        MockRegistry(profile="distribution-2.9")
+
+
+def test_two_registries_of_one_profile_remember_nothing_of_each_other() -> None:
+    first, second = profile_named("ecr"), profile_named("ecr")
+    stands_still = [each.wrapper for each in first.quirks if "stands still" in each.what]
+    assert stands_still != [each.wrapper for each in second.quirks if "stands still" in each.what]
+
+
+# What was reported of registries that nobody can run here
+
+
+@pytest.fixture
+async def ecr(open_peer: OpenPeer, transport: str) -> Any:
+    clock = ManualClock()
+    async with open_peer(transport, profile="ecr", clock=clock, sleep=clock.sleep) as peer:
+        yield peer
+
+
+async def test_ecr_answers_chunks_with_201_and_a_range_that_stands_still(ecr: Peer) -> None:
+    content = b"0123456789" * 100
+    location = await ecr.open("app")
+    ranges = []
+    for start in range(0, 1000, 250):
+        headers = {"Content-Range": f"{start}-{start + 249}"}
+        answer = await ecr.http.patch(location, content=content[start : start + 250], headers=headers)
+        assert answer.status_code == 201
+        ranges.append(answer.headers["range"])
+        location = answer.headers["location"]
+    assert ranges == ["0-249"] * 4
+    digest = ecr.digest(content)
+    answer = await ecr.http.put(location, params=ecr.also(location, digest=digest))
+    assert answer.status_code == 201
+    assert (await ecr.http.get(f"/v2/app/blobs/{digest}")).content == content
+    assert [record.fault for record in ecr.journal] == [None] * len(ecr.journal)
+
+
+async def test_ecr_refuses_an_upload_that_starts_again(ecr: Peer) -> None:
+    location = await ecr.open("app")
+    first = {"Content-Range": "0-3"}
+    location = (await ecr.http.patch(location, content=b"0123", headers=first)).headers["location"]
+    answer = await ecr.http.patch(location, content=b"0123", headers=first)
+    assert (answer.status_code, ecr.codes(answer)) == (416, ["BLOB_UPLOAD_INVALID"])
+
+
+async def test_ecr_has_no_location_of_manifests_and_lists_no_more_than_it_likes(ecr: Peer) -> None:
+    await upload(ecr, "app", b"{}")
+    answer = await ecr.put("app", "v0", ecr.image())
+    assert (answer.status_code, answer.headers.get("location")) == (201, None)
+    assert (await ecr.http.get("/v2/")).content == b""
+    answer = await ecr.http.get("/v2/app/tags/list?n=1001")
+    assert (answer.status_code, ecr.codes(answer)) == (400, ["UNSUPPORTED"])
+    repository = ecr.registry.state.repositories["app"]
+    repository.tags |= dict.fromkeys((f"v{n}" for n in range(120)), repository.tags["v0"])
+    answer = await ecr.http.get("/v2/app/tags/list")
+    assert len(answer.json()["tags"]) == 100
+    assert len((await ecr.http.get(answer.links["next"]["url"])).json()["tags"]) == 20
+    assert len((await ecr.http.get("/v2/app/tags/list?n=1000")).json()["tags"]) == 120
+
+
+async def test_ecr_mounts_what_a_manifest_refers_to(ecr: Peer) -> None:
+    digest = await upload(ecr, "base", b"{}")
+    mount = {"mount": digest, "from": "base"}
+    assert (await ecr.http.post("/v2/app/blobs/uploads/", params=mount)).status_code == 202
+    nowhere = mount | {"from": "nowhere"}
+    assert (await ecr.http.post("/v2/app/blobs/uploads/", params=nowhere)).status_code == 202
+    await ecr.put("base", "v1", ecr.image())
+    assert (await ecr.http.post("/v2/app/blobs/uploads/", params=mount)).status_code == 201
+
+
+async def test_ecr_takes_ten_manifests_a_second(ecr: Peer) -> None:
+    await upload(ecr, "app", b"{}")
+    answers = [await ecr.put("app", f"v{n}", ecr.image()) for n in range(11)]
+    assert [answer.status_code for answer in answers] == [201] * 10 + [429]
+    assert "retry-after" not in answers[10].headers
+    assert ecr.journal[-1].fault == "ecr-throttling"
+
+
+async def test_ghcr_caps_chunks_but_not_streams(with_settings: OpenWith) -> None:
+    content = bytes((4 << 20) + 1)
+    async with with_settings(profile="ghcr") as peer:
+        location = await peer.open("app")
+        headers = {"Content-Range": f"0-{len(content) - 1}"}
+        answer = await peer.http.patch(location, content=content, headers=headers)
+        assert (answer.status_code, peer.codes(answer)) == (416, ["REQUESTED_RANGE_NOT_SATISFIABLE"])
+        assert (await peer.http.patch(location, content=content)).status_code == 202
+
+
+async def test_ghcr_knows_no_referrers_and_says_so_as_of_a_manifest(with_settings: OpenWith) -> None:
+    async with with_settings(profile="ghcr") as peer:
+        await upload(peer, "app", b"{}")
+        subject = peer.image()
+        await peer.put("app", "v1", subject)
+        answer = await peer.put("app", "sig", peer.image(subject=peer.descriptor(subject, peer.OCI_MANIFEST)))
+        assert "oci-subject" not in answer.headers
+        answer = await peer.http.get(f"/v2/app/referrers/{peer.digest(subject)}")
+        assert (answer.status_code, peer.codes(answer)) == (404, ["MANIFEST_UNKNOWN"])
+
+
+async def test_quay_links_pages_by_a_token_and_wants_a_source_of_mounts(with_settings: OpenWith) -> None:
+    async with with_settings(profile="quay") as peer:
+        digest = await upload(peer, "base", b"{}")
+        answer = await peer.http.post("/v2/app/blobs/uploads/", params={"mount": digest})
+        assert (answer.status_code, peer.codes(answer)) == (400, ["INVALID_REQUEST"])
+        answer = await peer.http.post("/v2/app/blobs/uploads/", params={"mount": digest, "from": "base"})
+        assert answer.status_code == 201
+        await peer.put("app", "v000", peer.image())
+        repository = peer.registry.state.repositories["app"]
+        repository.tags |= dict.fromkeys((f"v{n:03}" for n in range(60)), repository.tags["v000"])
+        answer = await peer.http.get("/v2/app/tags/list")
+        url = httpx.URL(answer.links["next"]["url"])
+        assert (len(answer.json()["tags"]), list(url.params)) == (50, ["next_page"])
+        assert len((await peer.http.get(url)).json()["tags"]) == 10
+
+
+async def test_quay_lists_referrers_but_says_nothing_of_a_subject(with_settings: OpenWith) -> None:
+    async with with_settings(profile="quay") as peer:
+        await upload(peer, "app", b"{}")
+        subject = peer.image()
+        answer = await peer.put("app", "sig", peer.image(subject=peer.descriptor(subject, peer.OCI_MANIFEST)))
+        assert (answer.status_code, answer.headers.get("oci-subject")) == (201, None)
+        answer = await peer.http.get(f"/v2/app/referrers/{peer.digest(subject)}")
+        assert len(answer.json()["manifests"]) == 1
+
+
+async def test_gitlab_takes_a_fallback_tag_for_a_digest(with_settings: OpenWith) -> None:
+    async with with_settings(profile="gitlab") as peer:
+        await upload(peer, "app", b"{}")
+        content = peer.image()
+        await peer.put("app", "v1", content)
+        digest = peer.digest(content)
+        assert (await peer.http.get(f"/v2/app/referrers/{digest}")).status_code == 404
+        answer = await peer.http.get(f"/v2/app/manifests/{digest.replace(':', '-')}")
+        assert (answer.content, answer.headers["docker-content-digest"]) == (content, digest)
+        assert (await peer.http.get("/v2/app/manifests/sha256-00")).status_code == 404
+
+
+async def test_acr_redirects_blobs_and_resumes_nothing(with_settings: OpenWith) -> None:
+    async with with_settings(profile="acr") as peer:
+        digest = await upload(peer, "app", b"{}")
+        answer = await peer.http.get(f"/v2/app/blobs/{digest}")
+        assert answer.status_code == 307
+        refused = await peer.http.get(answer.headers["location"], headers={"Authorization": "Bearer x"})
+        assert refused.status_code == 400
+        location = await peer.open("app")
+        await peer.http.patch(location, content=b"0123")
+        answer = await peer.http.get(location)  # as who never heard of the newest one
+        assert (answer.status_code, peer.codes(answer)) == (404, ["BLOB_UPLOAD_INVALID"])
+
+
+# What is written of them
+
+SOURCE = re.compile(r"[\w.-]+/[\w.-]+(?:#\d+| [\w/.]+)")
+README = (Path(mock_registry.profiles.__file__).parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_quirk_stands_in_the_readme_with_its_evidence(name: str) -> None:
+    profile = profile_named(name)
+    assert f"`{name}`" in README
+    assert profile.registry in README
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", README, re.MULTILINE)
+    told = {(what, evidence) for names, what, evidence in rows if f"`{name}`" in names}
+    assert told == {(quirk.what, quirk.evidence) for quirk in profile.quirks}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_quirk_has_evidence_and_does_something(name: str) -> None:
+    for quirk in profile_named(name).quirks:
+        sources = quirk.evidence.split(", ")
+        assert [each for each in sources if each != "probe" and not SOURCE.fullmatch(each)] == []
+        assert bool(quirk.wrapper) != bool(quirk.faults)
