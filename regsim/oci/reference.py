@@ -17,11 +17,18 @@ MAX_NAME = 255
 DEFAULT_TAG = "latest"
 DEFAULT_HOST = "docker.io"
 
+# Other names of the hub. Docker reads the first as `docker.io`; the second is where the hub's registry
+# answers. To all of them belongs the same content, and one set of credentials.
+_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+# Docker takes such a name for the ID of an image on this machine.
+_IDENTIFIER = re.compile(r"[0-9a-f]{64}")
+_MAX_PORT = 65_535
 _HOST = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
-    r"|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?"
+    r"|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
 
 
@@ -66,6 +73,9 @@ class Reference:
     def parse(cls, text: str, *, default_host: str = DEFAULT_HOST) -> Reference:
         """Read `[host[:port]/]repository[:tag][@digest]`; without tag and digest the tag is `latest`.
 
+        As docker reads it: without a host it is `default_host`, and of `docker.io`, whose other names are
+        read as that one, a name of one part means `library/` of it.
+
         Raises:
             InvalidReferenceError: the text has another shape.
         """
@@ -75,6 +85,11 @@ class Reference:
         last, colon, tag = tail.partition(":")
         host, repository = _split_host(f"{head}{slash}{last}", default_host)
         if host == DEFAULT_HOST and "/" not in repository:
+            if _IDENTIFIER.fullmatch(repository):
+                raise InvalidReferenceError(
+                    f"not a repository name: {repository!r}",
+                    hint="docker reads 64 hexadecimal digits as an image's ID; a digest is @sha256:…",
+                )
             repository = f"library/{repository}"
         if colon:
             check_tag(tag)
@@ -84,6 +99,16 @@ class Reference:
             tag=tag if colon else (None if digest else DEFAULT_TAG),
             digest=digest,
         )
+
+    @property
+    def familiar(self) -> str:
+        """The name as docker prints it: without `docker.io` and `library/`, and without a digest."""
+        name = f"{self.host}/{self.repository}"
+        if self.host == DEFAULT_HOST:
+            short = self.repository.removeprefix("library/")
+            # Kept where the rest alone would be read as something else.
+            name = self.repository if "/" in short or _IDENTIFIER.fullmatch(short) else short
+        return f"{name}:{self.tag}" if self.tag else name
 
     @property
     def target(self) -> str:
@@ -104,9 +129,10 @@ def _split_host(text: str, default_host: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
     # docker's rule: the first part is a host if it could not be the first part of a name on the hub.
     if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
-        if _HOST.fullmatch(first) is None:
+        match = _HOST.fullmatch(first)
+        if match is None or int(match["port"] or 0) > _MAX_PORT:
             raise InvalidReferenceError(f"not a registry host: {first[:300]!r}")
-        return first, rest
+        return (DEFAULT_HOST if first.lower() in _HUB else first), rest
     return default_host, text
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from regsim.errors import InvalidReferenceError
 from regsim.oci import Digest, Reference
 from regsim.oci.reference import check_repository, check_tag, is_loopback
+from regsim.remote.address import base_url
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -24,6 +25,8 @@ DIGEST = "sha256:" + "ab" * 32
         ("registry.example.com/team/app:v1.2-rc.1", "registry.example.com", "team/app", "v1.2-rc.1"),
         ("[::1]:5000/app:1", "[::1]:5000", "app", "1"),
         ("a__b/c--d/e.f:x", "docker.io", "a__b/c--d/e.f", "x"),
+        ("example.com/" + "ab" * 32, "example.com", "ab" * 32, "latest"),
+        ("Registry/app", "Registry", "app", "latest"),
     ],
 )
 def test_reference_is_read_as_docker_reads_it(text: str, host: str, repository: str, tag: str) -> None:
@@ -37,6 +40,35 @@ def test_digest_decides_and_leaves_no_default_tag() -> None:
     assert (reference.tag, reference.digest, reference.target) == (None, Digest(DIGEST), DIGEST)
     both = Reference.parse(f"example.com/app:v1@{DIGEST}")
     assert (both.tag, both.target) == ("v1", DIGEST)
+
+
+@pytest.mark.parametrize("host", ["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"])
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [("golang", "library/golang"), ("library/golang", "library/golang"), ("someone/app", "someone/app")],
+)
+def test_edge_45_all_names_of_the_hub_are_one(host: str, name: str, repository: str) -> None:
+    reference = Reference.parse(f"{host}/{name}:v1")
+    assert (reference.host, reference.repository, reference.tag) == ("docker.io", repository, "v1")
+    assert reference == Reference.parse(f"{name}:v1")
+    assert base_url(reference.host) == "https://registry-1.docker.io"
+
+
+@pytest.mark.parametrize(
+    ("text", "familiar"),
+    [
+        ("golang", "golang:latest"),
+        ("index.docker.io/library/golang:1", "golang:1"),
+        ("someone/app:v1", "someone/app:v1"),
+        ("library/a/b:1", "library/a/b:1"),
+        ("127.0.0.1:5000/app:1", "127.0.0.1:5000/app:1"),
+        (f"golang:1@{DIGEST}", "golang:1"),
+        (f"golang@{DIGEST}", "golang"),
+        ("library/" + "ab" * 32, "library/" + "ab" * 32 + ":latest"),
+    ],
+)
+def test_familiar_name_is_what_docker_prints(text: str, familiar: str) -> None:
+    assert Reference.parse(text).familiar == familiar
 
 
 def test_default_host_can_be_another_registry() -> None:
@@ -66,6 +98,9 @@ def test_default_host_can_be_another_registry() -> None:
         "example.com/" + "a" * 256,
         "-bad-.com/app",
         "example.com:99999999/app",
+        "example.com:65536/app",
+        "ab" * 32,
+        "docker.io/" + "ab" * 32,
         "https://example.com/app",
         "user@example.com/app",
         "example.com/app\n",
@@ -98,6 +133,16 @@ def test_printed_reference_is_read_back(repository: str, tag: str, with_digest: 
         digest=Digest(DIGEST) if with_digest else None,
     )
     assert Reference.parse(str(reference)) == reference
+
+
+@given(
+    st.sampled_from(["docker.io", "localhost", "localhost:5000", "[::1]:5000", "ghcr.io", "127.0.0.1"]),
+    repositories,
+    tags,
+)
+def test_familiar_name_is_read_back(host: str, repository: str, tag: str) -> None:
+    reference = Reference.parse(f"{host}/{repository}:{tag}")
+    assert Reference.parse(reference.familiar) == reference
 
 
 @given(st.text(max_size=60))
