@@ -107,7 +107,8 @@ class Reference:
         if self.host == DEFAULT_HOST:
             short = self.repository.removeprefix("library/")
             # Kept where the rest alone would be read as something else.
-            name = self.repository if "/" in short or _IDENTIFIER.fullmatch(short) else short
+            repository = self.repository if "/" in short or _IDENTIFIER.fullmatch(short) else short
+            name = name if _names_host(repository) else repository
         return f"{name}:{self.tag}" if self.tag else name
 
     @property
@@ -126,14 +127,19 @@ class Reference:
 
 
 def _split_host(text: str, default_host: str) -> tuple[str, str]:
-    first, slash, rest = text.partition("/")
-    # docker's rule: the first part is a host if it could not be the first part of a name on the hub.
-    if slash and ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    first, _, rest = text.partition("/")
+    if _names_host(text):
         match = _HOST.fullmatch(first)
         if match is None or int(match["port"] or 0) > _MAX_PORT:
             raise InvalidReferenceError(f"not a registry host: {first[:300]!r}")
         return (DEFAULT_HOST if first.lower() in _HUB else first), rest
     return default_host, text
+
+
+def _names_host(text: str) -> bool:
+    # docker's rule: the first part is a host if it could not be the first part of a name on the hub.
+    first, slash, _ = text.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost" or first != first.lower())
 
 
 def is_loopback(host: str) -> bool:
