@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Names of files being written begin with this. Whoever finds one unlocked may delete it.
 ASIDE = ".regsim-aside-"
 
+_PIECE = 256 * 1024
 _LOCK_SECONDS = 30.0
 _LOCK_POLL_SECONDS = 0.005
 
@@ -142,7 +143,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
     with open_regular(path, follow=True) as file:
         pieces, room = [], limit + 1
         with file_errors(path, "read"):
-            while room > 0 and (piece := file.read(room)):
+            # Python makes room for all that is asked for, however small the file.
+            while room > 0 and (piece := file.read(min(room, _PIECE))):
                 pieces.append(piece)
                 room -= len(piece)
     if room <= 0:

@@ -28,10 +28,9 @@ from regsim.content.files import (
     regular_size,
     sweep,
 )
-from regsim.content.memory import named
 from regsim.content.protocols import CHUNK, Content
 from regsim.content.verify import Verifier, verified
-from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
+from regsim.errors import ContentError, LocalFileError
 from regsim.oci import Descriptor, Digest
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
 
@@ -230,37 +229,22 @@ class LayoutStore:
         )
 
     def _tags(self) -> tuple[str, ...]:
-        return layout_index.tags(self.path) if self._exists() else ()
+        return layout_index.read_index(self.path).tags() if self._exists() else ()
 
     def _lookup(self, reference: str) -> Descriptor | None:
-        found = self._candidates(reference)
-        if len(found) > 1 and reference:
-            raise ContentError(
-                f"{self.path} lists {len(found)} manifests as {reference!r}", hint="name one by its digest"
-            )
-        return found[0] if len(found) == 1 else None
+        if not self._exists():
+            return None
+        return layout_index.read_index(self.path).lookup(reference, str(self.path), self._unlisted)
 
     def _find(self, reference: str) -> Descriptor:
-        found = self._lookup(reference)
-        if found is not None:
-            return found
-        written = self._exists()
-        missing = f"no image {reference!r}" if reference else "not exactly one image"
-        hint = layout_index.tags_hint(self.path) if written else "nothing was written there yet"
-        raise LocalFileError(f"{self.path} holds {missing}", hint=hint)
-
-    def _candidates(self, reference: str) -> list[Descriptor]:
         if not self._exists():
-            return []
-        if not reference:
-            return [named(each) for each in layout_index.everything(self.path)]
-        try:
-            digest = Digest(reference)
-        except InvalidReferenceError:
-            listed = layout_index.entries(self.path, reference)
-            return list({each.digest: named(each) for each in listed}.values())
-        found = layout_index.by_digest(self.path, digest) or self._unlisted(digest)
-        return [named(found)] if found else []
+            missing = f"no image {reference!r}" if reference else "not exactly one image"
+            raise LocalFileError(f"{self.path} holds {missing}", hint="nothing was written there yet")
+        listing = layout_index.read_index(self.path)
+        found = listing.lookup(reference, str(self.path), self._unlisted)
+        if found is None:
+            raise listing.missing(reference, str(self.path))
+        return found
 
     def _unlisted(self, digest: Digest) -> Descriptor | None:
         # A manifest that an index names is a blob like others: it must say itself what it is.

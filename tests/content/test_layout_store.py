@@ -12,6 +12,7 @@ import pytest
 
 from regsim.content import files, layout_index
 from regsim.content.layout import LayoutStore
+from regsim.content.listing import ref_name
 from regsim.content.memory import BytesContent
 from regsim.content.verify import read_all
 from regsim.errors import ContentError, LocalFileError
@@ -62,7 +63,7 @@ def names(folder: Path) -> list[str]:
 
 
 def tags_of(store: LayoutStore) -> list[str | None]:
-    return [layout_index.ref_name(value) for value in index_of(store)["manifests"]]
+    return [ref_name(value) for value in index_of(store)["manifests"]]
 
 
 async def put_and_tag(store: LayoutStore, name: str, tag: str) -> Descriptor:

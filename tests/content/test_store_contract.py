@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.content.digests import ChainDigestStore, DigestStore
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent, MemoryStore
@@ -17,7 +18,7 @@ from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.oci import Descriptor, Digest, media_types
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
     from regsim.content.protocols import Content, Store
@@ -31,12 +32,18 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "layout that flushes": lambda path: LayoutStore(path / "layout", create=True, durable=True),
     "digests": lambda _: DigestStore(),
     "digests in chains": lambda _: ChainDigestStore(),
+    "OCI archive being written": lambda path: ArchiveWriter(path / "image.tar"),
+    "docker archive being written": lambda path: DockerArchiveWriter(path / "image.tar"),
 }
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path)
+    yield made
+    if isinstance(made, ArchiveWriter):
+        made.discard()
+        assert list(tmp_path.iterdir()) == [], "an archive that is not committed leaves nothing"
 
 
 @dataclass
