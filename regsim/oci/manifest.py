@@ -7,7 +7,7 @@ was read.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ from regsim.oci import media_types
 from regsim.oci.descriptor import Descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
+
+    from regsim.oci.digest import Digest
 
 # Beyond this a manifest is not read: registries must take 4 MiB (distribution-spec, end-7a).
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
@@ -51,6 +53,12 @@ class Document:
     def config(self) -> Descriptor | None:
         """The config of a manifest; None for an index."""
         return next((each.descriptor for each in self.successors if each.role is Role.CONFIG), None)
+
+    def only(self, digests: Container[Digest]) -> Document:
+        """Return the same bytes, of whose successors only these are looked at."""
+        return replace(
+            self, successors=tuple(each for each in self.successors if each.descriptor.digest in digests)
+        )
 
     @property
     def layers(self) -> tuple[Descriptor, ...]:

@@ -1,61 +1,121 @@
-"""Platforms: operating system, architecture and variant (image-spec, image-index.md)."""
+"""Platforms: operating system, architecture and variant (image-spec, image-index.md); choosing by them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from regsim.errors import InvalidReferenceError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # What container tools call an architecture whose variant is not worth saying.
-_DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7"}
+_DEFAULT_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
+# What other tools, and people, call them (containerd, platforms/database.go).
+_ALIASES = {
+    "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
+    "aarch64": ("arm64", None),
+    "i386": ("386", None),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+}
 _PARTS = (2, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """An operating system and an architecture, as in `linux/arm64/v8`."""
+    """An operating system and an architecture, as in `linux/arm64/v8`; a version for Windows."""
 
     os: str
     architecture: str
     variant: str | None = None
+    os_version: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read `os/architecture[/variant]`.
+        """Read `os/architecture[/variant][:os.version]`.
 
         Raises:
             InvalidReferenceError: the text has another shape.
         """
-        parts = text.split("/")
-        if len(parts) not in _PARTS or not all(parts):
+        name, colon, version = text.partition(":")
+        parts = name.split("/")
+        if len(parts) not in _PARTS or not all(parts) or bool(colon) is not bool(version):
             raise InvalidReferenceError(
-                f"not a platform: {text!r}", hint="write os/architecture, such as linux/amd64"
+                f"not a platform: {text!r:.100}", hint="write os/architecture, such as linux/amd64"
             )
-        return cls(*parts)
+        return cls(parts[0], parts[1], parts[2] if len(parts) == max(_PARTS) else None, version or None)
+
+    @classmethod
+    def wanted(cls, text: str) -> Platform:
+        """Read what somebody asks for, in whose mouth `linux/aarch64` is `linux/arm64`.
+
+        Raises:
+            InvalidReferenceError: the text has another shape.
+        """
+        asked = cls.parse(text)
+        architecture, variant = _ALIASES.get(asked.architecture, (asked.architecture, None))
+        return cls(asked.os, architecture, asked.variant or variant, asked.os_version)
 
     @classmethod
     def from_json(cls, value: object) -> Platform | None:
         """Read a descriptor's `platform`; None where it does not name one."""
         if not isinstance(value, dict):
             return None
-        variant = value.get("variant")
+        variant, version = value.get("variant"), value.get("os.version")
         return cls(
-            str(value.get("os", "")), str(value.get("architecture", "")), str(variant) if variant else None
+            str(value.get("os", "")),
+            str(value.get("architecture", "")),
+            str(variant) if variant else None,
+            str(version) if version else None,
         )
 
     def to_json(self) -> dict[str, str]:
         """Return the keys of the specification."""
         document = {"architecture": self.architecture, "os": self.os}
+        if self.os_version:
+            document["os.version"] = self.os_version
         if self.variant:
             document["variant"] = self.variant
         return document
 
     def satisfies(self, wanted: Platform) -> bool:
-        """Tell whether an image for this platform is what somebody asking for `wanted` wants."""
+        """Tell whether an image for this platform is what somebody asking for `wanted` wants.
+
+        A variant that is not said is the architecture's usual one. An asked for `os.version` may be the
+        beginning of the image's, up to a dot.
+        """
         if (self.os, self.architecture) != (wanted.os, wanted.architecture):
             return False
-        default = _DEFAULT_VARIANTS.get(self.architecture)
-        return wanted.variant is None or (self.variant or default) == wanted.variant
+        if wanted.os_version and not f"{self.os_version or ''}.".startswith(f"{wanted.os_version}."):
+            return False
+        return wanted.variant is None or self._usual == wanted._usual
 
     def __str__(self) -> str:
-        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        name = "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+        return f"{name}:{self.os_version}" if self.os_version else name
+
+    @property
+    def _usual(self) -> str | None:
+        return self.variant or _DEFAULT_VARIANTS.get(self.architecture)
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether the variant is the one that is meant where none is said."""
+        return self._usual == _DEFAULT_VARIANTS.get(self.architecture)
+
+
+def choose(images: Sequence[Platform | None], wanted: Platform) -> int | None:
+    """Return the place of the image that `wanted` asks for, None where there is none.
+
+    Of several that would do, the first is taken, as clients do, but one of the usual variant before others:
+    who asks for linux/arm is not served with v5 because that stands first.
+    """
+    found = [
+        (not platform.is_usual, place)
+        for place, platform in enumerate(images)
+        if platform is not None and platform.satisfies(wanted)
+    ]
+    return min(found)[1] if found else None

@@ -25,3 +25,11 @@ class Account:
     sent: int = 0
     received: int = 0
     overhead: int = 0
+
+    def add(self, other: Account) -> None:
+        """Take over what another piece of work has cost."""
+        self.requests += other.requests
+        self.attempts += other.attempts
+        self.sent += other.sent
+        self.received += other.received
+        self.overhead += other.overhead

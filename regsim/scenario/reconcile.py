@@ -80,6 +80,8 @@ class _Client:
                 client._spend(ledger.resolving)
                 if not isinstance(ledger.error, RegistryError):
                     client.disturbed.add(None)
+            for digest, account in ledger.beside:
+                client._spend(account, digest)
         if beside is not None:
             client._spend(beside)
         return client
@@ -98,10 +100,10 @@ class _Client:
         if entry.outcome is Outcome.FAILED or entry.attempts > _UNDISTURBED[entry.direction]:
             self.disturbed.add(entry.digest)
 
-    def _spend(self, account: Account) -> None:
-        self.sent[None] += account.sent
-        self.received[None] += account.received
-        self.requests[None] += account.requests
+    def _spend(self, account: Account, digest: str | None = None) -> None:
+        self.sent[digest] += account.sent
+        self.received[digest] += account.received
+        self.requests[digest] += account.requests
         self.overhead += account.overhead
 
 

@@ -15,21 +15,22 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.content.memory import BytesContent
-from regsim.errors import ContentError, NotFoundError, RegsimError
-from regsim.oci import manifest, media_types, parse_config
+from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
+from regsim.oci import Digest, manifest, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.remote.account import Account
 from regsim.transfer import actions as act
 from regsim.transfer.entries import Labels, entries, referenced
 from regsim.transfer.events import Event, Moment, Step, ignore
 from regsim.transfer.ledger import Direction, Ledger
-from regsim.transfer.machine import Machine, Rules, no_candidates
+from regsim.transfer.machine import Machine, Rules, keep_all, no_candidates
+from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from regsim.content.protocols import Content
-    from regsim.oci import Descriptor, Digest
+    from regsim.oci import Descriptor
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
 
@@ -61,6 +62,7 @@ class Options:
         labels: what is known of layers already; configs that pass by add to it.
         listener: is told each event.
         clock: seconds, for the duration.
+        choice: what is transferred of an index.
     """
 
     jobs: int = DEFAULT_JOBS
@@ -68,6 +70,7 @@ class Options:
     labels: Labels = field(default_factory=Labels)
     listener: Listener = ignore
     clock: Callable[[], float] = time.monotonic
+    choice: Choice = EVERYTHING
 
 
 class Transfer:
@@ -80,7 +83,7 @@ class Transfer:
         source: where `reference` (a tag or a digest) is resolved and content is read.
         reference: what to transfer.
         destination: where it goes.
-        tag: its name there; None leaves it under its digest alone.
+        tag: its name there; a digest means its own, whichever that is; None leaves it under its digest alone.
         name: the reference as the report prints it.
         options: see `Options`.
     """
@@ -101,6 +104,7 @@ class Transfer:
         self._direction = Direction.between(from_registry=source.remote, to_registry=destination.remote)
         self._resolving = Account()
         self._machine: Machine | None = None
+        self._selection: Selection | None = None
         self._configs: dict[Digest, bytes] = {}
         self._error: RegsimError | None = None
         self._started = self._options.clock()
@@ -121,6 +125,8 @@ class Transfer:
             self._error = error
         finally:
             self._seconds = self._options.clock() - self._started
+            if self._selection is not None:
+                self._selection.settle()
         return self.ledger()
 
     def ledger(self) -> Ledger:
@@ -131,6 +137,7 @@ class Transfer:
             reference=self._name,
             sends=sends,
             receives=receives,
+            beside=tuple(self._selection.beside.items()) if self._selection else (),
             seconds=self._options.clock() - self._started if self._seconds is None else self._seconds,
             error=self._error,
         )
@@ -141,6 +148,7 @@ class Transfer:
             digest=self._machine.root.descriptor.digest,
             entries=entries(self._machine, self._labels(self._machine), sends=sends, receives=receives),
             referenced=referenced(self._machine),
+            unselected=self._selection.unselected if self._selection else 0,
         )
 
     async def _resolve(self) -> Machine:
@@ -149,14 +157,22 @@ class Transfer:
             raise NotFoundError(
                 f"{self._name} does not exist", hint="check the name and the tag", codes=(MANIFEST_UNKNOWN,)
             )
+        selection = await self._select(descriptor)
         rules = Rules(
             direction=self._direction,
             to_registry=self._destination.remote,
             from_registry=self._source.remote,
-            tag=self._tag,
+            tag=self._tag and _own_name(self._tag, selection.root),
             candidates=self._options.candidates,
+            keeps=keep_all if selection.kept is None else selection.keeps,
         )
-        return Machine.of(descriptor, rules, self._resolving)
+        return Machine.of(selection.root, rules, self._resolving)
+
+    async def _select(self, descriptor: Descriptor) -> Selection:
+        selection = self._selection = Selection(descriptor)
+        await select(self._source, selection, self._options.choice, self._name)
+        selection.settle(selection.kept or (selection.root.digest,))
+        return selection
 
     async def _perform(self, action: act.Action) -> object:
         self._tell(action, Moment.STARTED)
@@ -173,8 +189,7 @@ class Transfer:
             case act.CheckManifest():
                 return await self._destination.find(action.reference, action.account)
             case act.FetchManifest():
-                end = self._destination if action.from_destination else self._source
-                raw = await end.manifest(action.descriptor, action.account)
+                raw = await self._manifest(action)
                 if not self._source.remote:
                     # Also of an image that is there already, whose config nobody is going to ask for.
                     await self._read_config(_config_of(action.descriptor, raw), self._source, action)
@@ -193,6 +208,14 @@ class Transfer:
                 session = action.session if isinstance(action, act.Upload) else None
                 await self._destination.put(self._content(action), session, action.account)
         return None
+
+    async def _manifest(self, action: act.FetchManifest) -> bytes:
+        held = self._selection.read.pop(action.descriptor.digest, None) if self._selection else None
+        if held is not None:
+            action.account.add(held[1])
+            return held[0]
+        end = self._destination if action.from_destination else self._source
+        return await end.manifest(action.descriptor, action.account)
 
     def _content(self, action: act.Action) -> Content:
         descriptor = action.descriptor
@@ -316,6 +339,13 @@ class _Overheard:
                 chunks.append(chunk)
                 yield chunk
         self.heard[self.descriptor.digest] = b"".join(chunks)
+
+
+def _own_name(tag: str, root: Descriptor) -> str:
+    # What is chosen by platform has another digest than what it was chosen from.
+    with suppress(InvalidReferenceError):
+        return root.digest if Digest(tag) else tag
+    return tag
 
 
 def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:

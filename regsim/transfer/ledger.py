@@ -274,6 +274,8 @@ class Ledger:
         unselected: descriptors that a choice of platform left out.
         seconds: how long it took.
         resolving: what was spent on a reference that could not be resolved, and so has no entry.
+        beside: what was spent on content that has no entry either, by digest: indexes that were read to
+            choose from and are not transferred themselves.
         error: why it failed; None if it did not.
     """
 
@@ -287,21 +289,22 @@ class Ledger:
     unselected: int = 0
     seconds: float = field(default=0.0, compare=False)
     resolving: Account | None = None
+    beside: tuple[tuple[Digest, Account], ...] = ()
     error: RegsimError | None = field(default=None, compare=False)
 
     @property
     def summary(self) -> Summary:
         """The sums over all entries, and over what was spent without one."""
         summary = summarise(self.entries)
-        spent = self.resolving
-        if spent is None:
-            return summary
+        spent = [account for _, account in self.beside]
+        spent += [self.resolving] if self.resolving is not None else []
+        received = sum(account.received for account in spent)
         return replace(
             summary,
-            wire_received=summary.wire_received + spent.received,
-            wasted=summary.wasted + spent.received,
-            overhead=summary.overhead + spent.overhead,
-            requests=summary.requests + spent.requests,
+            wire_received=summary.wire_received + received,
+            wasted=summary.wasted + received,
+            overhead=summary.overhead + sum(account.overhead for account in spent),
+            requests=summary.requests + sum(account.requests for account in spent),
         )
 
 

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regsim.errors import RegsimError
-    from regsim.oci import Descriptor, Digest
+    from regsim.oci import Descriptor, Digest, Document
     from regsim.remote.account import Account
+
+
+def keep_all(document: Document) -> Document:
+    """Leave nothing out of a manifest or index."""
+    return document
 
 
 def no_candidates(_digest: Digest) -> tuple[str, ...]:
@@ -42,6 +47,7 @@ class Rules:
         from_registry: the source is a registry: reading a manifest costs wire bytes.
         tag: what the root is to be called at the destination; None leaves it untagged.
         candidates: repositories of the destination's registry that may hold a digest, best first.
+        keeps: returns a manifest or index without those of its successors that are left out.
     """
 
     direction: Direction
@@ -49,6 +55,7 @@ class Rules:
     from_registry: bool
     tag: str | None = None
     candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
+    keeps: Callable[[Document], Document] = keep_all
 
 
 @dataclass(slots=True)
@@ -114,7 +121,8 @@ class Machine:
                 return self._manifest_checked(action, answer)
             case act.FetchManifest():
                 assert isinstance(answer, bytes)  # noqa: S101  (the driver's duty)
-                self._task(action).document = manifest.parse(action.descriptor, answer)
+                document = manifest.parse(action.descriptor, answer)
+                self._task(action).document = self.rules.keeps(document)
             case act.CheckBlob():
                 assert answer is None or isinstance(answer, Evidence)  # noqa: S101  (the driver's duty)
                 return self._blob_checked(action, answer)
@@ -285,7 +293,9 @@ class Machine:
             )
         parent = reference.parent
         if reference.leads:
-            task.vouched = parent is not None and parent.task is not None and parent.task.known
+            # A destination that holds an index of which a part is kept may hold another part of it.
+            whole = parent is None or parent.role is not Role.INDEX or self.rules.keeps is keep_all
+            task.vouched = whole and parent is not None and parent.task is not None and parent.task.known
         if parent is not None:
             if task.complete:
                 self._child_done(parent)

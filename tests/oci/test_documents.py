@@ -23,6 +23,7 @@ from regsim.oci import (
     parse_config,
 )
 from regsim.oci.manifest import index_document, manifest_document, media_type_of, parse, role_of
+from regsim.oci.platform import choose
 
 DIGEST = "sha256:" + "ab" * 32
 GOOD = {"mediaType": "some/type", "digest": DIGEST, "size": 5}
@@ -292,6 +293,13 @@ def test_any_object_is_a_config(value: dict[str, Any]) -> None:
         ("linux/arm/v6", "linux/arm/v7", False),
         ("linux/amd64", "linux/arm64", False),
         ("windows/amd64", "linux/amd64", False),
+        ("linux/amd64", "linux/amd64/v1", True),
+        ("linux/amd64/v3", "linux/amd64/v1", False),
+        ("linux/arm", "linux/arm/v7", True),
+        ("windows/amd64:10.0.17763.1", "windows/amd64", True),
+        ("windows/amd64:10.0.17763.1", "windows/amd64:10.0.17763", True),
+        ("windows/amd64:10.0.17763.1", "windows/amd64:10.0.1776", False),
+        ("windows/amd64", "windows/amd64:10.0.17763", False),
     ],
 )
 def test_platform_satisfies_what_is_wanted(image: str, wanted: str, *, fits: bool) -> None:
@@ -299,7 +307,52 @@ def test_platform_satisfies_what_is_wanted(image: str, wanted: str, *, fits: boo
     assert str(Platform.parse(image)) == image
 
 
-@pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "a/b/c/d"])
+@pytest.mark.parametrize(
+    ("asked", "meant"),
+    [
+        ("linux/aarch64", "linux/arm64"),
+        ("linux/x86_64", "linux/amd64"),
+        ("linux/armhf", "linux/arm/v7"),
+        ("linux/armel", "linux/arm/v6"),
+        ("linux/arm64/v8", "linux/arm64/v8"),
+        ("windows/x86_64:10.0", "windows/amd64:10.0"),
+    ],
+)
+def test_wanted_platform_may_be_called_what_people_call_it(asked: str, meant: str) -> None:
+    assert str(Platform.wanted(asked)) == meant
+
+
+@pytest.mark.parametrize(
+    ("images", "wanted", "place"),
+    [
+        (["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm", 1),
+        (["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], "linux/arm/v6", 2),
+        (["linux/arm/v6"], "linux/arm", 0),
+        (["linux/amd64/v3", "linux/amd64"], "linux/amd64", 1),
+        (["linux/arm64", "linux/arm64/v8"], "linux/arm64/v8", 0),
+        (["unknown/unknown", "linux/amd64"], "linux/s390x", None),
+        ([], "linux/amd64", None),
+    ],
+)
+def test_one_of_several_images_is_chosen_as_clients_choose(
+    images: list[str], wanted: str, place: int | None
+) -> None:
+    assert choose([Platform.parse(each) for each in images], Platform.wanted(wanted)) == place
+    assert choose([None, *map(Platform.parse, images)], Platform.wanted(wanted)) == (
+        None if place is None else place + 1
+    )
+
+
+def test_version_of_the_system_is_kept() -> None:
+    document = {"architecture": "amd64", "os": "windows", "os.version": "10.0.17763.1"}
+    platform = Platform.from_json(document)
+    assert platform is not None
+    assert platform.to_json() == document
+
+
+@pytest.mark.parametrize(
+    "text", ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/amd64:", ":1", "linux:1"]
+)
 def test_text_that_is_no_platform_is_refused(text: str) -> None:
     with pytest.raises(RegsimError, match="not a platform"):
         Platform.parse(text)
