@@ -1,1 +1,39 @@
-"""regsim tells exactly which layers a push or pull moves, which it skips, and why."""
+"""regsim tells exactly which layers a push or pull moves, which it skips, and why.
+
+`regsim.Client` and what goes with it are loaded when they are first asked for: importing this package costs
+nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regsim.client.client import Client
+    from regsim.errors import RegsimError
+    from regsim.remote.timeouts import Timeouts
+    from regsim.result import RunResult
+    from regsim.transfer.events import Event, Moment, Step
+
+__all__ = ["Client", "Event", "Moment", "RegsimError", "RunResult", "Step", "Timeouts"]
+
+_PLACES = {
+    "Client": "regsim.client.client",
+    "Event": "regsim.transfer.events",
+    "Moment": "regsim.transfer.events",
+    "RegsimError": "regsim.errors",
+    "RunResult": "regsim.result",
+    "Step": "regsim.transfer.events",
+    "Timeouts": "regsim.remote.timeouts",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

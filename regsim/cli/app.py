@@ -31,11 +31,22 @@ _COMMANDS = {
     "push": "Push an image to a registry and say what moved.",
     "pull": "Pull an image from a registry and say what moved.",
     "copy": "Copy an image between registries and layouts and say what moved.",
+    "inspect": "Tell what an image is: digest, platforms, date, labels, layers with their sizes.",
     "layers": "List the layers of an image, base first: digest, size, created by.",
+    "manifest": "Print a manifest or index, byte for byte, once its digest is verified.",
+    "config": "Print an image's config, byte for byte, once its digest is verified.",
+    "ls": "List all tags of a repository, one a line.",
+    "catalog": "List all repositories of a registry, one a line, where it offers a catalog.",
+    "tag": "Give an image another tag in the same repository, without moving a layer.",
+    "delete": "Delete a tag, or by digest an image with all its tags.",
     "serve": "Serve an empty registry until interrupted.",
     "schema": "Print the JSON Schema of scenario files, for editors.",
 }
-_MODULES = {"push": "transfer", "pull": "transfer", "copy": "transfer"}
+_MODULES = {
+    **dict.fromkeys(("push", "pull", "copy"), "transfer"),
+    **dict.fromkeys(("inspect", "manifest", "config"), "reading"),
+    **dict.fromkeys(("ls", "catalog", "tag", "delete"), "housekeeping"),
+}
 
 
 def build() -> App:

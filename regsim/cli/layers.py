@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.addresses import parse
-from regsim.cli.output import Format, check_outputs, status, write
-from regsim.errors import RegsimError
-from regsim.result import error_document
+from regsim.cli.asking import ask
+from regsim.cli.connecting import Connecting
+from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
-    from regsim.cli.listing import Listed
+    from regsim.client.images import Image
 
 
 def layers(
@@ -23,8 +22,7 @@ def layers(
     *,
     format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
-    plain_http: Annotated[bool, Parameter(negative=())] = False,
-    tls_verify: bool = True,
+    connecting: Connecting | None = None,
 ) -> None:
     """List the layers of an image, base first: digest, size, created by.
 
@@ -32,24 +30,55 @@ def layers(
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
         format: text or json.
         output: print to this file instead.
-        plain_http: speak plain HTTP to a registry that is not on this machine.
-        tls_verify: check the registry's certificate.
+        connecting: see below.
     """
-    try:
-        images = _images(image, output=output, plain_http=plain_http, tls_verify=tls_verify)
-    except RegsimError as error:
-        if format is Format.JSON:
-            write(json.dumps({"error": error_document(error)}, indent=2) + "\n", output)
-        raise
-    from regsim.cli.listing import render  # noqa: PLC0415  (helping needs no HTTP client)
 
-    write(render(images, form=format), output)
+    def render(images: tuple[Image, ...], form: Format) -> str:
+        if form is Format.JSON:
+            return json.dumps([_document(image) for image in images], indent=2) + "\n"
+        return "\n".join(table(image) for image in images)
+
+    ask(lambda client: client.layers(image), render, connecting, form=format, output=output)
 
 
-def _images(image: str, *, output: Path | None, plain_http: bool, tls_verify: bool) -> list[Listed]:
-    address = parse(image)
-    check_outputs(output)
-    from regsim.cli.listing import listing  # noqa: PLC0415  (helping needs no HTTP client)
-    from regsim.cli.running import run  # noqa: PLC0415  (likewise)
+def table(image: Image) -> str:
+    """Return an image's digest and platform, and its layers below them."""
+    platform = f" ({image.platform})" if image.platform else ""
+    return "\n".join([printable(f"{image.digest}{platform}"), *layer_table(image)]) + "\n"
 
-    return run(listing(address, plain_http=plain_http, tls_verify=tls_verify, warn=status))
+
+def layer_table(image: Image) -> list[str]:
+    """Return an image's layers as lines of a table, and their sum."""
+    from regsim.report.quantities import exact, size  # noqa: PLC0415  (helping prints no table)
+    from regsim.report.table import columns, instruction  # noqa: PLC0415  (likewise)
+
+    rows = [
+        (layer.digest.short, size(layer.size), instruction(created_by or ""))
+        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+    ]
+    count = len(image.layers)
+    return [
+        *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
+        f"{count} layer{'' if count == 1 else 's'}, {exact(sum(layer.size for layer in image.layers))}",
+    ]
+
+
+def layer_documents(image: Image) -> list[dict[str, Any]]:
+    """Return an image's layers as JSON has them, base first."""
+    return [
+        {
+            "digest": layer.digest,
+            "size": layer.size,
+            "media_type": layer.media_type,
+            "created_by": created_by,
+        }
+        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+    ]
+
+
+def _document(image: Image) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "platform": str(image.platform) if image.platform else None,
+        "layers": layer_documents(image),
+    }

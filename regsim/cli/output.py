@@ -50,8 +50,8 @@ def _check_output(output: Path) -> None:
         raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
 
 
-def write(text: str, output: Path | None) -> None:
-    """Write text to a file, or to standard output.
+def write(text: str | bytes, output: Path | None) -> None:
+    """Write text, or octets as they are, to a file or to standard output.
 
     What a file does not take goes to standard output, so that it is not lost.
 
@@ -63,7 +63,7 @@ def write(text: str, output: Path | None) -> None:
         return
     from regsim.content.files import file_errors, write_whole  # noqa: PLC0415  (helping writes no file)
 
-    raw = text.encode("utf-8", "backslashreplace")
+    raw = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     try:
         with file_errors(output, "write"):
             if _is_special(output):
@@ -78,7 +78,7 @@ def write(text: str, output: Path | None) -> None:
 def status(line: str) -> None:
     """Print a line of status. Nothing depends on somebody reading it."""
     with suppress(LocalFileError):
-        _write_stream(sys.stderr, f"{_printable(line)}\n")
+        _write_stream(sys.stderr, f"{printable(line)}\n")
 
 
 def narrate(event: Event) -> None:
@@ -122,14 +122,14 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return text on one line, without what could steer a terminal: much of it is somebody else's."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
     )
 
 
-def _write_stream(stream: TextIO | None, text: str) -> None:
+def _write_stream(stream: TextIO | None, text: str | bytes) -> None:
     """Write to a standard stream, if the process has it.
 
     Raises:
@@ -139,8 +139,12 @@ def _write_stream(stream: TextIO | None, text: str) -> None:
         return
     encoding = stream.encoding or "utf-8"
     try:
-        # Paths need not be Unicode, and a terminal need not know all of it.
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        if isinstance(text, bytes):
+            stream.flush()
+            stream.buffer.write(text)
+        else:
+            # Paths need not be Unicode, and a terminal need not know all of it.
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except BrokenPipeError:
         silence(stream)

@@ -180,6 +180,17 @@ class LayoutStore:
         async with self._tagging:
             await asyncio.to_thread(layout_index.set_tag, self.path, descriptor, tag)
 
+    async def untag(self, reference: str) -> None:
+        """List a tag no more, or by digest a manifest under none of its tags; blobs stay where they are.
+
+        Raises:
+            ContentError: `index.json` is malformed.
+            LocalFileError: there is no layout or no such tag, or `index.json` cannot be written.
+        """
+        found = await self.find(reference)
+        async with self._tagging:
+            await asyncio.to_thread(layout_index.remove, self.path, found.digest, reference)
+
     async def _write(self, content: Content, aside: AsideFile, place: Path) -> None:
         file = wrap(aside)
         waiting: list[bytes] = []

@@ -20,7 +20,7 @@ from regsim.oci.manifest import encode
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.oci import Descriptor
+    from regsim.oci import Descriptor, Digest
 
 MARKER = "oci-layout"
 INDEX = "index.json"
@@ -117,6 +117,25 @@ def set_tag(root: Path, descriptor: Descriptor, tag: str) -> None:
         changed = _with_tag(index.manifests, descriptor, tag)
         if changed != index.manifests:
             write_whole(root / INDEX, encode({**index.document, "manifests": changed}), durable=True)
+
+
+def remove(root: Path, digest: Digest, reference: str) -> None:
+    """List a manifest no more under a tag; under none at all where `reference` is its digest.
+
+    Everything else in `index.json` stays as it is. Locked against other processes.
+
+    Raises:
+        ContentError: `index.json` is malformed.
+        LocalFileError: it cannot be locked or written.
+    """
+    with file_errors(root / INDEX, "write"), locked(root / MARKER):
+        index = read_index(root)
+        kept = [
+            value
+            for value in index.manifests
+            if digest_of(value) != digest or reference not in (digest, ref_name(value))
+        ]
+        write_whole(root / INDEX, encode({**index.document, "manifests": kept}), durable=True)
 
 
 def _with_tag(manifests: list[Any], descriptor: Descriptor, tag: str) -> list[Any]:

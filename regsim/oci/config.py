@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from regsim.errors import ContentError
+from regsim.oci.descriptor import strings
 from regsim.oci.manifest import encode
 from regsim.oci.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Configs are metadata: beyond this they are not read for their history.
 MAX_CONFIG_SIZE = 4 * 1024 * 1024
@@ -26,11 +30,13 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageConfig:
-    """Platform, history and uncompressed layer digests of an image, base first."""
+    """What an image runs on, its history and uncompressed layer digests, base first, its date and labels."""
 
     platform: Platform
     history: tuple[History, ...]
     diff_ids: tuple[str, ...]
+    created: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     def created_by(self, layers: int) -> tuple[str | None, ...]:
         """Return the instruction that made each of `layers` layers, base first.
@@ -56,10 +62,13 @@ def parse_config(raw: bytes) -> ImageConfig:
         raise ContentError("the image config is not a JSON object")
     rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    created, settings = document.get("created"), document.get("config")
     return ImageConfig(
         platform=Platform.from_json(document) or Platform("", ""),
         history=tuple(_line(value) for value in _list(document.get("history"))),
         diff_ids=tuple(str(value) for value in _list(diff_ids)),
+        created=created if isinstance(created, str) else None,
+        labels=strings(settings.get("Labels")) if isinstance(settings, dict) else {},
     )
 
 

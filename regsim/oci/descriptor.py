@@ -64,7 +64,7 @@ class Descriptor:
             media_type=media_type,
             digest=digest,
             size=size,
-            annotations=_strings(value.get("annotations")),
+            annotations=strings(value.get("annotations")),
             platform=Platform.from_json(value["platform"]) if value.get("platform") else None,
             artifact_type=value.get("artifactType") if isinstance(value.get("artifactType"), str) else None,
             urls=tuple(url for url in value.get("urls") or () if isinstance(url, str)),
@@ -99,7 +99,8 @@ class Descriptor:
             raise ContentError(f"{where}: the embedded data is not what {self.digest} names")
 
 
-def _strings(value: object) -> dict[str, str]:
+def strings(value: object) -> dict[str, str]:
+    """Return what of a parsed JSON object maps text to text, as annotations and labels do."""
     if not isinstance(value, dict):
         return {}
     return {key: text for key, text in value.items() if isinstance(key, str) and isinstance(text, str)}

@@ -45,7 +45,7 @@ def base_url(host: str, *, plain_http: bool = False) -> str:
         origin(f"{scheme.lower() or 'https'}://{rest}")
     except RegistryError as error:
         raise _no_address(host) from error
-    if any(mark in rest for mark in "/?#@"):
+    if not rest.isascii() or any(mark in "/?#@\\" or not mark.isprintable() or mark == " " for mark in rest):
         raise _no_address(host)
     scheme = scheme or ("http" if plain_http or is_loopback(rest) else "https")
     return f"{scheme.lower()}://{rest}"

@@ -1,4 +1,4 @@
-"""The tags of a repository, page by page (distribution-spec, end-8).
+"""Lists that come page by page: the tags of a repository (distribution-spec, end-8), a registry's catalog.
 
 Owns paging and its bounds: a list is metadata, and never endless.
 """
@@ -15,48 +15,70 @@ from regsim.remote.address import origin, resolve
 from regsim.remote.answer import refusal
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer
     from regsim.remote.conversation import Conversation
 
 MAX_PAGE = 4 * 1024 * 1024  # bytes
 MAX_PAGES = 1000
+# distribution's registry lists 100 repositories where nobody asks for more, and 1000 at most.
+CATALOG = "/v2/_catalog?n=1000"
 
 _NEXT = re.compile(r"<(?P<url>[^<>]*)>[^,<>]*;\s*rel=\"?next\"?", re.IGNORECASE)
 
 
 async def tags(conversation: Conversation, account: Account) -> tuple[str, ...]:
     """Return all tags; see `Repository.tags`."""
-    found: list[str] = []
-    target = conversation.tags
+
+    async def ask(target: str) -> Answer:
+        return await conversation.ask("GET", target, account, limit=MAX_PAGE)
+
     # The page size is left to the registry: ECR refuses more than 1000, docker's 2.8 ignores it.
+    what = f"the tags of {conversation.name}"
+    return tuple([each async for each in _listed(ask, conversation.tags, "tags", what)])
+
+
+async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[str, ...]:
+    """Return all repositories; see `Registry.catalog`."""
+    return tuple([each async for each in _listed(ask, CATALOG, "repositories", f"the catalog of {host}")])
+
+
+async def _listed(
+    ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
+) -> AsyncIterator[str]:
     for _ in range(MAX_PAGES):
-        answer = await conversation.ask("GET", target, account, limit=MAX_PAGE)
+        answer = await ask(target)
         if answer.status != HTTPStatus.OK:
             raise refusal(answer)
-        found += _tags(answer, conversation.name)
-        following = _next(answer)
+        for each in _page(answer, key, what):
+            yield each
+        following = _next(answer, what)
         if following is None:
-            return tuple(found)
+            return
         target = following
-    raise RegistryError(f"the list of tags of {conversation.name} has no end within {MAX_PAGES} pages")
+    raise RegistryError(f"{what}: there is no end to them within {MAX_PAGES} pages")
 
 
-def _tags(answer: Answer, name: str) -> list[str]:
+def _page(answer: Answer, key: str, what: str) -> list[str]:
     if not answer.whole:
-        raise RegistryError(f"a page of the tags of {name} is larger than {MAX_PAGE} bytes")
+        raise RegistryError(f"a page of {what} is larger than {MAX_PAGE} bytes")
     try:
         # A repository without tags answers null (docker's registry) or an empty list.
-        return [str(value) for value in json.loads(answer.body)["tags"] or ()]
+        listed = json.loads(answer.body)[key] or []
     except (ValueError, RecursionError, LookupError, TypeError) as error:
-        raise RegistryError(f"{name} was asked for its tags, and answered something else") from error
+        raise RegistryError(f"{what}: the answer is something else") from error
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise RegistryError(f"{what}: the answer is something else")
+    return listed
 
 
-def _next(answer: Answer) -> str | None:
+def _next(answer: Answer, what: str) -> str | None:
     match = _NEXT.search(answer.headers.get("Link", ""))
     if match is None:
         return None
     url = resolve(answer.url, match["url"])
     if origin(url) != origin(answer.url):
-        raise RegistryError("the next page of a list of tags is said to be at another host")
+        raise RegistryError(f"the next page of {what} is said to be at another host")
     return url

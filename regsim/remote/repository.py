@@ -216,3 +216,20 @@ class Registry:
             InvalidReferenceError: `name` is no repository name.
         """
         return Repository(self._transport, name, patience=self._patience, warn=self._warn)
+
+    async def catalog(self, account: Account) -> tuple[str, ...]:
+        """Return the names of all repositories, in the registry's order.
+
+        The specification does not know it; distribution, zot, harbor and others have it all the same.
+
+        Raises:
+            RegistryError: the registry has no catalog, or does not show it.
+        """
+
+        async def ask(target: str) -> Answer:
+            async def send() -> Answer:
+                return await self._transport.request("GET", target, account, limit=listing.MAX_PAGE)
+
+            return await self._patience.ask(send)
+
+        return await listing.catalog(ask, self.host)

@@ -59,7 +59,10 @@ if TYPE_CHECKING:
     from regsim.remote.wire.reply import Reply
     from regsim.remote.wire.request import Taker
 
-__all__ = ["MAX_REDIRECTS", "Timeouts", "Transport"]
+__all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
+
+Network = httpx.AsyncBaseTransport
+"""What carries requests: sockets, or whatever stands in for them."""
 
 _LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5

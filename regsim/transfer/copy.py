@@ -21,9 +21,10 @@ from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.remote.account import Account
 from regsim.transfer import actions as act
 from regsim.transfer.entries import Labels, entries, referenced
-from regsim.transfer.events import Event, Moment, Step, ignore
+from regsim.transfer.events import ignore
 from regsim.transfer.ledger import Direction, Ledger
 from regsim.transfer.machine import Machine, Rules, keep_all, no_candidates
+from regsim.transfer.progress import Progress, tick
 from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
 
 if TYPE_CHECKING:
@@ -40,15 +41,6 @@ MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 # Questions are cheap for both sides and are asked all at once, within reason.
 CONCURRENT_CHECKS = 16
 
-_STEPS = {
-    act.CheckManifest: Step.CHECK_MANIFEST,
-    act.FetchManifest: Step.FETCH_MANIFEST,
-    act.CheckBlob: Step.CHECK_BLOB,
-    act.Mount: Step.MOUNT,
-    act.Upload: Step.UPLOAD,
-    act.Download: Step.DOWNLOAD,
-    act.PutManifest: Step.PUT_MANIFEST,
-}
 _MOVES = (act.Upload, act.Download)
 
 
@@ -62,6 +54,7 @@ class Options:
         labels: what is known of layers already; configs that pass by add to it.
         listener: is told each event.
         clock: seconds, for the duration.
+        tick: waits until the listener is to be told again how far moves have come.
         choice: what is transferred of an index.
     """
 
@@ -70,6 +63,7 @@ class Options:
     labels: Labels = field(default_factory=Labels)
     listener: Listener = ignore
     clock: Callable[[], float] = time.monotonic
+    tick: Callable[[], Awaitable[None]] = tick
     choice: Choice = EVERYTHING
 
 
@@ -109,6 +103,12 @@ class Transfer:
         self._error: RegsimError | None = None
         self._started = self._options.clock()
         self._seconds: float | None = None
+        self._progress = Progress(
+            listener=self._options.listener,
+            sends=destination.remote,
+            receives=source.remote,
+            tick=self._options.tick,
+        )
 
     async def run(self) -> Ledger:
         """Do the transfer and return its ledger; what went wrong stands in its `error`.
@@ -119,7 +119,8 @@ class Transfer:
         self._started = self._options.clock()
         try:
             self._machine = await self._resolve()
-            await _Work(self._machine, self._perform, self._options.jobs).finish()
+            async with self._progress.told():
+                await _Work(self._machine, self._perform, self._options.jobs).finish()
             self._error = self._machine.error
         except RegsimError as error:
             self._error = error
@@ -175,13 +176,9 @@ class Transfer:
         return selection
 
     async def _perform(self, action: act.Action) -> object:
-        self._tell(action, Moment.STARTED)
-        try:
+        with self._progress.following(action) as answered:
             answer = await self._answer(action)
-        except BaseException:
-            self._tell(action, Moment.FAILED)
-            raise
-        self._tell(action, Moment.COMPLETED)
+            answered(answer)
         return answer
 
     async def _answer(self, action: act.Action) -> object:
@@ -243,9 +240,6 @@ class Transfer:
             if document is not None and raw is not None:
                 _label(created_by, raw, [layer.digest for layer in document.layers])
         return Labels(created_by, self._options.labels.recorded)
-
-    def _tell(self, action: act.Action, moment: Moment) -> None:
-        self._options.listener(Event(step=_STEPS[type(action)], moment=moment, descriptor=action.descriptor))
 
 
 @dataclass(slots=True)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 class Moment(StrEnum):
-    """The moments in the life of one action."""
+    """The moments in the life of one action. Only uploads and downloads have `PROGRESS`."""
 
     STARTED = "started"
+    PROGRESS = "progress"
     COMPLETED = "completed"
     FAILED = "failed"
 
@@ -34,11 +35,20 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One moment of one action on one piece of content."""
+    """One moment of one action on one piece of content.
+
+    Attributes:
+        descriptor: of the content; its `size` is in bytes.
+        moved: bytes of an upload or download that went over the wire so far. Above the size where some of
+            them had to go again; 0 until it completes where neither end is a registry.
+        found: of a completed check or mount: whether the destination has the content now; else None.
+    """
 
     step: Step
     moment: Moment
     descriptor: Descriptor
+    moved: int = 0
+    found: bool | None = None
 
 
 if TYPE_CHECKING:

@@ -573,7 +573,7 @@ def test_a_bug_of_ours_says_so_with_its_traceback(
     def broken(*_: object, **__: object) -> str:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr("regsim.cli.listing.render", broken)
+    monkeypatch.setattr("regsim.cli.layers.table", broken)
     done = regsim("layers", f"{layout}:v1")
     assert done.code == 70
     assert done.err.startswith("Error: a bug in regsim; please report it with what follows\nTraceback")

@@ -145,7 +145,7 @@ def flags_told() -> dict[str, set[str]]:
 def test_every_command_is_documented_in_both_tables() -> None:
     commands = {each for each in build() if not each.startswith("-")}
     assert set(re.findall(r"^\| `regsim (\w+)`", CLI_README, re.MULTILINE)) == commands
-    assert set(re.findall(r"\| `regsim (\w+)", section("What you can do"))) == commands
+    assert set(re.findall(r"`regsim ([a-z]+)", section("What you can do"))) == commands
 
 
 def test_every_flag_is_documented_and_every_documented_flag_is_there() -> None:

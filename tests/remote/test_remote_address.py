@@ -33,7 +33,20 @@ def test_plain_http_is_spoken_to_other_hosts_where_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "http://", "ftp://x", "x/y", "http://x/v2/", "user:secret@x", "x:port", "x?y", "[::1"]
+    "host",
+    [
+        "",
+        "http://",
+        "ftp://x",
+        "x/y",
+        "http://x/v2/",
+        "user:secret@x",
+        "x:port",
+        "x?y",
+        "[::1",
+        "not a host",
+        "a\nb",
+    ],
 )
 def test_what_is_no_registry_address_is_refused(host: str) -> None:
     with pytest.raises(InvalidReferenceError, match="not the address of a registry"):

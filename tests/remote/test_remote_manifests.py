@@ -304,7 +304,7 @@ async def test_tags_without_end_are_given_up(
         await repository.tags(account)
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"tags":3}'])
+@pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"tags":3}', b'{"tags":"abc"}', b'{"tags":[1]}'])
 async def test_tags_of_another_shape_are_a_fault_of_the_registry(
     body: bytes, registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:

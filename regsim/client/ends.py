@@ -1,21 +1,18 @@
-"""Opening what an address names, as an end of a transfer.
+"""Opening what an address names: as an end of a transfer, a layout, or a registry.
 
-Owns the connections of one command. An end speaks of what it lacks in the words that the user typed.
+Owns the connections of one client. An end speaks of what it lacks in the words that the user typed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from regsim.cli.addresses import Address, Layout
+from regsim.client.addresses import Address, Layout
 from regsim.content.layout import LayoutStore
 from regsim.errors import NotFoundError
-from regsim.oci import Descriptor, Reference
-from regsim.remote.account import Account
-from regsim.remote.repository import Repository
-from regsim.remote.transport import Transport
+from regsim.remote.repository import Registry, Repository
+from regsim.remote.transport import Network, Transport
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.ends import (
     Destination,
@@ -26,44 +23,70 @@ from regsim.transfer.ends import (
     Source,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.oci import Descriptor, Reference
+    from regsim.remote.account import Account
+    from regsim.remote.timeouts import Timeouts
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:
-    """Opens the two ends of a transfer, with one connection pool for each registry.
+    """Opens ends, with one connection pool for each registry, which lasts until `close`.
 
     Attributes:
-        stack: closes the connections.
         plain_http: speak plain HTTP to a registry that is not on this machine.
         tls_verify: check certificates.
+        timeouts: of every wait; None: the usual ones.
+        transport: stands in for the network; None: sockets.
         warn: is told what the user should know though the work goes on.
     """
 
-    stack: AsyncExitStack
     plain_http: bool
     tls_verify: bool
+    timeouts: Timeouts | None
+    transport: Network | None
     warn: Callable[[str], None]
-    transports: dict[str, Transport] = field(default_factory=dict)
+    _transports: dict[str, Transport] = field(default_factory=dict)
 
     async def source(self, address: Address) -> Source:
         """Open an address for reading."""
         if isinstance(address, Layout):
             return _LayoutSource(LayoutStore(address.directory))
-        return _RepositorySource(await self._repository(address), address)
+        return _RepositorySource(self.repository(address), address)
 
     async def destination(self, address: Address) -> Destination:
         """Open an address for writing."""
         if isinstance(address, Layout):
             return LocalDestination(LayoutStore(address.directory, create=True))
-        return RegistryDestination(await self._repository(address))
+        return RegistryDestination(self.repository(address))
 
-    async def _repository(self, reference: Reference) -> Repository:
-        transport = self.transports.get(reference.host)
+    def repository(self, reference: Reference) -> Repository:
+        """Return the repository that a reference is in."""
+        return self.registry(reference.host).repository(reference.repository)
+
+    def registry(self, host: str) -> Registry:
+        """Return a registry; nothing is asked of it yet.
+
+        Raises:
+            InvalidReferenceError: `host` is no address of one.
+        """
+        transport = self._transports.get(host)
         if transport is None:
-            transport = await self.stack.enter_async_context(
-                Transport(reference.host, plain_http=self.plain_http, tls_verify=self.tls_verify)
+            transport = self._transports[host] = Transport(
+                host,
+                plain_http=self.plain_http,
+                tls_verify=self.tls_verify,
+                timeouts=self.timeouts,
+                transport=self.transport,
             )
-            self.transports[reference.host] = transport
-        return Repository(transport, reference.repository, warn=self.warn)
+        return Registry(transport, warn=self.warn)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        while self._transports:
+            await self._transports.popitem()[1].aclose()
 
 
 class _LayoutSource(LocalSource):

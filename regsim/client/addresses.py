@@ -1,10 +1,11 @@
 """Addresses of images as users write them: `oci:DIR[:TAG]`, or a reference to a registry.
 
-Owns the transports' names, which are skopeo's. Opens nothing.
+Owns the transports' names, which are skopeo's, and where the local store is. Opens nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,14 @@ def parse_destination(text: str) -> Address:
     if isinstance(address, Reference) and address.digest is not None:
         raise UsageError(f"a destination has a tag, not a digest: {text!r}", hint="remove what follows the @")
     return address
+
+
+def local_store() -> Path:
+    """Return the layout that keeps pulled images: `$XDG_DATA_HOME/regsim/store`."""
+    data = Path(os.environ.get("XDG_DATA_HOME", ""))
+    # The base directory specification has relative paths ignored.
+    base = data if data.is_absolute() else Path.home() / ".local" / "share"
+    return base / "regsim" / "store"
 
 
 def _layout(text: str) -> Layout:

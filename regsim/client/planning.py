@@ -6,15 +6,19 @@ instruction made each layer.
 
 from __future__ import annotations
 
-from regsim.content.protocols import Content
+from typing import TYPE_CHECKING
+
 from regsim.content.verify import read_all
 from regsim.oci import media_types
 from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.remote.account import Account
-from regsim.transfer.ends import Destination
 from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Evidence
 from regsim.transfer.plan import PlannedDestination
+
+if TYPE_CHECKING:
+    from regsim.content.protocols import Content
+    from regsim.remote.account import Account
+    from regsim.transfer.ends import Destination
 
 
 class LabelledPlan(PlannedDestination):

@@ -1,0 +1,373 @@
+"""The client: one named coroutine for each thing that can be done with images and registries.
+
+Owns the public face of the package. Must not know command lines or how anything is printed, and decides
+nothing about a transfer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from regsim.client import images
+from regsim.client.addresses import Address, Layout, local_store, parse, parse_destination
+from regsim.client.ends import Ends
+from regsim.client.moving import Move, wanted
+from regsim.content.layout import LayoutStore
+from regsim.content.memory import BytesContent
+from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
+from regsim.oci import Descriptor, Reference, media_types
+from regsim.oci.manifest import parse as parse_manifest
+from regsim.oci.reference import check_tag
+from regsim.remote.account import Account
+from regsim.remote.conversation import log_warning
+from regsim.transfer.copy import DEFAULT_JOBS
+from regsim.transfer.events import ignore
+from regsim.transfer.ledger import Direction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from regsim.client.images import Image, Inspection
+    from regsim.remote.timeouts import Timeouts
+    from regsim.remote.transport import Network
+    from regsim.result import RunResult
+    from regsim.transfer.ends import Source
+    from regsim.transfer.events import Listener
+
+# distribution 2 deletes by digest only, and says so in one of these ways.
+_NOT_BY_TAG = frozenset({400, 405})
+
+
+class Client:
+    """Moves images between registries and OCI layouts, and asks and tidies both.
+
+    Addresses are text: `HOST[:PORT]/NAME[:TAG][@DIGEST]` with docker's defaults, or `oci:DIR[:TAG]`; or what
+    `regsim.client.addresses.parse` makes of it. Connections are kept and shared until `aclose`. Every
+    coroutine may be awaited while others are under way.
+
+    All raise `UsageError` for what is no address, before anything is asked, `NetworkError` where no whole
+    answer came in spite of retries, `RegistryError` where a registry refused (`NotFoundError` where it lacks
+    what was asked for), `ContentError` where bytes are not what names them, and `LocalFileError` for files.
+
+    Args:
+        jobs: blobs that one transfer moves at the same time.
+        plain_http: speak plain HTTP to a registry that is not on this machine; to this one it is spoken
+            anyway.
+        tls_verify: check certificates.
+        timeouts: of every wait, in seconds; None: the usual ones.
+        transport: stands in for the network, such as `MockRegistry().transport()`; None: sockets. It is
+            closed with the client.
+        remember: try mounts from the repositories where blobs were seen before, and take note of where they
+            are now, in the user's cache.
+        warn: is told what the user should know though the work goes on; None: the log `regsim.remote`.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: int = DEFAULT_JOBS,
+        plain_http: bool = False,
+        tls_verify: bool = True,
+        timeouts: Timeouts | None = None,
+        transport: Network | None = None,
+        remember: bool = True,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        if jobs < 1:
+            raise UsageError(f"{jobs} jobs move nothing", hint="1 or more")
+        self._jobs, self._remember = jobs, remember
+        self._ends = Ends(
+            plain_http=plain_http,
+            tls_verify=tls_verify,
+            timeouts=timeouts,
+            transport=transport,
+            warn=warn or log_warning,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._ends.close()
+
+    # Moving.
+
+    async def push(
+        self,
+        source: str | Layout,
+        reference: str | Reference,
+        *,
+        dry_run: bool = False,
+        check: bool = True,
+        listener: Listener = ignore,
+    ) -> RunResult:
+        """Push a local image to a registry and return the account of it.
+
+        What is there already is not sent, and what another repository of the registry holds is mounted
+        (distribution-spec, end-2, end-11); the rest is uploaded and the manifest put last (end-4, end-7).
+
+        Args:
+            source: `oci:DIR[:TAG]`.
+            reference: where to, with a tag (`latest` if there is none).
+            dry_run: ask everything, write nothing, and tell what would move.
+            check: raise what went wrong, as `subprocess.run` does; else it stands in the result's `errors`,
+                beside the account of what had been done until then.
+            listener: is called with each event. It must return soon, and what it raises ends the transfer.
+
+        Returns:
+            The result, whose one transfer holds the ledger: an entry for each reference, sizes in bytes.
+
+        Raises:
+            asyncio.CancelledError: it was cancelled; nothing of it goes on. `move` keeps the account then.
+        """
+        move = self.move(source, reference, direction=Direction.PUSH, dry_run=dry_run, listener=listener)
+        return _checked(await move.run(), check=check)
+
+    async def pull(
+        self,
+        reference: str | Reference,
+        destination: str | Layout | None = None,
+        *,
+        dry_run: bool = False,
+        check: bool = True,
+        listener: Listener = ignore,
+    ) -> RunResult:
+        """Pull an image from a registry and return the account of it (distribution-spec, end-2, end-3).
+
+        Args:
+            reference: what to pull; a digest decides where there is a tag too.
+            destination: `oci:DIR[:TAG]`, made if it is not there; None: the local store,
+                `$XDG_DATA_HOME/regsim/store`.
+            dry_run: as for `push`.
+            check: as for `push`.
+            listener: as for `push`.
+        """
+        move = self.move(reference, destination, direction=Direction.PULL, dry_run=dry_run, listener=listener)
+        return _checked(await move.run(), check=check)
+
+    async def copy(
+        self,
+        source: str | Address,
+        destination: str | Address,
+        *,
+        dry_run: bool = False,
+        check: bool = True,
+        listener: Listener = ignore,
+    ) -> RunResult:
+        """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`."""
+        move = self.move(source, destination, dry_run=dry_run, listener=listener)
+        return _checked(await move.run(), check=check)
+
+    def move(
+        self,
+        source: str | Address,
+        destination: str | Address | None,
+        *,
+        direction: Direction = Direction.COPY,
+        dry_run: bool = False,
+        listener: Listener = ignore,
+    ) -> Move:
+        """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
+
+        Args:
+            source: from where.
+            destination: to where; None is the local store, for a pull.
+            direction: push takes a layout to a registry, pull the other way round, copy anything anywhere.
+            dry_run: as for `push`.
+            listener: as for `push`.
+
+        Raises:
+            UsageError: the addresses do not suit the direction.
+        """
+        opened = parse(source) if isinstance(source, str) else source
+        if destination is None:
+            if direction is not Direction.PULL:
+                raise UsageError(f"a {direction} needs a destination")
+            destination = Layout(local_store(), str(opened))
+        elif isinstance(destination, str):
+            destination = parse_destination(destination)
+        _check_direction(direction, opened, destination)
+        return Move(
+            self._ends,
+            opened,
+            destination,
+            dry_run=dry_run,
+            jobs=self._jobs,
+            listener=listener,
+            remember=self._remember,
+        )
+
+    # Asking.
+
+    async def resolve(self, address: str | Address) -> Descriptor:
+        """Return media type, digest and size in bytes of what an address names (end-3)."""
+        return (await self._open(address))[1]
+
+    async def manifest(self, address: str | Address) -> BytesContent:
+        """Return a manifest or index: its descriptor, and in `data` its exact bytes, verified (end-3)."""
+        source, root = await self._open(address)
+        return BytesContent(root, await source.manifest(root, Account()))
+
+    async def config(self, address: str | Address) -> BytesContent:
+        """Return the config of an image: its descriptor, and in `data` its exact bytes, verified.
+
+        Raises:
+            UsageError: the address names an index of several images.
+        """
+        source, root = await self._open(address)
+        manifest = root
+        while media_types.is_index(manifest.media_type):
+            manifest = _only_image(address, root, await source.manifest(manifest, Account()), manifest)
+        config = parse_manifest(manifest, await source.manifest(manifest, Account())).config
+        if config is None:
+            raise ContentError(f"{address} has no config")
+        return BytesContent(config, await images.read_config(source, config))
+
+    async def inspect(self, address: str | Address) -> Inspection:
+        """Return what an address names: of an index, each of its images; of each, its config and layers."""
+        return await images.inspect(*await self._open(address))
+
+    async def layers(self, address: str | Address) -> tuple[Image, ...]:
+        """Return each image that an address names, whose `layers` are descriptors, base first."""
+        return (await self.inspect(address)).images
+
+    async def tags(self, repository: str | Address) -> tuple[str, ...]:
+        """Return all tags of a repository in the registry's order, or of a layout, sorted (end-8).
+
+        Args:
+            repository: `HOST[:PORT]/NAME` or `oci:DIR`; what follows as tag or digest is an error.
+        """
+        place = _without_target(repository)
+        if isinstance(place, Layout):
+            return await LayoutStore(place.directory).tags()
+        return await self._ends.repository(place).tags(Account())
+
+    async def catalog(self, host: str) -> tuple[str, ...]:
+        """Return the repositories of a registry that offers a catalog; the hubs do not.
+
+        Args:
+            host: `HOST[:PORT]`, or an http or https URL of one.
+        """
+        return await self._ends.registry(host).catalog(Account())
+
+    # Tidying.
+
+    async def tag(self, address: str | Address, tag: str) -> Descriptor:
+        """Let another tag of the same repository or layout name what an address names (end-7).
+
+        Returns:
+            What the tag names now.
+        """
+        check_tag(tag)
+        place = parse(address) if isinstance(address, str) else address
+        source, root = await self._open(place)
+        if isinstance(place, Layout):
+            await LayoutStore(place.directory).tag(root, tag)
+            return root
+        raw = await source.manifest(root, Account())
+        return await self._ends.repository(place).put_manifest(raw, root.media_type, tag, Account())
+
+    async def delete(self, address: str | Address) -> None:
+        """Delete a tag, or by digest a manifest with all its tags (end-9).
+
+        Of a layout a tag is removed from its list; blobs stay.
+
+        Raises:
+            NotFoundError, LocalFileError: there is none.
+            RegistryError: the registry does not delete, or not by tag, which the hint tells.
+        """
+        place = parse(address) if isinstance(address, str) else address
+        if isinstance(place, Layout):
+            if place.tag is None:
+                raise UsageError(f"delete takes a tag: {str(place)!r}", hint="write oci:DIR:TAG")
+            await LayoutStore(place.directory).untag(place.tag)
+            return
+        repository = self._ends.repository(place)
+        try:
+            await repository.delete_manifest(place.target, Account())
+        except NotFoundError:
+            raise
+        except RegistryError as error:
+            if place.digest is None and error.status in _NOT_BY_TAG:
+                found = await repository.resolve(place.target, Account())
+                if found is not None:
+                    error.hint = (
+                        "if it deletes by digest only, this takes all tags of the image: "
+                        f"{place.host}/{place.repository}@{found.digest}"
+                    )
+            raise
+
+    async def _open(self, address: str | Address) -> tuple[Source, Descriptor]:
+        place = parse(address) if isinstance(address, str) else address
+        source = await self._ends.source(place)
+        found = await source.resolve(wanted(place), Account())
+        if found is None:
+            raise NotFoundError(f"{place} does not exist", hint="check the name and the tag")
+        return source, found
+
+
+def _checked(result: RunResult, *, check: bool) -> RunResult:
+    if check and result.errors:
+        raise result.errors[0]
+    return result
+
+
+def _check_direction(direction: Direction, source: Address, destination: Address) -> None:
+    if direction is Direction.PUSH:
+        if isinstance(source, Reference):
+            raise UsageError(
+                f"push takes a local image: {str(source)!r}", hint="write oci:DIR[:TAG], or use regsim copy"
+            )
+        if isinstance(destination, Layout):
+            raise UsageError(
+                f"push goes to a registry: {str(destination)!r}",
+                hint="write HOST/NAME:TAG, or use regsim copy",
+            )
+    if direction is Direction.PULL:
+        if isinstance(source, Layout):
+            raise UsageError(
+                f"pull takes an image of a registry: {str(source)!r}", hint="write HOST/NAME:TAG"
+            )
+        if isinstance(destination, Reference):
+            raise UsageError(
+                f"pull goes to this machine: {str(destination)!r}",
+                hint="write oci:DIR[:TAG], or use regsim copy",
+            )
+
+
+def _without_target(repository: str | Address) -> Address:
+    """Return a place without tag or digest.
+
+    Raises:
+        UsageError: it has one.
+    """
+    place = parse(repository) if isinstance(repository, str) else repository
+    if isinstance(place, Layout):
+        if place.tag is not None:
+            raise UsageError(f"tags are listed of a whole layout: {str(place)!r}", hint="write oci:DIR")
+        return place
+    named = repository.rpartition("/")[2] if isinstance(repository, str) else ""
+    if place.digest is not None or ":" in named:
+        raise UsageError(
+            f"tags are listed of a repository: {str(repository)!r}",
+            hint=f"write {place.host}/{place.repository}",
+        )
+    return place
+
+
+def _only_image(address: str | Address, root: Descriptor, raw: bytes, index: Descriptor) -> Descriptor:
+    children = [each.descriptor for each in parse_manifest(index, raw).successors]
+    if len(children) == 1 and children[0].digest != root.digest:
+        return children[0]
+    names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in children[:4])
+    raise UsageError(
+        f"{address} is an index of {len(children)} images, each with a config of its own",
+        hint=f"name one by its digest: {names}" if children else "",
+    )

@@ -1,0 +1,137 @@
+"""What an address names, read without moving a layer: its manifests, configs and layers.
+
+Owns the walk through indexes, within bounds, and the values that tell what was found. Must not know how they
+are printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsim.content.verify import read_all
+from regsim.errors import ContentError, RegsimError
+from regsim.oci import Document, ImageConfig, Role, media_types, parse_config
+from regsim.oci.config import MAX_CONFIG_SIZE
+from regsim.oci.manifest import parse
+from regsim.remote.account import Account
+from regsim.transfer.graph import MAX_DEPTH, MAX_REFERENCES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from regsim.oci import Descriptor, Platform
+    from regsim.transfer.ends import Source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One image: its manifest, and what its config says where that is an image's.
+
+    Attributes:
+        document: the manifest: descriptor, exact bytes, and what it names.
+        config: None of an artifact, or where it cannot be read.
+    """
+
+    document: Document
+    config: ImageConfig | None
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest."""
+        return self.document.descriptor.digest
+
+    @property
+    def platform(self) -> Platform | None:
+        """What it runs on: what an index says stands above what a config says of itself."""
+        if self.document.descriptor.platform is not None:
+            return self.document.descriptor.platform
+        return self.config.platform if self.config is not None and self.config.platform.os else None
+
+    @property
+    def layers(self) -> tuple[Descriptor, ...]:
+        """The layers, base first."""
+        return self.document.layers
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers and the config, as they travel; the manifest itself is not among them."""
+        config = self.document.config
+        return sum(layer.size for layer in self.layers) + (config.size if config is not None else 0)
+
+    @property
+    def created_by(self) -> tuple[str | None, ...]:
+        """The instruction that made each layer, base first; None where the history does not say."""
+        count = len(self.layers)
+        return self.config.created_by(count) if self.config is not None else (None,) * count
+
+    @property
+    def created(self) -> str | None:
+        """When it was made, as its config says."""
+        return self.config.created if self.config is not None else None
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What its maker wrote on it."""
+        return self.config.labels if self.config is not None else {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What an address names.
+
+    Attributes:
+        document: the manifest or index itself.
+        images: the image, or those of an index in its order, nested ones included.
+    """
+
+    document: Document
+    images: tuple[Image, ...]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Media type, digest and size in bytes of the manifest or index."""
+        return self.document.descriptor
+
+
+async def inspect(source: Source, root: Descriptor) -> Inspection:
+    """Read what `root` names: every manifest below it, and every config.
+
+    Raises:
+        ContentError: a document cannot be used, or there are more of them than any image has.
+    """
+    found: list[Image] = []
+    documents: list[Document] = []
+    pending, seen = [(root, 0)], 0
+    while pending:
+        descriptor, depth = pending.pop()
+        seen += 1
+        document = parse(descriptor, await source.manifest(descriptor, Account()))
+        documents.append(document)
+        if not media_types.is_index(descriptor.media_type):
+            found.append(Image(document=document, config=await _image_config(source, document)))
+            continue
+        if depth >= MAX_DEPTH or seen + len(document.successors) > MAX_REFERENCES:
+            raise ContentError(f"index {descriptor.digest.short} names more than any image does")
+        children = [child.descriptor for child in document.successors if child.role is not Role.LAYER]
+        pending.extend((child, depth + 1) for child in reversed(children))
+    return Inspection(document=documents[0], images=tuple(found))
+
+
+async def read_config(source: Source, config: Descriptor) -> bytes:
+    """Return a config's exact bytes, verified.
+
+    Raises:
+        ContentError: it is not what its descriptor says, or larger than `MAX_CONFIG_SIZE`.
+    """
+    return await read_all(source.content(config, Account()), limit=MAX_CONFIG_SIZE)
+
+
+async def _image_config(source: Source, document: Document) -> ImageConfig | None:
+    config = document.config
+    if config is None or config.media_type not in media_types.CONFIGS:
+        return None
+    try:
+        return parse_config(await read_config(source, config))
+    except RegsimError:
+        return None  # the layers can be told without their history

@@ -1,0 +1,150 @@
+"""What is asked and tidied from Python: documents, lists, tags and deletions."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mock_registry import MockRegistry
+from regsim.client.client import Client
+from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
+from regsim.oci import Digest, media_types
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.client.conftest import Make
+
+pytestmark = pytest.mark.anyio
+
+REPOSITORY = "127.0.0.1:5000/shop/api"
+REF = f"{REPOSITORY}:v1"
+
+
+@pytest.fixture(params=["registry", "layout"])
+def where(request: pytest.FixtureRequest, place: Path) -> str:
+    """An address without tag: of a registry's repository, and of a layout."""
+    return REPOSITORY if request.param == "registry" else f"oci:{place}"
+
+
+async def test_documents_come_byte_for_byte_from_registry_and_layout(
+    client: Client, make: Make, place: Path, where: str
+) -> None:
+    image = await make("v1", b"base")
+    await client.push(f"oci:{place}:v1", REF)
+    manifest = await client.manifest(f"{where}:v1")
+    assert manifest.descriptor.digest == Digest.of(manifest.data) == image.digest
+    config = await client.config(f"{where}:v1")
+    assert config.descriptor.digest == Digest.of(config.data)
+    assert config.descriptor.digest == json.loads(manifest.data)["config"]["digest"]
+    assert (await client.resolve(f"{where}:v1")).size == len(manifest.data)
+
+
+async def test_an_index_is_inspected_image_by_image(
+    client: Client, make: Make, place: Path, where: str
+) -> None:
+    root = await make("v1", b"base", b"own", architectures=("amd64", "arm64"))
+    await client.push(f"oci:{place}:v1", REF)
+    found = await client.inspect(f"{where}:v1")
+    assert found.descriptor.digest == root.digest
+    assert [str(each.platform) for each in found.images] == ["linux/amd64", "linux/arm64"]
+    assert [each.size for each in found.images] == [
+        sum(each.size for each in image.layers) + (image.document.config or root).size
+        for image in found.images
+    ]
+    assert found.images[0].created_by == ("COPY part0 /", "COPY part1 /")
+    assert await client.layers(f"{where}:v1") == found.images
+
+
+async def test_an_index_of_several_images_has_no_one_config_and_an_index_of_one_has(
+    client: Client, make: Make, place: Path
+) -> None:
+    await make("both", b"base", architectures=("amd64", "arm64"))
+    with pytest.raises(UsageError, match="an index of 2 images") as caught:
+        await client.config(f"oci:{place}:both")
+    assert "linux/arm64: sha256:" in caught.value.hint
+    await make("one", b"base", architectures=("arm64",))
+    assert json.loads((await client.config(f"oci:{place}:one")).data)["architecture"] == "arm64"
+
+
+async def test_a_tag_is_added_listed_and_deleted(client: Client, make: Make, place: Path, where: str) -> None:
+    image = await make("v1", b"base")
+    await client.push(f"oci:{place}:v1", REF)
+    assert (await client.tag(f"{where}:v1", "stable")).digest == image.digest
+    assert sorted(await client.tags(where)) == ["stable", "v1"]
+    await client.delete(f"{where}:stable")
+    assert await client.tags(where) == ("v1",)
+    with pytest.raises((NotFoundError, LocalFileError)):
+        await client.delete(f"{where}:stable")
+    assert (await client.resolve(f"{where}:v1")).digest == image.digest
+
+
+async def test_a_tag_costs_one_put_and_moves_no_blob(
+    client: Client, mock: MockRegistry, make: Make, place: Path
+) -> None:
+    await make("v1", b"base")
+    await client.push(f"oci:{place}:v1", REF)
+    before = len(list(mock.journal))
+    await client.tag(REF, "v2")
+    asked = [(each.method, each.status) for each in list(mock.journal)[before:]]
+    assert asked == [("HEAD", 200), ("GET", 200), ("PUT", 201)]
+
+
+async def test_a_digest_is_deleted_with_all_its_tags(client: Client, make: Make, place: Path) -> None:
+    image = await make("v1", b"base")
+    await client.push(f"oci:{place}:v1", REF)
+    await client.tag(REF, "v2")
+    await client.delete(f"{REPOSITORY}@{image.digest}")
+    for tag in ("v1", "v2"):
+        with pytest.raises(NotFoundError):
+            await client.resolve(f"{REPOSITORY}:{tag}")
+
+
+@pytest.mark.parametrize("status", [400, 405])
+async def test_where_a_tag_cannot_be_deleted_the_hint_names_the_digest(
+    make: Make, place: Path, status: int
+) -> None:
+    image = await make("v1", b"base")
+    async with (
+        MockRegistry(faults=[f"DELETE manifest status {status}"]) as mock,
+        Client(transport=mock.transport()) as client,
+    ):
+        await client.push(f"oci:{place}:v1", REF)
+        with pytest.raises(RegistryError, match=str(status)) as caught:
+            await client.delete(REF)
+        assert f"{REPOSITORY}@{image.digest}" in caught.value.hint
+        with pytest.raises(RegistryError, match=str(status)) as caught:
+            await client.delete(f"{REPOSITORY}@{image.digest}")
+        assert "@" not in caught.value.hint
+
+
+@pytest.mark.parametrize("address", ["oci:layout:v1", REF, f"{REPOSITORY}@sha256:{'0' * 64}"])
+async def test_tags_are_listed_of_a_repository_and_not_of_an_image(client: Client, address: str) -> None:
+    with pytest.raises(UsageError, match="tags are listed of"):
+        await client.tags(address)
+
+
+async def test_of_a_layout_only_a_tag_is_deleted(client: Client, make: Make, place: Path) -> None:
+    await make("v1", b"base")
+    with pytest.raises(UsageError, match="delete takes a tag"):
+        await client.delete(f"oci:{place}")
+    assert await client.tags(f"oci:{place}") == ("v1",)
+
+
+async def test_what_is_not_there_is_told_by_its_name(client: Client, make: Make, place: Path) -> None:
+    await make("v1", b"base")
+    with pytest.raises(NotFoundError, match="shop/api:v1 does not exist"):
+        await client.manifest(REF)
+    with pytest.raises(LocalFileError, match="holds no image 'v9'"):
+        await client.inspect(f"oci:{place}:v9")
+    with pytest.raises(NotFoundError, match="NAME_UNKNOWN"):
+        await client.tags(REPOSITORY)
+
+
+async def test_hostile_tags_never_name_a_tag_to_write(client: Client, make: Make, place: Path) -> None:
+    await make("v1", b"base")
+    with pytest.raises(UsageError, match="not a tag"):
+        await client.tag(f"oci:{place}:v1", "../v2")
+    assert (await client.resolve(f"oci:{place}:v1")).media_type == media_types.OCI_MANIFEST
