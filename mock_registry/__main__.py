@@ -17,7 +17,8 @@ from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
-from .faults.options import add_behaviour_options, faults_from_options
+from .faults.options import add_behaviour_options, faults_from_options, namespaces_from_options
+from .notices import Namespaces, warning_headers
 from .optional import MissingPackageError
 from .profiles import profile_named
 from .service import SESSION_LIFETIME
@@ -107,6 +108,9 @@ def _understand(options: argparse.Namespace) -> None:
     options.auth = auth_from_options(options)
     options.tls = None if options.tls is None else Certificate.parse(options.tls)
     options.faults = faults_from_options(options)
+    options.namespaces = namespaces_from_options(options)
+    Namespaces(options.namespaces)  # both complain here of what they cannot say
+    warning_headers(options.warning)
     options.profile = None if options.profile is None else profile_named(options.profile)
 
 
@@ -192,6 +196,8 @@ def registry_from_options(options: argparse.Namespace) -> MockRegistry:
         session_lifetime=options.session_lifetime,
         collect_after=options.collect_after,
         read_only=options.read_only,
+        warnings=options.warning,
+        namespaces=options.namespaces,
         profile=options.profile,
         faults=options.faults,
         seed=options.seed,

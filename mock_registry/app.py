@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -29,6 +29,7 @@ from .handlers.tokens import answer_token
 from .handlers.uploads import post_upload
 from .journal import Journal, Record, Route
 from .layout import layout_index
+from .notices import Namespaces, warning_headers
 from .recovery import restore
 from .redaction import redact_target
 from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings
@@ -113,6 +114,9 @@ class MockRegistry:
             were last pushed, mounted or told to be there; ``None`` leaves that to `collect`.
         housekeeping_interval: Seconds between looks for such sessions and blobs.
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
+        warnings: Sentences that every answer carries in Warning headers, 4,096 bytes of them at most.
+        namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories: a
+            pull with ``?ns=<host>`` is answered from there.
         profile: Behave as a named registry does, see `mock_registry.profiles`.
         faults: Rules by which it misbehaves, see `mock_registry.faults`.
         seed: From which all chance in faults follows.
@@ -122,6 +126,7 @@ class MockRegistry:
     Raises:
         DirectoryError: The directory is in use by another registry, or is not one's.
         OSError: The directory cannot be made or opened.
+        ValueError: Profile, faults, warnings or namespaces make no sense.
     """
 
     def __init__(
@@ -145,6 +150,8 @@ class MockRegistry:
         collect_after: float | None = None,
         housekeeping_interval: float = 60.0,
         spool_directory: str | os.PathLike[str] | None = None,
+        warnings: Iterable[str] = (),
+        namespaces: Mapping[str, str] | None = None,
         profile: "Profile | str | None" = None,
         faults: "Iterable[Given]" = (),
         seed: int = 0,
@@ -177,6 +184,8 @@ class MockRegistry:
         self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
         self.auth = auth
         self._service = Service(self.state, self.settings, self.journal, auth)
+        self._warnings = warning_headers(warnings)
+        self._namespaces = Namespaces(namespaces) if namespaces else None
         self._rules: Rules | None = None
         self._seed = seed
         self._sleep = sleep
@@ -216,6 +225,10 @@ class MockRegistry:
         exchange = Exchange(scope, receive, send, number=self._arrivals, started=self._clock())
         self._under_way += 1
         try:
+            if self._warnings:
+                exchange.notices += self._warnings
+            if self._namespaces is not None:
+                self._namespaces.scope(exchange)
             await self._serve(exchange)
         finally:
             exchange.access.spend(exchange.bytes_in + exchange.bytes_out)
@@ -298,18 +311,21 @@ class MockRegistry:
         try:
             handler = self._answer_as_profile if self.profile else self._handler(exchange)
             await self._admit(exchange)
-            if admitted is not None and (response := await admitted()) is not None:
-                return response
-            return await handler(self._service, exchange)
+            if admitted is not None and (made_up := await admitted()) is not None:
+                return made_up
+            response = await handler(self._service, exchange)
         except Refusal as refusal:
-            return refusal.response()
+            response = refusal.response()
         except StorageFull as error:
-            return Refusal(507, Fault(ErrorCode.UNKNOWN, error.strerror or "storage full")).response()
+            response = Refusal(507, Fault(ErrorCode.UNKNOWN, error.strerror or "storage full")).response()
         except (CutShort, Severed):
             raise
         except Exception:  # noqa: BLE001 (a registry answers 500 and lives on)
             _log.exception("request %d: %s %s", exchange.number, exchange.method, exchange.path)
-            return Refusal(500, Fault(ErrorCode.UNKNOWN, "a fault of the registry itself")).response()
+            response = Refusal(500, Fault(ErrorCode.UNKNOWN, "a fault of the registry itself")).response()
+        if exchange.notices:
+            response.headers += exchange.notices
+        return response
 
     def _handler(self, exchange: Exchange) -> Handler:
         return _handler(exchange, read_only=self.settings.read_only)

@@ -108,7 +108,9 @@ class Exchange:
         address: What the path addresses.
         access: Whom the request comes from and what it may do.
         receive: Where the request's body comes from; faults put themselves in between.
-        repository: The name in the path, if it is a valid one.
+        repository: The name in the path, if it is a valid one; below a prefix, where a pull names a host.
+        namespace: The host that a pull names and this registry stands in for.
+        notices: Headers that every answer has which the registry decides on.
         bytes_in: Octets of the request's body received so far.
         bytes_out: Octets of the response's body handed over so far.
         status: ``None`` until an answer was handed over.
@@ -126,6 +128,8 @@ class Exchange:
         self.address: Address = parse_path(self.path)
         self.access: Access = OPEN
         self.repository = self.address.name if self.address.valid else None
+        self.namespace: str | None = None
+        self.notices: Headers = []
         self.reference: str | None = None
         self.digest: str | None = None
         self.session: str | None = None

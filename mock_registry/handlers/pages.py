@@ -23,9 +23,15 @@ def page(exchange: Exchange, names: Iterable[str]) -> tuple[list[str], Response]
     found = found[:count]
     if found:  # of n=0 there is no next page: a Link would lead in a circle
         path = exchange.path.decode("latin-1")
-        link = f'<{path}?n={count}&last={quote(found[-1], safe="")}>; rel="next"'
+        query = f"n={count}&last={quote(found[-1], safe='')}{namespace(exchange)}"
+        link = f'<{path}?{query}>; rel="next"'
         response.headers.append((b"link", link.encode("latin-1")))
     return found, response
+
+
+def namespace(exchange: Exchange) -> str:
+    """Return what the link to a next page needs, so that it is of the same host's content (``ns``)."""
+    return "" if exchange.namespace is None else f"&ns={quote(exchange.namespace, safe='')}"
 
 
 def _count(exchange: Exchange) -> int | None:

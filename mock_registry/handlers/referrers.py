@@ -10,6 +10,7 @@ from mock_registry.spec import Digest, MediaType
 from mock_registry.state import Repository
 
 from .blobs import digest_in_path
+from .pages import namespace
 
 
 async def get_referrers(service: Service, exchange: Exchange) -> Response:
@@ -56,4 +57,5 @@ def _page(found: list[dict[str, Any]], last: str | None, limit: int) -> list[dic
 
 def _next(exchange: Exchange, last: Digest, wanted: str | None) -> bytes:
     query = f"last={quote(last)}" + (f"&artifactType={quote(wanted, safe='')}" if wanted is not None else "")
+    query += namespace(exchange)
     return f'<{exchange.path.decode("latin-1")}?{query}>; rel="next"'.encode("latin-1")

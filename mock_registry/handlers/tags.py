@@ -13,4 +13,4 @@ async def get_tags(service: Service, exchange: Exchange) -> Response:
     if repository is None:
         raise Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", exchange.repository))
     tags, response = page(exchange, repository.tags)
-    return with_document(response, {"name": repository.name, "tags": tags})
+    return with_document(response, {"name": exchange.address.name, "tags": tags})

@@ -45,11 +45,18 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 5000,
     dir: Path | None = None,  # noqa: A002  (the flag is called --dir)
+    durable: Annotated[bool, Parameter(negative=())] = False,
     auth: Auth = Auth.NONE,
     user: Annotated[list[str] | None, Parameter(negative=())] = None,
+    htpasswd: Path | None = None,
+    right: Annotated[list[str] | None, Parameter(negative=())] = None,
+    anonymous_pull: Annotated[bool, Parameter(negative=())] = False,
     tls: str | None = None,
     fault: Annotated[list[str] | None, Parameter(negative=())] = None,
+    seed: int = 0,
     profile: str | None = None,
+    warning: Annotated[list[str] | None, Parameter(negative=())] = None,
+    namespace: Annotated[list[str] | None, Parameter(negative=())] = None,
     read_only: Annotated[bool, Parameter(negative=())] = False,
     log: Log = Log.NONE,
 ) -> None:
@@ -59,17 +66,24 @@ def serve(
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         dir: keep everything in this directory, for the next start.
+        durable: with --dir, flush to the disk before anything is acknowledged.
         auth: how clients log in: none, basic or token.
         user: NAME:PASSWORD of one who can log in; repeatable.
+        htpasswd: a file of those who can log in, with bcrypt hashes.
+        right: what someone may do, as in 'ci=shop/**:pull,push'; no WHO is everyone; repeatable.
+        anonymous_pull: everyone may pull everything.
         tls: speak TLS: self-signed, or CERT,KEY; the second line printed is the file to check it by.
         fault: misbehave, as in 'GET blob nth=2 cut 1MB'; repeatable.
+        seed: decides all chance in faults.
         profile: behave as a named registry does, such as distribution-2.8.
+        warning: say this in a Warning header of every answer; repeatable.
+        namespace: HOST or HOST=PREFIX; stand in for it, from the repositories below the prefix; repeatable.
         read_only: refuse whatever would change something.
         log: print each request to standard error: none, text or json.
     """
     if not 0 <= port <= _MAX_PORT:
         raise UsageError(f"there is no port {port}", hint=f"0 to {_MAX_PORT}; 0 takes a free one")
-    from mock_registry.__main__ import options_from_words  # noqa: PLC0415  (helping needs no server)
+    from mock_registry.__main__ import FAILURES, options_from_words  # noqa: PLC0415  (helping needs no server)
     from regsim.cli.running import run  # noqa: PLC0415  (likewise)
 
     try:
@@ -77,17 +91,27 @@ def serve(
             host=host,
             port=port,
             dir=dir,
+            durable=durable,
             auth=str(auth),
             user=user or [],
+            htpasswd=htpasswd,
+            right=right or [],
+            anonymous_pull=anonymous_pull,
             tls=tls,
             fault=fault or [],
+            seed=seed,
             profile=profile,
+            warning=warning or [],
+            namespace=namespace or [],
             read_only=read_only,
             log=str(log),
             journal_limit=_RECORDS,
         )
     except ValueError as error:
         raise UsageError(str(error), hint="regsim serve --help tells what there is") from error
+    except FAILURES as error:  # an htpasswd file that cannot be read, or what reads it is not installed
+        reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        raise LocalFileError(reason) from error
     run(_serve(options))
 
 

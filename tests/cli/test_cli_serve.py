@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import ssl
+import sys
 from typing import TYPE_CHECKING
 
+import bcrypt
 import httpx
 import pytest
+
+from regsim.cli.serve import Auth, serve
+from regsim.errors import LocalFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -132,6 +137,50 @@ def test_serve_behaves_as_a_named_registry_does(start: Start) -> None:
     assert httpx.get(f"{url}/v2", trust_env=False).status_code == 301
 
 
+def test_serve_lets_in_who_stands_in_a_file_as_the_rights_tell(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_bytes(b"ci:" + bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)) + b"\n")
+    server = start(
+        *("serve", "--port", "0", "--auth", "basic", "--htpasswd", file),
+        *("--right", "ci=shop/**:pull,push", "--anonymous-pull"),
+        *("--dir", tmp_path / "registry", "--durable"),
+    )
+    with httpx.Client(base_url=server.line(), trust_env=False) as http:
+        assert http.get("/v2/shop/api/tags/list").json()["errors"][0]["code"] == "NAME_UNKNOWN"
+        assert http.post("/v2/shop/api/blobs/uploads/").status_code == 401
+        assert http.post("/v2/shop/api/blobs/uploads/", auth=("ci", "s3cret")).status_code == 202
+        assert http.post("/v2/other/blobs/uploads/", auth=("ci", "s3cret")).status_code == 403
+
+
+def test_serve_warns_and_stands_in_for_another_host(start: Start, regsim: Regsim, layout: Layout) -> None:
+    server = start(
+        "serve", "--port", "0", "--warning", "old", "--warning", "slow", "--namespace", "docker.io=hub"
+    )
+    url = server.line()
+    assert regsim("push", f"{layout}:v1", f"{url.removeprefix('http://')}/hub/app:1").code == 0
+    answer = httpx.get(f"{url}/v2/app/tags/list", params={"ns": "docker.io"}, trust_env=False)
+    assert answer.json() == {"name": "app", "tags": ["1"]}
+    assert answer.headers["oci-namespace"] == "docker.io"
+    assert answer.headers.get_list("warning") == ['299 - "old"', '299 - "slow"']
+
+
+def test_serve_takes_the_chance_in_its_faults_from_a_seed(start: Start) -> None:
+    def statuses(seed: str) -> list[int]:
+        url = start("serve", "--port", "0", "--fault", "base toxicity=0.5 status 503", "--seed", seed).line()
+        with httpx.Client(base_url=url, trust_env=False) as http:
+            return [http.get("/v2/").status_code for _ in range(20)]
+
+    assert statuses("1") == statuses("1") != statuses("2")
+
+
+def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_bytes(b"ci:" + bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)) + b"\n")
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    with pytest.raises(LocalFileError, match="an htpasswd file needs the package bcrypt: pip install bcrypt"):
+        serve(auth=Auth.BASIC, htpasswd=file)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -141,6 +190,12 @@ def test_serve_behaves_as_a_named_registry_does(start: Start) -> None:
         (["--auth", "basic"], 2, "nobody could log in: "),
         (["--user", "ci:s3cret"], 2, "users and rights mean nothing without auth: "),
         (["--auth", "basic", "--user", "s3cret"], 2, "a user is NAME:PASSWORD"),
+        (["--auth", "basic", "--htpasswd", "nosuch"], 6, "nosuch: No such file or directory"),
+        (["--auth", "basic", "--htpasswd", "{junk}"], 2, "{junk}:1: "),
+        (["--auth", "basic", "--user", "a:b", "--right", "a"], 2, "a right is "),
+        (["--durable"], 2, "--durable is for what is kept in a directory: give it one with --dir"),
+        (["--warning", "a\nb"], 2, "a warning is a line of printable ASCII: 'a\\nb'"),
+        (["--namespace", "docker.io=Hub"], 2, "not the beginning of a repository's name: 'Hub'"),
         (["--tls", "yes"], 2, "neither self-signed nor CERT,KEY: 'yes'"),
         (["--tls", "nosuch.crt,nosuch.key"], 6, "nosuch.crt: No such file or directory"),
         (["--tls", "{junk},{junk}"], 6, "cannot speak TLS: "),
