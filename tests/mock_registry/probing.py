@@ -594,6 +594,14 @@ async def _(probe: Probe) -> str:
     return "yes" if "etag" in (await probe.get_manifest("v1")).headers else "no"
 
 
+@question("GET manifest, ns of a host")
+async def _(probe: Probe) -> str:
+    request = probe.http.build_request("GET", f"/v2/{probe.a}/manifests/v1?ns=docker.io")
+    request.headers["accept"] = MANIFEST
+    answer = await probe.http.send(request)
+    return probe.say(answer, namespace=answer.headers.get("oci-namespace", "none"))
+
+
 @question("GET tag missing")
 async def _(probe: Probe) -> str:
     return probe.say(await probe.get_manifest("missing"))
@@ -677,6 +685,11 @@ async def _(probe: Probe) -> str:
 async def _(probe: Probe) -> str:
     answer = await probe.ask("GET", "/v2/_catalog?n=1")
     return f"{answer.status_code} link={'yes' if 'link' in answer.headers else 'no'}"
+
+
+@question("extensions")
+async def _(probe: Probe) -> str:
+    return str((await probe.ask("GET", "/v2/_oci/ext/discover")).status_code)
 
 
 @question("unknown path")
