@@ -17,6 +17,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server as GranianServer
 
 from mock_registry import DirectoryStorage, MemoryStorage, MockRegistry
+from mock_registry.spec import ErrorCode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+
+CODES = frozenset(ErrorCode) - {ErrorCode.UNKNOWN}
 
 
 async def until(true: Callable[[], object]) -> None:
@@ -133,6 +136,8 @@ class Peer:
         assert answer.headers["content-type"] == "application/json"
         errors = answer.json()["errors"]
         assert all(isinstance(error["message"], str) for error in errors)
+        # Of 4xx, the specification knows every code; of 5xx, none.
+        assert answer.status_code >= 500 or all(error["code"] in CODES for error in errors)
         return [error["code"] for error in errors]
 
 
