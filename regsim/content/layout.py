@@ -35,7 +35,7 @@ from regsim.oci import Descriptor, Digest
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,31 @@ class LayoutStore:
             await asyncio.to_thread(self._commit, aside, place)
         finally:
             aside.discard()
+
+    async def ingest(self, write: Callable[[Callable[[bytes], object]], Descriptor]) -> Descriptor:
+        """Store content whose digest is known only when it has been written, and return its descriptor.
+
+        Args:
+            write: runs in a worker thread; hands the bytes on to what it is given, hashes them, and says
+                what they are. What it raises stores nothing.
+
+        Raises:
+            LocalFileError: the bytes could not be written; nothing was stored.
+        """
+        await self._prepare()
+        with file_errors(self.path, "write"):
+            aside = AsideFile(self.path)
+
+        def take(data: bytes) -> None:
+            with file_errors(self.path, "write"):
+                aside.write(data)
+
+        try:
+            descriptor = await asyncio.to_thread(write, take)
+            await asyncio.to_thread(self._commit, aside, self._place(descriptor.digest))
+        finally:
+            aside.discard()
+        return descriptor
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
         """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.

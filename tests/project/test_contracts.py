@@ -38,6 +38,7 @@ class Violation(NamedTuple):
 VIOLATIONS = [
     Violation(LAYERS, "regsim/oci/x.py", "import regsim.content.protocols"),
     Violation(LAYERS, "regsim/transfer/x.py", "from regsim import network"),
+    Violation(LAYERS, "regsim/image/x.py", "import regsim.network"),
     Violation(LAYERS, "regsim/report/x.py", "import regsim.scenario"),
     Violation(LAYERS, "regsim/scenario/x.py", "import regsim.report"),
     Violation(LAYERS, "regsim/unlisted.py", ""),
@@ -54,6 +55,7 @@ VIOLATIONS = [
     Violation(EXTRAS, "regsim/remote/x.py", "import trustme"),
     Violation("ruamel.yaml: only regsim.scenario", "regsim/cli/x.py", "import ruamel.yaml"),
     Violation("rich: only regsim.report and regsim.cli", "regsim/transfer/x.py", "import rich.table"),
+    Violation("zstandard: only regsim.image.compress", "regsim/image/x.py", "import zstandard"),
     Violation("cyclopts: only regsim.cli", "regsim/report/x.py", "import cyclopts"),
     Violation(VOCABULARY, "regsim/oci/x.py", "import rich"),
 ]

@@ -1,0 +1,223 @@
+"""From entries to a layer: a reproducible tar, compressed, with its digests and sizes (image-spec, layer.md).
+
+Owns a layer's order and what makes it valid. Must not know where entries come from or the blob goes to.
+Everything streams: memory holds the entries, about 400 bytes each, and a few chunks, never a file.
+
+All of it blocks, so callers run it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from regsim.content.protocols import CHUNK
+from regsim.content.synthetic import LayerInfo
+from regsim.errors import ContentError
+from regsim.image.entry import Entry, Kind, check_path, shown
+from regsim.image.tar_write import END, padding, tar_header
+from regsim.oci import Descriptor, Digest
+
+if TYPE_CHECKING:
+    from regsim.image.compress import Compressor
+
+Sink = Callable[[bytes], object]
+
+_MARKERS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
+
+
+def write_layer(entries: Iterable[Entry], compressor: Compressor, sink: Sink) -> LayerInfo:
+    """Write a layer.
+
+    Equal entries, in whatever order, give equal bytes.
+
+    Args:
+        entries: at most one for each path, and one opaque entry beside it. Parents may be left out:
+            who applies the layer makes them, mode 0755 and root's.
+        compressor: what the tar goes through.
+        sink: takes the blob, in chunks of about 1 MiB.
+
+    Returns:
+        Digest, size and media type of the blob, digest (diff ID) and size of the tar.
+
+    Raises:
+        ContentError: an entry cannot be in a layer, a path is there twice, a hard link's target is not in
+            this layer, or a file has not the size that its entry says; the file is named.
+    """
+    writer = _Writer(compressor, sink)
+    for entry in arrange(entries):
+        writer.add(entry)
+    return writer.finish(compressor.media_type)
+
+
+def arrange(entries: Iterable[Entry]) -> list[Entry]:
+    """Return entries in the one order in which a layer has them.
+
+    Parents come before what is in them, whiteouts before their siblings (as layer.md asks), and a file
+    before the hard links to it: of several paths to one file, the first has the content.
+
+    Raises:
+        ContentError: as for `write_layer`.
+    """
+    ordered = sorted(entries, key=_place)
+    kinds: dict[bytes, Kind] = {}
+    for entry in ordered:
+        _check(entry, kinds)
+    return _linked(ordered) if Kind.HARDLINK in kinds.values() else ordered
+
+
+def _check(entry: Entry, kinds: dict[bytes, Kind]) -> None:
+    """Refuse what would make a layer of entries that readers understand differently.
+
+    Args:
+        entry: the next one in order.
+        kinds: of the paths before it; `path + b"/"` stands for an opaque entry.
+    """
+    path = check_path(entry.path)
+    key = path + b"/" if entry.kind is Kind.OPAQUE else path
+    if key in kinds:
+        raise ContentError(f"{entry.shown!r} is in the layer twice")
+    kinds[key] = entry.kind
+    directory = path if entry.kind is Kind.OPAQUE else entry.parent
+    if path and kinds.get(directory, Kind.DIRECTORY) is not Kind.DIRECTORY:
+        raise ContentError(
+            f"{entry.shown!r} cannot be in a layer in which {shown(directory)!r} is no directory"
+        )
+
+
+def _place(entry: Entry) -> bytes:
+    # No name has a NUL, so it sorts before whatever a name may hold, and after the end of a path.
+    path = entry.path.replace(b"/", b"\0")
+    match entry.kind:
+        case Kind.OPAQUE:
+            return path + b"\0\0"
+        case Kind.WHITEOUT:
+            parent, _, name = path.rpartition(b"\0")
+            return (parent + b"\0" if parent else b"") + b"\0" + name
+        case _:
+            return path
+
+
+def _linked(ordered: list[Entry]) -> list[Entry]:
+    files = {each.path: each for each in ordered if each.kind not in _MARKERS}
+    names: dict[bytes, list[bytes]] = {}  # all names of a file that has several, in order
+    for entry in ordered:
+        if entry.kind is Kind.HARDLINK:
+            target = _target(entry, files)
+            names.setdefault(target, [target]).append(entry.path)
+    first = {
+        target: min(paths, key=lambda path: path.replace(b"/", b"\0")) for target, paths in names.items()
+    }
+    return [_renamed(entry, files, first) for entry in ordered]
+
+
+def _target(entry: Entry, files: dict[bytes, Entry]) -> bytes:
+    target = files.get(entry.link)
+    if target is None or target.kind in {Kind.HARDLINK, Kind.DIRECTORY}:
+        raise ContentError(
+            f"{entry.shown!r} is a hard link to what is no file of its own in this layer: "
+            f"{shown(entry.link)!r}"
+        )
+    return entry.link
+
+
+def _renamed(entry: Entry, files: dict[bytes, Entry], first: dict[bytes, bytes]) -> Entry:
+    if entry.kind in _MARKERS:
+        return entry
+    target = entry.link if entry.kind is Kind.HARDLINK else entry.path
+    if target not in first:
+        return entry
+    file = files[target]
+    if entry.path == first[target]:
+        return replace(file, path=entry.path)
+    return replace(file, path=entry.path, kind=Kind.HARDLINK, link=first[target], size=0, content=None)
+
+
+class _Writer:
+    def __init__(self, compressor: Compressor, sink: Sink) -> None:
+        self._stream = compressor.start()
+        self._sink = sink
+        self._tar = hashlib.sha256()
+        self._blob = hashlib.sha256()
+        self._tar_size = self._blob_size = 0
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
+        self._ready: list[bytes] = []
+        self._ready_size = 0
+
+    def add(self, entry: Entry) -> None:
+        self._write(tar_header(entry))
+        if entry.kind is Kind.FILE and (entry.size or entry.content is not None):
+            self._copy(entry)
+            self._write(padding(entry.size))
+
+    def finish(self, media_type: str) -> LayerInfo:
+        self._write(END)
+        self._compress()
+        self._emit(self._stream.flush())
+        self._hand_on()
+        return LayerInfo(
+            descriptor=Descriptor(
+                media_type=media_type,
+                digest=Digest(f"sha256:{self._blob.hexdigest()}"),
+                size=self._blob_size,
+            ),
+            diff_id=Digest(f"sha256:{self._tar.hexdigest()}"),
+            uncompressed_size=self._tar_size,
+        )
+
+    def _copy(self, entry: Entry) -> None:
+        seen = 0
+        with closing(_chunks(entry)) as chunks:
+            for chunk in chunks:
+                seen += len(chunk)
+                if seen > entry.size:
+                    break
+                self._write(chunk)
+        if seen != entry.size:
+            found = f"more than {entry.size}" if seen > entry.size else f"{seen}"
+            raise ContentError(
+                f"{entry.shown!r} has {found} bytes, not {entry.size}", hint="it changed while it was read"
+            )
+
+    def _write(self, data: bytes) -> None:
+        self._waiting.append(data)
+        self._waiting_size += len(data)
+        if self._waiting_size >= CHUNK:
+            self._compress()
+
+    def _compress(self) -> None:
+        data = b"".join(self._waiting)
+        self._waiting, self._waiting_size = [], 0
+        self._tar.update(data)
+        self._tar_size += len(data)
+        self._emit(self._stream.compress(data))
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._ready.append(data)
+            self._ready_size += len(data)
+        if self._ready_size >= CHUNK:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        if data := b"".join(self._ready):
+            self._ready, self._ready_size = [], 0
+            self._blob.update(data)
+            self._blob_size += len(data)
+            self._sink(data)
+
+
+def _chunks(entry: Entry) -> Generator[bytes, None, None]:
+    if entry.content is None:
+        raise ContentError(f"{entry.shown!r} has no content to write", hint="it comes from a listing")
+    chunks = entry.content()
+    try:
+        yield from chunks
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()
