@@ -81,11 +81,11 @@ def _check(entry: Entry, kinds: dict[bytes, Kind]) -> None:
     if key in kinds:
         raise ContentError(f"{entry.shown!r} is in the layer twice")
     kinds[key] = entry.kind
-    directory = path if entry.kind is Kind.OPAQUE else entry.parent
-    if path and kinds.get(directory, Kind.DIRECTORY) is not Kind.DIRECTORY:
-        raise ContentError(
-            f"{entry.shown!r} cannot be in a layer in which {shown(directory)!r} is no directory"
-        )
+    above = path if entry.kind is Kind.OPAQUE else entry.parent
+    while above and above not in kinds:
+        above = above.rpartition(b"/")[0]
+    if above and kinds[above] is not Kind.DIRECTORY:
+        raise ContentError(f"{entry.shown!r} cannot be in a layer in which {shown(above)!r} is no directory")
 
 
 def _place(entry: Entry) -> bytes:

@@ -3,8 +3,8 @@
 Owns the bytes before a file's content. Must not know layers' order, compression or digests. What it writes
 is the same on every machine: no user names, no access times, nothing that the entry does not say.
 
-`tarfile` writes the same at a sixth of the speed (50 µs a header, which for 100,000 files is 5 s), and takes
-names as text only.
+Not `tarfile`: it takes three times as long for a header (20 µs to 7), and names and attributes as text only,
+which in a file system they need not be.
 """
 
 from __future__ import annotations

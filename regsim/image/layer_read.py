@@ -1,0 +1,298 @@
+"""From a layer's blob to its entries (image-spec, layer.md), whoever made it.
+
+Owns what a tar member's name means in a layer, and the bounds on what is read. Must not know trees.
+
+Layers are hostile. What cannot be understood in one way only is refused, and the error names the file: a path
+that climbs out with `..`, a whiteout of a directory's parent, names that no file system takes. What every
+reader understands alike is contained: `/etc/passwd` is `etc/passwd`, and of a path that is there twice the
+later entry counts. Nothing here touches a file system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from regsim.content.files import file_errors, open_regular
+from regsim.content.protocols import CHUNK
+from regsim.content.verify import Verifier, verified
+from regsim.errors import ContentError, LocalFileError
+from regsim.image.decompress import AnyDecompressor
+from regsim.image.entry import MAX_NAME, MAX_PATH, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Opener, shown
+from regsim.image.tar_read import Member, Take, TarReader
+from regsim.oci import Descriptor, Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from regsim.content.protocols import Content
+
+# AUFS, docker's first union file system, kept notes of its own in files of these names.
+_AUFS_PREFIX = b".wh..wh."
+_PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is read of a layer before it is refused.
+
+    Args:
+        entries: how many.
+        metadata: bytes of all names, links and extended attributes.
+        unpacked: bytes of the tar that are never too many.
+        ratio: beyond `unpacked`, how many times its blob's size a tar may have.
+    """
+
+    entries: int = 1_000_000
+    metadata: int = 512 * 1024 * 1024
+    unpacked: int = 4 * 1024 * 1024 * 1024
+    ratio: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What a layer says.
+
+    Args:
+        descriptor: of its blob.
+        diff_id: digest of its tar.
+        uncompressed_size: bytes of its tar.
+        entries: in the tar's order.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    uncompressed_size: int
+    entries: tuple[Entry, ...]
+
+
+class Spool(Protocol):
+    """Keeps files' content while a layer streams by."""
+
+    def begin(self, entry: Entry) -> tuple[Take, Opener] | None:
+        """Return what takes a file's content and what reads it back; None to let it pass."""
+
+
+class LayerReader:
+    """Reads a layer whose blob is pushed in. Nothing is verified: `read_layer` does that.
+
+    Args:
+        descriptor: of the blob.
+        limits: beyond which it is refused.
+        spool: keeps files' content; None for a listing, whose entries have none.
+    """
+
+    def __init__(self, descriptor: Descriptor, limits: Limits, spool: Spool | None = None) -> None:
+        self._descriptor = descriptor
+        self._name = f"layer {descriptor.digest.short}"
+        self._limits = limits
+        self._most = max(limits.unpacked, limits.ratio * descriptor.size)
+        self._spool = spool
+        self._bytes = AnyDecompressor(self._name)
+        self._tar = TarReader(self._name, self._begin)
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._metadata = 0
+        self._entries: list[Entry] = []
+        self._pieces: list[bytes] = []
+        self._pieces_size = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in more of the blob.
+
+        Raises:
+            ContentError: it is damaged, beyond the limits, or has an entry that no layer may have.
+        """
+        for piece in self._bytes.feed(data):
+            self._pieces.append(piece)
+            self._pieces_size += len(piece)
+            if self._pieces_size >= _PIECE:
+                self._flush()
+
+    def finish(self) -> Layer:
+        """Return what was read.
+
+        Raises:
+            ContentError: it is cut short.
+        """
+        self._flush()
+        self._bytes.finish()
+        self._tar.finish()
+        return Layer(
+            descriptor=self._descriptor,
+            diff_id=Digest(f"sha256:{self._hash.hexdigest()}"),
+            uncompressed_size=self._size,
+            entries=tuple(self._entries),
+        )
+
+    def _flush(self) -> None:
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces, self._pieces_size = [], 0
+        self._hash.update(data)
+        self._tar.feed(data)
+        self._size += len(data)
+        if self._size > self._most:
+            raise ContentError(
+                f"{self._name} has {self._descriptor.size} bytes and unpacks to more than {self._most}",
+                hint="it may be a decompression bomb" + self._where(),
+            )
+
+    def _begin(self, member: Member) -> Take | None:
+        entry = entry_of(member, self._name)
+        if entry is None:
+            return None
+        take = None
+        if self._spool is not None and entry.kind is Kind.FILE:
+            kept = self._spool.begin(entry)
+            if kept is not None:
+                take, opener = kept
+                entry = _with_content(entry, opener)
+        self._entries.append(entry)
+        self._metadata += len(entry.path) + len(entry.link)
+        self._metadata += sum(len(key) + len(value) for key, value in entry.xattrs.items())
+        if len(self._entries) > self._limits.entries or self._metadata > self._limits.metadata:
+            raise ContentError(
+                f"{self._name} has more than {self._limits.entries} entries, "
+                f"or more than {self._limits.metadata} bytes of names and attributes",
+                hint="it may be meant to exhaust memory" + self._where(),
+            )
+        return take
+
+    def _where(self) -> str:
+        return f"; {self._entries[-1].shown!r} is where reading stopped" if self._entries else ""
+
+
+def entry_of(member: Member, name: str) -> Entry | None:
+    """Return what a member of a tar means in a layer; None for what has no meaning in one.
+
+    Args:
+        member: as it was read.
+        name: what errors call the layer.
+
+    Raises:
+        ContentError: no layer may have it.
+    """
+    path = _path(member.name, name)
+    parent, _, last = path.rpartition(b"/")
+    if path.startswith(_AUFS_PREFIX) and path != OPAQUE_NAME:
+        return None
+    if parent.startswith(WHITEOUT_PREFIX) or b"/" + WHITEOUT_PREFIX in parent:
+        raise _refused(name, member.name, "lies below what deletes a file")
+    if last.startswith(WHITEOUT_PREFIX):
+        return _marker(member, parent, last, name)
+    if not path and member.kind is not Kind.DIRECTORY:
+        raise _refused(name, member.name, "would replace the root directory")
+    link = member.link
+    if member.kind is Kind.HARDLINK:
+        link = _path(member.link, name)
+    elif member.kind is Kind.SYMLINK:
+        _check_link(member, name)
+    return Entry(
+        path=path,
+        kind=member.kind,
+        mode=member.mode,
+        uid=member.uid,
+        gid=member.gid,
+        mtime_ns=member.mtime_ns,
+        size=member.size,
+        link=link,
+        xattrs=member.xattrs,
+        device=member.device,
+    )
+
+
+async def read_layer(content: Content, limits: Limits | None = None, spool: Spool | None = None) -> Layer:
+    """Read a layer from anywhere, verified.
+
+    Raises:
+        ContentError: it is not what its descriptor names, or as for `LayerReader`.
+        LocalFileError, NotFoundError, NetworkError, RegistryError: it cannot be read.
+    """
+    reader = LayerReader(content.descriptor, limits or Limits(), spool)
+    async with aclosing(verified(content.open(), content.descriptor)) as stream:
+        async for chunk in stream:
+            reader.feed(chunk)
+    return reader.finish()
+
+
+def read_layer_file(
+    path: Path, descriptor: Descriptor, limits: Limits | None = None, spool: Spool | None = None
+) -> Layer:
+    """Read a layer from a local file, verified. It blocks, so callers run it in a worker thread.
+
+    Raises:
+        ContentError: it is not what `descriptor` names, or as for `LayerReader`.
+        LocalFileError: it is missing or cannot be read.
+    """
+    reader, verifier = LayerReader(descriptor, limits or Limits(), spool), Verifier(descriptor)
+    for chunk in _file_chunks(path):
+        verifier.update(chunk)
+        reader.feed(chunk)
+    verifier.finish()
+    return reader.finish()
+
+
+def _file_chunks(path: Path) -> Iterator[bytes]:
+    try:
+        file = open_regular(path)
+    except FileNotFoundError as error:
+        raise LocalFileError(f"there is no file {path}", hint="the image is not whole") from error
+    with file, file_errors(path, "read"):
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+def _path(raw: bytes, name: str) -> bytes:
+    """Return a path of a tar without what does not change its meaning: `./`, `/` at its ends, `a/../`."""
+    if len(raw) > MAX_PATH:
+        raise _refused(name, raw, f"has a path of more than {MAX_PATH} bytes")
+    if b"\0" in raw:
+        raise _refused(name, raw, "has a NUL in its path")
+    parts: list[bytes] = []
+    for part in raw.split(b"/"):
+        if part in {b"", b"."}:
+            continue
+        if part == b"..":
+            if not parts:
+                raise _refused(name, raw, "climbs out of the tree")
+            parts.pop()
+        elif len(part) > MAX_NAME:
+            raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
+        else:
+            parts.append(part)
+    return b"/".join(parts)
+
+
+def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
+    if last == OPAQUE_NAME:
+        return Entry(path=parent, kind=Kind.OPAQUE)
+    removed = last[len(WHITEOUT_PREFIX) :]
+    if removed in {b"", b".", b".."} or removed.startswith(WHITEOUT_PREFIX):
+        raise _refused(name, member.name, "would delete what is no file in its directory")
+    return Entry(path=parent + b"/" + removed if parent else removed, kind=Kind.WHITEOUT)
+
+
+def _check_link(member: Member, name: str) -> None:
+    if not 0 < len(member.link) <= MAX_PATH or b"\0" in member.link:
+        raise _refused(name, member.name, f"is a symbolic link to nothing, or to more than {MAX_PATH} bytes")
+
+
+def _with_content(entry: Entry, content: Callable[[], Iterator[bytes]]) -> Entry:
+    return Entry(
+        path=entry.path,
+        kind=entry.kind,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        mtime_ns=entry.mtime_ns,
+        size=entry.size,
+        content=content,
+        xattrs=entry.xattrs,
+    )
+
+
+def _refused(name: str, path: bytes, why: str) -> ContentError:
+    return ContentError(f"{name}: {shown(path[:MAX_PATH])!r} {why}", hint="the layer is malformed or hostile")
