@@ -7,12 +7,12 @@ transfers: which layers are asked for, and in what order, is decided elsewhere.
 from __future__ import annotations
 
 import hashlib
-from contextlib import aclosing
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from regsim.content.memory import AbsentContent, BytesContent, Tags, is_document
-from regsim.content.verify import verified
+from regsim.content.relay import hand_all
+from regsim.content.verify import Verifier
 from regsim.errors import ContentError, LocalFileError
 from regsim.oci import media_types
 from regsim.oci.config import MAX_CONFIG_SIZE
@@ -80,10 +80,15 @@ class DigestStore:
         """
         descriptor = content.descriptor
         kept: list[bytes] | None = [] if self._keeps(descriptor) else None
-        async with aclosing(verified(content.open(), descriptor)) as stream:
-            async for chunk in stream:
-                if kept is not None:
-                    kept.append(chunk)
+        verifier = Verifier(descriptor)
+
+        def take(piece: memoryview) -> None:
+            verifier.update(piece)
+            if kept is not None:
+                kept.append(bytes(piece))
+
+        await hand_all(content, [take])
+        verifier.finish()
         if kept is not None:
             self._keep(descriptor.digest, b"".join(kept))
         self._sizes[descriptor.digest] = descriptor.size

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from regsim.errors import ContentError, LocalFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 # Names of files being written begin with this. Whoever finds one unlocked may delete it.
@@ -156,15 +156,13 @@ class AsideFile(GuardedFile):
     """A file being written aside, which becomes `target` when it is whole, or never existed.
 
     It is locked while it is open, so that `sweep` tells a living writer from a dead one. Each `write`
-    takes all bytes, after `taking` has seen them: verification costs no thread hop of its own.
+    takes all bytes.
 
     Args:
         directory: where to write; in the same file system as the target.
-        taking: called with every buffer before it is written; what it raises stops the write.
     """
 
-    def __init__(self, directory: Path, taking: Callable[[bytes], None] = lambda _: None) -> None:
-        self._taking = taking
+    def __init__(self, directory: Path) -> None:
         while True:
             self._aside = directory / f"{ASIDE}{secrets.token_hex(8)}"
             super().__init__(self._aside, "xb")
@@ -177,10 +175,9 @@ class AsideFile(GuardedFile):
                 pass
             self.close()
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]
+    def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
         """Write all of `data`; unlike its base, never a part."""
         with self._busy:
-            self._taking(data)
             rest = memoryview(data)
             while rest:
                 rest = rest[super().write(rest) :]

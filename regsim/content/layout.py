@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from regsim.content.files import (
     sweep,
 )
 from regsim.content.protocols import CHUNK, Content
+from regsim.content.relay import Relay, Threads, hand_all
 from regsim.content.verify import Verifier, verified
 from regsim.errors import ContentError, LocalFileError
 from regsim.oci import Descriptor, Digest
@@ -37,13 +39,26 @@ from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from regsim.content.protocols import Taker
+
+
+def _threads() -> Threads:
+    return Threads(16, "regsim-file")  # more than anybody moves at once
+
 
 @dataclass(frozen=True, slots=True)
 class FileContent:
-    """Content in a file at its place in a layout."""
+    """Content in a file at its place in a layout. It pours.
+
+    Attributes:
+        descriptor: what the file must turn out to hold.
+        path: of the file.
+        threads: in which it pours.
+    """
 
     descriptor: Descriptor
     path: Path
+    threads: Threads = field(default_factory=_threads, repr=False, compare=False)
 
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
@@ -60,6 +75,27 @@ class FileContent:
                     yield chunk
         finally:
             file.close()  # not in a thread: when cancelled there may be no waiting any more
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand the file's bytes to `takers`, in threads; see `Pourable`.
+
+        Raises:
+            LocalFileError, ContentError: as from `open`.
+            Exception: what a taker raised.
+        """
+        file = self._open()
+        try:
+            relay = Relay(partial(self._fill, file), self.descriptor.size, takers)
+            await self.threads.run(relay, relay.stop)
+        finally:
+            file.close()
+
+    def _fill(self, file: GuardedFile, buffer: memoryview) -> int:
+        with file_errors(self.path, "read"):
+            count = file.readinto(buffer)
+        if not count:
+            raise ContentError(f"{self.path} became shorter while it was read")
+        return count
 
     def _open(self) -> GuardedFile:
         size = regular_size(self.path)
@@ -95,6 +131,7 @@ class LayoutStore:
         self._verify = verify
         self._durable = durable
         self._prepared = False
+        self._threads = _threads()
         # Threads are few, and one that waits for the lock of index.json must not keep others from working.
         self._tagging = asyncio.Lock()
 
@@ -127,7 +164,7 @@ class LayoutStore:
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
-        return FileContent(descriptor, self._place(descriptor.digest))
+        return FileContent(descriptor, self._place(descriptor.digest), self._threads)
 
     async def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the content is present, with the descriptor's size (and hash, if `verify`).
@@ -157,9 +194,14 @@ class LayoutStore:
         descriptor = content.descriptor
         place, verifier = self._place(descriptor.digest), Verifier(descriptor)
         with file_errors(place, "write"):
-            aside = AsideFile(self.path, verifier.update)
+            aside = AsideFile(self.path)
+
+        def write(piece: memoryview) -> None:
+            with file_errors(place, "write"):
+                aside.write(piece)
+
         try:
-            await self._write(content, aside, place)
+            await hand_all(content, (verifier.update, write))
             verifier.finish()
             await asyncio.to_thread(self._commit, aside, place)
         finally:
@@ -215,22 +257,6 @@ class LayoutStore:
         found = await self.find(reference)
         async with self._tagging:
             await asyncio.to_thread(layout_index.remove, self.path, found.digest, reference)
-
-    async def _write(self, content: Content, aside: AsideFile, place: Path) -> None:
-        file = wrap(aside)
-        waiting: list[bytes] = []
-        size = 0
-        async with aclosing(content.open()) as stream:
-            async for chunk in stream:
-                waiting.append(chunk)
-                size += len(chunk)
-                if size >= CHUNK:
-                    with file_errors(place, "write"):
-                        await file.write(b"".join(waiting))
-                    waiting, size = [], 0
-        if waiting:
-            with file_errors(place, "write"):
-                await file.write(b"".join(waiting))
 
     def _commit(self, aside: AsideFile, place: Path) -> None:
         with file_errors(place, "write"):

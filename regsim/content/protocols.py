@@ -6,6 +6,7 @@ nor decides what moves.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 # Streams are handed over in chunks of about this many bytes: smaller ones cost thread hops and
 # event-loop turns, larger ones only memory.
 CHUNK = 1024 * 1024
+
+# What is handed pieces in threads; a piece is its own until it returns.
+Taker = Callable[[memoryview], object]
 
 
 class Content(Protocol):
@@ -31,6 +35,27 @@ class Content(Protocol):
         The consumer closes it (`contextlib.aclosing`). It is not verified: the consumer hashes.
 
         Raises (while iterating):
+            NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.
+        """
+
+
+@runtime_checkable
+class Pourable(Protocol):
+    """Content that hands its bytes over in threads: the fast way for whoever takes all of it.
+
+    An optional capability, found with `isinstance`. Pouring again starts again from the first byte.
+    """
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand the raw bytes to every taker, each piece once and in order.
+
+        It is over, and its threads are, when this returns or raises, also when it is cancelled.
+
+        Args:
+            takers: called in threads, one piece at a time each; a piece is theirs until they return. The
+                first one may run beside the others. What one raises ends it all, and is raised here.
+
+        Raises:
             NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.
         """
 

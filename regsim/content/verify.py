@@ -36,7 +36,7 @@ class Verifier:
         self._hasher = descriptor.digest.hasher()
         self.seen = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take in more bytes.
 
         Raises:

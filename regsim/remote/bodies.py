@@ -17,9 +17,10 @@ from regsim.remote.answer import MAX_ERROR_BODY, Answer, length_of
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
+    from regsim.content.protocols import Taker
     from regsim.remote.account import Account
     from regsim.remote.answer import Body
-    from regsim.remote.wire.request import Feed, Taker
+    from regsim.remote.wire.request import Feed
 
 # Pieces of what is read whole: little comes beyond what was wanted.
 _SMALL = 32 * 1024

@@ -6,28 +6,27 @@ and whoever stores them verifies them.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.content.protocols import CHUNK
+from regsim.content.relay import hand_in_thread
 from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.remote.answer import ContentRange, refusal
 from regsim.remote.retry import Unready, final
-from regsim.remote.wire.drain import finished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from regsim.content.protocols import Taker
     from regsim.oci import Descriptor
     from regsim.remote.account import Account
     from regsim.remote.bodies import Response
     from regsim.remote.conversation import Conversation
     from regsim.remote.retry import Patience
-    from regsim.remote.wire.request import Taker
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +117,9 @@ class RemoteBlob:
             if plain and response.drainable:
                 await response.drain(takers)
                 return
-            loop = asyncio.get_running_loop()
             async with aclosing(self._wanted(response, start, skip)) as wanted:
                 async for chunk in wanted:
-                    await finished(loop.run_in_executor(None, _hand, memoryview(chunk), takers))
+                    await hand_in_thread(chunk, takers)
 
     async def _wanted(self, response: Response, start: int, skip: int) -> AsyncGenerator[bytes, None]:
         """Yield the body without its first `skip` bytes; what follows them is the blob's from `start` on."""
@@ -195,8 +193,3 @@ class _Tries:
         if not await self._patience.again(self._failures, failure):
             raise final(failure) from failure.__cause__
         self._failures += 1
-
-
-def _hand(piece: memoryview, takers: Sequence[Taker]) -> None:
-    for take in takers:
-        take(piece)

@@ -29,6 +29,7 @@ from contextlib import aclosing, asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
+from regsim.content.protocols import CHUNK
 from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
@@ -36,7 +37,6 @@ from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.bodies import Response, counted, counted_feed
 from regsim.remote.timeouts import Timeouts
 from regsim.remote.wire import Limits, Request, Waits, Wire, errors
-from regsim.remote.wire.drain import BLOCK
 
 if "httpx" not in sys.modules:
     # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
@@ -54,10 +54,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from regsim.content.protocols import Taker
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
     from regsim.remote.wire.reply import Reply
-    from regsim.remote.wire.request import Taker
 
 __all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
 
@@ -378,7 +378,7 @@ class _Incoming(httpx.AsyncByteStream):
         self._request = request
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces(BLOCK)
+        return self.pieces(CHUNK)
 
     async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
         """Yield the body in pieces of about `size` bytes."""

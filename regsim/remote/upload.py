@@ -12,22 +12,21 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
+from regsim.content.protocols import Pourable
 from regsim.content.verify import Verifier, verified
 from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.remote import blobs
 from regsim.remote.address import resolve, with_query
 from regsim.remote.answer import Answer, Body, refusal
-from regsim.remote.pouring import Pourable
 from regsim.remote.retry import Unready, final
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from regsim.content.protocols import Content
+    from regsim.content.protocols import Content, Taker
     from regsim.oci import Descriptor, Digest
     from regsim.remote.account import Account
     from regsim.remote.conversation import Conversation
-    from regsim.remote.wire.request import Taker
 
 _EMPTY = Body.of(b"")
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -132,7 +131,7 @@ class _Source:
         descriptor = self._content.descriptor
         verifier, held = Verifier(descriptor), _HeldBack(take, descriptor.size)
         try:
-            await cast("Pourable", self._content).pour(cast("Taker", verifier.update), held.take)
+            await cast("Pourable", self._content).pour(verifier.update, held.take)
             verifier.finish()
         except Exception as error:
             self.failure = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.content.digests import ChainDigestStore, DigestStore
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent, MemoryStore
+from regsim.content.relay import finished, hand
 from regsim.content.verify import read_all, verified
 from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.oci import Descriptor, Digest, media_types
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterator
     from pathlib import Path
 
-    from regsim.content.protocols import Content, Store
+    from regsim.content.protocols import Content, Store, Taker
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +58,21 @@ class Lying:
     async def open(self) -> AsyncGenerator[bytes, None]:
         for chunk in self.chunks:
             yield chunk
+
+
+@dataclass
+class LyingPoured(Lying):
+    """The same, handed over in a thread."""
+
+    async def pour(self, *takers: Taker) -> None:
+        def work() -> None:
+            for chunk in self.chunks:
+                hand(memoryview(chunk), takers)
+
+        await finished(asyncio.get_running_loop().run_in_executor(None, work))
+
+
+WAYS = pytest.mark.parametrize("way", [Lying, LyingPoured])
 
 
 def layer(data: bytes) -> BytesContent:
@@ -100,6 +117,13 @@ async def test_content_opens_again_from_the_first_byte(store: Store) -> None:
     assert await everything(content) == await everything(content) == manifest().data
 
 
+@WAYS
+async def test_content_in_pieces_is_stored_whole(store: Store, way: type[Lying]) -> None:
+    content = manifest()
+    await store.put(way(content.descriptor, [content.data[:7], content.data[7:9], content.data[9:]]))
+    assert await everything(store.content(content.descriptor)) == content.data
+
+
 async def test_second_put_of_the_same_content_is_harmless(store: Store) -> None:
     for _ in range(2):
         await store.put(manifest())
@@ -129,10 +153,11 @@ async def test_sha512_content_can_be_put(store: Store) -> None:
     [[b"some laye"], [b"some layer!"], [b"some ", b"later"], [], [b"some layer", b"x" * 100_000]],
     ids=["short", "long", "other bytes", "nothing", "much longer"],
 )
-async def test_bad_content_is_refused_and_absent(store: Store, chunks: list[bytes]) -> None:
+@WAYS
+async def test_bad_content_is_refused_and_absent(store: Store, chunks: list[bytes], way: type[Lying]) -> None:
     descriptor = layer(b"some layer").descriptor
     with pytest.raises(ContentError, match=descriptor.digest) as caught:
-        await store.put(Lying(descriptor, chunks))
+        await store.put(way(descriptor, chunks))
     assert caught.value.hint
     assert not await store.has(descriptor)
 

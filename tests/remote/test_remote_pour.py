@@ -17,11 +17,11 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.content.memory import BytesContent
+from regsim.content.protocols import Pourable
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
 from regsim.oci import Descriptor
 from regsim.remote.account import Account
 from regsim.remote.download import RemoteBlob
-from regsim.remote.pouring import Pourable
 from regsim.remote.repository import Repository
 from regsim.remote.timeouts import Timeouts
 from regsim.remote.transport import Transport
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     import respx
 
+    from regsim.content.protocols import Taker
     from regsim.remote.retry import Patience
-    from regsim.remote.wire.request import Taker
     from tests.remote.conftest import Link, Peer
 
     Serve = Callable[..., AbstractAsyncContextManager[Peer]]

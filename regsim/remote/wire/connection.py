@@ -25,8 +25,8 @@ from regsim.remote.wire.sink import Interrupted, Sink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
 
+    from regsim.content.relay import Threads
     from regsim.remote.address import Origin
-    from regsim.remote.wire.drain import Threads
     from regsim.remote.wire.line import Line
     from regsim.remote.wire.request import Request, Waits
 

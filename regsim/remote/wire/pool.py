@@ -10,9 +10,9 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsim.content.relay import Threads
 from regsim.remote.wire.connection import Connection
 from regsim.remote.wire.dial import dial
-from regsim.remote.wire.drain import Threads
 from regsim.remote.wire.errors import ConnectError, PoolTimeoutError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Pool:
         self._busy: set[Connection] = set()
         self._wishes: deque[_Wish] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._threads = Threads(limits.total)
+        self._threads = Threads(limits.total, "regsim-drain")
         self._closed = False
 
     async def acquire(self, origin: Origin, waits: Waits, *, fresh: bool = False) -> Connection:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsim.remote.wire.drain import BLOCK, Drain
+from regsim.content.protocols import CHUNK
+from regsim.remote.wire.drain import Drain
 from regsim.remote.wire.errors import PeerProtocolError, WireError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Sequence
 
+    from regsim.content.protocols import Taker
     from regsim.remote.wire.connection import Connection
     from regsim.remote.wire.head import Head
-    from regsim.remote.wire.request import Header, Taker
+    from regsim.remote.wire.request import Header
 
 _CHUNKED = 256 * 1024
 
@@ -62,7 +64,7 @@ class Reply:
         """As they came."""
         return self._head.headers
 
-    async def pieces(self, block: int = BLOCK) -> AsyncGenerator[bytes, None]:
+    async def pieces(self, block: int = CHUNK) -> AsyncGenerator[bytes, None]:
         """Yield the body once, in pieces of `block` bytes where it has a length, else as it comes.
 
         What arrived before a failure is yielded before it is raised.
@@ -97,9 +99,9 @@ class Reply:
             Exception: what a taker raised.
         """
         rest, left = self._rest[: self._left], self._left or 0
-        drain = Drain(self._line, rest, left - len(rest), self._seconds, takers)
+        drain = Drain(self._line, rest, left - len(rest), self._seconds)
         try:
-            await self._connection.threads.drain(drain)
+            await drain.run(takers, self._connection.threads)
             self._end(clean=len(self._rest) <= left)
         finally:
             count(drain.count)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from regsim.content.protocols import Taker
 from regsim.remote.wire.errors import OwnProtocolError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from regsim.remote.address import Origin
 
 Header = tuple[bytes, bytes]
-# What is handed pieces in threads; a piece is its own until it returns.
-Taker = Callable[[memoryview], object]
 # Hands all of a body but its last piece to a taker, in threads, and returns the last piece.
 Feed = Callable[[Taker], Awaitable[bytes]]
 
