@@ -100,7 +100,7 @@ def test_a_path_goes_through_links_below_it_as_on_a_real_system() -> None:
     assert tree.find(b"usr/lib/a") is None
 
 
-@pytest.mark.parametrize("target", [b"/", b"../../../..", b"/../..", b"..", b"/proc/self/root/../../.."])
+@pytest.mark.parametrize("target", [b"/", b"../../../..", b"/../..", b"..", b"/proc/self/cwd/../../.."])
 def test_no_link_leads_out_of_the_tree(target: bytes) -> None:
     tree, _ = built([link(b"evil", target)], [of_bytes(b"evil/etc/passwd", b"mine")])
     found = tree.find(b"evil/etc/passwd")
