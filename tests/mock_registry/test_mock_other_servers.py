@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mock_registry.exchange import Exchange
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -62,12 +64,30 @@ async def test_end_5_a_half_sent_body_is_kept_under_another_asgi_server(peer: Pe
     assert (await peer.http.get(location)).headers["range"] == "0-1999999"
 
 
-async def test_a_response_broken_off_is_noticed_under_another_asgi_server(peer: Peer) -> None:
-    content = os.urandom(64 << 20)
+async def test_a_response_broken_off_is_noticed_under_another_asgi_server(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, noticed = asyncio.Event(), asyncio.Event()
+    hand_over, watch = Exchange._hand_over, Exchange._watch
+
+    async def hand_over_one(exchange: Exchange, message: dict[str, object]) -> None:
+        """Wait after the first piece: a server may take the rest before it learns that nobody reads it."""
+        await hand_over(exchange, message)
+        await left.wait()
+        await noticed.wait()
+
+    async def watch_and_tell(exchange: Exchange) -> None:
+        await watch(exchange)
+        noticed.set()
+
+    content = os.urandom(4 << 20)
     digest = await peer.push("app", content)
+    monkeypatch.setattr(Exchange, "_hand_over", hand_over_one)
+    monkeypatch.setattr(Exchange, "_watch", watch_and_tell)
     async with peer.http.stream("GET", f"/v2/app/blobs/{digest}") as answer:
         async for _ in answer.aiter_raw():
             break
+    left.set()
     await peer.registry.settled()
     record = peer.journal[-1]
     assert (record.status, record.complete) == (200, False)
