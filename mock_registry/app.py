@@ -21,7 +21,6 @@ from .handlers.base import get_base
 from .handlers.blobs import delete_blob, get_blob
 from .handlers.catalog import get_catalog
 from .handlers.manifests import delete_manifest, get_manifest, put_manifest
-from .handlers.page import get_page
 from .handlers.referrers import get_referrers
 from .handlers.sessions import delete_upload, get_upload, patch_upload, put_upload
 from .handlers.tags import get_tags
@@ -30,6 +29,7 @@ from .handlers.uploads import post_upload
 from .journal import Journal, Record, Route
 from .layout import layout_index
 from .notices import Namespaces, warning_headers
+from .page.handler import get_page
 from .recovery import restore
 from .redaction import redact_target
 from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings

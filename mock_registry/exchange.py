@@ -11,7 +11,7 @@ from functools import cached_property
 from urllib.parse import parse_qsl, quote
 
 from .access import OPEN, Access
-from .asgi import ANSWER, GONE, SEVER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
+from .asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
 from .journal import Draft, Record
 from .redaction import redact_query
 from .routing import Address, parse_path
@@ -213,7 +213,9 @@ class Exchange:
         self.__dict__.pop("query", None)
 
     async def read(self) -> list[bytes]:
-        """Return the next batch of the request's body, about 1 MiB or 4 MiB of it; an empty one is the end.
+        """Return the next batch of the request's body; an empty one is the end.
+
+        It has about 1 MiB or 4 MiB, or less where the server says that memory is scarce.
 
         Raises:
             CutShort: The body is not whole. All that arrived has been returned before.
@@ -234,6 +236,8 @@ class Exchange:
                 held += len(chunk)
                 self.bytes_in += len(chunk)
             self.request_complete = not message.get("more_body", False)
+            if SCARCE in message and batch:
+                break
         if self._cut is not None and not batch:
             raise self._cut
         return batch

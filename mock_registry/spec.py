@@ -119,6 +119,17 @@ def digest_of(content: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
+def parse_count(text: str) -> int | None:
+    """Parse a number of entries or octets as strangers write it, with any number of digits.
+
+    Returns:
+        The number, or ``None`` when the text is none from 0. One that no count reaches is cut to 19 digits.
+    """
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return int(text.lstrip("0")[:19] or "0")
+
+
 def parse_content_range(text: str) -> tuple[int, int] | None:
     """Parse the Content-Range of an upload's chunk (end-5), which has no unit and no total.
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from mock_registry.exchange import Response
 from mock_registry.journal import Route
-from mock_registry.spec import MediaType
+from mock_registry.spec import MediaType, parse_count
 
 from .answers import drop, header_of, put, refuse
 from .effect import Effect
@@ -60,7 +60,7 @@ class Paging(Effect):
         if query is not None:
             exchange.ask(query)
         asked = exchange.parameter("n")
-        if self.size is not None and (asked is None or (asked.isdigit() and int(asked) > self.size)):
+        if self.size is not None and (asked is None or (parse_count(asked) or 0) > self.size):
             last = exchange.parameter("last")
             exchange.ask(f"n={self.size}{'' if last is None else '&last=' + quote(last, safe='')}".encode())
         return None

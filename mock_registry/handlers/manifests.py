@@ -54,7 +54,7 @@ async def put_manifest(service: Service, exchange: Exchange) -> Response:
     """Store a manifest byte for byte under a tag or its digest (end-7a, end-7b)."""
     reference = exchange.reference = exchange.address.last or ""
     algorithm, tags = _targets(reference, exchange)
-    content = await _content(service, exchange)
+    content = await read_content(service, exchange)
     try:
         manifest = parse_manifest(content, exchange.header(b"content-type") or "", algorithm)
     except ManifestError as error:
@@ -85,8 +85,12 @@ def _targets(reference: str, exchange: Exchange) -> tuple[Algorithm, list[str]]:
     return algorithm, list(dict.fromkeys(tags))
 
 
-async def _content(service: Service, exchange: Exchange) -> bytes:
-    """Read the whole body, and refuse it as soon as it is known to be too large (413)."""
+async def read_content(service: Service, exchange: Exchange) -> bytes:
+    """Return the whole body of a manifest.
+
+    Raises:
+        Refusal: 413; it is known to be too large.
+    """
     limit = service.settings.manifest_limit
     parts: list[bytes] = []
     if (exchange.content_length or 0) <= limit:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from mock_registry.exchange import Exchange, Refusal, Response
-from mock_registry.spec import ErrorCode, Fault
+from mock_registry.spec import ErrorCode, Fault, parse_count
 
 
 def page(exchange: Exchange, names: Iterable[str]) -> tuple[list[str], Response]:
@@ -38,9 +38,10 @@ def _count(exchange: Exchange) -> int | None:
     text = exchange.parameter("n")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit()):
+    count = parse_count(text)
+    if count is None:
         raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, "n is not a number from 0", text))
-    return int(text.lstrip("0")[:19] or "0")  # more digits than any count has
+    return count
 
 
 def with_document(response: Response, document: dict[str, object]) -> Response:

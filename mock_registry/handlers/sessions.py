@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
-from mock_registry.asgi import SCARCE, Headers, Message
+from mock_registry.asgi import Headers
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Service
 from mock_registry.spec import Digest, ErrorCode, Fault, algorithm_of, is_digest, parse_content_range
@@ -41,34 +41,6 @@ def digest_parameter(exchange: Exchange) -> Digest:
     return digest
 
 
-class _Batches:
-    """The request's body in batches, each of which ends early where the server says that memory is scarce.
-
-    The exchange alone would gather on: 200 uploads at once would hold 1 MiB and more each.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._receive = exchange.receive
-        self._early = False
-
-    async def read(self) -> list[bytes]:
-        """Return the next batch, as `Exchange.read` does."""
-        self._exchange.receive = self._next
-        try:
-            return await self._exchange.read()
-        finally:
-            self._exchange.receive = self._receive
-            if self._early:
-                self._early = False
-                self._exchange.resume()
-
-    async def _next(self) -> Message:
-        message = await self._receive()
-        self._early = SCARCE in message and bool(message.get("more_body"))
-        return {**message, "more_body": False} if self._early else message
-
-
 async def receive_chunk(service: Service, exchange: Exchange, session: UploadSession) -> int:
     """Append the request's body to a session that the caller holds. What arrives of a broken one is kept.
 
@@ -85,9 +57,8 @@ async def receive_chunk(service: Service, exchange: Exchange, session: UploadSes
             400, Fault(ErrorCode.SIZE_INVALID, f"a chunk but the last had fewer than {limit} bytes")
         )
     before = session.size
-    batches = _Batches(exchange)
     try:
-        while batch := await batches.read():
+        while batch := await exchange.read():
             await session.upload.append(_within(batch, expected, session.size - before))
             del batch  # or it would be held until the next one has come
     except OSError:

@@ -7,12 +7,13 @@ import hashlib
 import json
 from urllib.parse import quote
 
-from mock_registry.exchange import BATCH, Exchange, Response, Severed
+from mock_registry.exchange import Exchange, Response, Severed
 from mock_registry.faults.answers import drop, header_of, put, refuse
+from mock_registry.handlers.manifests import read_content
 from mock_registry.journal import Route
 from mock_registry.manifest import Manifest
 from mock_registry.service import Handler, Service
-from mock_registry.spec import Digest, MediaType, digest_of, is_digest, is_tag
+from mock_registry.spec import Digest, MediaType, digest_of, is_digest, is_tag, parse_count
 
 from .quirk import Wrapper
 from .wording import not_found, say, text
@@ -221,8 +222,7 @@ def pages_of(size: int = _SIZE) -> Wrapper:
 
 async def at_most_1000(service: Service, exchange: Exchange, handle: Handler) -> Response:
     """Refuse to list more than 1000 at once."""
-    asked = exchange.parameter("n") or ""
-    if asked.isdigit() and int(asked) > 1000:  # noqa: PLR2004 (the limit)
+    if (parse_count(exchange.parameter("n") or "") or 0) > 1000:  # noqa: PLR2004 (the limit)
         return refuse(400, error="UNSUPPORTED", message="Member must have value less than or equal to 1000")
     return await handle(service, exchange)
 
@@ -253,8 +253,7 @@ def keeps_whatever_comes() -> Wrapper:
         name, reference = exchange.address.name or "", exchange.address.last or ""
         exchange.reference = reference
         if exchange.method == "PUT":
-            content = b"".join([piece for batch in [await _body(exchange)] for piece in batch])
-            return await _keep(service, exchange, deleted, content)
+            return await _keep(service, exchange, deleted, await read_content(service, exchange))
         repository = service.state.repository(name)
         if repository is None or not repository.manifests:
             return refuse(404, error="NAME_UNKNOWN")
@@ -277,13 +276,6 @@ def keeps_whatever_comes() -> Wrapper:
         return Response(_OK, headers, manifest.content)
 
     return wrapper
-
-
-async def _body(exchange: Exchange) -> list[bytes]:
-    pieces: list[bytes] = []
-    while (batch := await exchange.read()) and exchange.bytes_in < 64 * BATCH:
-        pieces += batch
-    return pieces
 
 
 async def _keep(

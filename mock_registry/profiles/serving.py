@@ -18,7 +18,7 @@ _BOUNDARY = b"52c98a0d144d127a3520d8465e81418e"
 _MOST = 1 << 20
 """Octets of several ranges that are served at once: they are put together in memory."""
 
-_TWO_NUMBERS = re.compile(r"bytes=([+-]?[0-9]+)-([+-]?[0-9]+)")
+_TWO_NUMBERS = re.compile(r"bytes=([+-]?0*[0-9]{1,18})-([+-]?0*[0-9]{1,18})(?![0-9])")
 
 
 def go_ranges(*, several: bool = False, broken: bool = False) -> Wrapper:
@@ -47,7 +47,7 @@ def go_ranges(*, several: bool = False, broken: bool = False) -> Wrapper:
 
 
 def _unsatisfied(asked: str, size: int, *, broken: bool) -> Response:
-    match = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", asked.strip())
+    match = re.fullmatch(r"bytes=([0-9]{1,18})-([0-9]{0,18})", asked.strip())
     beyond = match is not None and int(match[1]) >= size and (not match[2] or int(match[2]) >= int(match[1]))
     response = text(_UNSATISFIED, "invalid range: failed to overlap\n" if beyond else "invalid range\n")
     if beyond:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from mock_registry.exchange import BATCH, Exchange, Response
 from mock_registry.faults.answers import header_of, put, refuse
 from mock_registry.service import Handler, Service
-from mock_registry.spec import Algorithm, algorithm_of, is_digest, parse_content_range
+from mock_registry.spec import Algorithm, algorithm_of, is_digest, parse_content_range, parse_count
 from mock_registry.state import SessionBusy, SessionClosed, UploadSession
 
 from .quirk import Wrapper
@@ -76,7 +76,7 @@ async def start_alone_counts(service: Service, exchange: Exchange, handle: Handl
     if session is None or header is None:
         return await handle(service, exchange)
     start = header.partition("-")[0]
-    if not start.isdigit() or int(start) != session.size:
+    if parse_count(start) != session.size:
         at = b"0-%d" % (session.size - 1)
         return refuse(416, error="SIZE_INVALID", headers=[(b"range", at)])
     ignore_content_range(exchange)

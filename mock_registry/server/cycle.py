@@ -73,11 +73,6 @@ class Cycle:
         """The app has begun to answer."""
         return self._status is not None
 
-    @property
-    def held(self) -> int:
-        """Octets of the body that the app has not taken."""
-        return self.share.waiting
-
     # What the connection tells
 
     def feed(self, data: bytes) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry.auth import BasicAuth, Right, TokenAuth
-from mock_registry.handlers.markup import Html, element, escape, legible
+from mock_registry.page.markup import Html, element, escape, legible
 
 if TYPE_CHECKING:
     from typing import Any

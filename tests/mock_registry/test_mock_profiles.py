@@ -57,6 +57,40 @@ def test_every_question_has_an_answer_and_every_answer_a_question() -> None:
     assert list(probing.QUESTIONS) == list(probe_answers.ANSWERS) == list(probe_answers.OWN)
 
 
+@pytest.mark.parametrize("name", NAMES)
+async def test_no_number_that_a_stranger_makes_up_breaks_a_profile(name: str, open_peer: OpenPeer) -> None:
+    endless = "9" * 5_000
+    async with open_peer("process", profile=name) as peer:
+        digest = await peer.push("app", b"content")
+        assert (await peer.put("app", "v1", peer.index(), peer.OCI_INDEX)).status_code == 201
+        asked = [
+            peer.http.get(f"/v2/app/tags/list?n={number}")
+            for number in ("%C2%B2", "%D9%A3", endless, "0" * 5_000)
+        ]
+        asked += [
+            peer.http.get(f"/v2/app/blobs/{digest}", headers={"Range": f"bytes={text}"})
+            for text in (f"0-{endless}", f"{endless}-", f"-{endless}", f"{endless}-{endless}")
+        ]
+        for text in (f"{endless}-{endless}".encode(), b"\xb2-\xb2"):
+            session = await peer.open("app")
+            asked.append(peer.http.patch(session, content=b"x", headers={b"Content-Range": text}))
+        statuses = [(await each).status_code for each in asked]
+    # What registry:3 itself was seen to answer a Content-Range that is none.
+    allowed = {"distribution-3": 2}.get(name, 0)
+    assert sum(status >= 500 for status in statuses[:-2]) == 0
+    assert sum(status >= 500 for status in statuses[-2:]) == allowed
+
+
+async def test_a_registry_that_looks_at_nothing_takes_no_part_of_a_manifest(
+    open_peer: OpenPeer,
+) -> None:
+    async with open_peer("process", profile="ggcr", manifest_limit=100) as peer:
+        put = await peer.put("app", "v1", b"x" * 101)
+        assert put.status_code == 413
+        assert (await peer.http.get("/v2/app/manifests/v1")).status_code == 404
+        assert (await peer.put("app", "v1", b"x" * 100)).status_code == 201
+
+
 @pytest.mark.parametrize("kept", ["memory", "directory"])
 async def test_without_a_profile_every_question_is_answered_as_was_decided(kept: str, tmp_path: Path) -> None:
     directory = tmp_path / "registry" if kept == "directory" else None

@@ -537,7 +537,7 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(
     connection = await wire_peer.reading(0)
     await wire_peer.until(lambda: connection._paused)
     assert connection._reading is not None
-    assert connection._reading.held < 6 << 20
+    assert connection._reading.share.waiting < 6 << 20
     assert not sending.done()
     go.set()
     await sending

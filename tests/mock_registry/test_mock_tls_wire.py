@@ -388,7 +388,7 @@ async def test_a_registry_that_does_not_read_holds_the_peer_back() -> None:
                 for _ in range(10):
                     await asyncio.sleep(0)
             assert sent < 64 << 20
-            [held] = [each._reading.held for each in peer.server.connections if each._reading]
+            [held] = [each._reading.share.waiting for each in peer.server.connections if each._reading]
             assert held < 4 << 20
         while sent < 64 << 20:
             await wire.send(block)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
-from .access import Access
-from .journal import Journal, Record, Route
-from .manifest import Kind
-from .spec import Digest
-from .state import Repository, State
+from mock_registry.access import Access
+from mock_registry.journal import Journal, Record, Route
+from mock_registry.manifest import Kind
+from mock_registry.spec import Digest
+from mock_registry.state import Repository, State
 
 RECORDS = 100_000
 """The newest records of the journal that are added up: a journal without a limit may hold millions."""

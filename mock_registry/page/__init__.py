@@ -1,0 +1,1 @@
+"""The page at ``/``: the registry as people see it in a browser."""
