@@ -101,6 +101,11 @@ async def test_without_a_profile_every_question_is_answered_as_was_decided(kept:
         assert await probing.Probe(http).answers() == probe_answers.OWN
 
 
+def own_codes(answer: httpx.Response) -> list[str]:
+    """Return error codes that no specification knows, as some registries make them up."""
+    return [error["code"] for error in answer.json()["errors"]]
+
+
 async def upload(peer: Peer, name: str, content: bytes) -> str:
     """Push a blob as a careful client does, to any registry."""
     digest = peer.digest(content)
@@ -258,7 +263,7 @@ async def test_ghcr_caps_chunks_but_not_streams(with_settings: OpenWith) -> None
         location = await peer.open("app")
         headers = {"Content-Range": f"0-{len(content) - 1}"}
         answer = await peer.http.patch(location, content=content, headers=headers)
-        assert (answer.status_code, peer.codes(answer)) == (416, ["REQUESTED_RANGE_NOT_SATISFIABLE"])
+        assert (answer.status_code, own_codes(answer)) == (416, ["REQUESTED_RANGE_NOT_SATISFIABLE"])
         assert (await peer.http.patch(location, content=content)).status_code == 202
 
 
@@ -277,7 +282,7 @@ async def test_quay_links_pages_by_a_token_and_wants_a_source_of_mounts(with_set
     async with with_settings(profile="quay") as peer:
         digest = await upload(peer, "base", b"{}")
         answer = await peer.http.post("/v2/app/blobs/uploads/", params={"mount": digest})
-        assert (answer.status_code, peer.codes(answer)) == (400, ["INVALID_REQUEST"])
+        assert (answer.status_code, own_codes(answer)) == (400, ["INVALID_REQUEST"])
         answer = await peer.http.post("/v2/app/blobs/uploads/", params={"mount": digest, "from": "base"})
         assert answer.status_code == 201
         await peer.put("app", "v000", peer.image())

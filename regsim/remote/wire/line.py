@@ -12,6 +12,7 @@ import math
 import select
 import socket
 import ssl
+import struct
 from typing import TYPE_CHECKING
 
 from regsim.remote.wire.errors import ConnectError, ReadError, ReadTimeoutError, WriteError, WriteTimeoutError
@@ -166,8 +167,11 @@ class Line:
         return bool(poll.poll(None if seconds is None else math.ceil(seconds * 1000)))
 
     def hang_up(self) -> None:
-        """End both directions, which wakes a thread that polls."""
+        """End both directions, which wakes a thread that polls; the peer learns when this is closed."""
         with contextlib.suppress(OSError):  # the peer was first
+            # By a reset. A peer that had filled our window would else hear the end of what we send, wait for
+            # room, and go on waiting for a minute: nothing tells it that nobody reads any more.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             # Of the socket below TLS: what TLS keeps is the thread's.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
