@@ -64,9 +64,9 @@ MEDIA_TYPES = [
     b"",
 ]
 QUERIES = [
-    b"n=0", b"n=-1", b"n=abc", b"n=1", b"n=" + b"0" * 30 + b"5", b"n=" + b"9" * 5_000, b"n=%31", b"last=",
-    b"last=%ff", b"last=a", b"artifactType=", b"artifactType=a%2fb%0d%0aX:y", b"ns=docker.io", b"&&&", b"=",
-    b"%", b"offset=0", b"offset=-1", b"mount=", b"from=a", b"from=%00", b"digest=",
+    b"n=0", b"n=-1", b"n=abc", b"n=1", b"n=" + b"0" * 30 + b"5", b"n=" + b"9" * 5_000, b"n=%31", b"n=%C2%B2",
+    b"last=", b"last=%ff", b"last=a", b"artifactType=", b"artifactType=a%2fb%0d%0aX:y", b"ns=docker.io",
+    b"&&&", b"=", b"%", b"offset=0", b"offset=-1", b"mount=", b"from=a", b"from=%00", b"digest=",
     b"digest-algorithm=sha512", b"digest-algorithm=md5", b"tag=a&tag=b&tag=-", b"a" * 3_000, b"?",
     b"n=1&n=2", b"tag=" + b"x" * 500,
 ]  # fmt: skip
@@ -267,6 +267,9 @@ class Grammar:
         target = self.random.choice(self.known.sessions or [b"/v2/a/blobs/uploads/none?offset=0"])
         method, body = self.random.choice([b"PATCH", b"PATCH", b"PUT", b"GET", b"DELETE"]), self.content()
         if method == b"PUT":
+            fresh = [each for each in self.known.sessions if each.endswith(b"?offset=0")]
+            if fresh and self.chance(0.7):
+                target = self.random.choice(fresh)
             digest = b"sha256:" + hashlib.sha256(body).hexdigest().encode()
             target += b"&digest=%b" % self.random.choice([digest, digest, self.digest()])
         if self.chance(0.2):

@@ -380,12 +380,22 @@ class Machine(RuleBasedStateMachine):
         else:
             self.add_session(answer, name)
 
-    @rule(name=names, parts=st.lists(contents, max_size=3), last=contents, algorithm=algorithms)
-    def push_in_chunks(self, name: str, parts: list[bytes], last: bytes, algorithm: str) -> None:
+    @rule(
+        name=names,
+        parts=st.lists(contents, max_size=3),
+        last=contents,
+        algorithm=algorithms,
+        repeated=booleans,
+    )
+    def push_in_chunks(
+        self, name: str, parts: list[bytes], last: bytes, algorithm: str, *, repeated: bool
+    ) -> None:
         self.open_a_session(name, "")
         session = self.sessions[-1]
         for number, part in enumerate(parts):
             self.send(session, part, "right", "right" if number else "no")
+            if repeated and part:  # as by a client that did not hear the answer
+                self.send(session, part, "none", "again")
         self.send(session, last, "right", "no", last="right", algorithm=algorithm)
         assert session.over
 
@@ -395,7 +405,7 @@ class Machine(RuleBasedStateMachine):
         content=contents,
         streamed=booleans,
         offset=mostly("right", "none", "stale"),
-        ranged=mostly("no", "right", "right", "gap", "longer", "shorter", "nonsense"),
+        ranged=mostly("no", "right", "right", "gap", "again", "longer", "shorter", "nonsense"),
     )
     def send_a_chunk(self, pick: int, content: bytes, offset: str, ranged: str, *, streamed: bool) -> None:
         self.send(self.a_session(pick), content, offset, ranged, streamed=streamed)
@@ -406,7 +416,7 @@ class Machine(RuleBasedStateMachine):
         content=contents,
         streamed=booleans,
         offset=mostly("right", "none", "stale"),
-        ranged=mostly("no", "no", "right", "gap", "longer", "nonsense"),
+        ranged=mostly("no", "no", "right", "gap", "again", "longer", "nonsense"),
         last=mostly("right", "wrong", "missing", "bad"),
         algorithm=algorithms,
     )
@@ -452,7 +462,9 @@ class Machine(RuleBasedStateMachine):
         path = f"/v2/{session.name}/blobs/uploads/{session.identifier}"
         path += f"?{'&'.join(query)}" if query else ""
         announced = len(content) + {"longer": 1, "shorter": -1}.get(ranged, 0)
-        first = size + (ranged == "gap")
+        if ranged == "again" and not size:
+            ranged = "right"
+        first = 0 if ranged == "again" else size + (ranged == "gap")
         sent_range = "bytes x" if ranged == "nonsense" else f"{first}-{first + announced - 1}"
         if ranged != "nonsense" and (announced < 1 or ranged == "no"):
             ranged, sent_range = "no", ""
@@ -471,7 +483,7 @@ class Machine(RuleBasedStateMachine):
             self.refused(answer, 400, "DIGEST_INVALID")
         elif ranged == "nonsense":
             self.refused(answer, 400, "BLOB_UPLOAD_INVALID")
-        elif ranged == "gap" or stale:
+        elif ranged in ("gap", "again") or stale:
             self.refused(answer, 416, "BLOB_UPLOAD_INVALID")
             self.position(session, answer)
         elif ranged in ("longer", "shorter"):
