@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import resource
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from mock_registry.server.budget import Budget, Share
 from mock_registry.storage.memory import MemoryUpload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from tests.mock_registry.conftest import OpenWirePeer, Wire, WirePeer
 
@@ -38,14 +39,14 @@ append, waiting, together = DirectoryUpload.append, set(), asyncio.Event()
 async def append_when_all_do(upload, chunks):
     # The disk takes nothing until every peer has something for it: the most that there can be at once.
     waiting.add(upload)
-    if len(waiting) == 200:
+    if len(waiting) == int(sys.argv[2]):
         together.set()
     await together.wait()
     await append(upload, chunks)
 
 async def main():
     DirectoryUpload.append = append_when_all_do
-    limits = Limits(bodies_held=int(sys.argv[2])) if sys.argv[2:] else None
+    limits = Limits(bodies_held=int(sys.argv[3])) if sys.argv[3:] else None
     async with MockRegistry(directory=sys.argv[1]).serve(limits=limits) as server:
         print(server.port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -94,11 +95,15 @@ async def upload(port: int, number: int) -> bytes:
 
 async def peak(directory: Path, *limit: str) -> int:
     """Return the octets of memory that a server had at most, while 200 peers pushed to it at once."""
-    async with asyncio.timeout(DEADLINE), child(str(directory), *limit) as (process, port):
+    async with asyncio.timeout(DEADLINE), child(str(directory), "200", *limit) as (process, port):
         answers = await asyncio.gather(*[upload(port, number) for number in range(200)])
-        status = await asyncio.to_thread(Path(f"/proc/{process}/status").read_text)
+        most = await asyncio.to_thread(peak_of, process)
     assert set(answers) == {b"201"}
-    found = re.search(r"VmHWM:\s+([0-9]+) kB", status)
+    return most
+
+
+def peak_of(process: int) -> int:
+    found = re.search(r"VmHWM:\s+([0-9]+) kB", Path(f"/proc/{process}/status").read_text())
     assert found is not None
     return int(found[1]) << 10
 
@@ -109,6 +114,31 @@ async def test_200_uploads_at_once_stay_below_120_megabytes(tmp_path: Path) -> N
 
 async def test_without_a_budget_200_uploads_at_once_take_more(tmp_path: Path) -> None:
     assert await peak(tmp_path / "registry", str(1 << 40)) > 200_000_000
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Let this process, and those that it starts, have as many connections as the system allows."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_1000_idle_connections_are_held_and_cost_little(tmp_path: Path) -> None:
+    async with asyncio.timeout(DEADLINE), child(str(tmp_path / "registry"), "1") as (process, port):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(1000)]
+        for _ in range(2):
+            for _, writer in held:
+                writer.write(b"HEAD /v2/ HTTP/1.1\r\nHost: r\r\n\r\n")
+            heads = [await reader.readuntil(b"\r\n\r\n") for reader, _ in held]
+            assert all(head.startswith(b"HTTP/1.1 200 ") for head in heads)
+        assert await upload(port, 0) == b"201"
+        most = await asyncio.to_thread(peak_of, process)
+        for _, writer in held:
+            writer.transport.abort()
+    assert most < 120_000_000
 
 
 @pytest.fixture
