@@ -14,6 +14,7 @@ from typing import Annotated
 from mock_registry.exchange import Exchange, Response
 from mock_registry.journal import Route
 from mock_registry.spec import is_digest
+from mock_registry.suggestion import close_to
 
 from .effect import BODIES, Effect
 from .quantities import (
@@ -23,7 +24,6 @@ from .quantities import (
     Quantity,
     QuantityError,
     choice,
-    close_to,
     settle,
 )
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from mock_registry.journal import Route
+from mock_registry.suggestion import close_to, nearest
 
 from .catalogue import EFFECTS
 from .effect import Effect
 from .fault import Fault, Stream
-from .quantities import QuantityError, close_to, nearest, quantities
+from .quantities import QuantityError, quantities
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
 _CONDITIONS = quantities(Fault)

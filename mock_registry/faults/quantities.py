@@ -7,9 +7,10 @@ Must not know any fault.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mock_registry.suggestion import close_to
 
 _NUMBER = re.compile(r"(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)\s*(?P<unit>[A-Za-zµ/]*)")
 _SIZES = {
@@ -41,21 +42,6 @@ class Quantity:
 
     name: str
     read: Callable[[object], Any]
-
-
-def close_to(word: str, words: "list[str] | tuple[str, ...]") -> str:
-    """Return the end of a complaint about a word that is not one of these."""
-    near = nearest(word, words)
-    return f", did you mean '{near}'?" if near else f"; it is one of {', '.join(words)}"
-
-
-def nearest(word: str, words: "list[str] | tuple[str, ...]") -> str | None:
-    """Return the word that may have been meant."""
-    folded = word.casefold()
-    for near in words:
-        if near.casefold() == folded or (folded and near.casefold().startswith(folded)):
-            return near
-    return next(iter(get_close_matches(word, words, n=1)), None)
 
 
 def _measure(value: object, units: Mapping[str, float], per_bare: float, what: str) -> float:

@@ -12,7 +12,7 @@ from regsim.result import Mode, RunResult
 from regsim.scenario.find import find_scenario
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
-from regsim.scenario.model_world import ModelWorld
+from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank, run
 from regsim.scenario.schema import Scenario, parse_registry
 from regsim.scenario.world import World, check_registry, wire_world
@@ -67,7 +67,9 @@ def _load(name: str, choice: Choice) -> Scenario:
         raise UsageError(f"{scenario.name} does not run as {choice.mode}", hint=f"its modes are: {allowed}")
     if choice.registry is not None:
         scenario = replace(scenario, registry=parse_registry(choice.registry))
-    if choice.mode is not Mode.MODEL:
+    if choice.mode is Mode.MODEL:
+        check_model(scenario)
+    else:
         check_registry(scenario, choice.prefix)
     return scenario
 
@@ -101,6 +103,7 @@ async def _open(scenario: Scenario, choice: Choice, stack: AsyncExitStack) -> Wo
             scenario.registry,
             images,
             mode=choice.mode,
+            seed=scenario.seed,
             prefix=choice.prefix,
             keep=choice.keep,
             warn=choice.tell,

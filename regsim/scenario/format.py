@@ -15,7 +15,7 @@ from regsim.result import Mode
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, ImageSelector, parse_condition
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.format_image import IMAGE, IMAGE_NAME, LAYER, PLATFORM_IMAGE
-from regsim.scenario.format_node import NODE, NODE_NAME, REGISTRY
+from regsim.scenario.format_node import MOCK, NODE, NODE_NAME, REGISTRY
 from regsim.scenario.format_step import EXPECT, STEP, VERBS
 from regsim.scenario.schema import parse_registry
 from regsim.scenario.shapes import (
@@ -73,7 +73,9 @@ SCENARIO: Table[Fields] = Table(
     keys={
         "name": Key(doc="What reports call it", shape=Text("a name"), default="the file's name"),
         "description": Key(doc="The question that it answers", shape=Text("a description"), default="none"),
-        "seed": Key(doc="Decides the bytes of synthetic layers", shape=Whole(), default="0"),
+        "seed": Key(
+            doc="Decides the bytes of synthetic layers, and all chance in faults", shape=Whole(), default="0"
+        ),
         "registry": Key(
             doc="Where images go: mock, a URL, or a mapping",
             shape=ByKind(
@@ -129,6 +131,7 @@ def json_schema() -> JsonSchema:
 SECTIONS: tuple[tuple[str, AnyTable], ...] = (
     ("The file", SCENARIO),
     ("`registry` as a mapping", REGISTRY),
+    ("`mock`", MOCK),
     ("An image", IMAGE),
     ("A platform's image", PLATFORM_IMAGE),
     ("A layer", LAYER),

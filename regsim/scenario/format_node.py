@@ -5,10 +5,13 @@ Owns the keys below `nodes` and `registry`. Must not know the other parts of a f
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from regsim.content.digests import SkipRule
 from regsim.errors import UsageError
+from regsim.scenario.compound import ListOf
+from regsim.scenario.misbehaviour import PROFILES, parse_fault, parse_profile
 from regsim.scenario.schema import Client, ContainerRegistry, MockRegistry, NodeSpec, RegistrySpec
 from regsim.scenario.shapes import Choice, Fields, Name, Parsed, Reader, Whole
 from regsim.scenario.table import Key, Table
@@ -81,9 +84,24 @@ NODE = Table(
 
 MOCK = Table(
     noun="the mock registry",
-    keys={},
-    build=lambda *_: MockRegistry(),
-    reserved=("auth", "faults", "profile"),
+    keys={
+        "profile": Key(
+            doc="The named registry whose ways it has",
+            shape=Parsed(
+                noun="a profile",
+                parse=parse_profile,
+                pattern=f"^({'|'.join(map(re.escape, PROFILES))})$",
+            ),
+            default="none: its own ways",
+        ),
+        "faults": Key(
+            doc="How it misbehaves, each as after `regsim serve --fault`; chance follows from the seed",
+            shape=ListOf(noun="a list of faults", item=Parsed(noun="a fault", parse=parse_fault)),
+            default="none",
+        ),
+    },
+    build=lambda fields, *_: MockRegistry(**fields),
+    reserved=("auth",),
 )
 
 

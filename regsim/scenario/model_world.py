@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.content.digests import SkipRule
-from regsim.errors import NotFoundError
+from regsim.errors import NotFoundError, UsageError
 from regsim.network.untimed import ModelEnd, ModelRegistry, ModelTransfer
-from regsim.result import Reconciliation
+from regsim.result import Mode, Reconciliation
 from regsim.scenario.known import Known
+from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.holdings import Holdings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regsim.scenario.images import Images
-    from regsim.scenario.schema import Place
+    from regsim.scenario.schema import Place, Scenario
     from regsim.transfer.ledger import Ledger
 
 
@@ -38,6 +39,20 @@ class ModelWork:
     def ledger(self) -> Ledger:
         """Return the account, which is empty before the run."""
         return self._ledger
+
+
+def check_model(scenario: Scenario) -> None:
+    """Check that a scenario's registry is one that the model can stand for.
+
+    Raises:
+        UsageError: it is not.
+    """
+    registry = scenario.registry
+    if isinstance(registry, MockRegistry) and registry != MockRegistry():
+        raise UsageError(
+            f"{scenario.name} does not run as {Mode.MODEL}: the model knows no profiles and no faults",
+            hint="run it on the wire, without --model; modes: [wire] says so in the file",
+        )
 
 
 @dataclass(slots=True)

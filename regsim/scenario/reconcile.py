@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
+_UNKNOWN = 404
+_SERVER_ERROR = 500
 # A copy reads once and writes once.
 _UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
@@ -116,6 +118,7 @@ class _Registry:
     requests: Count = field(default_factory=Counter)
     overhead: int = 0
     stored: Counter[str] = field(default_factory=Counter)
+    unsaid: Counter[str] = field(default_factory=Counter)
     mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
@@ -144,6 +147,17 @@ class _Registry:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
+        elif digest is not None and _may_have_stored(record):
+            self.unsaid[digest] += 1
+
+
+def _may_have_stored(record: Record) -> bool:
+    """Tell whether content may be there though its client was told otherwise.
+
+    The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed.
+    """
+    puts = record.method == "PUT" or (record.route is Route.UPLOADS and record.mounted_from is None)
+    return puts and (record.status is None or record.status == _UNKNOWN or record.status >= _SERVER_ERROR)
 
 
 def _asks_for_tag(record: Record) -> bool:
@@ -207,6 +221,9 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
+        if digest in registry.found:
+            # Who was not told that it is stored asks, and finds it.
+            theirs = max(theirs, min(ours, theirs + registry.unsaid[digest]))
         if ours > theirs or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):

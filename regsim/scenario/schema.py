@@ -63,7 +63,15 @@ class LayerFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockRegistry:
-    """The registry that regsim starts on a loopback port."""
+    """The registry that regsim starts on a loopback port.
+
+    Attributes:
+        profile: the named registry whose ways it has; None for its own.
+        faults: how it misbehaves, in the words of `mock_registry.faults`; chance follows from the seed.
+    """
+
+    profile: str | None = None
+    faults: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "mock"

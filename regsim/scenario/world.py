@@ -329,6 +329,7 @@ async def wire_world(
     images: Images,
     *,
     mode: Mode,
+    seed: int = 0,
     prefix: str | None = None,
     keep: bool = False,
     warn: Callable[[str], None],
@@ -342,6 +343,7 @@ async def wire_world(
         spec: which registry.
         images: what can be pushed.
         mode: wire or plan.
+        seed: decides all chance in the faults of a mock registry.
         prefix: put all repositories below this one; None: a fresh one where the registry is not ours.
         keep: delete nothing afterwards.
         warn: is told what the user should know though the work goes on.
@@ -351,8 +353,8 @@ async def wire_world(
     """
     async with AsyncExitStack() as stack:
         match spec:
-            case schema.MockRegistry():
-                registry = MockRegistry()
+            case schema.MockRegistry(profile=profile, faults=faults):
+                registry = MockRegistry(profile=profile, faults=faults, seed=seed)
                 server = await stack.enter_async_context(registry.serve())
                 yield WireWorld(
                     mode=mode,

@@ -55,6 +55,9 @@ async def test_a_profile_answers_every_question_as_its_registry_did(name: str) -
 
 def test_every_question_has_an_answer_and_every_answer_a_question() -> None:
     assert list(probing.QUESTIONS) == list(probe_answers.ANSWERS) == list(probe_answers.OWN)
+    folder = Path(mock_registry.profiles.__file__).parent
+    for readme in (folder / "README.md", folder.parent / "README.md"):
+        assert f"{len(probing.QUESTIONS)} questions" in readme.read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -87,6 +87,8 @@ IMAGES = "images: {a: {layers: [1MB]}}\n"
         "steps:\n  - pull: {reference: x}\nnodes: {a: {count: 0}}\n",
         "steps:\n  - pull: {reference: x}\nmodes: [wired]\n",
         'steps:\n  - pull: {reference: x}\nchecks: ["saved => 3"]\n',
+        "steps:\n  - pull: {reference: x}\nregistry: {mock: {profile: nosuch}}\n",
+        "steps:\n  - pull: {reference: x}\nregistry: {mock: {faults: base cut}}\n",
     ],
 )
 def test_editors_and_the_reader_refuse_alike(text: str) -> None:

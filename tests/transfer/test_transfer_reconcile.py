@@ -428,6 +428,36 @@ def test_upload_that_was_done_though_the_client_does_not_know_is_excused_by_its_
     assert differences(ledger_of(failed(wasted_sent=SIZE)), ASKED, OPENED, SENT) == ()
 
 
+FOUND = record("HEAD", Route.BLOB)
+
+
+@pytest.mark.parametrize("status", [None, 404, 500, 503])
+def test_upload_whose_answer_was_lost_is_known_by_what_was_found_afterwards(status: int | None) -> None:
+    lost = replace(SENT, status=status)
+    uploaded = ledger_of(entry(requests=4))
+    assert differences(uploaded, ASKED, OPENED, lost, FOUND) == ()
+    assert f"uploads, {DIGEST}: ledger 1, journal 0" in differences(uploaded, ASKED, OPENED, lost, ASKED)
+
+
+@pytest.mark.parametrize("status", [202, 400, 403])
+def test_upload_that_was_refused_is_none_whatever_was_found_afterwards(status: int) -> None:
+    refused = replace(SENT, status=status)
+    assert f"uploads, {DIGEST}: ledger 1, journal 0" in differences(
+        ledger_of(entry(requests=4)), ASKED, OPENED, refused, FOUND
+    )
+
+
+def test_one_lost_answer_stands_for_one_upload() -> None:
+    lost = replace(SENT, status=503)
+    twice = ledger_of(entry(wire_sent=SIZE), entry(requests=1, wire_sent=0))
+    assert f"uploads, {DIGEST}: ledger 2, journal 1" in differences(twice, ASKED, OPENED, lost, FOUND)
+
+
+def test_blob_in_a_single_post_whose_answer_was_lost_is_found_afterwards() -> None:
+    lost = record("POST", Route.UPLOADS, status=503, bytes_in=SIZE)
+    assert differences(ledger_of(entry()), ASKED, lost, FOUND) == ()
+
+
 def test_mount_that_was_done_though_the_client_does_not_know_is_excused_by_its_failure() -> None:
     granted = record("POST", Route.UPLOADS, status=201, mounted_from="library/base")
     assert differences(ledger_of(failed(wire_sent=0, requests=2)), ASKED, granted) == ()
