@@ -12,20 +12,40 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from regsim.client.client import Client
     from regsim.errors import RegsimError
+    from regsim.remote.auth import Anonymous, AuthFiles, Credentials, FixedKeychain
     from regsim.remote.timeouts import Timeouts
+    from regsim.remote.trust import Trust
     from regsim.result import RunResult
     from regsim.transfer.events import Event, Moment, Step
 
-__all__ = ["Client", "Event", "Moment", "RegsimError", "RunResult", "Step", "Timeouts"]
+__all__ = [
+    "Anonymous",
+    "AuthFiles",
+    "Client",
+    "Credentials",
+    "Event",
+    "FixedKeychain",
+    "Moment",
+    "RegsimError",
+    "RunResult",
+    "Step",
+    "Timeouts",
+    "Trust",
+]
 
 _PLACES = {
+    "Anonymous": "regsim.remote.auth",
+    "AuthFiles": "regsim.remote.auth",
     "Client": "regsim.client.client",
+    "Credentials": "regsim.remote.auth",
     "Event": "regsim.transfer.events",
+    "FixedKeychain": "regsim.remote.auth",
     "Moment": "regsim.transfer.events",
     "RegsimError": "regsim.errors",
     "RunResult": "regsim.result",
     "Step": "regsim.transfer.events",
     "Timeouts": "regsim.remote.timeouts",
+    "Trust": "regsim.remote.trust",
 }
 
 

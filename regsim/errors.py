@@ -8,7 +8,8 @@ foreign exceptions are translated where they enter (`remote.transport`, `content
     │   └── InvalidReferenceError 2  a reference, digest, tag or address does not parse
     ├── ScenarioError         2   a scenario is invalid; carries every problem at once
     ├── RegistryError         3   the registry refused, or answered what no registry may answer
-    │   └── NotFoundError     3   the registry (or the store) lacks what was asked for
+    │   ├── NotFoundError     3   the registry (or the store) lacks what was asked for
+    │   └── AuthenticationError 3 credentials are missing, or were not accepted
     ├── NetworkError          4   no answer: refused, reset, cut, timed out
     ├── ContentError          5   bytes are not what their descriptor says
     ├── AccountsError         5   a law of the ledger is broken, or the journal disagrees
@@ -21,6 +22,7 @@ from enum import IntEnum
 
 __all__ = [
     "AccountsError",
+    "AuthenticationError",
     "ContentError",
     "ExitCode",
     "InvalidReferenceError",
@@ -130,6 +132,10 @@ class RegistryError(RegsimError):
 
 class NotFoundError(RegistryError):
     """The registry or store answered that it does not hold what was asked for."""
+
+
+class AuthenticationError(RegistryError):
+    """The registry, or its token service, wants credentials that there are not, or did not accept them."""
 
 
 class NetworkError(RegsimError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, write
+from regsim.client.addresses import registries
 from regsim.errors import RegsimError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def ask(
     render: Callable[[T, Format], str | bytes],
     connecting: Connecting | None,
     *,
+    address: str | None = None,
+    host: str | None = None,
     form: Format = Format.TEXT,
     output: Path | None = None,
 ) -> None:
@@ -35,6 +38,8 @@ def ask(
         question: what to ask.
         render: returns the answer as it is printed, octets as they are.
         connecting: how to connect; None: as usual.
+        address: what it is asked about, to know whom credentials are for;
+        host: or the registry, where it is about all of it.
         form: of the answer, and of an error besides the line on standard error.
         output: print to this file instead.
 
@@ -43,7 +48,8 @@ def ask(
     """
     try:
         check_outputs(output)
-        answer = _answer(question, connecting or Connecting())
+        hosts = (host,) if host is not None else registries(address or "")
+        answer = _answer(question, (connecting or Connecting()).client(*hosts))
     except RegsimError as error:
         if form is Format.JSON:
             from regsim.result import error_document  # noqa: PLC0415  (helping needs no results)
@@ -53,11 +59,11 @@ def ask(
     write(render(answer, form), output)
 
 
-def _answer(question: Callable[[Client], Awaitable[T]], connecting: Connecting) -> T:
+def _answer(question: Callable[[Client], Awaitable[T]], client: Client) -> T:
     from regsim.cli.running import run  # noqa: PLC0415  (helping needs no event loop)
 
     async def asked() -> T:
-        async with connecting.client() as client:
+        async with client:
             return await question(client)
 
     return run(asked())

@@ -1,46 +1,130 @@
-"""What every command that speaks to registries has in common: how to connect."""
+"""What every command that speaks to registries has in common: how to connect, and as whom.
+
+Owns those flags and what they mean. Reads no credentials but those on the command line: the others are for
+when a registry asks.
+"""
 
 from __future__ import annotations
 
+import getpass
+import os
+import sys
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from regsim.cli.output import status
+from regsim.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
+    from regsim.remote.auth import Credentials, Keychain
+    from regsim.remote.transport import Transport
+    from regsim.remote.trust import Trust
 
 
 @Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Connecting:
     """How to speak to registries.
 
     Attributes:
-        plain_http: speak plain HTTP to a registry that is not on this machine.
+        creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
+        authfile: file with credentials, in place of those of podman, skopeo and docker.
+        plain_http: speak plain HTTP, or never; if left out, to this machine where no certificates are named.
         tls_verify: check the registry's certificate.
+        ca_file: PEM file with further certificates to trust.
+        cert_dir: folder with further certificates (*.crt), and of our own (*.cert, *.key).
     """
 
-    plain_http: Annotated[bool, Parameter(negative=())] = False
-    tls_verify: bool = True
+    creds: str | None = None
+    authfile: Path | None = None
+    plain_http: bool | None = None
+    tls_verify: Annotated[bool, Parameter(negative=("--no-tls-verify", "--insecure"))] = True
+    ca_file: Path | None = None
+    cert_dir: Path | None = None
 
-    def client(self, *, jobs: int | None = None, warn: Callable[[str], None] = status) -> Client:
+    def client(
+        self,
+        *hosts: str,
+        creds: Mapping[str, str] | None = None,
+        jobs: int | None = None,
+        warn: Callable[[str], None] = status,
+    ) -> Client:
         """Return a client that connects so.
 
         Args:
+            hosts: of the registries that the command speaks to.
+            creds: credentials from further flags, by host.
             jobs: blobs that a transfer moves at the same time; None: as many as usual.
             warn: is told what the user should know though the work goes on.
+
+        Raises:
+            UsageError, LocalFileError: it cannot run so.
         """
         from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
         from regsim.transfer.copy import DEFAULT_JOBS  # noqa: PLC0415  (likewise)
 
         return Client(
             jobs=DEFAULT_JOBS if jobs is None else jobs,
-            plain_http=self.plain_http,
-            tls_verify=self.tls_verify,
+            plain_http=self._plain_http,
+            trust=self._trust(),
+            keychain=self._keychain(hosts, creds or {}),
             warn=warn,
         )
+
+    def connector(self, *hosts: str) -> Callable[[str], Transport]:
+        """Return what opens a way to a registry by its URL; arguments and errors as for `client`."""
+        from regsim.remote.transport import Transport  # noqa: PLC0415  (helping needs no HTTP client)
+
+        return partial(Transport, trust=self._trust(), keychain=self._keychain(hosts, {}))
+
+    @property
+    def _plain_http(self) -> bool | None:
+        # Registries on this machine rarely speak TLS: whoever names certificates says that it does.
+        named = self.ca_file is not None or self.cert_dir is not None
+        return False if self.plain_http is None and named else self.plain_http
+
+    def _trust(self) -> Trust:
+        from regsim.remote.trust import Trust  # noqa: PLC0415  (helping needs no TLS)
+
+        trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
+        trust.check()
+        return trust
+
+    def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
+        from regsim.remote.auth import AuthFiles, FixedKeychain  # noqa: PLC0415  (helping needs none)
+
+        files = AuthFiles(os.environ, self.authfile)
+        files.check()
+        given = dict(creds)
+        if self.creds is not None:
+            left = sorted({*hosts} - {*given})
+            if len(left) != 1:
+                raise UsageError(
+                    f"--creds are for one registry, not for {' and '.join(left) or 'none'}",
+                    hint="log in with docker, podman or skopeo instead, or use --authfile",
+                )
+            given[left[0]] = self.creds
+        return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
+
+
+def read_credentials(text: str) -> Credentials:
+    """Read `USER[:PASSWORD]`; a missing password is asked for at the terminal.
+
+    Raises:
+        UsageError: it is no such thing, or there is no terminal.
+    """
+    from regsim.remote.auth import Credentials  # noqa: PLC0415  (helping needs none)
+
+    user, colon, _ = text.partition(":")
+    if user and not colon:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise UsageError("credentials without a password, and there is no terminal to ask for one at")
+        text = f"{user}:{getpass.getpass(f'Password of {user}: ')}"
+    return Credentials.parse(text, source="the command line")

@@ -36,7 +36,14 @@ def ls(
         connecting: see below.
     """
     render = _list("repository", repository, "tags")
-    ask(lambda client: client.tags(repository), render, connecting, form=format, output=output)
+    ask(
+        lambda client: client.tags(repository),
+        render,
+        connecting,
+        address=repository,
+        form=format,
+        output=output,
+    )
 
 
 def catalog(
@@ -56,7 +63,7 @@ def catalog(
         connecting: see below.
     """
     render = _list("registry", host, "repositories")
-    ask(lambda client: client.catalog(host), render, connecting, form=format, output=output)
+    ask(lambda client: client.catalog(host), render, connecting, host=host, form=format, output=output)
 
 
 def tag(
@@ -84,7 +91,7 @@ def tag(
             return json.dumps({"tag": tag, **known}, indent=2) + "\n"
         return f"{tag} {found.digest}\n"
 
-    ask(lambda client: client.tag(image, tag), render, connecting, form=format, output=output)
+    ask(lambda client: client.tag(image, tag), render, connecting, address=image, form=format, output=output)
 
 
 def delete(
@@ -109,7 +116,7 @@ def delete(
             return json.dumps({"deleted": image}, indent=2) + "\n"
         return f"deleted {printable(image)}\n"
 
-    ask(lambda client: client.delete(image), render, connecting, form=format, output=output)
+    ask(lambda client: client.delete(image), render, connecting, address=image, form=format, output=output)
 
 
 def _list(owner: str, name: str, key: str) -> Callable[[Sequence[str], Format], str]:

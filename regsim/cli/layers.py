@@ -38,7 +38,7 @@ def layers(
             return json.dumps([_document(image) for image in images], indent=2) + "\n"
         return "\n".join(table(image) for image in images)
 
-    ask(lambda client: client.layers(image), render, connecting, form=format, output=output)
+    ask(lambda client: client.layers(image), render, connecting, address=image, form=format, output=output)
 
 
 def table(image: Image) -> str:

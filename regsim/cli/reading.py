@@ -41,7 +41,7 @@ def inspect(
     def render(found: Inspection, form: Format) -> str:
         return _json(image, found) if form is Format.JSON else _text(image, found)
 
-    ask(lambda client: client.inspect(image), render, connecting, form=format, output=output)
+    ask(lambda client: client.inspect(image), render, connecting, address=image, form=format, output=output)
 
 
 def manifest(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
@@ -52,7 +52,7 @@ def manifest(image: str, /, *, output: Output = None, connecting: Connecting | N
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.manifest(image), _octets, connecting, output=output)
+    ask(lambda client: client.manifest(image), _octets, connecting, address=image, output=output)
 
 
 def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
@@ -63,7 +63,7 @@ def config(image: str, /, *, output: Output = None, connecting: Connecting | Non
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.config(image), _octets, connecting, output=output)
+    ask(lambda client: client.config(image), _octets, connecting, address=image, output=output)
 
 
 def _octets(content: BytesContent, _form: Format) -> bytes:

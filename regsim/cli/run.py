@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, status
 from regsim.cli.verdict import Wanted, conclude, failing
 from regsim.errors import ExitCode, UsageError
@@ -25,6 +26,7 @@ def run(
     prefix: str | None = None,
     keep: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False,
+    connecting: Connecting | None = None,
 ) -> ExitCode:
     """Run scenarios: say what moved, what was saved, and whether the registry agrees.
 
@@ -40,7 +42,9 @@ def run(
         prefix: repository below which all others are put.
         keep: leave what was pushed in a registry that was already running.
         quiet: print nothing but the report and errors.
+        connecting: see below, for a registry that was already running.
     """
+    connecting = connecting or Connecting()
     wanted = Wanted(form=format, output=output, json=json, several=len(scenarios) > 1)
     mode = Mode.MODEL if model else Mode.PLAN if dry_run else Mode.WIRE
     if output is not None and output == json:
@@ -55,7 +59,7 @@ def run(
             )
         check_outputs(output, json)
         from regsim.cli.running import run as run_to_end  # noqa: PLC0415  (not needed for help)
-        from regsim.cli.scenarios import Choice, load_all, run_all  # noqa: PLC0415  (likewise)
+        from regsim.cli.scenarios import Choice, hosts, load_all, run_all  # noqa: PLC0415  (likewise)
 
         choice = Choice(
             mode=mode,
@@ -66,7 +70,8 @@ def run(
             tell=_ignore if quiet else status,
         )
         loaded = load_all(scenarios, choice)
-    return conclude(run_to_end(run_all(loaded, choice)), wanted)
+        connect = connecting.connector(*hosts(loaded))
+    return conclude(run_to_end(run_all(loaded, choice, connect)), wanted)
 
 
 def _ignore(_line: str) -> None:

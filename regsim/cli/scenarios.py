@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from regsim.errors import RegsimError, ScenarioError, UsageError
+from regsim.remote.address import host_of
+from regsim.remote.transport import Transport
 from regsim.result import Mode, RunResult
 from regsim.scenario.find import find_scenario
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank, run
-from regsim.scenario.schema import Scenario, parse_registry
+from regsim.scenario.schema import RemoteRegistry, Scenario, parse_registry
 from regsim.scenario.world import World, check_registry, wire_world
+
+Connect = Callable[[str], Transport]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +54,23 @@ def load_all(names: Sequence[str], choice: Choice) -> list[Scenario]:
     return scenarios
 
 
-async def run_all(scenarios: Sequence[Scenario], choice: Choice) -> list[RunResult]:
-    """Run scenarios in order, up to one that is interrupted, and return what each one came to."""
+def hosts(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
+    """Return the hosts of the registries of scenarios that are not ours, each once."""
+    registries = (scenario.registry for scenario in scenarios)
+    return tuple(dict.fromkeys(host_of(each.url) for each in registries if isinstance(each, RemoteRegistry)))
+
+
+async def run_all(scenarios: Sequence[Scenario], choice: Choice, connect: Connect) -> list[RunResult]:
+    """Run scenarios in order, up to one that is interrupted, and return what each one came to.
+
+    Args:
+        scenarios: what to run.
+        choice: how.
+        connect: opens a way to a registry by its URL.
+    """
     results: list[RunResult] = []
     for scenario in scenarios:
-        results.append(await _run(scenario, choice))
+        results.append(await _run(scenario, choice, connect))
         if results[-1].interrupted:
             break
     return results
@@ -80,12 +96,12 @@ def _problems(error: RegsimError) -> list[str]:
     return [f"{error.message} — {error.hint}" if error.hint else error.message]
 
 
-async def _run(scenario: Scenario, choice: Choice) -> RunResult:
+async def _run(scenario: Scenario, choice: Choice, connect: Connect) -> RunResult:
     """Run a scenario; whatever stops it, and when, what there is of it is returned."""
     result = blank(scenario, choice.mode)
     try:
         async with AsyncExitStack() as stack:
-            world = await _open(scenario, choice, stack)
+            world = await _open(scenario, choice, connect, stack)
             result = await run(scenario, world, choice.mode, choice.tell)
     except RegsimError as error:
         return replace(result, error=result.error or error)
@@ -94,7 +110,7 @@ async def _run(scenario: Scenario, choice: Choice) -> RunResult:
     return result
 
 
-async def _open(scenario: Scenario, choice: Choice, stack: AsyncExitStack) -> World:
+async def _open(scenario: Scenario, choice: Choice, connect: Connect, stack: AsyncExitStack) -> World:
     images = await open_images(scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell)
     if choice.mode is Mode.MODEL:
         return ModelWorld(images)
@@ -107,5 +123,6 @@ async def _open(scenario: Scenario, choice: Choice, stack: AsyncExitStack) -> Wo
             prefix=choice.prefix,
             keep=choice.keep,
             warn=choice.tell,
+            connect=connect,
         )
     )

@@ -11,12 +11,15 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, narrate, status
 from regsim.cli.verdict import Wanted, conclude, failing
+from regsim.client.addresses import registries
 from regsim.errors import ExitCode, UsageError
 from regsim.result import Mode, RunResult
 from regsim.transfer.events import ignore
 from regsim.transfer.ledger import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regsim.client.client import Client
     from regsim.client.moving import Move
 
@@ -75,28 +78,49 @@ def pull(
 
 
 def copy(
-    src: str, dst: str, /, *, flags: Flags | None = None, connecting: Connecting | None = None
+    src: str,
+    dst: str,
+    /,
+    *,
+    src_creds: str | None = None,
+    dest_creds: str | None = None,
+    flags: Flags | None = None,
+    connecting: Connecting | None = None,
 ) -> ExitCode:
     """Copy an image between registries and layouts and say what moved.
 
     Args:
         src: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
         dst: HOST[:PORT]/NAME[:TAG] or oci:DIR[:TAG].
+        src_creds: USER[:PASSWORD] at the registry that is read from.
+        dest_creds: USER[:PASSWORD] at the registry that is written to.
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.COPY, src, dst, flags or Flags(), connecting or Connecting())
+    given = (("--src-creds", src, src_creds), ("--dest-creds", dst, dest_creds))
+    return _move(Direction.COPY, src, dst, flags or Flags(), connecting or Connecting(), creds=given)
 
 
 def _move(
-    direction: Direction, source: str, destination: str | None, flags: Flags, connecting: Connecting
+    direction: Direction,
+    source: str,
+    destination: str | None,
+    flags: Flags,
+    connecting: Connecting,
+    *,
+    creds: Iterable[tuple[str, str, str | None]] = (),
 ) -> ExitCode:
     from regsim.cli.running import run  # noqa: PLC0415  (parsing and helping need no event loop)
 
     with failing(flags.wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
         if flags.jobs < 1:
             raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="1 or more")
-        client = connecting.client(jobs=flags.jobs, warn=_ignore if flags.quiet else status)
+        client = connecting.client(
+            *registries(source, *([] if destination is None else [destination])),
+            creds=_by_host(creds),
+            jobs=flags.jobs,
+            warn=_ignore if flags.quiet else status,
+        )
         move = client.move(
             source,
             destination,
@@ -106,6 +130,26 @@ def _move(
         )
         check_outputs(flags.output)
     return conclude([run(_run(client, move))], flags.wanted)
+
+
+def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
+    """Return credentials by the host of the address that each is for.
+
+    Args:
+        given: flags, the addresses that they are for, and what they say.
+
+    Raises:
+        UsageError: an address is in no registry, or there are two users of one registry.
+    """
+    found: dict[str, str] = {}
+    for flag, address, creds in given:
+        if creds is None:
+            continue
+        if not (hosts := registries(address)):
+            raise UsageError(f"{flag} are for a registry: {address!r}")
+        if found.setdefault(hosts[0], creds) != creds:
+            raise UsageError(f"two users of {hosts[0]} at once", hint="copy as one who may do both")
+    return found
 
 
 async def _run(client: Client, move: Move) -> RunResult:

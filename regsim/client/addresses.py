@@ -62,6 +62,16 @@ def parse_destination(text: str) -> Address:
     return address
 
 
+def registries(*addresses: str) -> tuple[str, ...]:
+    """Return the hosts of those addresses that are in registries, each once.
+
+    Raises:
+        UsageError: one is no address.
+    """
+    parsed = (parse(each) for each in addresses)
+    return tuple(dict.fromkeys(each.host for each in parsed if isinstance(each, Reference)))
+
+
 def local_store() -> Path:
     """Return the layout that keeps pulled images: `$XDG_DATA_HOME/regsim/store`."""
     data = Path(os.environ.get("XDG_DATA_HOME", ""))

@@ -6,6 +6,7 @@ nothing about a transfer.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Self
 
 from regsim.client import images
@@ -19,7 +20,9 @@ from regsim.oci import Descriptor, Reference, media_types
 from regsim.oci.manifest import parse as parse_manifest
 from regsim.oci.reference import check_tag
 from regsim.remote.account import Account
+from regsim.remote.auth import AuthFiles
 from regsim.remote.conversation import log_warning
+from regsim.remote.trust import Trust
 from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
 from regsim.transfer.ledger import Direction
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from regsim.client.images import Image, Inspection
+    from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
     from regsim.result import RunResult
@@ -52,9 +56,10 @@ class Client:
 
     Args:
         jobs: blobs that one transfer moves at the same time.
-        plain_http: speak plain HTTP to a registry that is not on this machine; to this one it is spoken
-            anyway.
-        tls_verify: check certificates.
+        plain_http: speak plain HTTP to registries, or TLS; None: HTTP to those on this machine alone.
+        trust: how certificates are judged; None: by the system's authorities.
+        keychain: who has credentials, which are looked for when a registry asks; None: the auth files and
+            helpers of this user, as podman, skopeo and docker have them.
         timeouts: of every wait, in seconds; None: the usual ones.
         transport: stands in for the network, such as `MockRegistry().transport()`; None: sockets. It is
             closed with the client.
@@ -67,8 +72,9 @@ class Client:
         self,
         *,
         jobs: int = DEFAULT_JOBS,
-        plain_http: bool = False,
-        tls_verify: bool = True,
+        plain_http: bool | None = None,
+        trust: Trust | None = None,
+        keychain: Keychain | None = None,
         timeouts: Timeouts | None = None,
         transport: Network | None = None,
         remember: bool = True,
@@ -79,7 +85,8 @@ class Client:
         self._jobs, self._remember = jobs, remember
         self._ends = Ends(
             plain_http=plain_http,
-            tls_verify=tls_verify,
+            trust=trust or Trust(),
+            keychain=keychain or AuthFiles(os.environ),
             timeouts=timeouts,
             transport=transport,
             warn=warn or log_warning,
@@ -272,7 +279,8 @@ class Client:
             await LayoutStore(place.directory).tag(root, tag)
             return root
         raw = await source.manifest(root, Account())
-        return await self._ends.repository(place).put_manifest(raw, root.media_type, tag, Account())
+        repository = self._ends.repository(place, writes=True)
+        return await repository.put_manifest(raw, root.media_type, tag, Account())
 
     async def delete(self, address: str | Address) -> None:
         """Delete a tag, or by digest a manifest with all its tags (end-9).

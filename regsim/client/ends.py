@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
     from regsim.oci import Descriptor, Reference
     from regsim.remote.account import Account
+    from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
+    from regsim.remote.trust import Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +38,17 @@ class Ends:
     """Opens ends, with one connection pool for each registry, which lasts until `close`.
 
     Attributes:
-        plain_http: speak plain HTTP to a registry that is not on this machine.
-        tls_verify: check certificates.
+        plain_http: speak plain HTTP, or TLS; None: HTTP to this machine alone.
+        trust: how certificates are judged.
+        keychain: who has credentials.
         timeouts: of every wait; None: the usual ones.
         transport: stands in for the network; None: sockets.
         warn: is told what the user should know though the work goes on.
     """
 
-    plain_http: bool
-    tls_verify: bool
+    plain_http: bool | None
+    trust: Trust
+    keychain: Keychain
     timeouts: Timeouts | None
     transport: Network | None
     warn: Callable[[str], None]
@@ -60,11 +64,11 @@ class Ends:
         """Open an address for writing."""
         if isinstance(address, Layout):
             return LocalDestination(LayoutStore(address.directory, create=True))
-        return RegistryDestination(self.repository(address))
+        return RegistryDestination(self.repository(address, writes=True))
 
-    def repository(self, reference: Reference) -> Repository:
-        """Return the repository that a reference is in."""
-        return self.registry(reference.host).repository(reference.repository)
+    def repository(self, reference: Reference, *, writes: bool = False) -> Repository:
+        """Return the repository that a reference is in; `writes` as for `Repository`."""
+        return self.registry(reference.host).repository(reference.repository, writes=writes)
 
     def registry(self, host: str) -> Registry:
         """Return a registry; nothing is asked of it yet.
@@ -77,7 +81,8 @@ class Ends:
             transport = self._transports[host] = Transport(
                 host,
                 plain_http=self.plain_http,
-                tls_verify=self.tls_verify,
+                trust=self.trust,
+                keychain=self.keychain,
                 timeouts=self.timeouts,
                 transport=self.transport,
             )

@@ -30,6 +30,8 @@ _HOST = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
     r"|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
+# An address in full: 127.example.com is anybody's.
+_LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
 def check_repository(name: str) -> str:
@@ -145,4 +147,4 @@ def _names_host(text: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Tell whether `host[:port]` is this machine, where plain HTTP needs no asking."""
     name = urlsplit(f"//{host}").hostname or ""
-    return name in ("localhost", "::1") or name.startswith("127.")
+    return name in ("localhost", "::1") or _LOOPBACK.fullmatch(name) is not None

@@ -28,12 +28,12 @@ class Origin(NamedTuple):
     port: int
 
 
-def base_url(host: str, *, plain_http: bool = False) -> str:
+def base_url(host: str, *, plain_http: bool | None = None) -> str:
     """Return `scheme://host[:port]` of a registry.
 
     Args:
         host: `host[:port]`, or a URL with nothing behind the port.
-        plain_http: speak HTTP where the address does not say. A loopback host always does.
+        plain_http: speak HTTP where the address does not say, or TLS; None: HTTP to a loopback host alone.
 
     Raises:
         InvalidReferenceError: it is no address of a registry.
@@ -47,7 +47,8 @@ def base_url(host: str, *, plain_http: bool = False) -> str:
         raise _no_address(host) from error
     if not rest.isascii() or any(mark in "/?#@\\" or not mark.isprintable() or mark == " " for mark in rest):
         raise _no_address(host)
-    scheme = scheme or ("http" if plain_http or is_loopback(rest) else "https")
+    plain = is_loopback(rest) if plain_http is None else plain_http
+    scheme = scheme or ("http" if plain else "https")
     return f"{scheme.lower()}://{rest}"
 
 

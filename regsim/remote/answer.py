@@ -16,7 +16,7 @@ from regsim.errors import NotFoundError, RegistryError
 from regsim.remote.address import without_query
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from regsim.remote.wire.request import Feed
 
@@ -72,14 +72,16 @@ class Answer:
         headers: by name in any case; a header that came twice reads `first, second`.
         body: the raw octets, at most as many as were asked for.
         whole: the body ended within that bound.
+        secrets: that the request was sent with: what a refusal repeats of them is told to nobody.
     """
 
     method: str
     url: str
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     whole: bool = True
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def location(self) -> str | None:
@@ -117,7 +119,7 @@ class ContentRange(NamedTuple):
 
 def refusal(answer: Answer) -> RegistryError:
     """Return the error that an answer is: what was asked, the status, and the registry's own words."""
-    codes, words = _words(answer.body)
+    codes, words = _words(answer.body, answer.secrets)
     message = f"{answer.method} {without_query(answer.url).partition('://')[2]} was answered {_name(answer)}"
     if words:
         message += f"; registry said: {words}"
@@ -132,14 +134,21 @@ def _name(answer: Answer) -> str:
         return str(answer.status)
 
 
-def _words(body: bytes) -> tuple[tuple[str, ...], str]:
+def _words(body: bytes, secrets: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Read an error body: the codes of its JSON, unknown ones included, and one printable line."""
+
+    def hidden(text: str) -> str:
+        for secret in filter(None, secrets):
+            text = text.replace(secret, "(hidden)")
+        return text
+
     text = body.decode("utf-8", errors="replace")
     try:
         errors = json.loads(text)["errors"]
-        found = [(str(each.get("code") or ""), str(each.get("message") or "")) for each in errors]
+        pairs = [(str(each.get("code") or ""), str(each.get("message") or "")) for each in errors]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return (), _line(_TAG.sub(" ", _HIDDEN.sub(" ", text)))
+        return (), _line(hidden(_TAG.sub(" ", _HIDDEN.sub(" ", text))))
+    found = [(hidden(code), hidden(message)) for code, message in pairs]
     codes = tuple(code for code, _ in found if code)
     return codes, _line(", ".join(": ".join(filter(None, each)) for each in found))
 

@@ -107,6 +107,7 @@ class Response:
         octets: the raw body.
         account: is charged.
         content: a 200's or 206's body is `received`, else `overhead`, as the bodies of refusals always are.
+        secret: what the request was sent with, which a refusal is told without; empty for none.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Response:
         octets: Octets,
         account: Account,
         content: bool,
+        secret: str = "",
     ) -> None:
         self.method = method
         self.url = url
@@ -126,6 +128,7 @@ class Response:
         self.headers = headers
         self._octets = octets
         self._account = account
+        self._secret = secret
         self._is_content = content and method == "GET" and status in _CONTENT_STATUSES
 
     @property
@@ -187,6 +190,7 @@ class Response:
             headers=self.headers,
             body=bytes(body[:limit]),
             whole=len(body) <= limit,
+            secrets=(self._secret,) if self._secret else (),
         )
 
     async def _pieces(self, size: int) -> AsyncGenerator[bytes, None]:

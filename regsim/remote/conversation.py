@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
     from regsim.remote.retry import Patience
-    from regsim.remote.transport import Transport
+    from regsim.remote.scoped import ScopedTransport
 
 
 def log_warning(message: str) -> None:
@@ -32,13 +32,13 @@ class Conversation:
     """What every request to a repository needs.
 
     Attributes:
-        transport: to its registry.
+        transport: to it.
         name: the repository's, checked.
         patience: for requests that may be repeated without harm.
         warn: told what the user should know though the work goes on.
     """
 
-    transport: Transport
+    transport: ScopedTransport
     name: str
     patience: Patience
     warn: Callable[[str], None] = log_warning
@@ -76,6 +76,7 @@ class Conversation:
         body: Body | None = None,
         content: bool = False,
         limit: int = MAX_ERROR_BODY,
+        mounts_from: str | None = None,
     ) -> Answer:
         """Send a request that may be repeated, and repeat it while there is patience.
 
@@ -86,7 +87,14 @@ class Conversation:
 
         async def send() -> Answer:
             return await self.transport.request(
-                method, target, account, headers=headers, body=body, content=content, limit=limit
+                method,
+                target,
+                account,
+                headers=headers,
+                body=body,
+                content=content,
+                limit=limit,
+                mounts_from=mounts_from,
             )
 
         return await self.patience.ask(send)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from regsim.oci.reference import check_repository
 from regsim.remote import blobs, listing, manifests, upload
 from regsim.remote.answer import refusal
+from regsim.remote.auth.scopes import CATALOG, Need
 from regsim.remote.conversation import Conversation, log_warning
 from regsim.remote.download import RemoteBlob
 from regsim.remote.retry import Patience
+from regsim.remote.scoped import ScopedTransport
 from regsim.remote.upload import Mounted, UploadSession
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Repository:
     Args:
         transport: to the registry. It is not closed here.
         name: such as `library/golang`.
+        writes: something will be written to it: the right to is asked for from the start.
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
 
@@ -51,6 +54,7 @@ class Repository:
         transport: Transport,
         name: str,
         *,
+        writes: bool = False,
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
@@ -58,7 +62,10 @@ class Repository:
         self.host = transport.host
         self._patience = patience or Patience()
         self._conversation = Conversation(
-            transport=transport, name=name, patience=self._patience, warn=warn or log_warning
+            transport=ScopedTransport(transport=transport, repository=name, writes=writes),
+            name=name,
+            patience=self._patience,
+            warn=warn or log_warning,
         )
 
     async def resolve(
@@ -179,7 +186,7 @@ class Repository:
         async def send() -> Answer:
             nonlocal tries
             tries += 1
-            return await self._conversation.transport.request("DELETE", target, account)
+            return await self._conversation.transport.request("DELETE", target, account, deletes=True)
 
         answer = await self._patience.ask(send)
         # 404 on a repeated try: the first one's answer was lost behind its effect.
@@ -209,13 +216,13 @@ class Registry:
         self._patience = patience or Patience()
         self._warn = warn
 
-    def repository(self, name: str) -> Repository:
-        """Return one of the registry's repositories, which need not exist yet.
+    def repository(self, name: str, *, writes: bool = False) -> Repository:
+        """Return one of the registry's repositories, which need not exist yet; arguments as for `Repository`.
 
         Raises:
             InvalidReferenceError: `name` is no repository name.
         """
-        return Repository(self._transport, name, patience=self._patience, warn=self._warn)
+        return Repository(self._transport, name, writes=writes, patience=self._patience, warn=self._warn)
 
     async def catalog(self, account: Account) -> tuple[str, ...]:
         """Return the names of all repositories, in the registry's order.
@@ -228,7 +235,10 @@ class Registry:
 
         async def ask(target: str) -> Answer:
             async def send() -> Answer:
-                return await self._transport.request("GET", target, account, limit=listing.MAX_PAGE)
+                need = Need(scopes=(CATALOG,))
+                return await self._transport.request(
+                    "GET", target, account, limit=listing.MAX_PAGE, need=need
+                )
 
             return await self._patience.ask(send)
 

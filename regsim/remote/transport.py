@@ -16,6 +16,7 @@ Decisions, and why:
 - Redirects are followed by hand, for GET and HEAD, without credentials to another origin.
 - The environment is trusted for certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`, the system's store), not
   for proxies or netrc: what a run moves shall not depend on who started it.
+- Credentials are handed over with the origin that they are for, and leave with no request to another one.
 - No cookies: Harbor, for one, takes a client that returns them for a browser.
 """
 
@@ -34,8 +35,12 @@ from regsim.errors import NetworkError, RegistryError, RegsimError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
 from regsim.remote.answer import MAX_ERROR_BODY
+from regsim.remote.auth.authorizer import Authorizer
+from regsim.remote.auth.scopes import Need
+from regsim.remote.auth.tokens import MAX_TOKEN_ANSWER
 from regsim.remote.bodies import Response, counted, counted_feed
 from regsim.remote.timeouts import Timeouts
+from regsim.remote.trust import Trust
 from regsim.remote.wire import Limits, Request, Waits, Wire, errors
 
 if "httpx" not in sys.modules:
@@ -57,6 +62,9 @@ if TYPE_CHECKING:
     from regsim.content.protocols import Taker
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer, Body
+    from regsim.remote.auth.credentials import Keychain
+    from regsim.remote.auth.tokens import Authorization
+    from regsim.remote.retry import Patience
     from regsim.remote.wire.reply import Reply
 
 __all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
@@ -79,8 +87,10 @@ class Transport:
     Args:
         host: `host[:port]`, or an http or https URL of one. Without a scheme a loopback host is spoken
             to in plain HTTP, any other with TLS.
-        plain_http: speak plain HTTP where the address does not say.
-        tls_verify: check certificates.
+        plain_http: speak plain HTTP where the address does not say, or TLS; None: as it says above.
+        trust: how its certificate is judged; None: by the system's authorities.
+        keychain: who has credentials for it; None: nobody, and only what is open to all is to be had.
+        patience: with its token service; None: three retries.
         timeouts: of every wait.
         connections: open at once, at most.
         transport: stands in for the network: a mock, or a registry in this process.
@@ -94,8 +104,10 @@ class Transport:
         self,
         host: str,
         *,
-        plain_http: bool = False,
-        tls_verify: bool = True,
+        plain_http: bool | None = None,
+        trust: Trust | None = None,
+        keychain: Keychain | None = None,
+        patience: Patience | None = None,
         timeouts: Timeouts | None = None,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -105,11 +117,18 @@ class Transport:
         self.host = address.host_of(self.base)
         self.timeouts = timeouts or Timeouts()
         self._origin = address.origin(self.base)
-        self._network = transport or _network(connections, tls_verify=tls_verify, proxy=proxy)
+        self._network = transport or _network(connections, trust or Trust(), proxy=proxy)
         self._proxied = proxy is not None
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
         # the target from its extension, and only need to be told whom to ask.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
+        self._authorizer = Authorizer(
+            host,
+            self.base,
+            self._ask_for_token,
+            keychain=keychain,
+            patience=patience,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -134,6 +153,7 @@ class Transport:
         content: bool = False,
         limit: int = MAX_ERROR_BODY,
         deadline: float | None = None,
+        need: Need | None = None,
     ) -> Answer:
         """Send a request and read its answer.
 
@@ -147,9 +167,11 @@ class Transport:
             limit: bytes of the answer's body that are wanted.
             deadline: seconds for all of it; None: `timeouts.metadata`, or without end (but never
                 silent) where a body of content is sent.
+            need: what it needs to be allowed; None: what the registry asks for.
 
         Raises:
             NetworkError: no whole answer came in time.
+            AuthenticationError: 401, for the credentials that there are.
             RegistryError: a redirect that leads nowhere, or where it must not be followed.
         """
         if deadline is None and not (body and content):
@@ -157,12 +179,11 @@ class Transport:
         try:
             async with asyncio.timeout(deadline):
                 async with self.exchange(
-                    method, target, account, headers=headers, body=body, content=content
+                    method, target, account, headers=headers, body=body, content=content, need=need
                 ) as response:
                     return await response.answer(limit)
         except TimeoutError as error:
-            where = address.without_query(self._absolute(target)).partition("://")[2]
-            raise NetworkError(f"{method} {where} was not answered within {deadline:g} s") from error
+            raise _unanswered(method, self._absolute(target), deadline) from error
 
     @asynccontextmanager
     async def exchange(
@@ -174,11 +195,66 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         content: bool = False,
+        need: Need | None = None,
     ) -> AsyncIterator[Response]:
-        """Send a request and hand over its answer with the body unread; arguments as in `request`."""
+        """Send a request and hand over its answer with the body unread; arguments as in `request`.
+
+        Where the registry asks who is there, or for a better token, it is sent again with what was asked for:
+        a body from its beginning, as another attempt.
+        """
+        login = self._authorizer.login(need or Need(), account)
+        await login.begin()
+        while True:
+            async with self._follow(
+                method, target, account, headers, body, content=content, authorization=login.authorization
+            ) as response:
+                near = self._origin_of(response.url) == self._origin
+                if not near or not login.is_challenge(response.status, response.headers):
+                    yield response
+                    return
+                answer = await response.answer()
+            await login.renew(answer)
+            if content and body is not None:
+                account.attempts += 1
+
+    async def _ask_for_token(
+        self,
+        method: str,
+        url: str,
+        account: Account,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        authorization: Authorization | None = None,
+        limit: int = MAX_TOKEN_ANSWER,
+    ) -> Answer:
+        deadline = self.timeouts.metadata
+        try:
+            async with (
+                asyncio.timeout(deadline),
+                self._follow(method, url, account, headers, body, authorization=authorization) as response,
+            ):
+                return await response.answer(limit)
+        except TimeoutError as error:
+            raise _unanswered(method, url, deadline) from error
+
+    @asynccontextmanager
+    async def _follow(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        headers: Mapping[str, str] | None,
+        body: Body | None,
+        *,
+        content: bool = False,
+        authorization: Authorization | None = None,
+    ) -> AsyncIterator[Response]:
         url = self._absolute(target)
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._send(method, url, account, headers or {}, body, content=content) as response:
+            async with self._send(
+                method, url, account, headers or {}, body, content=content, authorization=authorization
+            ) as response:
                 if response.status not in _REDIRECTS or "Location" not in response.headers:
                     yield response
                     return
@@ -224,9 +300,12 @@ class Transport:
         body: Body | None,
         *,
         content: bool,
+        authorization: Authorization | None,
     ) -> AsyncIterator[Response]:
         async with aclosing(counted(body, account, content=content)) as octets:
-            request = self._request(method, url, headers, body, _Octets(octets))
+            request = self._request(
+                method, url, headers, body, octets=_Octets(octets), authorization=authorization
+            )
             request.extensions["feed"] = counted_feed(body, account, content=content)
             with _translated(method, url):
                 response = await self._ask(request, account)
@@ -240,6 +319,7 @@ class Transport:
                     octets=_Raw(method, url, response),
                     account=account,
                     content=content,
+                    secret=authorization.secret if authorization else "",
                 )
             finally:
                 with _translated(method, url):
@@ -257,7 +337,14 @@ class Transport:
         return await self._network.handle_async_request(request)
 
     def _request(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, octets: _Octets
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | None,
+        *,
+        octets: _Octets,
+        authorization: Authorization | None,
     ) -> httpx.Request:
         sent = {
             "Host": address.host_of(url),
@@ -268,8 +355,11 @@ class Transport:
         if body is not None:
             # Without it a body goes out in chunks, which S3 and many proxies refuse.
             sent["Content-Length"] = str(body.size)
-        near = self._origin_of(url) == self._origin
-        if not near:
+        to = self._origin_of(url)
+        near = to == self._origin
+        if authorization is not None and authorization.origin == to:
+            sent["Authorization"] = authorization.value
+        elif not near:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
         limits = self.timeouts
         extensions = {
@@ -302,21 +392,22 @@ _TIMEOUTS: dict[type[httpx.HTTPError], str] = {
 }
 
 
-def _network(connections: int, *, tls_verify: bool, proxy: str | None) -> httpx.AsyncBaseTransport:
+def _network(connections: int, trust: Trust, *, proxy: str | None) -> httpx.AsyncBaseTransport:
     if proxy is None:
-        return SocketTransport(connections, tls_verify=tls_verify)
+        return SocketTransport(connections, trust)
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0
     )
-    context = _tls_context(verify=tls_verify)
+    context = _tls_context(trust)
     return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy, trust_env=False)
 
 
-def _tls_context(*, verify: bool) -> ssl.SSLContext:
-    context = httpx.create_ssl_context(verify=verify, trust_env=True)
-    if verify:
+def _tls_context(trust: Trust) -> ssl.SSLContext:
+    context = httpx.create_ssl_context(verify=trust.verify, trust_env=True)
+    if trust.verify:
         # Certificates that an administrator added to the system are trusted, as by docker.
         context.load_default_certs()
+    trust.extend(context)
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -329,13 +420,13 @@ class SocketTransport(httpx.AsyncBaseTransport):
 
     Args:
         connections: open at once, at most.
-        tls_verify: check certificates.
+        trust: how certificates are judged; None: by the system's authorities.
     """
 
-    def __init__(self, connections: int = 32, *, tls_verify: bool = True) -> None:
+    def __init__(self, connections: int = 32, trust: Trust | None = None) -> None:
         # TLS costs 20 ms to set up, and is only paid for where it is spoken.
         limits = Limits(total=connections, each=connections)
-        self._wire = Wire(limits, lambda: _tls_context(verify=tls_verify))
+        self._wire = Wire(limits, lambda: _tls_context(trust or Trust()))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return its answer, the body unread."""
@@ -459,6 +550,10 @@ def _translated(method: str, url: str) -> Iterator[None]:
         raise NetworkError(f"{_where(method, url)}: {what}", hint=hint) from error
 
 
+def _unanswered(method: str, url: str, deadline: float | None) -> NetworkError:
+    return NetworkError(f"{_where(method, url)} was not answered within {deadline:g} s")
+
+
 def _where(method: str, url: str) -> str:
     return f"{method} {address.without_query(url).partition('://')[2]}"
 
@@ -471,7 +566,10 @@ def _failure(error: httpx.HTTPError) -> tuple[str, str]:
     if not isinstance(error, httpx.ConnectError):
         return f"the connection broke ({words})", ""
     if "CERTIFICATE_VERIFY_FAILED" in words:
-        return f"the certificate is not trusted ({words})", "SSL_CERT_FILE names further authorities"
+        return (
+            f"the certificate is not trusted ({words})",
+            "--ca-file (or SSL_CERT_FILE) names further authorities",
+        )
     if "SSL" in words:
         return f"no TLS connection ({words})", "a registry without TLS is addressed as http://…"
     return f"no connection ({words})", "is a registry running there?"

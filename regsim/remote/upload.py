@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 
 from regsim.content.protocols import Pourable
 from regsim.content.verify import Verifier, verified
-from regsim.errors import NetworkError, RegistryError, RegsimError
+from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
 from regsim.remote import blobs
 from regsim.remote.address import resolve, with_query
 from regsim.remote.answer import Answer, Body, refusal
@@ -60,7 +60,10 @@ async def mount(
 ) -> Mounted | UploadSession | None:
     """Ask the registry to link a blob from another repository; see `Repository.mount`."""
     target = with_query(conversation.uploads, f"mount={digest}&from={from_repository}")
-    answer = await conversation.ask("POST", target, account, body=_EMPTY)
+    try:
+        answer = await conversation.ask("POST", target, account, body=_EMPTY, mounts_from=from_repository)
+    except AuthenticationError:
+        return None
     if answer.status == HTTPStatus.CREATED:
         return Mounted(digest=digest, from_repository=from_repository)
     if answer.status == HTTPStatus.ACCEPTED:

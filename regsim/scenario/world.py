@@ -105,6 +105,7 @@ class WireWorld:
     Attributes:
         url: of the registry.
         warn: is told what the user should know though the work goes on.
+        connect: opens a way to it, with the credentials and the trust that it takes.
         prefix: the repository that all of the run's are below; empty for none.
         registry: the registry itself where it is ours, and its journal can be read.
         beside: what was spent on requests that belong to no transfer.
@@ -116,6 +117,7 @@ class WireWorld:
     images: Images
     stack: AsyncExitStack
     warn: Callable[[str], None]
+    connect: Callable[[str], Transport] = Transport
     prefix: str = ""
     registry: MockRegistry | None = None
     beside: Account = field(default_factory=Account)
@@ -219,7 +221,7 @@ class WireWorld:
             candidates=self._known.candidates(name, copied_from),
             labels=self.images.labels,
         )
-        repository = self._repository(member.name, name)
+        repository = self._repository(member.name, name, writes=True)
         destination: Destination = RegistryDestination(repository)
         if self.mode is Mode.PLAN:
             planned = self._holdings(name, Evidence.HEAD)
@@ -253,14 +255,14 @@ class WireWorld:
         """Return the tags and digests that the plan has deleted from a repository."""
         return self._gone.setdefault(name, set())
 
-    def _repository(self, client: str, name: str) -> Repository:
-        return Repository(self._transport(client), name, warn=self.warn)
+    def _repository(self, client: str, name: str, *, writes: bool = False) -> Repository:
+        return Repository(self._transport(client), name, writes=writes, warn=self.warn)
 
     def _transport(self, client: str) -> Transport:
         """Return a client's own connections: nodes share nothing but the registry."""
         transport = self._transports.get(client)
         if transport is None:
-            transport = self._transports[client] = Transport(self.url)
+            transport = self._transports[client] = self.connect(self.url)
             self.stack.push_async_callback(transport.aclose)
         return transport
 
@@ -333,6 +335,7 @@ async def wire_world(
     prefix: str | None = None,
     keep: bool = False,
     warn: Callable[[str], None],
+    connect: Callable[[str], Transport] = Transport,
 ) -> AsyncIterator[WireWorld]:
     """Open the registry of a run, and close it again.
 
@@ -347,6 +350,7 @@ async def wire_world(
         prefix: put all repositories below this one; None: a fresh one where the registry is not ours.
         keep: delete nothing afterwards.
         warn: is told what the user should know though the work goes on.
+        connect: opens a way to a registry that is not ours.
 
     Raises:
         UsageError: the registry cannot be had here.
@@ -368,7 +372,15 @@ async def wire_world(
             case schema.RemoteRegistry(url=url):
                 fresh = f"regsim-{secrets.token_hex(4)}"
                 below = check_repository(prefix) if prefix else fresh
-                world = WireWorld(mode=mode, url=url, images=images, stack=stack, warn=warn, prefix=below)
+                world = WireWorld(
+                    mode=mode,
+                    url=url,
+                    images=images,
+                    stack=stack,
+                    warn=warn,
+                    connect=connect,
+                    prefix=below,
+                )
                 try:
                     yield world
                 finally:

@@ -19,13 +19,15 @@ import subprocess
 import sys
 import tarfile
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -77,12 +79,17 @@ class Access:
 
 @dataclass(slots=True, kw_only=True)
 class DockerRegistry:
-    """A docker-registry on a loopback port, what it says it was asked, and where it keeps its content."""
+    """A docker-registry on a loopback port, what it says it was asked, and where it keeps its content.
+
+    Behind TLS, `tls` is by what it is trusted; `login` is the `Authorization` that it wants, if it wants one.
+    """
 
     host: str
     access_log: Path
     data: Path
     process: subprocess.Popen[bytes]
+    tls: ssl.SSLContext | None = None
+    login: str = ""
 
     @property
     def url(self) -> str:
@@ -122,8 +129,13 @@ class DockerRegistry:
     def ask(self, method: str, path: str) -> tuple[int, bytes]:
         """Send one request and return the answer's status and body."""
         connection = http.client.HTTPConnection(self.host, timeout=DEADLINE)
+        if self.tls is not None:
+            connection = http.client.HTTPSConnection(self.host, timeout=DEADLINE, context=self.tls)
+        headers = {"Accept": f"{MANIFEST}, {INDEX}"}
+        if self.login:
+            headers["Authorization"] = self.login
         try:
-            connection.request(method, path, headers={"Accept": f"{MANIFEST}, {INDEX}"})
+            connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:
@@ -133,15 +145,40 @@ class DockerRegistry:
 @pytest.fixture
 def docker_registry(tmp_path: Path) -> Iterator[DockerRegistry]:
     """Run Debian's docker-registry (the program inside `registry:2`) with an empty file-system storage."""
+    with running_docker_registry(tmp_path / "docker-registry") as registry:
+        yield registry
+
+
+@contextmanager
+def running_docker_registry(
+    home: Path,
+    *,
+    auth: dict[str, Any] | None = None,
+    certificate: dict[str, str] | None = None,
+    tls: ssl.SSLContext | None = None,
+    login: str = "",
+) -> Iterator[DockerRegistry]:
+    """Run docker-registry in a folder of its own until the block ends.
+
+    Args:
+        home: is made.
+        auth: its section of the configuration; None lets everyone in.
+        certificate: the files of its certificate and key; None is plain HTTP.
+        tls: by what it is trusted then.
+        login: the `Authorization` that `ask` uses.
+    """
     program = find_program("docker-registry")
-    home = tmp_path / "docker-registry"
     home.mkdir()
-    config = {
+    config: dict[str, Any] = {
         "version": 0.1,
         "log": {"level": "info", "accesslog": {"disabled": False}},
         "storage": {"filesystem": {"rootdirectory": str(home / "data")}, "delete": {"enabled": True}},
         "http": {"addr": "127.0.0.1:0", "secret": "regsim"},
     }
+    if auth is not None:
+        config["auth"] = auth
+    if certificate is not None:
+        config["http"]["tls"] = certificate
     (home / "config.yml").write_text(json.dumps(config))  # JSON is YAML too
     with (
         (home / "access.log").open("wb") as access,
@@ -158,7 +195,12 @@ def docker_registry(tmp_path: Path) -> Iterator[DockerRegistry]:
         try:
             host = _listening_address(process, home / "registry.log")
             registry = DockerRegistry(
-                host=host, access_log=home / "access.log", data=home / "data", process=process
+                host=host,
+                access_log=home / "access.log",
+                data=home / "data",
+                process=process,
+                tls=tls,
+                login=login,
             )
             wait_until(lambda: registry.ask("GET", "/v2/")[0] == http.HTTPStatus.OK, "docker-registry")
             yield registry
@@ -209,6 +251,18 @@ def command(prefix: list[str], cwd: Path) -> Command:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def start_docker_registry(tmp_path: Path) -> Callable[..., AbstractContextManager[DockerRegistry]]:
+    """Return what runs a docker-registry with settings of a test's own."""
+    return partial(running_docker_registry, tmp_path / "docker-registry")
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Callable[[str], Command]:
+    """Return what runs a program by its name."""
+    return lambda name: command([find_program(name)], tmp_path)
 
 
 @pytest.fixture

@@ -56,8 +56,10 @@ def warnings() -> list[str]:
 
 @pytest.fixture
 def registry() -> respx.MockRouter:
-    """A registry that respx plays."""
-    return respx.MockRouter(assert_all_called=False)
+    """A registry that respx plays: its base, and whatever a test adds."""
+    router = respx.MockRouter(assert_all_called=False)
+    router.get(f"http://{HOST}/v2/").respond(200)
+    return router
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_the_most_recent_repository_comes_first(path: Path) -> None:
     assert index.candidates(HOST, B) == ("shop/api",)
 
 
-def test_hosts_are_kept_apart_with_their_ports(path: Path) -> None:
+def test_edge_46_hosts_are_kept_apart_with_their_ports(path: Path) -> None:
     index = Holders(path)
     index.add(HOST, "shop/api", [A])
     assert index.candidates("127.0.0.1:5001", A) == ()

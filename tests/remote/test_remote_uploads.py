@@ -68,7 +68,8 @@ async def test_a_mount_answered_4xx_is_no_failure(
 ) -> None:
     registry.post(url__startswith=UPLOADS).respond(status, text="no")
     assert await repository.mount(LAYER.digest, "shop/base", account) is None
-    assert account == Account(requests=1, overhead=2)
+    # A 401 that does not say how to log in takes a look at the base, which might.
+    assert account == Account(requests=2 if status == 401 else 1, overhead=2)
 
 
 async def test_a_mount_answered_5xx_is_retried_and_then_raised(

@@ -13,6 +13,7 @@ import pytest
 from regsim.errors import NetworkError
 from regsim.remote.account import Account
 from regsim.remote.transport import Timeouts, Transport
+from regsim.remote.trust import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ async def test_an_unknown_certificate_is_not_trusted_unless_asked_for(
             with pytest.raises(NetworkError, match="the certificate is not trusted") as caught:
                 await get(transport)
         assert "SSL_CERT_FILE" in caught.value.hint
-        async with Transport(peer.url, tls_verify=False) as transport:
+        async with Transport(peer.url, trust=Trust(verify=False)) as transport:
             assert await get(transport) == b"abc"
     assert len(peer.requests) == 1
 
@@ -148,7 +149,7 @@ async def test_tls_is_set_up_once_and_only_where_it_is_spoken(
         return create(**options)
 
     monkeypatch.setattr(httpx, "create_ssl_context", counting)
-    async with serve(ABC) as peer, Transport(peer.url, tls_verify=False) as transport:
+    async with serve(ABC) as peer, Transport(peer.url, trust=Trust(verify=False)) as transport:
         for _ in range(3):
             assert await get(transport) == b"abc"
     assert peer.connections == 3

@@ -211,6 +211,7 @@ async def test_copy_mounts_what_it_can_and_reads_only_manifests(open_shop: OpenS
 def router() -> respx.MockRouter:
     """A registry that holds nothing yet and takes every manifest."""
     router = respx.MockRouter(assert_all_called=False)
+    router.get(f"{HOST}/v2/").respond(200)
     router.head(url__startswith=f"{HOST}/v2/shop/api/").respond(404)
     router.put(url__startswith=f"{HOST}/v2/shop/api/manifests/").respond(201)
     return router
