@@ -209,6 +209,38 @@ async def test_a_pour_that_is_cancelled_ends_at_once_with_its_thread_and_connect
 
 
 @OWN
+async def test_a_peer_that_waits_for_room_hears_of_a_pour_that_is_cancelled(
+    link: Link, serve: Serve, patience: Patience, account: Account
+) -> None:
+    reached, broken = asyncio.Event(), asyncio.Event()
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+
+    async def send(_: Reader, writer: Writer) -> None:
+        writer.write(ok(b"", length=SIZE))
+        try:
+            while True:
+                # More than any window holds: this goes on until somebody breaks it off.
+                writer.write(DATA[:SIZE])
+                await writer.drain()
+        except ConnectionError:
+            broken.set()
+
+    def hold(_: memoryview) -> None:
+        loop.call_soon_threadsafe(reached.set)
+        release.wait(10)
+
+    async with serve(send) as peer:
+        task = asyncio.create_task(pour(link, peer, patience, account, hold))
+        await asyncio.wait_for(reached.wait(), 5)
+        task.cancel()
+        loop.call_soon(release.set)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(broken.wait(), 5)
+
+
+@OWN
 async def test_closing_the_client_ends_a_pour(
     link: Link, serve: Serve, patience: Patience, account: Account, sleeps: list[float]
 ) -> None:
