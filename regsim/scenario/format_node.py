@@ -12,7 +12,7 @@ from regsim.content.digests import SkipRule
 from regsim.errors import UsageError
 from regsim.scenario.compound import ListOf
 from regsim.scenario.misbehaviour import PROFILES, parse_fault, parse_profile
-from regsim.scenario.schema import Client, ContainerRegistry, MockRegistry, NodeSpec, RegistrySpec
+from regsim.scenario.schema import Client, ContainerRegistry, Login, MockRegistry, NodeSpec, RegistrySpec
 from regsim.scenario.shapes import Choice, Fields, Name, Parsed, Reader, Whole
 from regsim.scenario.table import Key, Table
 
@@ -85,6 +85,7 @@ NODE = Table(
 MOCK = Table(
     noun="the mock registry",
     keys={
+        "auth": Key(doc="How the nodes log in; they have what it takes", shape=Choice(Login), default="none"),
         "profile": Key(
             doc="The named registry whose ways it has",
             shape=Parsed(
@@ -101,7 +102,6 @@ MOCK = Table(
         ),
     },
     build=lambda fields, *_: MockRegistry(**fields),
-    reserved=("auth",),
 )
 
 

@@ -48,7 +48,7 @@ def check_model(scenario: Scenario) -> None:
         UsageError: it is not.
     """
     registry = scenario.registry
-    if isinstance(registry, MockRegistry) and registry != MockRegistry():
+    if isinstance(registry, MockRegistry) and (registry.profile is not None or registry.faults):
         raise UsageError(
             f"{scenario.name} does not run as {Mode.MODEL}: the model knows no profiles and no faults",
             hint="run it on the wire, without --model; modes: [wire] says so in the file",

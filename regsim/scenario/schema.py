@@ -61,15 +61,25 @@ class LayerFormat(StrEnum):
 # --- registries -----------------------------------------------------------------------------------------
 
 
+class Login(StrEnum):
+    """How a mock registry wants its clients to log in."""
+
+    NONE = "none"
+    BASIC = "basic"
+    TOKEN = "token"  # noqa: S105  (a word of the file)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MockRegistry:
     """The registry that regsim starts on a loopback port.
 
     Attributes:
+        auth: how the nodes log in; they have what it takes.
         profile: the named registry whose ways it has; None for its own.
         faults: how it misbehaves, in the words of `mock_registry.faults`; chance follows from the seed.
     """
 
+    auth: Login = Login.NONE
     profile: str | None = None
     faults: tuple[str, ...] = ()
 

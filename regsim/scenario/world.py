@@ -9,15 +9,18 @@ import asyncio
 import secrets
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from mock_registry import MockRegistry
+from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
 from regsim.content.digests import SkipRule, node_store
 from regsim.content.layout import LayoutStore
 from regsim.errors import NotFoundError, RegsimError, UsageError
 from regsim.oci import Digest, Role
 from regsim.oci.reference import DEFAULT_TAG, check_repository
 from regsim.remote.account import Account
+from regsim.remote.auth import Credentials, FixedKeychain
 from regsim.remote.repository import Repository
 from regsim.remote.transport import Transport
 from regsim.result import Mode, Reconciliation
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 
 # How long a registry of ours may take to notice that an interrupted client is gone.
 _SETTLE_SECONDS = 5.0
+
+# Who the nodes of a run are at a registry of ours that wants to know.
+_USER = "regsim"
 
 _BLOBS = (Role.LAYER, Role.CONFIG)
 
@@ -300,6 +306,18 @@ async def _delete(deletion: Awaitable[None]) -> None:
         await deletion
 
 
+def _auth(login: schema.Login, password: str) -> Auth | None:
+    """Return what lets the nodes of a run into its registry, and nobody else."""
+    users = Pairs({_USER: password})
+    match login:
+        case schema.Login.NONE:
+            return None
+        case schema.Login.BASIC:
+            return BasicAuth(users)
+        case schema.Login.TOKEN:
+            return TokenAuth(users)
+
+
 def _open_store(member: Member) -> Store:
     if member.spec.store is None:
         return node_store(member.spec.skip, f"node {member.name}")
@@ -357,15 +375,19 @@ async def wire_world(
     """
     async with AsyncExitStack() as stack:
         match spec:
-            case schema.MockRegistry(profile=profile, faults=faults):
-                registry = MockRegistry(profile=profile, faults=faults, seed=seed)
+            case schema.MockRegistry(auth=login, profile=profile, faults=faults):
+                password = secrets.token_urlsafe()
+                auth = _auth(login, password)
+                registry = MockRegistry(auth=auth, profile=profile, faults=faults, seed=seed)
                 server = await stack.enter_async_context(registry.serve())
+                ours = Credentials(user=_USER, password=password, source="the scenario's registry")
                 yield WireWorld(
                     mode=mode,
                     url=server.url,
                     images=images,
                     stack=stack,
                     warn=warn,
+                    connect=partial(Transport, keychain=FixedKeychain({server.netloc: ours})),
                     prefix=check_repository(prefix) if prefix else "",
                     registry=registry,
                 )

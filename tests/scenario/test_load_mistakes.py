@@ -145,15 +145,14 @@ def test_mistakes_in_an_image(image: str, expected: str) -> None:
 
 def test_reserved_keys_are_told_beside_other_mistakes_of_the_same_node() -> None:
     nodes = "nodes:\n  edge: {client: dockr, link: {down: 1Mbit}}\n"
-    rest = f"{nodes}registry: {{mock: {{auth: token}}}}\nregistries: {{}}\n"
+    rest = f"{nodes}registries: {{}}\n"
     assert problems(scenario(rest=rest)) == [
         (
             "s.yaml:6:18: expected one of regsim, docker, containerd, podman,"
             ' found "dockr" — did you mean "docker"?'
         ),
         's.yaml:6:25: "link" is not available yet',
-        's.yaml:7:19: "auth" is not available yet',
-        's.yaml:8:1: "registries" is not available yet',
+        's.yaml:7:1: "registries" is not available yet',
     ]
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from mock_registry.profiles import NAMES
@@ -172,6 +173,41 @@ async def test_a_registry_with_the_ways_of_another_is_used_and_reconciled(
     assert_reconciled(result)
 
 
+@pytest.mark.parametrize("auth", ["basic", "token"])
+async def test_nodes_log_in_and_the_accounts_agree_on_what_that_took(tmp_path: Path, auth: str) -> None:
+    scenario = read(tmp_path, f"auth: {auth}")
+    images = await open_images(scenario, generate=True, tell=lambda _: None)
+    async with wire_world(scenario.registry, images, mode=Mode.WIRE, warn=lambda _: None) as world:
+        result = await run(scenario, world, Mode.WIRE, lambda _: None)
+        assert world.registry is not None
+        records = world.registry.journal.records()
+        assert {record.user for record in records if record.status != 401} == {"regsim"}
+        assert any(record.status == 401 for record in records)
+        assert bool(world.registry.journal.records(route="token")) == (auth == "token")
+        async with httpx.AsyncClient(base_url=world.url, trust_env=False) as stranger:
+            assert (await stranger.get("/v2/")).status_code == 401
+    assert result.exit_code is ExitCode.OK
+    assert_reconciled(result)
+    assert moved(result) == moved((await run_it(tmp_path, ""))[0])
+
+
+@pytest.mark.parametrize("fault", ["PUT upload nth=2 expire_tokens", "token nth=1 status 503"])
+async def test_a_token_that_ends_or_does_not_come_costs_requests_and_no_layer(
+    tmp_path: Path, fault: str
+) -> None:
+    result, faults = await run_it(tmp_path, f"auth: token, faults: ['{fault}']")
+    assert (result.exit_code, len(faults)) == (ExitCode.OK, 1)
+    assert_reconciled(result)
+    assert moved(result) == moved((await run_it(tmp_path, ""))[0])
+
+
+async def test_a_plan_logs_in_and_the_model_need_not(tmp_path: Path) -> None:
+    check_model(read(tmp_path, "auth: token"))
+    result, _ = await run_it(tmp_path, "auth: token", Mode.PLAN)
+    assert result.exit_code is ExitCode.OK
+    assert moved(result) == moved((await run_it(tmp_path, ""))[0])
+
+
 async def test_a_plan_asks_the_registry_as_it_is(tmp_path: Path) -> None:
     result, faults = await run_it(tmp_path, "faults: ['HEAD blob nth=1 status 503']", Mode.PLAN)
     assert (result.exit_code, faults) == (ExitCode.OK, ["status"])
@@ -199,6 +235,7 @@ def test_every_profile_can_be_named(tmp_path: Path) -> None:
             "profile: olaregg",
             '3:28: no profile of the mock registry: "olaregg" — did you mean "olareg"?',
         ),
+        ("auth: tokens", '3:25: expected one of none, basic, token, found "tokens" — did you mean "token"?'),
         ("profile: 3", "3:28: a profile must be text, found the number 3"),
         ("faults: base cut", '3:27: expected a list of faults, found "base cut"'),
         ("faults: [3]", "3:28: a fault must be text, found the number 3"),
