@@ -21,6 +21,7 @@ from regsim.client.addresses import local_store
 from regsim.content.layout import LayoutStore
 from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError
 from regsim.oci import Descriptor
+from regsim.remote.auth import AuthFiles
 from regsim.report.quantities import exact, size
 from regsim.result import Mode, RunResult
 from regsim.scenario.container import engines
@@ -87,6 +88,7 @@ async def findings(environment: Mapping[str, str] = os.environ) -> AsyncIterator
     yield _space("temporary files", Path(tempfile.gettempdir()))
     yield _space("local store", local_store())
     yield await _engine(environment)
+    yield _auth_files(environment)
     yield await _self_test()
 
 
@@ -129,6 +131,12 @@ async def _engine(environment: Mapping[str, str]) -> Finding:
             said.append(f"{name}: {error.message}")
     detail = "; ".join(said) or "none is installed: regsim run --registry container needs one"
     return Finding(name="container engine", detail=detail, state=State.OK if answers else State.WARNING)
+
+
+def _auth_files(environment: Mapping[str, str]) -> Finding:
+    """Tell which auth files there are, and nothing of what they say."""
+    found = [str(each) for each in AuthFiles(environment).paths if each.exists()]
+    return Finding(name="auth files", detail=", ".join(found) or "none: registries are met without a login")
 
 
 async def _self_test() -> Finding:

@@ -59,6 +59,20 @@ def test_a_machine_without_an_engine_is_fit_for_all_but_containers(
     assert "cannot be run" in detail(regsim("doctor", "--format", "json"), "container engine")
 
 
+def test_auth_files_are_told_by_their_names_alone(
+    regsim: Regsim, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "auth.json"
+    file.write_text('{"auths": {"registry.example": {"auth": "dXNlcjpzM2NyZXQ="}}}')
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
+    done = regsim("doctor", "--format", "json")
+    assert detail(done, "auth files") == str(file)
+    assert "registry.example" not in done.out
+    assert "dXNlcjpzM2NyZXQ=" not in done.out
+    file.unlink()
+    assert detail(regsim("doctor", "--format", "json"), "auth files").startswith("none")
+
+
 def test_few_open_files_are_a_warning(regsim: Regsim, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     done = regsim("doctor", "--format", "json")
