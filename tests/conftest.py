@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -42,3 +49,44 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name in ("FORCE_COLOR", "NO_COLOR", "CLICOLOR_FORCE", "GITHUB_STEP_SUMMARY"):
             patch.delenv(name, raising=False)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class FakeEngine:
+    """A container engine whose containers are processes; see `engine_program`."""
+
+    folder: Path
+
+    @property
+    def command(self) -> str:
+        """What `REGSIM_ENGINE` says of it."""
+        return shlex.join(
+            [sys.executable, str(Path(__file__).with_name("engine_program.py")), str(self.folder)]
+        )
+
+    def is_(self, *ways: str) -> None:
+        """Let it be so from now on: `no-publish`, `ends-at-once`, …"""
+        for way in ways:
+            (self.folder / way).touch()
+
+    def calls(self, command: str = "") -> list[list[str]]:
+        """Return what it was asked so far, or how often this command."""
+        file = self.folder / "calls"
+        words = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [each for each in words if not command or each[0] == command]
+
+    def containers(self) -> list[str]:
+        """Return the names of the containers that there are."""
+        return sorted(file.stem for file in self.folder.glob("*.container"))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[FakeEngine]:
+    """Return a container engine that has `registry:2`, and kill what it leaves behind."""
+    engine = FakeEngine(tmp_path / "engine")
+    engine.folder.mkdir()
+    (engine.folder / "images").write_text("registry:2\n")
+    yield engine
+    for file in engine.folder.glob("*.container"):
+        with suppress(ProcessLookupError, TypeError):
+            os.kill(json.loads(file.read_text())["pid"], signal.SIGKILL)

@@ -39,6 +39,7 @@ _COMMANDS = {
     "catalog": "List all repositories of a registry, one a line, where it offers a catalog.",
     "tag": "Give an image another tag in the same repository, without moving a layer.",
     "delete": "Delete a tag, or by digest an image with all its tags.",
+    "doctor": "Look at this machine, and test a push and a pull on it, without leaving it.",
     "serve": "Serve an empty registry until interrupted.",
     "schema": "Print the JSON Schema of scenario files, for editors.",
 }

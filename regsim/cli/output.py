@@ -17,7 +17,6 @@ from regsim.errors import LocalFileError, ScenarioError
 
 if TYPE_CHECKING:
     from regsim.errors import RegsimError
-    from regsim.transfer.events import Event
 
 
 class Format(StrEnum):
@@ -79,17 +78,6 @@ def status(line: str) -> None:
     """Print a line of status. Nothing depends on somebody reading it."""
     with suppress(LocalFileError):
         _write_stream(sys.stderr, f"{printable(line)}\n")
-
-
-def narrate(event: Event) -> None:
-    """Print what has just been uploaded, downloaded or stored."""
-    from regsim.report.quantities import size  # noqa: PLC0415  (not needed to parse a command line)
-    from regsim.transfer.events import Moment, Step  # noqa: PLC0415  (likewise)
-
-    words = {Step.UPLOAD: "uploaded", Step.DOWNLOAD: "downloaded", Step.PUT_MANIFEST: "stored manifest"}
-    word = words.get(event.step)
-    if word is not None and event.moment is Moment.COMPLETED:
-        status(f"{word} {event.descriptor.digest.short} ({size(event.descriptor.size)})")
 
 
 def show(error: RegsimError, *, about: str = "") -> None:

@@ -32,7 +32,7 @@ def run(
 
     Args:
         scenarios: scenario files, or names of shipped ones.
-        registry: mock, or the URL of one that is running.
+        registry: mock, the URL of one that is running, or container[:IMAGE], started and removed again.
         model: decide without HTTP and without bytes.
         dry_run: ask the registry everything, write nothing.
         set: KEY=VALUE, changes a value of the scenario; repeatable.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, check_outputs, narrate, status
+from regsim.cli.output import Format, check_outputs
+from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.verdict import Wanted, conclude, failing
 from regsim.client.addresses import registries
 from regsim.errors import ExitCode, UsageError
@@ -34,6 +35,7 @@ class Flags:
         jobs: blobs moved at the same time.
         format: how the ledger is printed.
         output: print the ledger to this file instead.
+        progress: how progress is shown on standard error: auto, bar, plain, none or json.
         quiet: print nothing but the ledger and errors.
     """
 
@@ -41,6 +43,7 @@ class Flags:
     jobs: Annotated[int, Parameter(name=("--jobs", "-j"))] = 6
     format: Format = Format.TEXT
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
+    progress: ProgressKind = ProgressKind.AUTO
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
 
     @property
@@ -115,21 +118,23 @@ def _move(
     with failing(flags.wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
         if flags.jobs < 1:
             raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="1 or more")
+        shown = display(flags.progress, quiet=flags.quiet)
         client = connecting.client(
             *registries(source, *([] if destination is None else [destination])),
             creds=_by_host(creds),
             jobs=flags.jobs,
-            warn=_ignore if flags.quiet else status,
+            warn=shown.warn,
         )
         move = client.move(
             source,
             destination,
             direction=direction,
             dry_run=flags.dry_run,
-            listener=ignore if flags.quiet else narrate,
+            # A dry run moves nothing, so that there is no progress to tell.
+            listener=ignore if flags.dry_run else shown.show,
         )
         check_outputs(flags.output)
-    return conclude([run(_run(client, move))], flags.wanted)
+    return conclude([run(_run(client, move, shown))], flags.wanted)
 
 
 def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
@@ -152,7 +157,7 @@ def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
     return found
 
 
-async def _run(client: Client, move: Move) -> RunResult:
+async def _run(client: Client, move: Move, shown: Display) -> RunResult:
     """Do a transfer and return its result, also if it fails or is interrupted."""
     import asyncio  # noqa: PLC0415  (helping needs no event loop)
 
@@ -161,7 +166,5 @@ async def _run(client: Client, move: Move) -> RunResult:
             return await move.run()
         except asyncio.CancelledError:
             return move.result(interrupted=True)
-
-
-def _ignore(_line: str) -> None:
-    """Tell nobody."""
+        finally:
+            shown.close()

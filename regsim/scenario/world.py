@@ -16,7 +16,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
 from regsim.content.digests import SkipRule, node_store
 from regsim.content.layout import LayoutStore
-from regsim.errors import NotFoundError, RegsimError, UsageError
+from regsim.errors import NotFoundError, RegsimError
 from regsim.oci import Digest, Role
 from regsim.oci.reference import DEFAULT_TAG, check_repository
 from regsim.remote.account import Account
@@ -25,6 +25,7 @@ from regsim.remote.repository import Repository
 from regsim.remote.transport import Transport
 from regsim.result import Mode, Reconciliation
 from regsim.scenario import schema
+from regsim.scenario.container import check_image, registry_container
 from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
@@ -325,16 +326,13 @@ def _open_store(member: Member) -> Store:
 
 
 def check_registry(scenario: Scenario, prefix: str | None = None) -> None:
-    """Check that a scenario's registry can be had here, and its repositories be named below a prefix.
+    """Check that a scenario's registry can be asked for, and its repositories be named below a prefix.
 
     Raises:
         UsageError: it cannot, or they cannot.
     """
     if isinstance(scenario.registry, schema.ContainerRegistry):
-        raise UsageError(
-            f"a registry container is not available yet: {scenario.registry}",
-            hint="start it yourself and give its address: --registry http://127.0.0.1:5000",
-        )
+        check_image(scenario.registry.image)
     if prefix is None:
         return
     check_repository(prefix)
@@ -371,7 +369,8 @@ async def wire_world(
         connect: opens a way to a registry that is not ours.
 
     Raises:
-        UsageError: the registry cannot be had here.
+        UsageError: there is no engine for a registry container.
+        RegistryError, NetworkError: it does not start, or does not answer.
     """
     async with AsyncExitStack() as stack:
         match spec:
@@ -408,5 +407,13 @@ async def wire_world(
                 finally:
                     if not keep and mode is Mode.WIRE:
                         await world.clean()
-            case _:
-                raise UsageError(f"a registry container is not available yet: {spec}")
+            case schema.ContainerRegistry(image=image):
+                container = await stack.enter_async_context(registry_container(image, tell=warn))
+                yield WireWorld(
+                    mode=mode,
+                    url=container.url,
+                    images=images,
+                    stack=stack,
+                    warn=warn,
+                    prefix=check_repository(prefix) if prefix else "",
+                )

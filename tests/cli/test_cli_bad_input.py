@@ -479,11 +479,11 @@ def test_a_scenario_that_does_not_run_in_this_mode(regsim: Regsim, scenario: Sce
         (["run", "shared-base", "--registry", "moc"], 'not a registry: "moc"'),
         (["run", "shared-base", "--registry", "127.0.0.1:5000"], 'not a registry: "127.0.0.1:5000"'),
         (["run", "shared-base", "--registry", "http://"], 'not the URL of a registry: "http://"'),
-        (["run", "shared-base", "--registry", "container"], "a registry container is not available yet"),
         (
             ["run", "shared-base", "--model", "--set", "registry={mock: {profile: ecr}}"],
             "shared-base does not run as model: the model knows no profiles and no faults",
         ),
+        (["run", "shared-base", "--registry", "container:--privileged"], "not the name of an image"),
         (["run", "shared-base", "--format", "xml"], 'Invalid value "xml" for --format'),
         (["run", ""], 'no scenario is called ""'),
         (["push", "oci:x:v1", "localhost/app", "--jobs", "0"], "--jobs 0 moves nothing"),

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mock_registry.asgi import Receive, Scope, Send
     from tests.cli.conftest import Gate, Layout, Regsim, Running, Serve, Served
+    from tests.conftest import FakeEngine
 
     Blobs = Callable[[Path], int]
     Lawful = Callable[[dict[str, Any]], None]
@@ -223,3 +224,24 @@ def test_an_interrupt_between_commands_is_pythons_again(
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@SIGNALS
+def test_a_registry_container_is_removed_on_an_interrupt(
+    *, start: Start, engine: FakeEngine, number: int
+) -> None:
+    environment = f"REGSIM_ENGINE={engine.command}"
+    program = start(
+        "run", "shared-base", "--registry", "container", "--format", "json", under=["env", environment]
+    )
+    line = ""
+    assert program.process.stderr is not None
+    while "step 1" not in line:
+        line = program.process.stderr.readline()
+        assert line, "it has ended"
+    assert len(engine.containers()) == 1
+    program.signal(number)
+    done = program.finish()
+    assert (done.code, done.errors) == (130, [])
+    assert done.json["interrupted"] is True
+    assert engine.containers() == []

@@ -87,6 +87,7 @@ def checkout(mutants: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / folder).mkdir()
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "regsim" / "__init__.py").write_text("def larger(a, b):\n    return a if a > b else b\n")
+    (tmp_path / "regsim" / "pytest_plugin.py").touch()  # which pytest loads wherever regsim is installed
     (tmp_path / "tests" / "test_larger.py").write_text(
         "from regsim import larger\ndef test_larger():\n    assert larger(1, 2) == larger(2, 1) == 2\n"
     )

@@ -19,6 +19,8 @@ from regsim.scenario.world import check_registry, wire_world
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.conftest import FakeEngine
+
 pytestmark = pytest.mark.anyio
 
 IMAGES = "images: {base: {layers: [9kB, 2kB]}, api: {from: base, layers: [3kB]}}\n"
@@ -139,12 +141,40 @@ async def test_a_registry_of_the_users_is_no_second_account(tmp_path: Path) -> N
     assert result.reconciliation.matched is None
 
 
-def test_a_registry_container_is_told_to_be_out_of_reach_before_anything_runs(tmp_path: Path) -> None:
-    scenario = parse_scenario(
-        f"registry: {{container: 'registry:2'}}\n{IMAGES}{FIRST}", tmp_path / "scenario.yaml"
-    )
-    with pytest.raises(UsageError, match="a registry container is not available yet: container:registry:2"):
-        check_registry(scenario)
+@pytest.mark.parametrize("prefix", [None, "below/this"])
+async def test_a_registry_in_a_container_is_ours_and_gone_afterwards(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefix: str | None
+) -> None:
+    monkeypatch.setenv("REGSIM_ENGINE", engine.command)
+    text = f"registry: {{container: 'registry:2'}}\n{IMAGES}{FIRST}"
+    scenario = parse_scenario(text, tmp_path / "scenario.yaml")
+    images = await open_images(scenario, generate=True, tell=lambda _: None)
+    told: list[str] = []
+    registry = scenario.registry
+    async with wire_world(registry, images, mode=Mode.WIRE, prefix=prefix, warn=told.append) as world:
+        result = await run(scenario, world, Mode.WIRE, lambda _: None)
+        (container,) = engine.containers()
+        log = (engine.folder / f"{container}.log").read_text()
+    assert result.exit_code == 0
+    assert result.reconciliation.matched is None
+    name = f"{prefix}/" if prefix else ""
+    assert f"201 PUT /v2/{name}" in log
+    # Nothing is deleted one by one from what goes as a whole.
+    assert "DELETE" not in log
+    assert (engine.containers(), told) == ([], [])
+
+
+async def test_without_an_engine_a_container_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REGSIM_ENGINE", "/nowhere/engine")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    text = f"registry: container\n{IMAGES}{FIRST}"
+    scenario = parse_scenario(text, tmp_path / "scenario.yaml")
+    images = await open_images(scenario, generate=True, tell=lambda _: None)
+    with pytest.raises(UsageError, match="no container engine answers: REGSIM_ENGINE: /nowhere/engine"):
+        async with wire_world(scenario.registry, images, mode=Mode.WIRE, warn=lambda _: None):
+            pass
 
 
 @pytest.mark.parametrize("prefix", ["A", "a/", "a" * 253])

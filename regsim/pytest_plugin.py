@@ -1,0 +1,146 @@
+"""The plugin for pytest: real registries in containers, as fixtures.
+
+Owns the names of the fixtures and the end of what they hand out. pytest imports it at every start, so it
+imports nothing that costs. Registries in this process are `mock_registry.pytest_plugin`'s.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine, Iterator, Mapping
+    from pathlib import Path
+
+    from regsim.scenario.container import RegistryContainer
+
+T = TypeVar("T")
+
+
+class RunningRegistry:
+    """A registry that runs in a container.
+
+    Attributes:
+        url: such as `http://127.0.0.1:49153`.
+        host: `127.0.0.1:49153`, as references have it.
+        name: of the container.
+    """
+
+    def __init__(self, container: RegistryContainer, loop: _Loop) -> None:
+        self.url, self.host, self.name = container.url, container.host, container.name
+        self._container, self._loop = container, loop
+
+    def logs(self) -> str:
+        """Return all that the registry has printed so far."""
+        return self._loop.call(self._container.logs())
+
+
+class RegistryContainerFactory:
+    """Starts registries that last until the session ends."""
+
+    def __init__(self, image: str, loop: _Loop, stack: AsyncExitStack) -> None:
+        self._image, self._loop, self._stack = image, loop, stack
+
+    def __call__(
+        self,
+        image: str | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        volumes: Mapping[Path, str] | None = None,
+        tls: bool = False,
+    ) -> RunningRegistry:
+        """Start a registry.
+
+        Args:
+            image: None: what `registry_container_image` says.
+            environment: variables for it, such as `{"REGISTRY_AUTH": "htpasswd", …}`.
+            volumes: files and directories of this machine and where it finds them, to be read only.
+            tls: it has been told to speak TLS.
+
+        Raises:
+            RegsimError: there is no engine, or the registry does not start.
+        """
+        __tracebackhide__ = True
+        from regsim.scenario.container import registry_container  # noqa: PLC0415 (see above)
+
+        starting = registry_container(
+            image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell
+        )
+        return RunningRegistry(self._loop.call(self._stack.enter_async_context(starting)), self._loop)
+
+
+@pytest.fixture(scope="session")
+def registry_container_image() -> str:
+    """Return the image that registries are started from; to be overridden by whoever wants another one."""
+    return "registry:2"
+
+
+@pytest.fixture(scope="session")
+def registry_container_factory(registry_container_image: str) -> Iterator[RegistryContainerFactory]:
+    """Start as many registry containers as tests want; all are removed when the session ends."""
+    with _looping() as loop:
+        stack = AsyncExitStack()
+        try:
+            yield RegistryContainerFactory(registry_container_image, loop, stack)
+        finally:
+            loop.call(stack.aclose())
+
+
+@pytest.fixture(scope="session")
+def registry_container(registry_container_factory: RegistryContainerFactory) -> RunningRegistry:
+    """Return a registry in a container, with its `url` and `host`, that all tests of the session share."""
+    __tracebackhide__ = True
+    return registry_container_factory()
+
+
+class _Loop:
+    """An event loop in a thread of its own, since a test may have one, and may not."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the loop and return what it returns; if this is interrupted, it is cancelled."""
+        import asyncio  # noqa: PLC0415 (see above)
+
+        done = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return done.result()
+        except KeyboardInterrupt:
+            done.cancel()
+            raise
+
+
+async def _settled() -> None:
+    """Wait for what was cancelled: a container that was being started is being removed."""
+    import asyncio  # noqa: PLC0415 (see above)
+
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+@contextmanager
+def _looping() -> Iterator[_Loop]:
+    import asyncio  # noqa: PLC0415 (see above)
+    from threading import Thread  # noqa: PLC0415 (likewise)
+
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="regsim registry containers", daemon=True)
+    thread.start()
+    try:
+        yield _Loop(loop)
+    finally:
+        _Loop(loop).call(_settled())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _tell(line: str) -> None:
+    import logging  # noqa: PLC0415 (see above)
+
+    logging.getLogger("regsim").warning("%s", line)

@@ -1,0 +1,356 @@
+"""A registry in a container of its own: started by whatever engine there is, awaited, and removed again.
+
+Owns which engine is used, and the life of the container. Must not know scenarios, nor what the registry is
+used for. Engines are spoken to by their command lines, in the words that docker and podman share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
+from regsim.remote.account import Account
+from regsim.remote.timeouts import Timeouts
+from regsim.remote.transport import Transport
+from regsim.remote.trust import Trust
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from pathlib import Path
+
+VARIABLE = "REGSIM_ENGINE"
+PORT = 5000  # inside: distribution's own and everybody's default
+
+_PROGRAMS = ("docker", "podman")
+_ASK_SECONDS = 30.0
+_START_SECONDS = 120.0
+_PULL_SECONDS = 900.0
+_READY_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+_POLLS_BETWEEN_LOOKS = 20
+_QUOTED = 500  # characters of what an engine says
+# What docker's registry reads; others take no notice.
+_ENVIRONMENT = {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What an engine's command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        """Its last words, on one line."""
+        lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
+        text = lines[-1] if lines else f"it ended with {self.code}"
+        return "".join(each if each.isprintable() else " " for each in text)[:_QUOTED]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A container engine: the command line that it is called by, such as `podman --storage-driver vfs`."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return shlex.join(self.words)
+
+    async def call(self, *words: str, seconds: float = _ASK_SECONDS, finish: bool = False) -> Said:
+        """Run one of the engine's commands to its end.
+
+        Args:
+            words: the command and its arguments.
+            seconds: how long it may take.
+            finish: let it come to its end even if the caller is cancelled, as what makes something must.
+
+        Raises:
+            UsageError: the engine cannot be run.
+            NetworkError: it does not come to an end.
+        """
+        calling = asyncio.ensure_future(self._call(words, seconds))
+        try:
+            return await asyncio.shield(calling)
+        except asyncio.CancelledError:
+            if not finish:
+                calling.cancel()
+            await asyncio.gather(calling, return_exceptions=True)
+            raise
+
+    async def _call(self, words: tuple[str, ...], seconds: float) -> Said:
+        # In files, since whoever the engine leaves behind may keep a pipe open for ever.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self.words,
+                    *words,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,  # Ctrl-C is ours to handle
+                )
+            except OSError as error:
+                raise UsageError(f"{self} cannot be run: {error.strerror}") from error
+            try:
+                async with asyncio.timeout(seconds):
+                    await process.wait()
+            except TimeoutError as error:
+                raise NetworkError(f"{self} {words[0]} took more than {seconds:g} s") from error
+            finally:
+                if process.returncode is None:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+                    await process.wait()
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode("utf-8", "replace"))
+        return Said(code=process.returncode or 0, out=texts[0], err=texts[1])
+
+
+def engines(environment: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Engine]]:
+    """Yield the engines that may be there, best first, each under the name that it is known by here."""
+    chosen = environment.get(VARIABLE, "")
+    if chosen.strip():
+        yield VARIABLE, Engine(tuple(shlex.split(chosen)))
+    for program in _PROGRAMS:
+        found = shutil.which(program, path=environment.get("PATH"))
+        if found is not None:
+            yield program, Engine((found,))
+
+
+async def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
+    """Return the first of `REGSIM_ENGINE` (a full command line), docker and podman whose `info` succeeds.
+
+    Raises:
+        UsageError: there is none; it tells what each one said.
+    """
+    said: list[str] = []
+    for name, engine in engines(environment):
+        try:
+            answer = await engine.call("info")
+        except RegsimError as error:
+            said.append(f"{name}: {error.message}")
+            continue
+        if answer.code == 0:
+            return engine
+        said.append(f"{name}: {answer.last}")
+    raise UsageError(
+        f"no container engine answers: {'; '.join(said) or 'neither docker nor podman is installed'}",
+        hint=f"start one, set {VARIABLE} to its command line, or use --registry mock or a URL",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryContainer:
+    """A registry that runs in a container.
+
+    Attributes:
+        url: such as `http://127.0.0.1:49153`.
+        name: of the container.
+        engine: that runs it.
+    """
+
+    url: str
+    name: str
+    engine: Engine
+
+    @property
+    def host(self) -> str:
+        """Host and port, as references have them."""
+        return self.url.partition("://")[2]
+
+    async def logs(self) -> str:
+        """Return all that the registry has printed so far: docker's tells each request and its bytes."""
+        said = await self.engine.call("logs", self.name)
+        return said.out + said.err
+
+
+@asynccontextmanager
+async def registry_container(
+    image: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    volumes: Mapping[Path, str] | None = None,
+    tls: bool = False,
+    engine: Engine | None = None,
+    tell: Callable[[str], None],
+) -> AsyncIterator[RegistryContainer]:
+    """Start a registry in a container and remove it again, whatever happens meanwhile.
+
+    Its port 5000 is published on a free port of the loopback interface. Where the engine cannot do that (as
+    without a network of its own) the container shares this machine's network, and is told a free port in the
+    words of docker's registry (`REGISTRY_HTTP_ADDR`).
+
+    Args:
+        image: is only pulled if the engine has it not.
+        environment: variables for the registry; deletes are allowed unless they say otherwise.
+        volumes: files and directories of this machine and where the registry finds them, to be read only.
+        tls: the registry has been told to speak TLS.
+        engine: None: see `find_engine`.
+        tell: is told what takes time, and what was left behind.
+
+    Raises:
+        UsageError: there is no engine, or `image` is no name of one.
+        RegistryError: the image cannot be had, or the container does not run.
+        NetworkError: the registry does not answer in time.
+    """
+    check_image(image)
+    engine = engine or await find_engine()
+    await _have(engine, image, tell)
+    start = _Start(
+        engine=engine,
+        image=image,
+        environment={**_ENVIRONMENT, **(environment or {})},
+        volumes=volumes or {},
+        scheme="https" if tls else "http",
+    )
+    try:
+        container = await start.run()
+        await _ready(container)
+        yield container
+    finally:
+        await _remove(engine, start.name, tell)
+
+
+def check_image(image: str) -> None:
+    """Check that a text can be the name of an image, and not an option of an engine.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not image or image.startswith("-") or not image.isprintable():
+        raise UsageError(f"not the name of an image: {image[:160]!r}", hint="such as registry:2")
+
+
+async def _have(engine: Engine, image: str, tell: Callable[[str], None]) -> None:
+    """Pull an image unless it is there.
+
+    Raises:
+        RegistryError: it cannot be pulled.
+    """
+    if (await engine.call("image", "inspect", image)).code == 0:
+        return
+    tell(f"pulling {image}")
+    said = await engine.call("pull", image, seconds=_PULL_SECONDS)
+    if said.code != 0:
+        raise RegistryError(f"{image} cannot be pulled: {said.last}", hint="check its name, or load it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """How a container is started."""
+
+    engine: Engine
+    image: str
+    environment: Mapping[str, str]
+    volumes: Mapping[Path, str]
+    scheme: str
+    name: str = field(default_factory=lambda: f"regsim-{secrets.token_hex(6)}")
+
+    async def run(self) -> RegistryContainer:
+        published = await self._run("--publish", f"127.0.0.1::{PORT}")
+        if published.code == 0:
+            return self._at(await self._port())
+        # It may have been made and not been started.
+        await self.engine.call("rm", "--force", "--volumes", self.name, finish=True)
+        port = _free_port()
+        said = await self._run("--network", "host", "--env", f"REGISTRY_HTTP_ADDR=127.0.0.1:{port}")
+        if said.code != 0:
+            raise RegistryError(
+                f"{self.image} does not start: {published.last}; with the host's network: {said.last}"
+            )
+        return self._at(port)
+
+    async def _run(self, *network: str) -> Said:
+        variables = [f"--env={key}={value}" for key, value in self.environment.items()]
+        mounts = [f"--volume={here.absolute()}:{there}:ro" for here, there in self.volumes.items()]
+        # In most places nothing is lost by not waiting for a registry that is thrown away.
+        made = ("--detach", "--name", self.name, "--stop-timeout", "1")
+        words = ("run", *made, *network, *variables, *mounts, self.image)
+        return await self.engine.call(*words, seconds=_START_SECONDS, finish=True)
+
+    async def _port(self) -> int:
+        said = await self.engine.call("port", self.name, f"{PORT}/tcp")
+        ports = [line.rpartition(":")[2].strip() for line in said.out.splitlines()]
+        if said.code != 0 or not ports or not ports[0].isdecimal():
+            # A registry that ends at once has no ports any more, and its own words say more.
+            raise await _fallen(self.engine, self.name, self.image)
+        return int(ports[0])
+
+    def _at(self, port: int) -> RegistryContainer:
+        return RegistryContainer(url=f"{self.scheme}://127.0.0.1:{port}", name=self.name, engine=self.engine)
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+async def _ready(container: RegistryContainer) -> None:
+    """Wait until a registry answers.
+
+    Raises:
+        RegistryError: it has ended.
+        NetworkError: it does not answer in time.
+    """
+    # Nothing secret is sent: whose certificate it is will be asked by who uses it.
+    timeouts = Timeouts(connect=2.0, read=5.0, metadata=5.0)
+    polls = 0
+    try:
+        async with (
+            asyncio.timeout(_READY_SECONDS),
+            Transport(container.url, trust=Trust(verify=False), timeouts=timeouts) as transport,
+        ):
+            while not await _answers(transport):
+                polls += 1
+                if polls % _POLLS_BETWEEN_LOOKS == 0 and not await _runs(container):
+                    raise await _fallen(container.engine, container.name, container.url)
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError as error:
+        raise NetworkError(
+            f"the registry in {container.name} did not answer at {container.url} within {_READY_SECONDS:g} s"
+        ) from error
+
+
+async def _answers(transport: Transport) -> bool:
+    try:
+        return (await transport.request("GET", "/v2/", Account())).status == HTTPStatus.OK
+    except AuthenticationError:
+        return True  # it is there, and wants to know who asks
+    except NetworkError:
+        return False
+
+
+async def _runs(container: RegistryContainer) -> bool:
+    said = await container.engine.call("inspect", "--format", "{{.State.Running}}", container.name)
+    return said.out.strip() == "true"
+
+
+async def _fallen(engine: Engine, name: str, what: str) -> RegistryError:
+    said = await engine.call("logs", "--tail", "5", name)
+    return RegistryError(f"the registry {what} has ended by itself: {said.last}")
+
+
+async def _remove(engine: Engine, name: str, tell: Callable[[str], None]) -> None:
+    try:
+        said = await engine.call("rm", "--force", "--volumes", name, finish=True)
+    except RegsimError as error:
+        tell(f"left behind: container {name}: {error.message}")
+        return
+    # docker fails, and podman 4 does not, over what is not there: then nothing is left behind.
+    if said.code != 0 and "no such container" not in said.err.lower():
+        tell(f"left behind: container {name}: {said.last}")
