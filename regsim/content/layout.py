@@ -60,17 +60,22 @@ class FileContent:
     path: Path
     threads: Threads = field(default_factory=_threads, repr=False, compare=False)
 
-    async def open(self) -> AsyncGenerator[bytes, None]:
+    def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
 
         Raises (while iterating):
             LocalFileError: the file is missing, not a regular one, or cannot be read.
             ContentError: it has another size than the descriptor says; told before the first byte.
         """
+        return self.open_at(0)
+
+    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
         file = self._open()
         reading = wrap(file)
         try:
             with file_errors(self.path, "read"):
+                file.seek(offset)
                 while chunk := await reading.read(CHUNK):
                     yield chunk
         finally:
