@@ -303,7 +303,7 @@ class _Upload:
             raise _Setback(error, Reason.SESSION_FORGOTTEN, gone=True)
         if self._is_too_large(answer, size) and self._shrink(session, size):
             raise _Setback(error, Reason.TOO_LARGE, wait=False)
-        if self._trusting and answer.status == _UNSATISFIABLE:
+        if self._trusting and answer.status == _UNSATISFIABLE and not self._mended:
             raise _Setback(error, Reason.RANGE_WRONG)
         # The bytes were right when they left here: something on the way was not, or what was said of how many
         # had come. Where neither can be, a second time would change nothing.

@@ -97,7 +97,8 @@ class _Client:
             self.mounted[entry.digest, entry.mounted_from] += 1
         if entry.evidence is Evidence.HEAD:
             self.found.add(entry.digest)
-        if entry.outcome is Outcome.FAILED or entry.attempts > _UNDISTURBED[entry.direction]:
+        often = entry.attempts > _UNDISTURBED[entry.direction] or entry.retries
+        if entry.outcome is Outcome.FAILED or often:
             self.disturbed.add(entry.digest)
 
     def _spend(self, account: Account, digest: str | None = None) -> None:
@@ -116,6 +117,7 @@ class _Registry:
     requests: Count = field(default_factory=Counter)
     overhead: int = 0
     stored: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
     mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
@@ -144,11 +146,21 @@ class _Registry:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
+        elif digest is not None and _commits(record):
+            # Refused or broken off, and yet it may have had its effect, as a client finds out by asking.
+            self.doubtful[digest] += 1
+            self.disturbed.add(about)
 
 
 def _asks_for_tag(record: Record) -> bool:
     by_digest = record.reference is None or ":" in record.reference
     return record.route is Route.MANIFEST and record.method in ("GET", "HEAD") and not by_digest
+
+
+def _commits(record: Record) -> bool:
+    upload = record.route is Route.UPLOAD and record.method == "PUT"
+    manifest = record.route is Route.MANIFEST and record.method == "PUT"
+    return upload or manifest
 
 
 def _content_in(record: Record) -> int:
@@ -207,7 +219,7 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
-        if ours > theirs or (ours < theirs and digest not in disturbed):
+        if ours > theirs + registry.doubtful[digest] or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):
         ours, theirs = client.mounted[digest, repository], registry.mounted[digest, repository]

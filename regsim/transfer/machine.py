@@ -208,6 +208,8 @@ class Machine:
         if task.before is not None:
             # Where it was linked from it may be missing as well.
             task.mounted_from, task.mount_refused = None, False
+            moved = task.before[0] is Outcome.TRANSFERRED
+            task.account.retried(Reason.BLOBS_MISSING, wasted=task.descriptor.size if moved else 0)
         else:
             most = mounts_worth_trying(task.descriptor.size)
             task.candidates = self.rules.candidates(action.descriptor.digest)[:most]
