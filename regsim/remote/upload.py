@@ -169,6 +169,7 @@ class _Upload:
                 if self._offset - before >= CHUNK:
                     failures = 0
                 if isinstance(setback.failure, NetworkError) and await self._is_there_after_all():
+                    self._account.retried(setback.reason)
                     return True
                 if not setback.wait:
                     self._account.retried(setback.reason)
@@ -294,6 +295,7 @@ class _Upload:
         passing = conversation.patience.wants(answer.status)
         forgotten = answer.status == HTTPStatus.NOT_FOUND or _FORGOTTEN in error.codes
         if (passing or answer.status in _DOUBTFUL) and await self._is_there():
+            self._account.retried(str(answer.status))
             if not (passing or forgotten):
                 await self.give_up()
             return self._source.complete

@@ -147,7 +147,7 @@ class _Registry:
             else:
                 self.stored[digest] += 1
         elif digest is not None and _commits(record):
-            # Refused or broken off, and yet it may have had its effect, as a client finds out by asking.
+            # Refused or broken off, and yet it may have had its effect; a client that says so has asked.
             self.doubtful[digest] += 1
             self.disturbed.add(about)
 
@@ -219,7 +219,8 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
-        if ours > theirs + registry.doubtful[digest] or (ours < theirs and digest not in disturbed):
+        doubtful = registry.doubtful[digest] if digest in client.disturbed else 0
+        if ours > theirs + doubtful or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):
         ours, theirs = client.mounted[digest, repository], registry.mounted[digest, repository]
