@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from mock_registry.journal import Route
 from regsim.errors import RegistryError
@@ -141,15 +142,16 @@ class _Registry:
             self.disturbed.add(about)
         if digest is not None and (record.method == "HEAD" or content_out) and record.status in _CONTENT_OUT:
             self.found.add(digest)
-        if record.status == _CREATED and digest is not None:
+        # ECR says so of every piece, which is not the whole (mise#11376).
+        if record.status == _CREATED and digest is not None and record.method != "PATCH":
             if record.mounted_from is not None:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
-        elif digest is not None and _commits(record):
-            # Refused or broken off, and yet it may have had its effect; a client that says so has asked.
-            self.doubtful[digest] += 1
-            self.disturbed.add(about)
+        elif (doubted := _committed(record)) is not None:
+            # Refused or broken off, and yet it may have had its effect, or somebody else's was first.
+            self.doubtful[doubted] += 1
+            self.disturbed.add(doubted)
 
 
 def _asks_for_tag(record: Record) -> bool:
@@ -157,10 +159,12 @@ def _asks_for_tag(record: Record) -> bool:
     return record.route is Route.MANIFEST and record.method in ("GET", "HEAD") and not by_digest
 
 
-def _commits(record: Record) -> bool:
-    upload = record.route is Route.UPLOAD and record.method == "PUT"
-    manifest = record.route is Route.MANIFEST and record.method == "PUT"
-    return upload or manifest
+def _committed(record: Record) -> str | None:
+    """Return the digest that a request would have something stored as."""
+    if record.method != "PUT" or record.route not in (Route.UPLOAD, Route.MANIFEST):
+        return None
+    asked = parse_qs(record.target.partition("?")[2]).get("digest", [None])
+    return record.digest or asked[0]
 
 
 def _content_in(record: Record) -> int:
