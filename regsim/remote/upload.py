@@ -150,7 +150,6 @@ class _Upload:
         self._session = session
         self._offset = 0  # bytes that it holds
         self._given = 0  # it cannot hold more than these
-        self._told = 0  # what it said last of how many it holds
         self._untouched = self._account.sent
         self._mended = False  # it has gone on in the middle
         if session is not None:
@@ -274,12 +273,10 @@ class _Upload:
         """Take note of how much of a piece the registry says to have kept."""
         held, before = held_by(answer), self._offset
         self._session = session_of(answer, session)
-        # ECR says the same for ever, though it keeps all (containers-roadmap#2831); one that says more than
-        # was given is off by one (regclient#627). If either is a lie, the commit brings it to light.
-        stuck = held is not None and held == self._told and before > 0
-        self._told = self._told if held is None else held
+        # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
+        # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
         self._offset = end
-        if self._trusting and held is not None and not stuck and before < held < end:
+        if self._trusting and held is not None and before < held < end:
             self._offset, self._mended = held, True
             self._account.retried(Reason.SHORT_ACCEPTANCE)
             self._note_waste()
@@ -347,8 +344,7 @@ class _Upload:
                 if await self._is_there_after_all():
                     return True
             elif found.held is not None and 0 < found.held <= self._given:
-                self._session, self._told = found.session, found.held
-                self._offset, self._mended = found.held, True
+                self._session, self._offset, self._mended = found.session, found.held, True
                 self._note_waste()
                 return False
         if setback.gone:
