@@ -232,6 +232,8 @@ class LayoutStore:
                 arrival.file.write(piece)
 
         takers = (arrival.verifier.update, write)
+        if arrival.whole:
+            return
         if arrival.kept and isinstance(content, Seekable):
             async with aclosing(content.open_at(arrival.kept)) as stream:
                 async for chunk in stream:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from regsim.content.files import AsideFile, remove_unlocked
 from regsim.content.protocols import CHUNK, Seekable
 from regsim.content.verify import Verifier
+from regsim.errors import ContentError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +50,11 @@ class Arrival:
         if self.file.outlives:
             self._refill()
 
+    @property
+    def whole(self) -> bool:
+        """All of it had been left, and is right."""
+        return self.kept == self._descriptor.size
+
     def restart(self) -> None:
         """Begin again at the first byte."""
         self.file.restart(0)
@@ -67,11 +73,13 @@ class Arrival:
                 break
             self.verifier.update(piece)
         self.kept = self.verifier.seen
-        if self.kept == self._descriptor.size:
-            # All of it: whoever wrote it was about to find out whether it is right. That is not done here.
-            self.restart()
-        else:
-            self.file.restart(self.kept)
+        self.file.restart(self.kept)
+        if self.whole:
+            # Whoever wrote it was about to find out whether it is right.
+            try:
+                self.verifier.finish()
+            except ContentError:
+                self.restart()
 
 
 def _open(directory: Path, content: Content) -> AsideFile:

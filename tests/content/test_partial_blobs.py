@@ -97,6 +97,14 @@ async def test_a_part_that_is_no_part_is_not_believed(tmp_path: Path, size: int)
     assert await read_all(store.content(LAYER), limit=LAYER.size) == DATA
 
 
+async def test_a_part_that_is_the_whole_needs_nothing_more(tmp_path: Path) -> None:
+    await broken_off(tmp_path, 3 * MIB)
+    parts(tmp_path)[0].write_bytes(DATA)
+    store, rest = LayoutStore(tmp_path), Breaking(None)
+    assert (await store.put(rest), rest.opened) == (LAYER.size, [])
+    assert await read_all(store.content(LAYER), limit=LAYER.size) == DATA
+
+
 @pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
 async def test_something_else_in_its_place_is_left_alone(tmp_path: Path, kind: str) -> None:
     await broken_off(tmp_path, 3 * MIB)
