@@ -18,7 +18,7 @@ foreign exceptions are translated where they enter (`remote.transport`, `content
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 __all__ = [
     "AccountsError",
@@ -32,6 +32,7 @@ __all__ = [
     "RegistryError",
     "RegsimError",
     "ScenarioError",
+    "Trouble",
     "UsageError",
     "worst",
 ]
@@ -138,10 +139,31 @@ class AuthenticationError(RegistryError):
     """The registry, or its token service, wants credentials that there are not, or did not accept them."""
 
 
+class Trouble(StrEnum):
+    """What a network did instead of carrying an answer, as ledgers print it."""
+
+    CONNECT = "no-connection"
+    CUT = "cut"
+    RESET = "reset"
+    STALL = "stall"
+    SLOW = "too-slow"
+    DEADLINE = "deadline"
+
+
 class NetworkError(RegsimError):
-    """A request got no whole answer: refused, reset, cut short or timed out."""
+    """A request got no whole answer: refused, reset, cut short or timed out.
+
+    Args:
+        message: one plain sentence that names the thing.
+        hint: what to try next; may be empty.
+        trouble: which of these it was.
+    """
 
     exit_code = ExitCode.NETWORK
+
+    def __init__(self, message: str, *, hint: str = "", trouble: Trouble = Trouble.CUT) -> None:
+        super().__init__(message, hint=hint)
+        self.trouble = trouble
 
 
 class ContentError(RegsimError):

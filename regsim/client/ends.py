@@ -53,6 +53,7 @@ class Ends:
     transport: Network | None
     warn: Callable[[str], None]
     _transports: dict[str, Transport] = field(default_factory=dict)
+    _registries: dict[str, Registry] = field(default_factory=dict)
 
     async def source(self, address: Address) -> Source:
         """Open an address for reading."""
@@ -76,8 +77,8 @@ class Ends:
         Raises:
             InvalidReferenceError: `host` is no address of one.
         """
-        transport = self._transports.get(host)
-        if transport is None:
+        known = self._registries.get(host)
+        if known is None:
             transport = self._transports[host] = Transport(
                 host,
                 plain_http=self.plain_http,
@@ -86,10 +87,12 @@ class Ends:
                 timeouts=self.timeouts,
                 transport=self.transport,
             )
-        return Registry(transport, warn=self.warn)
+            known = self._registries[host] = Registry(transport, warn=self.warn)
+        return known
 
     async def close(self) -> None:
         """Close every connection."""
+        self._registries.clear()
         while self._transports:
             await self._transports.popitem()[1].aclose()
 

@@ -160,20 +160,43 @@ class AsideFile(GuardedFile):
 
     Args:
         directory: where to write; in the same file system as the target.
+        kept: name of a file that is to outlive its writer, and be gone on with by the next one.
+
+    Attributes:
+        outlives: it is such a file.
+
+    Raises:
+        OSError: somebody else is writing to the `kept` one, or something else stands there.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, kept: str | None = None) -> None:
+        self.outlives = kept is not None
         while True:
-            self._aside = directory / f"{ASIDE}{secrets.token_hex(8)}"
-            super().__init__(self._aside, "xb")
+            self._aside = directory / (kept or f"{ASIDE}{secrets.token_hex(8)}")
+            if kept is None:
+                super().__init__(self._aside, "xb")
+            else:
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+                super().__init__(os.open(self._aside, flags, 0o666), "rb+")
+                if not stat.S_ISREG(os.fstat(self.fileno()).st_mode):
+                    self.close()
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             try:
                 # The sweeper may have been there between creating and locking: then take another name.
                 fcntl.flock(self.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(self.fileno()).st_nlink:
                     return
             except BlockingIOError:
-                pass
+                if kept is not None:
+                    self.close()
+                    raise
             self.close()
+
+    def restart(self, position: int) -> None:
+        """Drop everything behind a position, and go on writing there."""
+        with self._busy:
+            self.truncate(position)
+            self.seek(position)
 
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
         """Write all of `data`; unlike its base, never a part."""
@@ -204,13 +227,18 @@ class AsideFile(GuardedFile):
         """
         os.link(self._aside, target)
 
-    def discard(self) -> None:
-        """Delete the file unless it was committed. Any number of calls are harmless."""
+    def discard(self, *, keep: bool = False) -> None:
+        """Delete the file unless it was committed. Any number of calls are harmless.
+
+        Args:
+            keep: leave one that is to outlive its writer where it is.
+        """
         with self._busy:
             if self.closed:
                 return
-            with suppress(OSError):
-                self._aside.unlink()
+            if not (keep and self.outlives):
+                with suppress(OSError):
+                    self._aside.unlink()
             io.FileIO.close(self)
 
 
@@ -227,9 +255,14 @@ def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:
 def sweep(directory: Path) -> None:
     """Delete what dead writers left aside in `directory`. What cannot be deleted stays."""
     for path in directory.glob(f"{ASIDE}*"):
-        with suppress(OSError, LocalFileError), open_regular(path) as file:
-            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+        remove_unlocked(path)
+
+
+def remove_unlocked(path: Path) -> None:
+    """Delete a file that nobody is writing to, if it can be."""
+    with suppress(OSError, LocalFileError), open_regular(path) as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 @contextmanager

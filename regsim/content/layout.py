@@ -29,9 +29,10 @@ from regsim.content.files import (
     regular_size,
     sweep,
 )
-from regsim.content.protocols import CHUNK, Content
-from regsim.content.relay import Relay, Threads, hand_all
-from regsim.content.verify import Verifier, verified
+from regsim.content.partial import Arrival, tidy
+from regsim.content.protocols import CHUNK, Content, Seekable
+from regsim.content.relay import Relay, Threads, hand_all, hand_in_thread
+from regsim.content.verify import verified
 from regsim.errors import ContentError, LocalFileError
 from regsim.oci import Descriptor, Digest
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
@@ -60,17 +61,22 @@ class FileContent:
     path: Path
     threads: Threads = field(default_factory=_threads, repr=False, compare=False)
 
-    async def open(self) -> AsyncGenerator[bytes, None]:
+    def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
 
         Raises (while iterating):
             LocalFileError: the file is missing, not a regular one, or cannot be read.
             ContentError: it has another size than the descriptor says; told before the first byte.
         """
+        return self.open_at(0)
+
+    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
         file = self._open()
         reading = wrap(file)
         try:
             with file_errors(self.path, "read"):
+                file.seek(offset)
                 while chunk := await reading.read(CHUNK):
                     yield chunk
         finally:
@@ -183,29 +189,58 @@ class LayoutStore:
             return False
         return True
 
-    async def put(self, content: Content) -> None:
+    async def put(self, content: Content) -> int:
         """Store verified content under its digest, in place of whatever file is there.
+
+        What came of a large blob before it broke off is kept beside the others, and gone on with by the next
+        put of it, in whatever process.
+
+        Returns:
+            Bytes that an earlier put had left.
 
         Raises:
             ContentError: the bytes are not what the descriptor says; nothing was stored.
             LocalFileError: they could not be written; nothing was stored.
         """
         await self._prepare()
-        descriptor = content.descriptor
-        place, verifier = self._place(descriptor.digest), Verifier(descriptor)
-        with file_errors(place, "write"):
-            aside = AsideFile(self.path)
+        place = self._place(content.descriptor.digest)
+        arrival = await asyncio.to_thread(self._begin, content, place)
+        try:
+            try:
+                await self._take(content, arrival, place)
+            except ContentError:
+                if not arrival.kept:
+                    raise
+                # It may be what was kept that was wrong.
+                arrival.restart()
+                await self._take(content, arrival, place)
+            await asyncio.to_thread(self._commit, arrival.file, place)
+        except LocalFileError:
+            arrival.discard(keep=False)  # a disk that is full has no room for parts
+            raise
+        finally:
+            arrival.discard()
+        return arrival.kept
 
+    def _begin(self, content: Content, place: Path) -> Arrival:
+        with file_errors(place, "write"):
+            return Arrival(self.path, content)
+
+    async def _take(self, content: Content, arrival: Arrival, place: Path) -> None:
         def write(piece: memoryview) -> None:
             with file_errors(place, "write"):
-                aside.write(piece)
+                arrival.file.write(piece)
 
-        try:
-            await hand_all(content, (verifier.update, write))
-            verifier.finish()
-            await asyncio.to_thread(self._commit, aside, place)
-        finally:
-            aside.discard()
+        takers = (arrival.verifier.update, write)
+        if arrival.whole:
+            return
+        if arrival.kept and isinstance(content, Seekable):
+            async with aclosing(content.open_at(arrival.kept)) as stream:
+                async for chunk in stream:
+                    await hand_in_thread(chunk, takers)
+        else:
+            await hand_all(content, takers)
+        arrival.verifier.finish()
 
     async def ingest(self, write: Callable[[Callable[[bytes], object]], Descriptor]) -> Descriptor:
         """Store content whose digest is known only when it has been written, and return its descriptor.
@@ -277,6 +312,7 @@ class LayoutStore:
         else:
             self._exists()
         sweep(self.path)
+        tidy(self.path)
 
     def _exists(self) -> bool:
         if layout_index.check_marker(self.path):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from regsim.content.files import ASIDE, AsideFile, file_errors, locked, read_bounded, write_whole
 from regsim.content.listing import MAX_INDEX_SIZE, REF_NAME, Listing, check_version, digest_of, ref_name
 from regsim.content.memory import named
+from regsim.content.partial import PARTIAL
 from regsim.errors import LocalFileError
 from regsim.oci import media_types
 from regsim.oci.manifest import encode
@@ -64,7 +65,7 @@ def create(root: Path) -> None:
 def _refuse_other_content(root: Path) -> None:
     known = {MARKER, INDEX, BLOBS}
     names = (path.name for path in root.iterdir())
-    other = sorted(name for name in names if name not in known and not name.startswith(ASIDE))
+    other = sorted(name for name in names if name not in known and not name.startswith((ASIDE, PARTIAL)))
     if other:
         raise LocalFileError(
             f"{root} is not an image layout: it holds {other[0]!r} and no {MARKER} file",

@@ -60,6 +60,14 @@ class Pourable(Protocol):
         """
 
 
+@runtime_checkable
+class Seekable(Content, Protocol):
+    """Content that can be opened in the middle. An optional capability, found with `isinstance`."""
+
+    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the raw bytes from `offset` on; else as `open`."""
+
+
 class Fetcher(Protocol):
     """Content can be read from here."""
 
@@ -76,8 +84,11 @@ class Pusher(Protocol):
     async def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the content is present, with the descriptor's size."""
 
-    async def put(self, content: Content) -> None:
+    async def put(self, content: Content) -> int | None:
         """Store verified content under its digest; a second put of the same content is harmless.
+
+        Returns:
+            Bytes that an interrupted earlier put had left here, and that were not read again; None for 0.
 
         Raises:
             ContentError: the bytes are not what the descriptor says; nothing was stored.

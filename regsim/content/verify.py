@@ -36,6 +36,12 @@ class Verifier:
         self._hasher = descriptor.digest.hasher()
         self.seen = 0
 
+    def copy(self) -> Verifier:
+        """Return another one that has taken in the same bytes, to go on from there."""
+        other = Verifier(self._descriptor)
+        other._hasher, other.seen = self._hasher.copy(), self.seen
+        return other
+
     def update(self, data: bytes | memoryview) -> None:
         """Take in more bytes.
 
@@ -71,17 +77,22 @@ class Verifier:
 
 
 async def verified(
-    stream: AsyncGenerator[bytes, None], descriptor: Descriptor
+    stream: AsyncGenerator[bytes, None], descriptor: Descriptor, verifier: Verifier | None = None
 ) -> AsyncGenerator[bytes, None]:
     """Hand on a stream, holding back its last chunk until size and hash are right.
 
     So whoever reads from here never sees a bad blob complete: a receiver that waits for
     `descriptor.size` bytes is still short of some when the error comes. The stream is closed with this one.
 
+    Args:
+        stream: is handed on.
+        descriptor: what it must turn out to be.
+        verifier: that has taken in the bytes before the stream, where it does not begin at the first one.
+
     Raises (while iterating):
         ContentError: the bytes are not those that `descriptor` names.
     """
-    verifier = Verifier(descriptor)
+    verifier = verifier or Verifier(descriptor)
     held = b""
     async with aclosing(stream):
         async for chunk in stream:

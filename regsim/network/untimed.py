@@ -130,10 +130,10 @@ class ModelTransfer:
                 account.requests += self.destination.remote
                 return self.destination.holdings.has(action)
             case act.Mount():
-                account.requests += 1
                 mounted = self.destination.mount(digest, action.repository)
-                # As the specification has it, a registry that does not mount opens a session instead.
-                return act.MountAnswer(mounted=mounted, session=None if mounted else action.repository)
+                # A candidate is looked at before it is tried.
+                account.requests += 2 if mounted else 1
+                return act.MountAnswer(mounted=mounted)
             case act.PutManifest():
                 self._pay(account, sent=action.descriptor.size, requests=1)
                 self.destination.holdings.put_manifest(action.document, action.tag)

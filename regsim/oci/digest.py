@@ -19,6 +19,9 @@ _HEX = re.compile(r"[0-9a-f]+")
 class Hasher(Protocol):
     """The part of a `hashlib` object that verification needs."""
 
+    def copy(self) -> Self:
+        """Return another one that has taken in the same bytes."""
+
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take in more bytes."""
 

@@ -1,8 +1,44 @@
-"""The account of one piece of work at one registry: requests and body octets, as they happen."""
+"""The account of one piece of work at one registry: requests, body octets and retries, as they happen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+
+class Reason(StrEnum):
+    """Why something was asked or moved again, beside HTTP statuses and troubles of the network."""
+
+    STALE_CONNECTION = "stale-connection"
+    RANGE_IGNORED = "range-ignored"
+    RANGE_WRONG = "range-wrong"
+    SHORT_ACCEPTANCE = "short-acceptance"
+    SESSION_FORGOTTEN = "session-forgotten"
+    SESSION_REFUSED = "session-refused"
+    TOO_LARGE = "request-too-large"
+    POST_IGNORED = "single-post-ignored"
+    BLOBS_MISSING = "manifest-blob-unknown"
+    WRONG_BYTES = "wrong-bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Something that was asked or moved again.
+
+    Attributes:
+        reason: a `Reason`, a status such as `503`, or a `Trouble` of the network.
+        seconds: waited before it.
+        wasted: body octets that are known to have gone, or come, in vain because of it.
+    """
+
+    reason: str
+    seconds: float = 0.0
+    wasted: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it under the keys of the result format."""
+        return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
 
 
 @dataclass(slots=True)
@@ -18,6 +54,8 @@ class Account:
         sent: octets of bodies of blob uploads and manifest PUTs.
         received: octets of bodies of 200 and 206 answers to blob and manifest GETs.
         overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
+        resumed: octets of the content that an interrupted earlier run had left, and that did not come again.
+        retries: why anything was asked or moved again, in order.
     """
 
     requests: int = 0
@@ -25,6 +63,22 @@ class Account:
     sent: int = 0
     received: int = 0
     overhead: int = 0
+    resumed: int = 0
+    retries: list[Retry] = field(default_factory=list, compare=False)
+
+    def retried(self, reason: str, *, seconds: float = 0.0, wasted: int = 0) -> None:
+        """Note that something is asked or moved again."""
+        self.retries.append(Retry(reason, seconds, wasted))
+
+    def waste(self, octets: int) -> None:
+        """Note that retries turned out to be at the cost of so many body octets more, or less."""
+        for position in reversed(range(len(self.retries))):
+            retry = self.retries[position]
+            wasted = max(0, retry.wasted + octets)
+            self.retries[position] = replace(retry, wasted=wasted)
+            octets += retry.wasted - wasted
+            if not octets:
+                return
 
     def add(self, other: Account) -> None:
         """Take over what another piece of work has cost."""
@@ -33,3 +87,4 @@ class Account:
         self.sent += other.sent
         self.received += other.received
         self.overhead += other.overhead
+        self.retries += other.retries

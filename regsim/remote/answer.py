@@ -25,6 +25,7 @@ MAX_ERROR_BODY = 64 * 1024
 _MAX_QUOTE = 300
 _MAX_DIGITS = 19  # of an int64, as sizes are
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19}|\*)")
+_WARNING = re.compile(r'(?<!\d)299 +\S+ +"((?:[^"\\]|\\.)*)"')
 _HIDDEN = re.compile(r"<(script|style|head)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _HINTS = {
@@ -115,6 +116,13 @@ class ContentRange(NamedTuple):
             return None
         total = None if match["total"] == "*" else int(match["total"])
         return cls(int(match["first"]), int(match["last"]), total)
+
+
+def warnings_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a registry wants its user to know, as printable lines (distribution-spec, "Warnings")."""
+    texts = _WARNING.findall(headers.get("Warning", ""))
+    lines = (_line(re.sub(r"\\(.)", r"\1", text)) for text in texts)
+    return tuple(line for line in lines if line)
 
 
 def refusal(answer: Answer) -> RegistryError:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from regsim.errors import ContentError
+from regsim.errors import ContentError, RegsimError
 from regsim.remote.answer import Answer, ContentRange, refusal
 
 if TYPE_CHECKING:
-    from regsim.oci import Descriptor
+    from regsim.oci import Descriptor, Digest
     from regsim.remote.account import Account
     from regsim.remote.conversation import Conversation
 
@@ -21,8 +21,23 @@ if TYPE_CHECKING:
 ASK_AGAIN = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
-async def has(conversation: Conversation, descriptor: Descriptor, account: Account) -> bool:
+async def is_seen(conversation: Conversation, digest: Digest, account: Account) -> bool:
+    """Tell whether a HEAD for a blob is answered with 200; see `Repository.is_held_by`."""
+    try:
+        target = conversation.blob(digest)
+        # With the token that the mount needs, if it needs one.
+        answer = await conversation.send("HEAD", target, account, mounts_from=conversation.name)
+    except RegsimError:
+        return False
+    return answer.status == HTTPStatus.OK
+
+
+async def has(
+    conversation: Conversation, descriptor: Descriptor, account: Account, *, closely: bool = False
+) -> bool:
     """Tell whether the repository has a blob; see `Repository.has_blob`."""
+    if closely:
+        return await _has_by_range(conversation, descriptor, account)
     answer = await conversation.ask("HEAD", conversation.blob(descriptor.digest), account)
     if answer.status == HTTPStatus.NOT_FOUND:
         return False

@@ -1,17 +1,18 @@
 """One repository's side of the conversation: its paths, and requests that are asked until answered.
 
-Owns how targets are spelled and how a request is repeated. Must not know what the answers mean.
+Owns how targets are spelled, how a request is repeated, and what was learned of a registry on the way. Must
+not know what the answers mean.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.oci import Digest
 from regsim.oci.reference import check_tag
-from regsim.remote.answer import MAX_ERROR_BODY
+from regsim.remote.answer import MAX_ERROR_BODY, warnings_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +28,26 @@ def log_warning(message: str) -> None:
     logging.getLogger("regsim.remote").warning("%s", message)
 
 
+# Whoever sends more different ones is not heard any further.
+_MAX_WARNINGS = 20
+
+
+@dataclass(slots=True, kw_only=True)
+class Habits:
+    """What a registry has shown in a run; shared by all who talk to it.
+
+    Attributes:
+        single_post: it takes a small blob that comes with the POST. Others ignore its bytes and open a
+            session (docker's), and there is no asking without wasting them: so whoever knows says so.
+        largest: bytes of a request body, where it has refused larger ones.
+        told: the warnings that it has sent, each of which is passed on once.
+    """
+
+    single_post: bool = False
+    largest: int | None = None
+    told: set[str] = field(default_factory=set)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """What every request to a repository needs.
@@ -36,12 +57,14 @@ class Conversation:
         name: the repository's, checked.
         patience: for requests that may be repeated without harm.
         warn: told what the user should know though the work goes on.
+        habits: of the registry.
     """
 
     transport: ScopedTransport
     name: str
     patience: Patience
     warn: Callable[[str], None] = log_warning
+    habits: Habits = field(default_factory=Habits)
 
     def blob(self, digest: Digest) -> str:
         """Return the target of a blob (end-2, end-10)."""
@@ -86,7 +109,7 @@ class Conversation:
         """
 
         async def send() -> Answer:
-            return await self.transport.request(
+            return await self.send(
                 method,
                 target,
                 account,
@@ -97,4 +120,42 @@ class Conversation:
                 mounts_from=mounts_from,
             )
 
-        return await self.patience.ask(send)
+        return await self.patience.ask(send, account)
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | None = None,
+        content: bool = False,
+        limit: int = MAX_ERROR_BODY,
+        deadline: float | None = None,
+        mounts_from: str | None = None,
+        deletes: bool = False,
+    ) -> Answer:
+        """Send a request once, when nobody waits for the host to recover; as `ScopedTransport.request`."""
+        await self.patience.ready()
+        answer = await self.transport.request(
+            method,
+            target,
+            account,
+            headers=headers,
+            body=body,
+            content=content,
+            limit=limit,
+            deadline=deadline,
+            mounts_from=mounts_from,
+            deletes=deletes,
+        )
+        self.heed(answer.headers)
+        return answer
+
+    def heed(self, headers: Mapping[str, str]) -> None:
+        """Pass on what the registry wants its user to know, once."""
+        for text in warnings_of(headers):
+            if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
+                self.habits.told.add(text)
+                self.warn(f"{self.transport.transport.host} says: {text}")

@@ -6,6 +6,8 @@ and whoever stores them verifies them.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -13,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from regsim.content.protocols import CHUNK
 from regsim.content.relay import hand_in_thread
-from regsim.errors import ContentError, NetworkError, RegistryError
+from regsim.errors import ContentError, NetworkError, Trouble
+from regsim.remote.account import Reason
 from regsim.remote.answer import ContentRange, refusal
 from regsim.remote.retry import Unready, final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from regsim.content.protocols import Taker
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
     from regsim.remote.bodies import Response
     from regsim.remote.conversation import Conversation
-    from regsim.remote.retry import Patience
+
+
+class _LiedError(NetworkError):
+    """A Range was answered with something else; it is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +43,35 @@ class RemoteBlob:
     descriptor: Descriptor
     account: Account
 
-    async def open(self) -> AsyncGenerator[bytes, None]:
+    def open(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes in chunks of about `CHUNK`, never more than the descriptor's size.
 
         After a cut it goes on at the byte it holds. A stretch that brought a chunk's worth renews the
-        patience; so the number of requests is bounded by the size.
+        patience; so the number of requests is bounded by the size. A registry that answers a Range with
+        something else is asked for all of it once more, and what is held already comes in vain.
 
         Raises:
             NotFoundError: the repository lacks the blob.
             ContentError: what the registry holds under this digest has another size.
             NetworkError, RegistryError: patience ended.
         """
-        tries = _Tries(self.conversation.patience)
+        return self.open_at(0)
+
+    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes from `offset` on; else as `open`."""
+        tries = _Tries(self, offset)
         self.account.attempts += 1
-        while True:
+        while tries.offset < self.descriptor.size or not tries.asked:
             start = tries.offset
             try:
-                async with aclosing(self._stretch(start)) as stretch:
+                async with aclosing(self._stretch(tries)) as stretch:
                     async for chunk in stretch:
                         tries.offset += len(chunk)
                         yield chunk
                 self._check_end(tries.offset)
             except (NetworkError, Unready) as failure:
                 await tries.failed(failure, since=start)
-            else:
-                return
+        tries.note_waste()
 
     async def pour(self, *takers: Taker) -> None:
         """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.
@@ -77,45 +87,49 @@ class RemoteBlob:
             NotFoundError, ContentError, NetworkError, RegistryError: as from `open`.
             Exception: what a taker raised.
         """
-        tries = _Tries(self.conversation.patience)
+        tries = _Tries(self, 0)
         self.account.attempts += 1
-        while True:
+        while tries.offset < self.descriptor.size or not tries.asked:
             start = tries.offset
             try:
-                await self._pour_stretch(start, (*takers, tries.gain))
+                await self._pour_stretch(tries, (*takers, tries.gain))
                 self._check_end(tries.offset)
             except (NetworkError, Unready) as failure:
                 await tries.failed(failure, since=start)
-            else:
-                return
+        tries.note_waste()
 
     @property
     def _name(self) -> str:
         return f"blob {self.descriptor.digest.short} of {self.conversation.name}"
 
-    def _ask(self, start: int) -> AbstractAsyncContextManager[Response]:
+    def _ask(self, tries: _Tries) -> AbstractAsyncContextManager[Response]:
         # Open-ended: the last byte need not be said, and is off by one in some clients' hands.
-        headers = {"Range": f"bytes={start}-"} if start else {}
+        ranged = tries.offset and tries.trusting
+        headers = {"Range": f"bytes={tries.offset}-"} if ranged else {}
         target = self.conversation.blob(self.descriptor.digest)
+        tries.asked = True
         return self.conversation.transport.exchange(
             "GET", target, self.account, headers=headers, content=True
         )
 
-    async def _stretch(self, start: int) -> AsyncGenerator[bytes, None]:
-        """Yield what one request brings from byte `start` on."""
-        async with self._ask(start) as response:
-            skip = await self._skip(response, start)
-            async with aclosing(self._wanted(response, start, skip)) as wanted:
+    async def _stretch(self, tries: _Tries) -> AsyncGenerator[bytes, None]:
+        """Yield what one request brings from the first byte that is lacking on."""
+        await self.conversation.patience.ready()
+        async with self._ask(tries) as response:
+            skip = await self._skip(response, tries)
+            async with aclosing(self._wanted(response, tries.offset, skip)) as wanted:
                 async for chunk in wanted:
                     yield chunk
 
-    async def _pour_stretch(self, start: int, takers: Sequence[Taker]) -> None:
-        """Hand over what one request brings from byte `start` on."""
-        async with self._ask(start) as response:
-            skip = await self._skip(response, start)
+    async def _pour_stretch(self, tries: _Tries, takers: Sequence[Taker]) -> None:
+        """Hand over what one request brings from the first byte that is lacking on."""
+        await self.conversation.patience.ready()
+        async with self._ask(tries) as response:
+            start = tries.offset
+            skip = await self._skip(response, tries)
             plain = skip == 0 and response.length == self.descriptor.size - start
             if plain and response.drainable:
-                await response.drain(takers)
+                await response.drain((*takers, _Pace(self._too_slow, self._seconds).check))
                 return
             async with aclosing(self._wanted(response, start, skip)) as wanted:
                 async for chunk in wanted:
@@ -125,7 +139,7 @@ class RemoteBlob:
         """Yield the body without its first `skip` bytes; what follows them is the blob's from `start` on."""
         room = self.descriptor.size - start
         async with aclosing(response.chunks()) as chunks:
-            async for chunk in chunks:
+            while chunk := await self._in_time(chunks):
                 wanted = chunk[skip:]
                 skip -= len(chunk) - len(wanted)
                 room -= len(wanted)
@@ -134,19 +148,42 @@ class RemoteBlob:
                 if wanted:
                     yield wanted
 
-    async def _skip(self, response: Response, start: int) -> int:
-        """Return how many bytes of the body come before byte `start`."""
-        if response.status == HTTPStatus.PARTIAL_CONTENT and start:
+    async def _in_time(self, chunks: AsyncGenerator[bytes, None]) -> bytes:
+        """Return the next chunk, empty at the end: a trickle never falls silent, and yet never gets there."""
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await anext(chunks, b"")
+        except TimeoutError as error:
+            raise self._too_slow() from error
+
+    @property
+    def _seconds(self) -> float:
+        """How long a chunk may take."""
+        return CHUNK / self.conversation.transport.timeouts.slowest
+
+    def _too_slow(self) -> NetworkError:
+        slowest = self.conversation.transport.timeouts.slowest
+        return NetworkError(
+            f"{self._name} came at less than {slowest:g} bytes a second", trouble=Trouble.SLOW
+        )
+
+    async def _skip(self, response: Response, tries: _Tries) -> int:
+        """Return how many bytes of the body come before the first one that is lacking."""
+        start, ranged = tries.offset, tries.offset and tries.trusting
+        if response.status == HTTPStatus.PARTIAL_CONTENT and ranged:
             return self._behind(response, start)
         if response.status == HTTPStatus.OK:
+            self.conversation.patience.well()
             self._check_size(response.length)
             if start:
-                # The registry ignored Range: all comes anew, and what is held already is in vain.
+                # All comes anew, and what is held already comes in vain.
                 self.account.attempts += 1
+            if ranged:
+                self.account.retried(Reason.RANGE_IGNORED)
             return start
         answer = self.conversation.patience.settled(await response.answer())
-        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-            raise ContentError(f"{self._name} ends before byte {start} of {self.descriptor.size}")
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
+            raise _LiedError(f"{self._name} ends before byte {start} of {self.descriptor.size}")
         raise refusal(answer)
 
     def _behind(self, response: Response, start: int) -> int:
@@ -154,7 +191,7 @@ class RemoteBlob:
         came = ContentRange.of(response.headers)
         if came is None or came.first > start:
             text = response.headers.get("Content-Range", "")
-            raise RegistryError(f"{self._name} was asked for from byte {start}, and came as {text!r:.100}")
+            raise _LiedError(f"{self._name} was asked for from byte {start}, and came as {text!r:.100}")
         self._check_size(came.total)
         return start - came.first
 
@@ -171,12 +208,23 @@ class RemoteBlob:
 
 
 class _Tries:
-    """How far a blob has come, and how often in vain."""
+    """How far a blob has come, and how often in vain.
 
-    def __init__(self, patience: Patience) -> None:
-        self.offset = 0
+    Attributes:
+        offset: the first byte that is lacking.
+        asked: a request has been made.
+        trusting: that the registry knows what a Range is.
+    """
+
+    def __init__(self, blob: RemoteBlob, offset: int) -> None:
+        self.offset = offset
+        self.asked = False
+        self.trusting = True
+        self._account = blob.account
+        self._patience = blob.conversation.patience
         self._failures = 0
-        self._patience = patience
+        self._before = blob.account.received - offset
+        self._wasted = 0
 
     def gain(self, piece: memoryview) -> None:
         """Take note of a piece, as a taker."""
@@ -188,8 +236,44 @@ class _Tries:
         Raises:
             RegsimError: there shall be none.
         """
-        if self.offset - since >= CHUNK:
-            self._failures = 0
-        if not await self._patience.again(self._failures, failure):
-            raise final(failure) from failure.__cause__
-        self._failures += 1
+        if isinstance(failure, _LiedError):
+            self.trusting = False
+            self._account.retried(Reason.RANGE_WRONG)
+        else:
+            if self.offset - since >= CHUNK:
+                self._failures = 0
+            if not await self._patience.again(self._failures, failure, self._account):
+                raise final(failure) from failure.__cause__
+            self._failures += 1
+        self.note_waste()
+
+    def note_waste(self) -> None:
+        """Charge the last retry with what came, and had come before."""
+        wasted = self._account.received - self._before - self.offset - self._wasted
+        if wasted and self._account.retries:
+            self._wasted += wasted
+            self._account.waste(wasted)
+
+
+class _Pace:
+    """Watches, as a taker, that pieces do not trickle in.
+
+    Args:
+        failure: returns what to raise.
+        seconds: that a chunk may take.
+    """
+
+    def __init__(self, failure: Callable[[], NetworkError], seconds: float) -> None:
+        self._failure = failure
+        self._seconds = seconds
+        self._since = time.monotonic()
+        self._left = CHUNK
+
+    def check(self, piece: memoryview) -> None:
+        """Take note of a piece."""
+        self._left -= len(piece)
+        now = time.monotonic()
+        if self._left <= 0:
+            self._since, self._left = now, CHUNK
+        elif now - self._since > self._seconds:
+            raise self._failure()

@@ -26,7 +26,10 @@ MAX_PAGES = 1000
 # distribution's registry lists 100 repositories where nobody asks for more, and 1000 at most.
 CATALOG = "/v2/_catalog?n=1000"
 
-_NEXT = re.compile(r"<(?P<url>[^<>]*)>[^,<>]*;\s*rel=\"?next\"?", re.IGNORECASE)
+# Some leave out the brackets (distribution-spec#116), or the quotes.
+_NEXT = re.compile(
+    r"(?:<(?P<url>[^<>]*)>[^,<>]*|(?:^|,)\s*(?P<bare>[^\s<>,;]+)[^,<>]*);\s*rel=\"?next\"?", re.IGNORECASE
+)
 
 
 async def tags(conversation: Conversation, account: Account) -> tuple[str, ...]:
@@ -78,7 +81,7 @@ def _next(answer: Answer, what: str) -> str | None:
     match = _NEXT.search(answer.headers.get("Link", ""))
     if match is None:
         return None
-    url = resolve(answer.url, match["url"])
+    url = resolve(answer.url, match["url"] or match["bare"])
     if origin(url) != origin(answer.url):
         raise RegistryError(f"the next page of {what} is said to be at another host")
     return url

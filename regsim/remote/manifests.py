@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # All four, or the registry hands out one platform's manifest instead of the index.
 _ACCEPT = {"Accept": ", ".join(media_types.ACCEPT)}
+_LACKING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"})
 _WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, HTTPStatus.ACCEPTED})
 
 
@@ -66,7 +67,13 @@ async def fetch(
 
 
 async def put(
-    conversation: Conversation, raw: bytes, media_type: str, reference: str, account: Account
+    conversation: Conversation,
+    raw: bytes,
+    media_type: str,
+    reference: str,
+    account: Account,
+    *,
+    patiently: bool = False,
 ) -> Descriptor:
     """Write a manifest; see `Repository.put_manifest`."""
     target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type)
@@ -74,14 +81,17 @@ async def put(
     failures = 0
     while True:
         account.attempts += 1
+        before = account.sent
         try:
             answer = conversation.patience.settled(
-                await conversation.transport.request(
+                await conversation.send(
                     "PUT", target, account, headers=headers, body=Body.of(raw), content=True
                 )
             )
+            if patiently and not _LACKING.isdisjoint(refusal(answer).codes):
+                raise Unready(answer)  # noqa: TRY301  (one of the failures that may pass)
         except (NetworkError, Unready) as failure:
-            if not await conversation.patience.again(failures, failure):
+            if not await conversation.patience.again(failures, failure, account):
                 raise final(failure) from failure.__cause__
         else:
             if answer.status in _WRITTEN:
@@ -89,8 +99,10 @@ async def put(
             raise refusal(answer)
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
+        sent = account.sent - before
         if await _stands(conversation, reference, wanted, account):
             return wanted
+        account.waste(sent)
 
 
 async def _get(conversation: Conversation, reference: str, account: Account) -> Answer:

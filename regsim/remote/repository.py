@@ -5,6 +5,7 @@ Owns the room's public face. Must not know ledgers, scenarios, or what is worth 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ from regsim.oci.reference import check_repository
 from regsim.remote import blobs, listing, manifests, upload
 from regsim.remote.answer import refusal
 from regsim.remote.auth.scopes import CATALOG, Need
-from regsim.remote.conversation import Conversation, log_warning
+from regsim.remote.conversation import Conversation, Habits, log_warning
 from regsim.remote.download import RemoteBlob
 from regsim.remote.retry import Patience
 from regsim.remote.scoped import ScopedTransport
-from regsim.remote.upload import Mounted, UploadSession
+from regsim.remote.session import UploadSession, cancel
+from regsim.remote.upload import Mounted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +46,7 @@ class Repository:
         writes: something will be written to it: the right to is asked for from the start.
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
+        habits: what is known of the registry; None: nothing.
 
     Raises:
         InvalidReferenceError: `name` is no repository name.
@@ -57,6 +60,7 @@ class Repository:
         writes: bool = False,
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self.name = check_repository(name)
         self.host = transport.host
@@ -66,6 +70,7 @@ class Repository:
             name=name,
             patience=self._patience,
             warn=warn or log_warning,
+            habits=habits or Habits(),
         )
 
     async def resolve(
@@ -101,17 +106,31 @@ class Repository:
         """
         return await manifests.fetch(self._conversation, wanted, account)
 
-    async def has_blob(self, descriptor: Descriptor, account: Account) -> bool:
+    async def has_blob(self, descriptor: Descriptor, account: Account, *, closely: bool = False) -> bool:
         """Tell whether the repository has a blob: only a 404 says that it has not.
 
         One HEAD (end-2). It becomes a GET for one byte where the HEAD was refused with 403 or 405, and
         where it states a size that is not the descriptor's: proxies get this wrong on HEAD.
 
+        Args:
+            descriptor: of the blob.
+            account: is charged.
+            closely: ask with that GET at once, since a HEAD may be answered from a cache.
+
         Raises:
             ContentError: the size is another one by GET too. A digest has one size only, so something is
                 damaged, and an upload over it would be ignored by most registries.
         """
-        return await blobs.has(self._conversation, descriptor, account)
+        return await blobs.has(self._conversation, descriptor, account, closely=closely)
+
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
+        """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
+
+        Whatever is not a clear yes counts as no. A mount that is asked for in vain costs more than that, and
+        opens a session.
+        """
+        other = replace(self._conversation, name=check_repository(repository))
+        return await blobs.is_seen(other, digest, account)
 
     def blob(self, descriptor: Descriptor, account: Account) -> Content:
         """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob`."""
@@ -129,32 +148,47 @@ class Repository:
         checked = check_repository(from_repository)
         return await upload.mount(self._conversation, digest, checked, account)
 
-    async def upload(self, content: Content, account: Account, session: UploadSession | None = None) -> None:
-        """Write a blob in one PUT, verified on its way out (end-4a, end-6).
+    async def upload(self, content: Content, account: Account, session: UploadSession | None = None) -> bool:
+        """Write a blob, verified on its way out (end-4 to end-6): in one PUT, or in pieces if need be.
 
-        A failure that may pass starts again in a new session; where all had been sent and only the answer
-        was lost, the blob is looked for first. A session that is given up is cancelled.
+        After a failure that may pass it goes on at the byte that the registry holds, or in a new session
+        where that is forgotten; where all had been sent and only the answer was lost, the blob is looked for
+        first. A session that is given up is cancelled.
 
         Args:
             content: is opened once for each attempt.
             account: is charged; `attempts` counts openings.
             session: that a mount has opened; None opens one.
 
+        Returns:
+            Whether it is there by this upload. False: somebody else's was first, and not all had to be sent.
+
         Raises:
             ContentError: the bytes are not what the descriptor says; the registry never got the last ones.
         """
-        await upload.upload(self._conversation, content, account, session)
+        return await upload.upload(self._conversation, content, account, session)
 
     async def cancel(self, session: UploadSession, account: Account) -> None:
         """Give a session up (end-14); never fails."""
-        await upload.cancel(self._conversation, session, account)
+        await cancel(self._conversation, session, account)
 
-    async def put_manifest(self, raw: bytes, media_type: str, reference: str, account: Account) -> Descriptor:
+    async def put_manifest(
+        self, raw: bytes, media_type: str, reference: str, account: Account, *, patiently: bool = False
+    ) -> Descriptor:
         """Write a manifest under a tag or its digest, byte for byte (end-7a); return what it is now.
 
         Before a repeated try the registry is asked whether the first one had its effect.
+
+        Args:
+            raw: the manifest.
+            media_type: what it is.
+            reference: a tag, or its digest.
+            account: is charged.
+            patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
         """
-        return await manifests.put(self._conversation, raw, media_type, reference, account)
+        return await manifests.put(
+            self._conversation, raw, media_type, reference, account, patiently=patiently
+        )
 
     async def delete_manifest(self, reference: str, account: Account) -> None:
         """Delete a tag, or by digest a manifest and all its tags (end-9).
@@ -186,9 +220,9 @@ class Repository:
         async def send() -> Answer:
             nonlocal tries
             tries += 1
-            return await self._conversation.transport.request("DELETE", target, account, deletes=True)
+            return await self._conversation.send("DELETE", target, account, deletes=True)
 
-        answer = await self._patience.ask(send)
+        answer = await self._patience.ask(send, account)
         # 404 on a repeated try: the first one's answer was lost behind its effect.
         if answer.status in _DELETED or (answer.status == HTTPStatus.NOT_FOUND and tries > 1):
             return
@@ -196,12 +230,13 @@ class Repository:
 
 
 class Registry:
-    """The repositories of one registry, which share its transport and patience.
+    """The repositories of one registry, which share its transport, its patience, and what is known of it.
 
     Args:
         transport: to the registry. It is not closed here.
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
+        habits: what is known of it; None: nothing yet.
     """
 
     def __init__(
@@ -210,11 +245,13 @@ class Registry:
         *,
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self.host = transport.host
         self._transport = transport
         self._patience = patience or Patience()
         self._warn = warn
+        self._habits = habits or Habits()
 
     def repository(self, name: str, *, writes: bool = False) -> Repository:
         """Return one of the registry's repositories, which need not exist yet; arguments as for `Repository`.
@@ -222,7 +259,14 @@ class Registry:
         Raises:
             InvalidReferenceError: `name` is no repository name.
         """
-        return Repository(self._transport, name, writes=writes, patience=self._patience, warn=self._warn)
+        return Repository(
+            self._transport,
+            name,
+            writes=writes,
+            patience=self._patience,
+            warn=self._warn,
+            habits=self._habits,
+        )
 
     async def catalog(self, account: Account) -> tuple[str, ...]:
         """Return the names of all repositories, in the registry's order.
@@ -240,6 +284,6 @@ class Registry:
                     "GET", target, account, limit=listing.MAX_PAGE, need=need
                 )
 
-            return await self._patience.ask(send)
+            return await self._patience.ask(send, account)
 
         return await listing.catalog(ask, self.host)

@@ -18,6 +18,7 @@ class Timeouts:
         pool: until one of the connections is free; whoever holds it is bound by the others.
         metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.
         cancel: a whole attempt to clean up behind a failure.
+        slowest: bytes per second below which a blob does not count as moving, though it never falls silent.
     """
 
     connect: float = 10.0
@@ -27,3 +28,8 @@ class Timeouts:
     pool: float = 600.0
     metadata: float = 300.0
     cancel: float = 5.0
+    slowest: float = 4096.0
+
+    def whole(self, size: int) -> float:
+        """Return how long a request may take, in seconds, that moves `size` bytes of a blob."""
+        return self.metadata + size / self.slowest

@@ -31,9 +31,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
 from regsim.content.protocols import CHUNK
-from regsim.errors import NetworkError, RegistryError, RegsimError
+from regsim.errors import NetworkError, RegistryError, RegsimError, Trouble
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
+from regsim.remote.account import Reason
 from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.auth.authorizer import Authorizer
 from regsim.remote.auth.scopes import Need
@@ -216,6 +217,7 @@ class Transport:
             await login.renew(answer)
             if content and body is not None:
                 account.attempts += 1
+                account.retried(str(answer.status))
 
     async def _ask_for_token(
         self,
@@ -333,6 +335,7 @@ class Transport:
             if request.method not in _IDEMPOTENT or not _is_stale(error):
                 raise
         account.requests += 1
+        account.retried(Reason.STALE_CONNECTION)
         request.extensions["fresh"] = True
         return await self._network.handle_async_request(request)
 
@@ -386,6 +389,15 @@ class _Octets(httpx.AsyncByteStream):
         return self._octets
 
 
+# The first one that fits.
+_TROUBLES: tuple[tuple[type[httpx.HTTPError], Trouble], ...] = (
+    (httpx.ConnectTimeout, Trouble.CONNECT),
+    (httpx.PoolTimeout, Trouble.CONNECT),
+    (httpx.ConnectError, Trouble.CONNECT),
+    (httpx.TimeoutException, Trouble.STALL),
+    (httpx.NetworkError, Trouble.RESET),
+    (httpx.HTTPError, Trouble.CUT),
+)
 _TIMEOUTS: dict[type[httpx.HTTPError], str] = {
     httpx.ConnectTimeout: "no connection in time",
     httpx.PoolTimeout: "no connection became free in time",
@@ -547,11 +559,13 @@ def _translated(method: str, url: str) -> Iterator[None]:
         raise RegsimError(f"{_where(method, url)} could not be sent: {error}") from error
     except httpx.HTTPError as error:
         what, hint = _failure(error)
-        raise NetworkError(f"{_where(method, url)}: {what}", hint=hint) from error
+        trouble = next(trouble for kind, trouble in _TROUBLES if isinstance(error, kind))
+        raise NetworkError(f"{_where(method, url)}: {what}", hint=hint, trouble=trouble) from error
 
 
 def _unanswered(method: str, url: str, deadline: float | None) -> NetworkError:
-    return NetworkError(f"{_where(method, url)} was not answered within {deadline:g} s")
+    words = f"{_where(method, url)} was not answered within {deadline:g} s"
+    return NetworkError(words, trouble=Trouble.DEADLINE)
 
 
 def _where(method: str, url: str) -> str:

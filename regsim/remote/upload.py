@@ -1,50 +1,64 @@
-"""Writing a blob: mount, session, single PUT (distribution-spec, end-4, end-6, end-11, end-14).
+"""Writing a blob: mount, session, pieces, commit (distribution-spec, end-4 to end-6, end-11, end-14).
 
-Owns upload sessions and what becomes of them: each one ends committed or cancelled. Must not know why a
-blob is written, or whether it had to be.
+Owns how a blob gets through whatever goes wrong: sessions go on at the byte that the registry holds, each one
+ends committed or cancelled, and nothing is committed twice. Must not know why a blob is written, or whether
+it had to be.
 """
 
 from __future__ import annotations
 
-import contextlib
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from regsim.content.protocols import Pourable
-from regsim.content.verify import Verifier, verified
-from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
+from regsim.content.protocols import CHUNK
+from regsim.errors import AuthenticationError, NetworkError, RegsimError
 from regsim.remote import blobs
-from regsim.remote.address import resolve, with_query
-from regsim.remote.answer import Answer, Body, refusal
-from regsim.remote.retry import Unready, final
+from regsim.remote.account import Reason
+from regsim.remote.address import with_query
+from regsim.remote.answer import refusal
+from regsim.remote.outgoing import Outgoing
+from regsim.remote.retry import Unready, final, reason_of
+from regsim.remote.session import (
+    EMPTY,
+    UploadSession,
+    cancel,
+    held_by,
+    open_session,
+    session_of,
+    status,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from regsim.content.protocols import Content, Taker
+    from regsim.content.protocols import Content
     from regsim.oci import Descriptor, Digest
     from regsim.remote.account import Account
+    from regsim.remote.answer import Answer
     from regsim.remote.conversation import Conversation
 
-_EMPTY = Body.of(b"")
 _OCTETS = {"Content-Type": "application/octet-stream"}
 # 201 by the specification; ECR and others have been seen with the rest.
 _COMMITTED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+_TAKEN = _COMMITTED | {HTTPStatus.ACCEPTED}
+_UNSATISFIABLE = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 # Refusals that do not rule out that the blob is there: the session was forgotten behind a commit whose
 # answer was lost (jib#4301: 40 of 51), or another pusher of the same blob was first (nexus-public#967).
 _DOUBTFUL = frozenset(
-    {HTTPStatus.ACCEPTED, HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}
+    {
+        HTTPStatus.ACCEPTED,
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        _UNSATISFIABLE,
+    }
 )
 _FORGOTTEN = "BLOB_UPLOAD_UNKNOWN"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UploadSession:
-    """An upload that the registry has opened. Its URL carries the registry's state, which is a secret."""
-
-    url: str = field(repr=False)
+_WRONG_DIGEST = "DIGEST_INVALID"
+# What is tried in turn where a request was too large for the registry, or for a proxy before it.
+_PIECES = tuple(size * 1024 * 1024 for size in (64, 16, 4, 1))
+# A blob up to this goes with the POST where the registry is known to take it.
+SINGLE_POST = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,175 +75,304 @@ async def mount(
     """Ask the registry to link a blob from another repository; see `Repository.mount`."""
     target = with_query(conversation.uploads, f"mount={digest}&from={from_repository}")
     try:
-        answer = await conversation.ask("POST", target, account, body=_EMPTY, mounts_from=from_repository)
+        answer = await conversation.ask("POST", target, account, body=EMPTY, mounts_from=from_repository)
     except AuthenticationError:
         return None
     if answer.status == HTTPStatus.CREATED:
         return Mounted(digest=digest, from_repository=from_repository)
     if answer.status == HTTPStatus.ACCEPTED:
-        return _session(answer)
+        return session_of(answer)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise refusal(answer)
     # 400, 401, 403 and 404 all occur where the source may not be read (ggcr#1404, containerd#14086).
     return None
 
 
-async def open_session(conversation: Conversation, account: Account) -> UploadSession:
-    """Open an upload session (end-4a). A session whose answer was lost is left to expire.
-
-    Raises:
-        RegistryError: the registry opens none.
-    """
-    answer = await conversation.ask("POST", conversation.uploads, account, body=_EMPTY)
-    if answer.status != HTTPStatus.ACCEPTED:
-        raise refusal(answer)
-    return _session(answer)
-
-
-def _session(answer: Answer) -> UploadSession:
-    if not answer.location:
-        raise RegistryError(f"{answer.method} {answer.url.partition('?')[0]}: an upload without a Location")
-    return UploadSession(url=resolve(answer.url, answer.location))
-
-
-async def cancel(conversation: Conversation, session: UploadSession, account: Account) -> None:
-    """Give a session up (end-14), so that the registry need not keep its bytes. Failure is no matter."""
-    with contextlib.suppress(RegsimError):
-        await conversation.transport.request(
-            "DELETE", session.url, account, deadline=conversation.transport.timeouts.cancel
-        )
-
-
 async def upload(
     conversation: Conversation, content: Content, account: Account, session: UploadSession | None = None
-) -> None:
+) -> bool:
     """Write a blob; see `Repository.upload`."""
-    failures = 0
-    while True:
-        session = session or await open_session(conversation, account)
-        failure = await _attempt(conversation, content, account, session)
-        if failure is None:
-            return
-        if not await conversation.patience.again(failures, failure):
-            raise final(failure) from failure.__cause__
-        failures += 1
-        session = None
-
-
-class _Source:
-    """The content on its way out: whether all of it went, or it was itself what failed."""
-
-    def __init__(self, content: Content) -> None:
-        self._content = content
-        self.failure: Exception | None = None
-        self.complete = False
-
-    @property
-    def body(self) -> Body:
-        pourable = isinstance(self._content, Pourable)
-        return Body(size=self._content.descriptor.size, open=self.open, feed=self.feed if pourable else None)
-
-    async def feed(self, take: Taker) -> bytes:
-        """Let the content be poured, verified; its last piece is held back until it is known to be right."""
-        descriptor = self._content.descriptor
-        verifier, held = Verifier(descriptor), _HeldBack(take, descriptor.size)
+    async with aclosing(Outgoing(content)) as source:
+        work = _Upload(conversation, source, account, session)
         try:
-            await cast("Pourable", self._content).pour(verifier.update, held.take)
-            verifier.finish()
-        except Exception as error:
-            self.failure = error
+            sent = await work.finish()
+        except BaseException:
+            await work.give_up()
             raise
-        self.complete = True
-        return held.last
+        work.settle()
+        return sent
 
-    async def open(self) -> AsyncGenerator[bytes, None]:
+
+class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still get there)
+    """A request did not do what it was for.
+
+    Args:
+        failure: what to raise if this was the last try.
+        reason: what the account calls it.
+        wait: it may pass, given time.
+        anew: the session is of no use any more.
+        gone: the registry does not know it, so there is nothing to cancel either.
+    """
+
+    def __init__(
+        self,
+        failure: Unready | RegsimError,
+        reason: str,
+        *,
+        wait: bool = True,
+        anew: bool = False,
+        gone: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.reason = reason
+        self.wait = wait
+        self.anew = anew or gone
+        self.gone = gone
+
+
+class _Upload:
+    """One blob on its way up: its session, and how much of it the registry holds."""
+
+    def __init__(
+        self, conversation: Conversation, source: Outgoing, account: Account, session: UploadSession | None
+    ) -> None:
+        self._conversation = conversation
+        self._descriptor: Descriptor = source.descriptor
+        self._source = source
+        self._account = account
+        self._trusting = True  # what registries say of how much they hold
+        self._start = account.sent
+        self._wasted = 0
+        self._adopt(session)
+
+    def _adopt(self, session: UploadSession | None) -> None:
+        self._session = session
+        self._offset = 0  # bytes that it holds
+        self._given = 0  # it cannot hold more than these
+        self._untouched = self._account.sent
+        self._mended = False  # it has gone on in the middle
+        if session is not None:
+            self._account.attempts += 1
+
+    async def finish(self) -> bool:
+        """Get it there. False: it was there by somebody else's doing, before all of it was sent."""
+        if self._session is None and await self._posted():
+            return True
+        failures = 0
+        while True:
+            before = self._offset
+            try:
+                return await self._send()
+            except _Setback as setback:
+                if self._offset - before >= CHUNK:
+                    failures = 0
+                if isinstance(setback.failure, NetworkError) and await self._is_there_after_all():
+                    self._account.retried(setback.reason)
+                    return True
+                if not setback.wait:
+                    self._account.retried(setback.reason)
+                elif await self._conversation.patience.again(
+                    failures, setback.failure, self._account, reason=setback.reason
+                ):
+                    failures += 1
+                else:
+                    self._session = None if setback.gone else self._session
+                    raise final(setback.failure) from setback.failure.__cause__
+                if await self._recover(setback):
+                    return True
+
+    async def give_up(self) -> None:
+        """Cancel the session, if there is one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await cancel(self._conversation, session, self._account)
+
+    # Sending
+
+    async def _posted(self) -> bool:
+        """Send a small blob with its POST (end-4b), if the registry is known to take it so."""
+        size, habits = self._descriptor.size, self._conversation.habits
+        if not habits.single_post or size > SINGLE_POST:
+            return False
+        target = with_query(self._conversation.uploads, f"digest={self._descriptor.digest}")
+        self._account.attempts += 1
         try:
-            async with aclosing(verified(self._content.open(), self._content.descriptor)) as stream:
-                async for chunk in stream:
-                    yield chunk
-        except Exception as error:
-            self.failure = error
-            raise
-        self.complete = True
-
-
-class _HeldBack:
-    """Hands on all pieces but the one that makes a content complete, which it keeps as `last`."""
-
-    def __init__(self, take: Taker, size: int) -> None:
-        self.last = b""
-        self._take = take
-        self._left = size
-
-    def take(self, piece: memoryview) -> None:
-        self._left -= len(piece)
-        if self._left > 0:
-            self._take(piece)
-        elif self._left == 0:
-            self.last = bytes(piece)
-
-
-async def _attempt(
-    conversation: Conversation, content: Content, account: Account, session: UploadSession
-) -> NetworkError | Unready | None:
-    """Send the content into a session. Return None once it is committed, or what may be tried again."""
-    account.attempts += 1
-    source = _Source(content)
-    try:
-        answer = await _commit(conversation, content.descriptor, source, session, account)
-    except BaseException as error:
-        # A copy's source may be what broke, and was retried where it was read.
-        if not isinstance(error, NetworkError) or error is source.failure:
-            await cancel(conversation, session, account)
-            raise
-        if source.complete and await _committed(conversation, content.descriptor, account):
-            return None
-        await cancel(conversation, session, account)
-        return error
-    return await _judge(conversation, content.descriptor, answer, session, account)
-
-
-async def _commit(
-    conversation: Conversation,
-    descriptor: Descriptor,
-    source: _Source,
-    session: UploadSession,
-    account: Account,
-) -> Answer:
-    return await conversation.transport.request(
-        "PUT",
-        with_query(session.url, f"digest={descriptor.digest}"),
-        account,
-        headers=_OCTETS,
-        body=source.body,
-        content=True,
-    )
-
-
-async def _judge(
-    conversation: Conversation,
-    descriptor: Descriptor,
-    answer: Answer,
-    session: UploadSession,
-    account: Account,
-) -> Unready | None:
-    if answer.status in _COMMITTED:
-        return None
-    error = refusal(answer)
-    passing = conversation.patience.wants(answer.status)
-    forgotten = answer.status == HTTPStatus.NOT_FOUND or _FORGOTTEN in error.codes
-    if (passing or answer.status in _DOUBTFUL) and await _committed(conversation, descriptor, account):
-        return None
-    if not forgotten:
-        await cancel(conversation, session, account)
-    if passing or forgotten:
-        return Unready(answer)
-    raise error
-
-
-async def _committed(conversation: Conversation, descriptor: Descriptor, account: Account) -> bool:
-    """Tell whether the blob is there although nobody said so; in doubt it is not."""
-    try:
-        return await blobs.has(conversation, descriptor, account)
-    except RegsimError:
+            answer = await self._request("POST", target, 0, size)
+        except _Setback as setback:
+            self._account.retried(setback.reason)
+            if await self._is_there_after_all():
+                return True
+        else:
+            if answer.status == HTTPStatus.CREATED:
+                return True
+            passing = self._conversation.patience.wants(answer.status)
+            self._account.retried(str(answer.status) if passing else Reason.POST_IGNORED)
+            if passing and await self._is_there():
+                return True
+            habits.single_post = passing
+            if answer.status == HTTPStatus.ACCEPTED:
+                self._adopt(session_of(answer))
+        self._note_waste()
         return False
+
+    async def _send(self) -> bool:
+        """Send what the registry lacks, and commit.
+
+        Raises:
+            _Setback: it may be tried again.
+        """
+        while True:
+            session = self._session
+            if session is None:
+                session = await open_session(self._conversation, self._account)
+                self._adopt(session)
+            start, end = self._offset, self._end(session)
+            last = end == self._descriptor.size
+            query = f"digest={self._descriptor.digest}"
+            target = with_query(session.url, query) if last else session.url
+            answer = await self._request("PUT" if last else "PATCH", target, start, end)
+            if last and answer.status in _COMMITTED:
+                return True
+            if last or answer.status not in _TAKEN:
+                return await self._refused(answer, session, end - start)
+            self._taken(answer, session, end)
+
+    def _end(self, session: UploadSession) -> int:
+        """Return where the next piece ends: at the end, unless that has been too much already."""
+        largest = self._conversation.habits.largest
+        if largest is None:
+            return self._descriptor.size
+        return min(self._descriptor.size, self._offset + max(largest, session.smallest))
+
+    async def _request(self, method: str, target: str, start: int, end: int) -> Answer:
+        before = self._account.sent
+        headers = dict(_OCTETS)
+        if end > start and (start or method == "PATCH"):
+            headers["Content-Range"] = f"{start}-{end - 1}"
+        conversation = self._conversation
+        try:
+            return await conversation.send(
+                method,
+                target,
+                self._account,
+                headers=headers,
+                body=self._source.body(start, end),
+                content=True,
+                deadline=conversation.transport.timeouts.whole(end - start),
+            )
+        except NetworkError as error:
+            # A copy's source may be what broke, and was retried where it was read.
+            if error is self._source.failure:
+                raise
+            raise _Setback(error, reason_of(error)) from error
+        finally:
+            self._given = max(self._given, min(end, start + self._account.sent - before))
+
+    def _taken(self, answer: Answer, session: UploadSession, end: int) -> None:
+        """Take note of how much of a piece the registry says to have kept."""
+        held, before = held_by(answer), self._offset
+        self._session = session_of(answer, session)
+        # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
+        # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
+        self._offset = end
+        if self._trusting and held is not None and before < held < end:
+            self._offset, self._mended = held, True
+            self._account.retried(Reason.SHORT_ACCEPTANCE)
+            self._note_waste()
+
+    async def _refused(self, answer: Answer, session: UploadSession, size: int) -> bool:
+        """Tell what became of the upload where a request of `size` bytes was refused.
+
+        Raises:
+            _Setback: it may be tried again.
+            RegistryError: it may not.
+        """
+        error, conversation = refusal(answer), self._conversation
+        passing = conversation.patience.wants(answer.status)
+        forgotten = answer.status == HTTPStatus.NOT_FOUND or _FORGOTTEN in error.codes
+        if (passing or answer.status in _DOUBTFUL) and await self._is_there():
+            self._account.retried(str(answer.status))
+            if not (passing or forgotten):
+                await self.give_up()
+            return self._source.complete
+        if passing:
+            raise _Setback(Unready(answer), str(answer.status))
+        if forgotten:
+            raise _Setback(error, Reason.SESSION_FORGOTTEN, gone=True)
+        if self._is_too_large(answer, size) and self._shrink(session, size):
+            raise _Setback(error, Reason.TOO_LARGE, wait=False)
+        if self._trusting and answer.status == _UNSATISFIABLE and not self._mended:
+            raise _Setback(error, Reason.RANGE_WRONG)
+        # The bytes were right when they left here: something on the way was not, or what was said of how many
+        # had come. Where neither can be, a second time would change nothing.
+        damaged = _WRONG_DIGEST in error.codes
+        confused = answer.status in _DOUBTFUL and bool(self._mended or self._offset)
+        if self._trusting and (damaged or confused):
+            self._trusting = False
+            raise _Setback(error, Reason.WRONG_BYTES if damaged else Reason.SESSION_REFUSED, anew=True)
+        raise error
+
+    def _is_too_large(self, answer: Answer, size: int) -> bool:
+        if answer.status != _UNSATISFIABLE:
+            return answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        # ghcr says so of more than 4 MiB (ocx#237); else it speaks of another byte than the session's.
+        return size > _PIECES[-1] and held_by(answer) in (None, self._offset)
+
+    def _shrink(self, session: UploadSession, refused: int) -> bool:
+        """Settle on smaller pieces from now on, if there are any."""
+        for size in _PIECES:
+            if session.smallest <= size < refused:
+                self._conversation.habits.largest = size
+                return True
+        return False
+
+    # Going on
+
+    async def _recover(self, setback: _Setback) -> bool:
+        """Find out where to go on. True: there is nothing left to do."""
+        session = None if setback.gone else self._session
+        if session is not None and not setback.anew and self._account.sent == self._untouched:
+            return False  # it has not got anything yet
+        if setback.gone:
+            if await self._is_there_after_all():
+                return True
+        elif session is not None and not setback.anew and self._trusting:
+            found = await status(self._conversation, session, self._account)
+            if found is None:
+                self._session = None
+                if await self._is_there_after_all():
+                    return True
+            elif found.held is not None and 0 < found.held <= self._given:
+                self._session, self._offset, self._mended = found.session, found.held, True
+                self._note_waste()
+                return False
+        if setback.gone:
+            self._session = None
+        await self.give_up()
+        self._adopt(None)
+        self._note_waste()
+        return False
+
+    async def _is_there_after_all(self) -> bool:
+        """Tell whether all had been sent, only the answer was lost, and the blob is there."""
+        return self._source.complete and await self._is_there()
+
+    async def _is_there(self) -> bool:
+        """Tell whether the blob is there although nobody said so; in doubt it is not."""
+        try:
+            return await blobs.has(self._conversation, self._descriptor, self._account)
+        except RegsimError:
+            return False
+
+    def settle(self) -> None:
+        """Charge the last retry with what it took beyond the blob, which is there now."""
+        if self._source.complete and self._account.retries:
+            self._offset = self._descriptor.size
+            self._note_waste()
+
+    def _note_waste(self) -> None:
+        """Charge the last retry with what has been sent and is not held."""
+        wasted = self._account.sent - self._start - self._offset - self._wasted
+        self._wasted += wasted
+        self._account.waste(wasted)

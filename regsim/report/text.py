@@ -5,6 +5,7 @@ A view of a result: shows what the ledger says and computes no new facts.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,10 @@ def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]
 
     def shape(transfer: TransferResult) -> object:
         ledger = transfer.ledger
-        rows = tuple((entry.digest, entry.outcome, entry.evidence, entry.wasted) for entry in ledger.entries)
+        rows = tuple(
+            (each.digest, each.outcome, each.evidence, each.wasted, each.resumed, len(each.retries))
+            for each in ledger.entries
+        )
         return (transfer.step, ledger.direction, ledger.reference, rows, str(ledger.error))
 
     for _, group in groupby(transfers, key=shape):
@@ -82,6 +86,9 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
     if ledger.error is not None:
         expected = " (expected)" if first.expected_error else ""
         yield f"  Failed{expected}: {one_line(ledger.error.message)}"
+    reasons = Counter(str(retry.reason) for entry in ledger.entries for retry in entry.retries)
+    if reasons:
+        yield f"  tried again: {', '.join(f'{reason} ({count})' for reason, count in reasons.items())}"
     each = " each" if len(alike) > 1 else ""
     summary = ledger.summary
     yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction)}{each}"
@@ -138,7 +145,8 @@ def _wire(summary: Summary, direction: Direction) -> str:
         Direction.COPY: f"{summary.wire_received:,} and {exact(summary.wire_sent)}",
     }[direction]
     wasted = f", {exact(summary.wasted)} of them in vain" if summary.wasted else ""
-    return f"{_MOVED[direction]} {moved}{wasted}"
+    kept = f", {exact(summary.resumed)} kept from an earlier run" if summary.resumed else ""
+    return f"{_MOVED[direction]} {moved}{wasted}{kept}"
 
 
 def _checks(result: RunResult) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 from mock_registry.journal import Route
 from regsim.errors import RegistryError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
-_UNKNOWN = 404
-_SERVER_ERROR = 500
 # A copy reads once and writes once.
 _UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
@@ -99,7 +98,8 @@ class _Client:
             self.mounted[entry.digest, entry.mounted_from] += 1
         if entry.evidence is Evidence.HEAD:
             self.found.add(entry.digest)
-        if entry.outcome is Outcome.FAILED or entry.attempts > _UNDISTURBED[entry.direction]:
+        often = entry.attempts > _UNDISTURBED[entry.direction] or entry.retries
+        if entry.outcome is Outcome.FAILED or often:
             self.disturbed.add(entry.digest)
 
     def _spend(self, account: Account, digest: str | None = None) -> None:
@@ -118,7 +118,7 @@ class _Registry:
     requests: Count = field(default_factory=Counter)
     overhead: int = 0
     stored: Counter[str] = field(default_factory=Counter)
-    unsaid: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
     mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
@@ -142,27 +142,30 @@ class _Registry:
             self.disturbed.add(about)
         if digest is not None and (record.method == "HEAD" or content_out) and record.status in _CONTENT_OUT:
             self.found.add(digest)
-        if record.status == _CREATED and digest is not None:
+        # ECR says so of every piece, which is not the whole (mise#11376).
+        if record.status == _CREATED and digest is not None and record.method != "PATCH":
             if record.mounted_from is not None:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
-        elif digest is not None and _may_have_stored(record):
-            self.unsaid[digest] += 1
-
-
-def _may_have_stored(record: Record) -> bool:
-    """Tell whether content may be there though its client was told otherwise.
-
-    The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed.
-    """
-    puts = record.method == "PUT" or (record.route is Route.UPLOADS and record.mounted_from is None)
-    return puts and (record.status is None or record.status == _UNKNOWN or record.status >= _SERVER_ERROR)
+        elif (doubted := _committed(record)) is not None:
+            # Refused or broken off, and yet it may have had its effect, or somebody else's was first.
+            self.doubtful[doubted] += 1
+            self.disturbed.add(doubted)
 
 
 def _asks_for_tag(record: Record) -> bool:
     by_digest = record.reference is None or ":" in record.reference
     return record.route is Route.MANIFEST and record.method in ("GET", "HEAD") and not by_digest
+
+
+def _committed(record: Record) -> str | None:
+    """Return the digest that a request would have something stored as."""
+    puts = record.method == "PUT" and record.route in (Route.UPLOAD, Route.MANIFEST)
+    if not puts and record.route is not Route.UPLOADS:
+        return None
+    asked = parse_qs(record.target.partition("?")[2]).get("digest", [None])
+    return record.digest or asked[0]
 
 
 def _content_in(record: Record) -> int:
@@ -221,10 +224,8 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
-        if digest in registry.found:
-            # Who was not told that it is stored asks, and finds it.
-            theirs = max(theirs, min(ours, theirs + registry.unsaid[digest]))
-        if ours > theirs or (ours < theirs and digest not in disturbed):
+        doubtful = registry.doubtful[digest] if digest in client.disturbed else 0
+        if ours > theirs + doubtful or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):
         ours, theirs = client.mounted[digest, repository], registry.mounted[digest, repository]

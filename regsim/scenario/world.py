@@ -21,7 +21,7 @@ from regsim.oci import Digest, Role
 from regsim.oci.reference import DEFAULT_TAG, check_repository
 from regsim.remote.account import Account
 from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.repository import Repository
+from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Transport
 from regsim.result import Mode, Reconciliation
 from regsim.scenario import schema
@@ -130,7 +130,7 @@ class WireWorld:
     beside: Account = field(default_factory=Account)
     written: dict[str, dict[str, Role]] = field(default_factory=dict)
     _known: Known = field(default_factory=Known)
-    _transports: dict[str, Transport] = field(default_factory=dict)
+    _registries: dict[str, Registry] = field(default_factory=dict)
     _stores: dict[str, Store] = field(default_factory=dict)
     _planned: dict[str, Holdings] = field(default_factory=dict)
     _gone: dict[str, set[str]] = field(default_factory=dict)
@@ -263,15 +263,16 @@ class WireWorld:
         return self._gone.setdefault(name, set())
 
     def _repository(self, client: str, name: str, *, writes: bool = False) -> Repository:
-        return Repository(self._transport(client), name, writes=writes, warn=self.warn)
+        return self._registry(client).repository(name, writes=writes)
 
-    def _transport(self, client: str) -> Transport:
-        """Return a client's own connections: nodes share nothing but the registry."""
-        transport = self._transports.get(client)
-        if transport is None:
-            transport = self._transports[client] = self.connect(self.url)
+    def _registry(self, client: str) -> Registry:
+        """Return the registry through a client's own connections: nodes share nothing else."""
+        registry = self._registries.get(client)
+        if registry is None:
+            transport = self.connect(self.url)
             self.stack.push_async_callback(transport.aclose)
-        return transport
+            registry = self._registries[client] = Registry(transport, warn=self.warn)
+        return registry
 
     def _name(self, place: Place) -> str:
         return f"{self.prefix}/{place.repository}" if self.prefix else place.repository

@@ -38,32 +38,45 @@ class CheckBlob(Action):
     """Does the destination hold the blob? Answer: the evidence, or None.
 
     `layers` are those of the blob's manifest, base first, and `layer` is its place among them, which a
-    store that skips by unbroken runs needs to know; None for a config.
+    store that skips by unbroken runs needs to know; None for a config. `closely`: the registry has claimed to
+    hold it, and then refused a manifest that names it; its word alone does not do any more.
     """
 
     layers: tuple[Digest, ...] = ()
     layer: int | None = None
+    closely: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mount(Action):
-    """Link the blob from another repository of the destination's registry. Answer: `MountAnswer`."""
+    """Link the blob from another repository of the destination's registry. Answer: `MountAnswer`.
+
+    `session` is what an earlier candidate's refusal has opened.
+    """
 
     repository: str
+    session: object | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountAnswer:
-    """Whether a mount was granted (or, in a plan, `assumed`), else the upload session offered instead."""
+    """Whether a mount was granted (or, in a plan, `assumed`), else the upload session offered instead.
+
+    `refused`: the registry was asked for it; otherwise the candidate turned out not to hold the blob.
+    """
 
     mounted: bool
     assumed: bool = False
+    refused: bool = False
     session: object | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Upload(Action):
-    """Send the blob to a registry, in `session` if a refused mount has opened one."""
+    """Send the blob to a registry, in `session` if a refused mount has opened one.
+
+    Answer: None, or the evidence that it had come there by somebody else's doing meanwhile.
+    """
 
     session: object | None = None
 
@@ -75,7 +88,11 @@ class Download(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PutManifest(Action):
-    """Store a manifest, and then let `tag` name it; a registry does both at once."""
+    """Store a manifest, and then let `tag` name it; a registry does both at once.
+
+    `patiently`: the registry does not see yet what it was given.
+    """
 
     document: Document
     tag: str | None
+    patiently: bool = False

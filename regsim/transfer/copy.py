@@ -6,9 +6,9 @@ Owns concurrency, cancellation and the clock of one transfer. Decides nothing ab
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import time
+from bisect import insort
 from collections import deque
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
 from regsim.oci import Digest, manifest, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.remote.account import Account
+from regsim.remote.account import Account, Reason
 from regsim.transfer import actions as act
 from regsim.transfer.entries import Labels, entries, referenced
 from regsim.transfer.events import ignore
@@ -120,7 +120,7 @@ class Transfer:
         try:
             self._machine = await self._resolve()
             async with self._progress.told():
-                await _Work(self._machine, self._perform, self._options.jobs).finish()
+                await _Work(self._machine, self._perform, self._abandon, self._options.jobs).finish()
             self._error = self._machine.error
         except RegsimError as error:
             self._error = error
@@ -198,12 +198,17 @@ class Transfer:
                 return evidence
             case act.Mount():
                 digest = action.descriptor.digest
-                return await self._destination.mount(digest, action.repository, action.account)
+                return await self._destination.mount(
+                    digest, action.repository, action.session, action.account
+                )
             case act.PutManifest():
-                await self._destination.put_manifest(action.document, action.tag, action.account)
+                await self._destination.put_manifest(
+                    action.document, action.tag, action.account, patiently=action.patiently
+                )
+            case act.Upload():
+                return await self._destination.put(self._content(action), action.session, action.account)
             case _:
-                session = action.session if isinstance(action, act.Upload) else None
-                await self._destination.put(self._content(action), session, action.account)
+                await self._download(action)
         return None
 
     async def _manifest(self, action: act.FetchManifest) -> bytes:
@@ -213,6 +218,19 @@ class Transfer:
             return held[0]
         end = self._destination if action.from_destination else self._source
         return await end.manifest(action.descriptor, action.account)
+
+    async def _download(self, action: act.Action) -> None:
+        try:
+            await self._destination.put(self._content(action), None, action.account)
+        except ContentError:
+            # What came in one piece is what the registry holds. Of several, one may have been another one.
+            if not action.account.retries:
+                raise
+            action.account.retried(Reason.WRONG_BYTES)
+            await self._destination.put(self._content(action), None, action.account)
+
+    async def _abandon(self, session: object, action: act.Action) -> None:
+        await self._destination.abandon(session, action.account)
 
     def _content(self, action: act.Action) -> Content:
         descriptor = action.descriptor
@@ -248,12 +266,15 @@ class _Work:
 
     machine: Machine
     perform: Callable[[act.Action], Awaitable[object]]
+    abandon: Callable[[object, act.Action], Awaitable[None]]
     jobs: int
     _questions: deque[act.Action] = field(default_factory=deque)
     _moves: list[tuple[int, int, act.Action]] = field(default_factory=list)
     _running: dict[asyncio.Task[object], act.Action] = field(default_factory=dict)
+    _sessions: dict[int, tuple[object, act.Action]] = field(default_factory=dict)
     _order: Iterator[int] = field(default_factory=itertools.count)
     _moving: int = 0
+    _small: act.Action | None = None
 
     async def finish(self) -> None:
         """Run to the end.
@@ -274,8 +295,7 @@ class _Work:
     def _enqueue(self, found: list[act.Action]) -> None:
         for action in found:
             if isinstance(action, _MOVES):
-                # Largest first, so that the last one to finish is a small one.
-                heapq.heappush(self._moves, (-action.descriptor.size, next(self._order), action))
+                insort(self._moves, (action.descriptor.size, -next(self._order), action))
             else:
                 self._questions.append(action)
 
@@ -284,21 +304,44 @@ class _Work:
             self._begin(self._questions.popleft())
         while self._moves and self._moving < self.jobs:
             self._moving += 1
-            self._begin(heapq.heappop(self._moves)[2])
+            self._begin(self._next_move())
+
+    def _next_move(self) -> act.Action:
+        """Take the largest, so that the last one to finish is a small one; but one place is for small ones.
+
+        Otherwise a manifest whose few small blobs wait behind somebody else's gigabytes waits with them.
+        """
+        if self.jobs > 1 and self._small is None:
+            self._small = self._moves.pop(0)[2]
+            return self._small
+        return self._moves.pop()[2]
 
     def _begin(self, action: act.Action) -> None:
-        self._running[asyncio.ensure_future(self.perform(action))] = action
+        self._running[asyncio.ensure_future(self._begun(action))] = action
+
+    async def _begun(self, action: act.Action) -> object:
+        # From here on, whoever does the action sees to the session.
+        if isinstance(action, act.Mount | act.Upload):
+            self._sessions.pop(id(action.session), None)
+        return await self.perform(action)
 
     def _settle(self, task: asyncio.Task[object]) -> None:
         action = self._running.pop(task)
         self._moving -= isinstance(action, _MOVES)
+        if action is self._small:
+            self._small = None
         error = task.exception()
         if error is None:
-            self._enqueue(self.machine.succeed(action, task.result()))
+            self._succeed(action, task.result())
         elif isinstance(error, RegsimError):
-            self.machine.fail(action, error)
+            self._enqueue(self.machine.fail(action, error))
         else:
             raise error
+
+    def _succeed(self, action: act.Action, answer: object) -> None:
+        if isinstance(answer, act.MountAnswer) and answer.session is not None:
+            self._sessions[id(answer.session)] = (answer.session, action)
+        self._enqueue(self.machine.succeed(action, answer))
 
     async def _stop(self) -> None:
         """Cancel what is under way. What came to its end all the same shall be in the ledger."""
@@ -310,9 +353,11 @@ class _Work:
                 continue
             error = task.exception()
             if error is None:
-                self.machine.succeed(action, task.result())
+                self._succeed(action, task.result())
             elif isinstance(error, RegsimError):
-                self.machine.fail(action, error)
+                self.machine.fail(action, error, over=True)
+        for session, action in self._sessions.values():
+            await self.abandon(session, action)
 
 
 @dataclass(frozen=True, slots=True)

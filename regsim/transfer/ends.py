@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 from regsim.content.memory import BytesContent
 from regsim.content.protocols import ChainKeeper
 from regsim.content.verify import read_all
+from regsim.errors import RegistryError
 from regsim.oci.manifest import MAX_MANIFEST_SIZE
-from regsim.remote.repository import UploadSession
+from regsim.remote.repository import Mounted, UploadSession
 from regsim.transfer.actions import MountAnswer
 from regsim.transfer.ledger import Evidence
 
@@ -57,14 +58,21 @@ class Destination(Protocol):
     async def has(self, check: CheckBlob) -> Evidence | None:
         """Return how it is known that a blob is here, None if it is not."""
 
-    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:
-        """Try to link a blob from another repository."""
+    async def mount(
+        self, digest: Digest, repository: str, session: object | None, account: Account
+    ) -> MountAnswer:
+        """Try to link a blob from another repository; `session` is what an earlier refusal has opened."""
 
-    async def put(self, content: Content, session: object | None, account: Account) -> None:
-        """Store a blob."""
+    async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:
+        """Store a blob. What it is known by if it came here by somebody else's doing meanwhile, else None."""
 
-    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:
+    async def put_manifest(
+        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
+    ) -> None:
         """Store a manifest, and then let the tag name it."""
+
+    async def abandon(self, session: object, account: Account) -> None:
+        """Give up a session that nothing is going to be sent to."""
 
 
 class LocalSource:
@@ -125,18 +133,34 @@ class LocalDestination:
             return Evidence.CHAIN if self._store.has_chain(run) else None
         return Evidence.LOCAL if await self._store.has(check.descriptor) else None
 
-    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:  # noqa: ARG002, D102
-        return MountAnswer(mounted=False)
+    async def mount(  # noqa: D102
+        self,
+        digest: Digest,  # noqa: ARG002
+        repository: str,  # noqa: ARG002
+        session: object | None,
+        account: Account,  # noqa: ARG002
+    ) -> MountAnswer:
+        return MountAnswer(mounted=False, session=session)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: ARG002, D102
-        await self._store.put(content)
+        account.resumed = await self._store.put(content) or 0
 
-    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: ARG002, D102
+    async def put_manifest(  # noqa: D102
+        self,
+        document: Document,
+        tag: str | None,
+        account: Account,  # noqa: ARG002
+        *,
+        patiently: bool = False,  # noqa: ARG002
+    ) -> None:
         await self._store.put(BytesContent(document.descriptor, document.raw))
         if isinstance(self._store, ChainKeeper) and document.config is not None:
             self._store.add_chain(tuple(layer.digest for layer in document.layers))
         if tag is not None:
             await self._store.tag(document.descriptor, tag)
+
+    async def abandon(self, session: object, account: Account) -> None:
+        """Do nothing: no session was opened here."""
 
 
 class RegistryDestination:
@@ -157,21 +181,41 @@ class RegistryDestination:
         return raw
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
-        held = await self._repository.has_blob(check.descriptor, account=check.account)
+        held = await self._repository.has_blob(check.descriptor, check.account, closely=check.closely)
         return Evidence.HEAD if held else None
 
-    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:  # noqa: D102
-        answer = await self._repository.mount(digest, repository, account=account)
-        if answer is None or isinstance(answer, UploadSession):
-            return MountAnswer(mounted=False, session=answer)
-        return MountAnswer(mounted=True)
+    async def mount(  # noqa: D102
+        self, digest: Digest, repository: str, session: object | None, account: Account
+    ) -> MountAnswer:
+        if not await self._repository.is_held_by(repository, digest, account):
+            return MountAnswer(mounted=False, session=session)
+        try:
+            answer = await self._repository.mount(digest, repository, account)
+        except RegistryError:
+            return MountAnswer(mounted=False, refused=True, session=session)
+        if answer is not None and session is not None:
+            await self.abandon(session, account)
+        if isinstance(answer, Mounted):
+            return MountAnswer(mounted=True)
+        return MountAnswer(mounted=False, refused=True, session=answer or session)
 
-    async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: D102
+    async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:  # noqa: D102
         opened = session if isinstance(session, UploadSession) else None
-        await self._repository.upload(content, account=account, session=opened)
+        sent = await self._repository.upload(content, account, opened)
+        return None if sent else Evidence.HEAD
 
-    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: D102
+    async def put_manifest(  # noqa: D102
+        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
+    ) -> None:
         descriptor = document.descriptor
         await self._repository.put_manifest(
-            document.raw, descriptor.media_type, tag or descriptor.digest, account=account
+            document.raw,
+            descriptor.media_type,
+            tag or descriptor.digest,
+            account,
+            patiently=patiently,
         )
+
+    async def abandon(self, session: object, account: Account) -> None:  # noqa: D102
+        if isinstance(session, UploadSession):
+            await self._repository.cancel(session, account)

@@ -70,7 +70,9 @@ class _Builder:
     def _leading(self, reference: Reference, task: Task) -> Entry:
         outcome, evidence = _state(reference, task)
         account = task.account
-        useful = reference.descriptor.size if outcome is Outcome.TRANSFERRED else 0
+        moved = outcome is Outcome.TRANSFERRED
+        resumed = account.resumed if moved and self.receives and not self.sends else 0
+        useful = reference.descriptor.size - resumed if moved else 0
         return replace(
             self._entry(reference, outcome, evidence),
             mounted_from=task.mounted_from,
@@ -79,6 +81,8 @@ class _Builder:
             wasted_sent=account.sent - (useful if self.sends else 0),
             wasted_received=account.received - (useful if self.receives else 0),
             overhead=account.overhead,
+            resumed=resumed,
+            retries=tuple(account.retries),
             attempts=account.attempts,
             requests=account.requests,
         )

@@ -37,6 +37,10 @@ class Task:
         known: a manifest that the destination holds under its digest.
         vouched: named by a manifest that the destination holds.
         complete: done, and so is all that it names.
+        candidates: repositories to mount from that are still to be tried, best first.
+        before: what had become of it when a manifest that names it was refused for its sake.
+        put_as: the reference that a manifest is put for.
+        mended: it has been refused so, and all that it names been looked at again.
         waiting: references whose manifest can only be put once this is complete.
         document: a manifest's bytes and successors, once fetched.
     """
@@ -51,6 +55,10 @@ class Task:
     vouched: bool = False
     checked: bool = False
     complete: bool = False
+    candidates: tuple[str, ...] = ()
+    before: tuple[Outcome, Evidence | None] | None = None
+    put_as: Reference | None = None
+    mended: bool = False
     waiting: list[Reference] = field(default_factory=list)
     document: Document | None = None
 

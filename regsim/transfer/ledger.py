@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regsim.errors import RegsimError
-    from regsim.remote.account import Account
+    from regsim.remote.account import Account, Retry
 
 
 class Direction(StrEnum):
@@ -86,7 +86,8 @@ class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
     All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
-    that served no outcome; `resumed` what an interrupted earlier run had left in place.
+    that served no outcome; `resumed` what an interrupted earlier run had left in place. `retries` tells why
+    anything was asked or moved again, and what of `wasted` that explains.
     """
 
     digest: Digest
@@ -105,6 +106,7 @@ class Entry:
     resumed: int = 0
     attempts: int = 0
     requests: int = 0
+    retries: tuple[Retry, ...] = ()
     created_by: str | None = None
     recorded_digest: Digest | None = None
 
@@ -133,6 +135,7 @@ class Entry:
             "resumed": self.resumed,
             "attempts": self.attempts,
             "requests": self.requests,
+            "retries": [retry.to_json() for retry in self.retries],
             "created_by": self.created_by,
             "recorded_digest": self.recorded_digest,
         }
@@ -165,7 +168,9 @@ class Summary:
     wire_received: int = 0
     wasted: int = 0
     overhead: int = 0
+    resumed: int = 0
     requests: int = 0
+    retries: int = 0
     layers: Summary | None = None
 
     @property
@@ -196,7 +201,9 @@ class Summary:
             wire_received=self.wire_received + other.wire_received,
             wasted=self.wasted + other.wasted,
             overhead=self.overhead + other.overhead,
+            resumed=self.resumed + other.resumed,
             requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
             layers=layers,
         )
 
@@ -207,7 +214,9 @@ class Summary:
             wire_received=self.wire_received * weight,
             wasted=self.wasted * weight,
             overhead=self.overhead * weight,
+            resumed=self.resumed * weight,
             requests=self.requests * weight,
+            retries=self.retries * weight,
             layers=self.layers * weight if self.layers else None,
         )
 
@@ -221,7 +230,9 @@ class Summary:
             "wire": {"sent": self.wire_sent, "received": self.wire_received},
             "wasted_bytes": self.wasted,
             "overhead": self.overhead,
+            "resumed_bytes": self.resumed,
             "requests": self.requests,
+            "retries": self.retries,
             "by_outcome": {str(outcome): tally.to_json() for outcome, tally in self.by_outcome.items()},
         }
         if self.layers is not None:
@@ -239,7 +250,7 @@ def summarise(entries: Iterable[Entry]) -> Summary:
 def _sum(entries: Iterable[Entry], layers: Summary | None = None) -> Summary:
     counts: Counter[Outcome] = Counter()
     sizes: Counter[Outcome] = Counter()
-    sent = received = wasted = overhead = requests = 0
+    sent = received = wasted = overhead = resumed = requests = retries = 0
     for entry in entries:
         counts[entry.outcome] += 1
         sizes[entry.outcome] += entry.size
@@ -247,14 +258,18 @@ def _sum(entries: Iterable[Entry], layers: Summary | None = None) -> Summary:
         received += entry.wire_received
         wasted += entry.wasted
         overhead += entry.overhead
+        resumed += entry.resumed
         requests += entry.requests
+        retries += len(entry.retries)
     return Summary(
         by_outcome={outcome: Tally(counts[outcome], sizes[outcome]) for outcome in Outcome},
         wire_sent=sent,
         wire_received=received,
         wasted=wasted,
         overhead=overhead,
+        resumed=resumed,
         requests=requests,
+        retries=retries,
         layers=layers,
     )
 
@@ -305,6 +320,7 @@ class Ledger:
             wasted=summary.wasted + received,
             overhead=summary.overhead + sum(account.overhead for account in spent),
             requests=summary.requests + sum(account.requests for account in spent),
+            retries=summary.retries + sum(len(account.retries) for account in spent),
         )
 
 
@@ -345,11 +361,15 @@ def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
             "wasted_sent": entry.wasted_sent,
             "wasted_received": entry.wasted_received,
             "resumed": entry.resumed,
+            "wasted, less what the retries explain": entry.wasted
+            - sum(each.wasted for each in entry.retries),
         }
         name = f"{entry.role} {entry.digest.short}"
         for word, figure in figures.items():
             if figure < 0:
                 yield f"{name}: {word} is {figure:,}"
+        if entry.resumed > (entry.size if entry.outcome is Outcome.TRANSFERRED else 0):
+            yield f"{name}: {entry.outcome}, and {entry.resumed:,} of {entry.size:,} bytes resumed"
         if entry.evidence not in _KNOWN_BY[entry.outcome]:
             yield f"{name}: {entry.outcome} by {entry.evidence}"
         if (entry.outcome is Outcome.MOUNTED) is (entry.mounted_from is None):

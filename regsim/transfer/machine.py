@@ -13,8 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.errors import ContentError
+from regsim.errors import ContentError, RegistryError
 from regsim.oci import Role, manifest
+from regsim.remote.account import Reason
 from regsim.transfer import actions as act
 from regsim.transfer.graph import MAX_REFERENCES, Reference, Task
 from regsim.transfer.ledger import Direction, Evidence, Outcome
@@ -27,9 +28,23 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
 
 
+# What registries say of a manifest that names what they do not hold (end-7; GAR, GHCR and others).
+_MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
+
+
 def keep_all(document: Document) -> Document:
     """Leave nothing out of a manifest or index."""
     return document
+
+
+def mounts_worth_trying(size: int) -> int:
+    """Return how many candidates are tried for a blob of `size` bytes: as many as docker tries.
+
+    Each costs requests, which a small blob is not worth.
+    """
+    if size < 100 * 1024:
+        return 1
+    return 3 if size < 10 * 1024 * 1024 else 4
 
 
 def no_candidates(_digest: Digest) -> tuple[str, ...]:
@@ -105,13 +120,47 @@ class Machine:
         except ContentError as error:
             return self.fail(action, error)
 
-    def fail(self, action: act.Action, error: RegsimError) -> list[act.Action]:
-        """Take note that an action failed: the transfer ends here, and starts nothing more."""
+    def fail(self, action: act.Action, error: RegsimError, *, over: bool = False) -> list[act.Action]:
+        """Take note that an action failed: the transfer ends here, and starts nothing more.
+
+        But for a manifest that is refused for want of blobs: what these need is returned, once, unless all is
+        `over` anyway.
+        """
         task = self._task(action)
+        if isinstance(action, act.PutManifest) and self.error is None and not over:
+            found = self._mend(task, error)
+            if found:
+                return found
         if not task.done:
             task.outcome, task.evidence = Outcome.FAILED, Evidence.ERROR
         self.error = self.error or error
         return []
+
+    def _mend(self, task: Task, error: RegsimError) -> list[act.Action]:
+        """Look at all blobs of a manifest once more that was refused because some are missing.
+
+        The registry has lied about them, or collected them meanwhile, or does not see them yet.
+        """
+        missing = isinstance(error, RegistryError) and not _MISSING.isdisjoint(error.codes)
+        reference = task.put_as
+        if not missing or task.mended or reference is None:
+            return []
+        task.mended = True
+        task.account.retried(Reason.BLOBS_MISSING, wasted=min(task.descriptor.size, task.account.sent))
+        found: list[act.Action] = []
+        for child in reference.children:
+            blob = child.task
+            if child.is_manifest or child.is_foreign or blob is None or reference in blob.waiting:
+                continue
+            if blob.complete and blob.outcome is not None:
+                blob.before, blob.outcome, blob.complete = (blob.outcome, blob.evidence), None, False
+                self._unfinished += 1
+                found.append(act.CheckBlob(descriptor=blob.descriptor, account=blob.account, closely=True))
+            blob.waiting.append(reference)
+            reference.unfinished += 1
+        if not reference.unfinished:
+            self._ready.append(reference)
+        return [*found, *self._put_manifests()]
 
     # What an answer means.
 
@@ -130,7 +179,7 @@ class Machine:
                 assert isinstance(answer, act.MountAnswer)  # noqa: S101  (the driver's duty)
                 return self._mount_answered(action, answer)
             case _:
-                self._moved(action)
+                self._moved(action, answer)
         return []
 
     def _manifest_checked(self, action: act.CheckManifest, found: object) -> list[act.Action]:
@@ -148,14 +197,32 @@ class Machine:
 
     def _blob_checked(self, action: act.CheckBlob, evidence: Evidence | None) -> list[act.Action]:
         task = self._task(action)
+        if evidence is not None and task.before is not None:
+            self._finish(task, *task.before)
+            return []
         if evidence is not None:
             self._finish(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else evidence)
             return []
         if not self.rules.to_registry:
             return [act.Download(descriptor=task.descriptor, account=task.account)]
-        for repository in self.rules.candidates(action.descriptor.digest):
-            return [act.Mount(descriptor=task.descriptor, account=task.account, repository=repository)]
-        return [act.Upload(descriptor=task.descriptor, account=task.account)]
+        if task.before is not None:
+            # Where it was linked from it may be missing as well.
+            task.mounted_from, task.mount_refused = None, False
+            moved = task.before[0] is Outcome.TRANSFERRED
+            task.account.retried(Reason.BLOBS_MISSING, wasted=task.descriptor.size if moved else 0)
+        else:
+            most = mounts_worth_trying(task.descriptor.size)
+            task.candidates = self.rules.candidates(action.descriptor.digest)[:most]
+        return self._next(task, None)
+
+    def _next(self, task: Task, session: object | None) -> list[act.Action]:
+        """Try the next candidate for a mount, or upload where there is none."""
+        descriptor, account = task.descriptor, task.account
+        if not task.candidates:
+            return [act.Upload(descriptor=descriptor, account=account, session=session)]
+        repository, *others = task.candidates
+        task.candidates = tuple(others)
+        return [act.Mount(descriptor=descriptor, account=account, repository=repository, session=session)]
 
     def _mount_answered(self, action: act.Mount, answer: act.MountAnswer) -> list[act.Action]:
         task = self._task(action)
@@ -163,11 +230,14 @@ class Machine:
             task.mounted_from = action.repository
             self._finish(task, Outcome.MOUNTED, Evidence.ASSUMED if answer.assumed else Evidence.CREATED)
             return []
-        task.mount_refused = True
-        return [act.Upload(descriptor=task.descriptor, account=task.account, session=answer.session)]
+        task.mount_refused |= answer.refused
+        return self._next(task, answer.session)
 
-    def _moved(self, action: act.Action) -> None:
+    def _moved(self, action: act.Action, answer: object) -> None:
         task = self._task(action)
+        if isinstance(answer, Evidence):
+            self._finish(task, Outcome.EXISTS, answer)
+            return
         # Between two local stores nothing is spared: only a pull has a way to go.
         pulled = isinstance(action, act.Download) and self.rules.from_registry
         if pulled and action.descriptor.data is not None:
@@ -319,10 +389,14 @@ class Machine:
             if task is not None and task.done:
                 self._release(task)
             elif task is not None and task.document is not None:
-                tag = self.rules.tag if reference is self.root else None
+                task.put_as = reference
                 found.append(
                     act.PutManifest(
-                        descriptor=task.descriptor, account=task.account, document=task.document, tag=tag
+                        descriptor=task.descriptor,
+                        account=task.account,
+                        document=task.document,
+                        tag=self.rules.tag if reference is self.root else None,
+                        patiently=task.mended,
                     )
                 )
         return found

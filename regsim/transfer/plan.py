@@ -66,7 +66,13 @@ class PlannedDestination:
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         return self._planned.has(check) or await self._real.has(check)
 
-    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:  # noqa: ARG002, D102
+    async def mount(  # noqa: D102
+        self,
+        digest: Digest,
+        repository: str,  # noqa: ARG002
+        session: object | None,  # noqa: ARG002
+        account: Account,  # noqa: ARG002
+    ) -> MountAnswer:
         self._planned.blobs.add(digest)
         return MountAnswer(mounted=True, assumed=True)
 
@@ -78,6 +84,16 @@ class PlannedDestination:
         account.received += descriptor.size if self._receives and not inlined else 0
         self._planned.blobs.add(descriptor.digest)
 
-    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:  # noqa: D102
+    async def put_manifest(  # noqa: D102
+        self,
+        document: Document,
+        tag: str | None,
+        account: Account,
+        *,
+        patiently: bool = False,  # noqa: ARG002
+    ) -> None:
         account.sent += document.descriptor.size if self.remote else 0
         self._planned.put_manifest(document, tag)
+
+    async def abandon(self, session: object, account: Account) -> None:
+        """Do nothing: a plan opens no session."""

@@ -322,11 +322,11 @@ def test_a_client_that_hides_a_retry_is_found_out(
     ask = blobs.has
     hidden: list[Account] = []
 
-    async def asking_twice(conversation: Any, descriptor: Any, account: Account) -> bool:
+    async def asking_twice(conversation: Any, descriptor: Any, account: Account, **more: Any) -> bool:
         if not hidden:
             hidden.append(Account())
-            await ask(conversation, descriptor, hidden[0])
-        return await ask(conversation, descriptor, account)
+            await ask(conversation, descriptor, hidden[0], **more)
+        return await ask(conversation, descriptor, account, **more)
 
     monkeypatch.setattr(blobs, "has", asking_twice)
     assert_difference(regsim("run", scenario(SMALL), "--format", "json"), ["requests, in all: "])

@@ -119,14 +119,15 @@ def test_push_to_another_repository_mounts_what_an_earlier_command_left(
     ]
 
 
-def test_a_stale_mount_candidate_costs_one_refused_mount(
+def test_a_stale_mount_candidate_costs_one_question(
     regsim: Regsim, layout: Layout, registry: Served, own_cache: Path
 ) -> None:
     holders = Holders(own_cache / "regsim" / "holders")
     (_, entry) = (layout.entries[0], layout.manifest(layout.entries[1]))
     holders.add(registry.host, "gone/away", [layer["digest"] for layer in entry["layers"]])
     done = regsim("push", f"{layout}:v2", f"{registry.host}/app:2", "--format", "json")
-    assert told(done, "outcome", "evidence")[2:] == [("transferred", "mount-refused")] * 2
+    assert told(done, "outcome", "evidence")[2:] == [("transferred", "upload")] * 2
+    assert told(done, "requests")[2:] == [(4,)] * 2
 
 
 def test_the_index_of_holders_is_read_once_a_transfer(

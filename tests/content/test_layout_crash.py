@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.files import ASIDE
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
 from regsim.content.verify import read_all
@@ -110,7 +109,7 @@ def kill_at(path: Path, stop: str) -> None:
 
 
 def leftovers(path: Path) -> list[Path]:
-    return list(path.glob(f"{ASIDE}*"))
+    return list(path.glob(".regsim-*"))
 
 
 @pytest.mark.parametrize("point", POINTS)

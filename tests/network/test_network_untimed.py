@@ -124,17 +124,17 @@ def test_blob_is_mounted_from_a_repository_that_holds_it() -> None:
     assert [(entry.outcome, entry.mounted_from) for entry in ledger.entries[1:]] == [
         ("mounted", "library/base")
     ] * 2
-    assert [entry.requests for entry in ledger.entries[1:]] == [2, 2]
+    assert [entry.requests for entry in ledger.entries[1:]] == [3, 3]
     assert Digest.of(b"base") in registry.repositories["shop/api"].blobs
 
 
 @pytest.mark.parametrize("stale", ["library/base", "no/where"])
-def test_mount_that_fails_goes_on_in_the_session_that_it_opened(stale: str) -> None:
+def test_candidate_that_holds_nothing_costs_a_question(stale: str) -> None:
     registry = ModelRegistry()
     registry.repository("library/base")
     ledger = move(Image.of("base").held(), registry.repository("shop/api"), "v1", stale)
-    assert told(ledger)[1:] == ["transferred mount-refused"] * 2
-    assert [entry.requests for entry in ledger.entries[1:]] == [3, 3]
+    assert told(ledger)[1:] == ["transferred upload"] * 2
+    assert [entry.requests for entry in ledger.entries[1:]] == [4, 4]
     assert stale == "library/base" or stale not in registry.repositories
 
 

@@ -211,19 +211,30 @@ async def test_a_range_that_is_shorter_than_asked_is_asked_on(
         httpx.Response(206, headers={"Content-Type": "multipart/byteranges; boundary=x"}, content=b"--x"),
     ],
 )
-async def test_a_range_that_leaves_a_gap_or_does_not_say_is_refused(
+async def test_a_range_that_leaves_a_gap_or_does_not_say_is_not_asked_for_again(
     answer: httpx.Response, registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
-    registry.get(BLOB).side_effect = [broken(DATA[:300]), answer]
-    with pytest.raises(RegistryError, match="from byte 300"):
-        await read(repository, account)
+    whole = httpx.Response(200, content=DATA)
+    get = registry.get(BLOB)
+    get.side_effect = [broken(DATA[:300]), answer, broken(DATA[:400]), whole]
+    assert await read(repository, account) == DATA
+    assert ["Range" in call.request.headers for call in get.calls] == [False, True, False, False]
+    assert [each.reason for each in account.retries] == ["reset", "range-wrong", "reset"]
+    assert sum(each.wasted for each in account.retries) == account.received - len(DATA)
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(416), part(300, DATA[300:], "999999")])
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [part(300, DATA[300:], "999999")],
+        [httpx.Response(416), httpx.Response(200, content=DATA[:299])],
+        [httpx.Response(416), httpx.Response(200, content=DATA + b"x")],
+    ],
+)
 async def test_a_blob_that_changed_its_size_on_the_way_is_refused(
-    answer: httpx.Response, registry: respx.MockRouter, repository: Repository, account: Account
+    answers: list[httpx.Response], registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
-    registry.get(BLOB).side_effect = [broken(DATA[:300]), answer]
+    registry.get(BLOB).side_effect = [broken(DATA[:300]), *answers]
     with pytest.raises(ContentError):
         await read(repository, account)
 

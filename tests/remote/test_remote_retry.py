@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsim.errors import NetworkError, RegistryError
+from regsim.remote.account import Account
 from regsim.remote.answer import Answer
 from regsim.remote.retry import Patience, Policy
 
@@ -30,13 +31,13 @@ def replies(*statuses: int, retry_after: str | None = None) -> Callable[[], Awai
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 async def test_a_passing_failure_is_tried_again(status: int, patience: Patience, sleeps: list[float]) -> None:
-    assert (await patience.ask(replies(status, 0, 200))).status == 200
+    assert (await patience.ask(replies(status, 0, 200), Account())).status == 200
     assert sleeps == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 413, 501, 507])
 async def test_a_lasting_answer_is_not(status: int, patience: Patience, sleeps: list[float]) -> None:
-    assert (await patience.ask(replies(status))).status == status
+    assert (await patience.ask(replies(status), Account())).status == status
     assert sleeps == []
 
 
@@ -44,14 +45,14 @@ async def test_patience_ends_after_three_retries_with_the_last_failure(
     patience: Patience, sleeps: list[float]
 ) -> None:
     with pytest.raises(RegistryError, match="503") as caught:
-        await patience.ask(replies(0, 0, 429, 503, 200))
+        await patience.ask(replies(0, 0, 429, 503, 200), Account())
     assert caught.value.status == 503
     assert sleeps == [1.0, 2.0, 4.0]
 
 
 async def test_a_network_failure_stays_one_when_patience_ends(patience: Patience) -> None:
     with pytest.raises(NetworkError):
-        await patience.ask(replies(500, 0, 0, 0))
+        await patience.ask(replies(500, 0, 0, 0), Account())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ async def test_a_network_failure_stays_one_when_patience_ends(patience: Patience
 async def test_retry_after_is_heeded_in_both_forms_up_to_the_longest_wait(
     text: str, seconds: float, patience: Patience, sleeps: list[float]
 ) -> None:
-    await patience.ask(replies(429, 200, retry_after=text))
+    await patience.ask(replies(429, 200, retry_after=text), Account())
     assert sleeps == [seconds]
 
 
@@ -83,5 +84,7 @@ async def test_half_of_a_wait_is_left_to_chance() -> None:
         sleeps.append(seconds)
 
     chance = iter([0.0, 0.5])
-    await Patience(Policy(base=8.0), sleep=sleep, random=lambda: next(chance)).ask(replies(0, 0, 200))
+    await Patience(Policy(base=8.0), sleep=sleep, random=lambda: next(chance)).ask(
+        replies(0, 0, 200), Account()
+    )
     assert sleeps == [4.0, 12.0]

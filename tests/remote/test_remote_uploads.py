@@ -10,7 +10,7 @@ import pytest
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
 from regsim.oci import Descriptor
-from regsim.remote.account import Account
+from regsim.remote.account import Account, Retry
 from regsim.remote.repository import Mounted, Repository, UploadSession
 from regsim.remote.transport import Transport
 
@@ -171,20 +171,37 @@ async def test_an_empty_blob_is_uploaded_with_an_empty_body(
     assert account == Account(requests=2, attempts=1)
 
 
-async def test_a_passing_refusal_starts_again_in_a_new_session(
+async def test_a_passing_refusal_goes_on_where_the_registry_stands(
     registry: respx.MockRouter, repository: Repository, account: Account, sleeps: list[float]
 ) -> None:
     post = registry.post(UPLOADS).mock(return_value=OPENED)
-    registry.put(url__startswith=SESSION).side_effect = [
-        httpx.Response(429, headers={"Retry-After": "9"}),
-        httpx.Response(201),
-    ]
+    put = registry.put(url__startswith=SESSION)
+    put.side_effect = [httpx.Response(429, headers={"Retry-After": "9"}), httpx.Response(201)]
     head = registry.head(BLOB).respond(404)
+    registry.get(url__startswith=SESSION).respond(204, headers={"Range": "0-99", "Location": SESSION + "?b"})
     delete = registry.delete(url__startswith=SESSION).respond(204)
     await repository.upload(CONTENT, account)
-    assert (post.call_count, head.call_count, delete.call_count) == (2, 1, 1)
+    assert (post.call_count, head.call_count, delete.call_count) == (1, 1, 0)
+    request = put.calls.last.request
+    assert target(request).endswith(f"/u1?b&digest={LAYER.digest}")
+    assert (request.content, request.headers["Content-Range"]) == (DATA[100:], f"100-{len(DATA) - 1}")
     assert sleeps == [9.0]
-    assert account == Account(requests=6, attempts=2, sent=2 * len(DATA))
+    assert account == Account(requests=5, attempts=1, sent=2 * len(DATA) - 100)
+    assert account.retries == [Retry("429", seconds=9.0, wasted=len(DATA) - 100)]
+
+
+@pytest.mark.parametrize("held", [None, "0-0", "what", f"0-{len(DATA)}"])
+async def test_a_session_that_cannot_be_believed_is_cancelled_and_another_one_opened(
+    held: str | None, registry: respx.MockRouter, repository: Repository, account: Account
+) -> None:
+    post = registry.post(UPLOADS).mock(return_value=OPENED)
+    registry.put(url__startswith=SESSION).side_effect = [httpx.Response(503), httpx.Response(201)]
+    registry.head(BLOB).respond(404)
+    registry.get(url__startswith=SESSION).respond(204, headers={} if held is None else {"Range": held})
+    delete = registry.delete(url__startswith=SESSION).respond(204)
+    await repository.upload(CONTENT, account)
+    assert (post.call_count, delete.call_count) == (2, 1)
+    assert account == Account(requests=7, attempts=2, sent=2 * len(DATA))
 
 
 @pytest.mark.parametrize(
@@ -206,8 +223,10 @@ async def test_a_commit_in_doubt_is_looked_for_first(
     registry.head(BLOB).respond(200, headers={"Content-Length": str(len(DATA))})
     delete = registry.delete(url__startswith=SESSION).respond(204)
     await repository.upload(CONTENT, account)
-    assert (put.call_count, delete.call_count) == (1, 0)
-    assert (account.requests, account.attempts) == (3, 1)
+    # One that is still there is cancelled: it was another one that was committed.
+    stays = isinstance(answer, httpx.Response) and answer.status_code in (202, 409)
+    assert (put.call_count, delete.call_count) == (1, int(stays))
+    assert (account.requests, account.attempts) == (3 + stays, 1)
 
 
 async def test_a_forgotten_session_starts_again_without_being_cancelled(

@@ -192,7 +192,9 @@ def test_summary_and_entry_have_every_key_of_the_format() -> None:
         "wire",
         "wasted_bytes",
         "overhead",
+        "resumed_bytes",
         "requests",
+        "retries",
         "by_outcome",
     }
     assert document["summary"].keys() == summary | {"layers"}

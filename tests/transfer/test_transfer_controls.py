@@ -298,6 +298,7 @@ class Hiding(RegistryDestination):
         account.requests -= self.requests
         account.sent -= self.sent
         account.attempts = 1
+        account.retries.clear()
 
 
 async def pushed(mock: MockRegistry, stock: Stock, **hidden: int) -> Ledger:

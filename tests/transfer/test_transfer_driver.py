@@ -302,14 +302,21 @@ class Counting:
         await self.pass_by()
         return Evidence.LOCAL
 
-    async def mount(self, digest: Digest, repository: str, account: Account) -> MountAnswer:
+    async def mount(
+        self, digest: Digest, repository: str, session: object | None, account: Account
+    ) -> MountAnswer:
         return act.MountAnswer(mounted=False)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:
         raise NotImplementedError
 
-    async def put_manifest(self, document: Document, tag: str | None, account: Account) -> None:
+    async def put_manifest(
+        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
+    ) -> None:
         pass
+
+    async def abandon(self, session: object, account: Account) -> None:
+        raise NotImplementedError
 
 
 # What goes wrong.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 import respx
 
+from mock_registry import MockRegistry
 from regsim.content.digests import SkipRule, node_store
 from regsim.content.memory import BytesContent, MemoryStore
 from regsim.errors import NotFoundError, RegistryError
@@ -31,10 +31,9 @@ from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Evidence
 from regsim.transfer.plan import PlannedDestination, PlannedSource
 
-if TYPE_CHECKING:
-    from mock_registry import MockRegistry
-
 Stock = Callable[..., Awaitable[Descriptor]]
+
+HOST = "127.0.0.1:5000"
 
 pytestmark = pytest.mark.anyio
 
@@ -165,7 +164,7 @@ async def test_tag_whose_manifest_is_gone_finds_nothing() -> None:
 
 
 async def test_node_mounts_nothing() -> None:
-    answer = await local(SkipRule.BLOB).mount(A.digest, "library/base", Account())
+    answer = await local(SkipRule.BLOB).mount(A.digest, "library/base", None, Account())
     assert answer == MountAnswer(mounted=False)
 
 
@@ -213,17 +212,34 @@ async def test_repository_is_written_to_and_read_from_on_the_account_of_who_asks
     assert account.received == 1
 
 
-async def test_session_that_a_mount_opened_is_used(mock: MockRegistry, registry: Registry) -> None:
-    destination = RegistryDestination(registry.repository("shop/api"))
-    answer = await destination.mount(A.digest, "no/where", Account())
-    assert not answer.mounted
-    account = Account()
-    await destination.put(content(A, b"a"), answer.session, account)
-    assert account.requests == 1
+async def test_session_that_a_mount_opened_is_used() -> None:
+    async with MockRegistry(mount=False) as mock, Transport(HOST, transport=mock.transport()) as transport:
+        registry = Registry(transport)
+        await registry.repository("library/base").upload(content(A, b"a"), Account())
+        destination = RegistryDestination(registry.repository("shop/api"))
+        first = await destination.mount(A.digest, "library/base", None, Account())
+        assert (first.mounted, first.refused, len(mock.state.sessions)) == (False, True, 1)
+        # Another refusal opens another one, and the one before is given up.
+        second = await destination.mount(A.digest, "library/base", first.session, Account())
+        assert (second.mounted, len(mock.state.sessions)) == (False, 1)
+        absent = await destination.mount(A.digest, "no/where", second.session, Account())
+        assert absent == MountAnswer(mounted=False, session=second.session)
+        account = Account()
+        await destination.put(content(A, b"a"), absent.session, account)
+        assert account.requests == 1
+        assert mock.state.sessions == {}
+
+
+async def test_mount_that_is_granted_gives_up_the_session_of_one_that_was_not(
+    mock: MockRegistry, registry: Registry
+) -> None:
+    await registry.repository("shop/api").upload(content(A, b"a"), Account())
+    web = registry.repository("shop/web")
+    opened = await web.mount(A.digest, "no/where", Account())
+    assert len(mock.state.sessions) == 1
+    mounted = await RegistryDestination(web).mount(A.digest, "shop/api", opened, Account())
+    assert mounted == MountAnswer(mounted=True)
     assert mock.state.sessions == {}
-    assert await RegistryDestination(registry.repository("shop/web")).mount(
-        A.digest, "shop/api", Account()
-    ) == MountAnswer(mounted=True)
 
 
 @pytest.fixture
@@ -263,7 +279,7 @@ async def test_plan_writes_nothing_and_finds_what_it_would_have_written(
     assert (account.sent, account.received, account.attempts) == (1 + image.descriptor.size, 0, 1)
     assert await destination.has(ask(A)) is Evidence.HEAD
     assert await destination.find("v1", account) == image.descriptor.digest
-    assert await destination.mount(B.digest, "library/base", account) == MountAnswer(
+    assert await destination.mount(B.digest, "library/base", None, account) == MountAnswer(
         mounted=True, assumed=True
     )
     assert await destination.has(ask(B)) is Evidence.HEAD

@@ -286,15 +286,17 @@ class Oracle:
         if present_by is not None:
             self.add(item, "exists", "manifest" if parent_known else present_by)
             return
-        self.shelf.blobs.add(item.digest)
         candidates = self.candidates.get(item.digest, ()) if to_registry else ()
-        if candidates and item.digest in self.blobs_of(candidates[0]):
-            self.add(item, "mounted", "201", mounted_from=candidates[0])
+        worth_trying = candidates[: 1 if len(item.raw) < 102_400 else 3]
+        holder = next((each for each in worth_trying if item.digest in self.blobs_of(each)), None)
+        self.shelf.blobs.add(item.digest)
+        if holder is not None:
+            self.add(item, "mounted", "201", mounted_from=holder)
         elif item.inlined and is_registry(self.source) and not to_registry:
             self.add(item, "inlined", None)
         else:
-            evidence = "mount-refused" if candidates else self.moved_by
-            self.add(item, "transferred", evidence, received=len(item.raw) if is_registry(self.source) else 0)
+            read = is_registry(self.source)
+            self.add(item, "transferred", self.moved_by, received=len(item.raw) if read else 0)
 
     def presence(self, item: Item, run: tuple[str, ...]) -> str | None:
         shelf = self.shelf

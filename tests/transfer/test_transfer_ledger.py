@@ -176,6 +176,7 @@ def test_entry_is_written_with_the_keys_of_the_format() -> None:
         "resumed": 0,
         "attempts": 1,
         "requests": 3,
+        "retries": [],
         "created_by": "RUN make",
         "recorded_digest": None,
     }
@@ -192,7 +193,9 @@ def test_summary_is_written_with_the_keys_of_the_format() -> None:
         "wire": {"sent": 760, "received": 0},
         "wasted_bytes": 60,
         "overhead": 17,
+        "resumed_bytes": 0,
         "requests": 9,
+        "retries": 0,
         "by_outcome": {
             "transferred": {"count": 3, "bytes": 700},
             "exists": {"count": 1, "bytes": 10},

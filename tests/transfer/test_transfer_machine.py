@@ -14,6 +14,7 @@ from regsim.remote.account import Account
 from regsim.transfer import actions as act
 from regsim.transfer import machine as machine_module
 from regsim.transfer.entries import Labels, entries, referenced
+from regsim.transfer.graph import Task
 from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.transfer.machine import Machine, Rules
 
@@ -354,12 +355,26 @@ def test_blob_is_asked_for_then_mounted_then_uploaded_in_the_session_that_was_op
     hand.answer("ask app", None)
     assert hand.answer("read app") == ["ask config"]
     assert hand.answer("ask config", None) == ["mount config from library/base"]
-    refused = act.MountAnswer(mounted=False, session="session 7")
+    refused = act.MountAnswer(mounted=False, refused=True, session="session 7")
     assert hand.answer("mount config from library/base", refused) == ["upload config in session 7"]
     assert hand.answer("upload config in session 7") == ["put app"]
     assert hand.told == ["app failed cancelled", "config transferred mount-refused"]
     assert hand.answer("put app") == []
     assert hand.machine.done
+
+
+@pytest.mark.parametrize(("size", "tried"), [(102_399, 1), (102_400, 3), (10_485_759, 3), (10_485_760, 4)])
+def test_more_candidates_are_tried_for_a_larger_blob(size: int, tried: int) -> None:
+    asked: list[str] = []
+    machine = push(image("app"), candidates=tuple(f"library/{number}" for number in range(9))).machine
+    descriptor = Descriptor(media_type=media_types.OCI_CONFIG, digest=Digest.of(b"x"), size=size)
+    task = machine._blobs[descriptor.digest] = Task(descriptor)
+    pending = machine._blob_checked(act.CheckBlob(descriptor=descriptor, account=task.account), None)
+    while isinstance(mount := pending[0], act.Mount):
+        asked.append(mount.repository)
+        pending = machine._mount_answered(mount, act.MountAnswer(mounted=False))
+    assert asked == [f"library/{number}" for number in range(tried)]
+    assert isinstance(pending[0], act.Upload)
 
 
 def test_mounted_blob_tells_where_from_and_is_not_uploaded() -> None:

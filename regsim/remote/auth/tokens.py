@@ -163,7 +163,7 @@ class TokenService:
         async def send() -> Answer:
             return await self.ask("GET", url, account, authorization=authorization)
 
-        return await self._settled(send, (credentials.password,) if credentials else ())
+        return await self._settled(send, account, (credentials.password,) if credentials else ())
 
     async def _post(self, scopes: Scopes, refresh: str, account: Account) -> Answer:
         fields = {
@@ -178,16 +178,18 @@ class TokenService:
         async def send() -> Answer:
             return await self.ask("POST", self.url, account, headers=_FORM, body=body)
 
-        return await self._settled(send, (refresh, quote_plus(refresh)))
+        return await self._settled(send, account, (refresh, quote_plus(refresh)))
 
-    async def _settled(self, send: Callable[[], Awaitable[Answer]], secrets: Sequence[str]) -> Answer:
+    async def _settled(
+        self, send: Callable[[], Awaitable[Answer]], account: Account, secrets: Sequence[str]
+    ) -> Answer:
         """Ask until the answer is one to stay with."""
         failures = 0
         while True:
             answer = await send()
             if not self.patience.wants(answer.status):
                 break
-            if not await self.patience.again(failures, Unready(answer)):
+            if not await self.patience.again(failures, Unready(answer), account):
                 break
             failures += 1
         return replace(answer, secrets=(*answer.secrets, *secrets))

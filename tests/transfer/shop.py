@@ -1,0 +1,139 @@
+"""A registry that misbehaves as told, a client that never waits, and the two accounts of what they did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mock_registry import MockRegistry
+from regsim.content.memory import BytesContent, MemoryStore
+from regsim.oci import Descriptor, media_types
+from regsim.oci.manifest import manifest_document
+from regsim.remote.repository import Registry
+from regsim.remote.retry import Patience, Policy
+from regsim.remote.transport import Timeouts, Transport
+from regsim.scenario.reconcile import reconcile
+from regsim.transfer.copy import Options, Transfer
+from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
+from regsim.transfer.ledger import violations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from regsim.content.protocols import Store
+    from regsim.remote.conversation import Habits
+    from regsim.transfer.ends import Destination, Source
+    from regsim.transfer.ledger import Entry, Ledger
+
+MIB = 1024 * 1024
+LARGE = bytes(range(251)) * (5 * MIB // 251)
+SMALL, CONFIG = b"small " * 500, json.dumps({"config": {}}).encode()
+
+
+async def image(*layers: bytes, config: bytes = CONFIG) -> MemoryStore:
+    """Return a store with one image, `app`."""
+    store = MemoryStore()
+    parts = [Descriptor.of(config, media_types.OCI_CONFIG)]
+    parts += [Descriptor.of(layer, media_types.OCI_LAYER_GZIP) for layer in layers]
+    for part, data in zip(parts, (config, *layers), strict=True):
+        await store.put(BytesContent(part, data))
+    raw = manifest_document(parts[0], parts[1:])
+    root = Descriptor.of(raw, media_types.OCI_MANIFEST)
+    await store.put(BytesContent(root, raw))
+    await store.tag(root, "app")
+    return store
+
+
+@dataclass
+class Shop:
+    """A registry and a client of it.
+
+    Attributes:
+        mock: the registry.
+        registry: the same, as the client sees it.
+        sleeps: seconds that the client would have waited.
+        warnings: what the user was told.
+        ledgers: of all that was done since the journal began.
+    """
+
+    mock: MockRegistry
+    registry: Registry
+    sleeps: list[float]
+    warnings: list[str]
+    ledgers: list[Ledger] = field(default_factory=list)
+
+    async def push(self, store: Store, to: str = "shop/api", *mount_from: str) -> Ledger:
+        return await self.run(LocalSource(store), self.destination(to), *mount_from)
+
+    async def pull(self, store: Store | None = None, repository: str = "shop/api") -> Ledger:
+        source = RegistrySource(self.registry.repository(repository))
+        return await self.run(source, LocalDestination(store or MemoryStore()))
+
+    async def copy(self, to: str, *mount_from: str) -> Ledger:
+        source = RegistrySource(self.registry.repository("shop/api"))
+        return await self.run(source, self.destination(to), *mount_from)
+
+    def destination(self, to: str) -> RegistryDestination:
+        return RegistryDestination(self.registry.repository(to, writes=True))
+
+    async def run(self, source: Source, destination: Destination, *mount_from: str) -> Ledger:
+        """Do a transfer, hold its ledger to the laws and against the journal, and return it."""
+        options = Options(jobs=1, candidates=lambda _: mount_from)
+        async with asyncio.timeout(30):
+            ledger = await Transfer(source, "app", destination, tag="app", options=options).run()
+            await self.mock.settled()
+        self.ledgers.append(ledger)
+        assert violations(ledger) == []
+        assert reconcile(self.ledgers, self.mock.journal).differences == ()
+        return ledger
+
+    async def holds(self, store: MemoryStore, repository: str = "shop/api") -> bool:
+        """Tell whether a repository holds a store's image, as read in calm weather."""
+        for rule in tuple(self.mock.faults):
+            rule.remove()
+        there = MemoryStore()
+        source = RegistrySource(self.registry.repository(repository))
+        ledger = await Transfer(source, "app", LocalDestination(there), tag="app").run()
+        return ledger.error is None and there._blobs == store._blobs
+
+    def forget(self) -> None:
+        """Begin both accounts anew."""
+        self.mock.journal.clear()
+        self.ledgers.clear()
+        self.sleeps.clear()
+
+    def asked(self, method: str, route: str) -> list[int | None]:
+        """Return the statuses of such requests, in order of arrival."""
+        records = self.mock.journal.records(method=method, route=route)
+        return [record.status for record in sorted(records, key=lambda record: record.number)]
+
+
+@asynccontextmanager
+async def shop(
+    *faults: str, habits: Habits | None = None, timeouts: Timeouts | None = None, **settings: Any
+) -> AsyncIterator[Shop]:
+    """Open one on a port, with these faults, and under these settings of `MockRegistry`."""
+    mock = MockRegistry(faults=list(faults), **settings)
+    sleeps: list[float] = []
+    warnings: list[str] = []
+
+    async def sleep(seconds: float) -> None:
+        sleeps.append(seconds)
+        await asyncio.sleep(0.002)
+
+    patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)
+    async with mock.serve() as server, Transport(server.url, timeouts=timeouts) as transport:
+        registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits)
+        yield Shop(mock, registry, sleeps, warnings)
+
+
+def entry_of(ledger: Ledger, raw: bytes) -> Entry:
+    digest = Descriptor.of(raw, media_types.OCI_LAYER).digest
+    return next(entry for entry in ledger.entries if entry.digest == digest)
+
+
+def reasons(ledger: Ledger) -> list[str]:
+    return [str(retry.reason) for entry in ledger.entries for retry in entry.retries]
