@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
+_SERVER_ERROR = 500
+_UNSURE = frozenset({404, 416, 429})
 # A copy reads once and writes once.
 _UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
@@ -148,8 +150,7 @@ class _Registry:
                 self.mounted[digest, record.mounted_from] += 1
             else:
                 self.stored[digest] += 1
-        elif (doubted := _committed(record)) is not None:
-            # Refused or broken off, and yet it may have had its effect, or somebody else's was first.
+        elif (doubted := _doubtful(record)) is not None:
             self.doubtful[doubted] += 1
             self.disturbed.add(doubted)
 
@@ -159,10 +160,15 @@ def _asks_for_tag(record: Record) -> bool:
     return record.route is Route.MANIFEST and record.method in ("GET", "HEAD") and not by_digest
 
 
-def _committed(record: Record) -> str | None:
-    """Return the digest that a request would have something stored as."""
+def _doubtful(record: Record) -> str | None:
+    """Return the digest of content that may be there though its client was not told that it was stored.
+
+    The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed.
+    """
     puts = record.method == "PUT" and record.route in (Route.UPLOAD, Route.MANIFEST)
-    if not puts and record.route is not Route.UPLOADS:
+    posts = record.route is Route.UPLOADS and record.mounted_from is None
+    unsure = record.status is None or record.status in _UNSURE or record.status >= _SERVER_ERROR
+    if not (puts or posts) or not unsure:
         return None
     asked = parse_qs(record.target.partition("?")[2]).get("digest", [None])
     return record.digest or asked[0]
@@ -224,7 +230,8 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
-        doubtful = registry.doubtful[digest] if digest in client.disturbed else 0
+        # Who was not told that it is stored asks, and finds it.
+        doubtful = registry.doubtful[digest] if digest in registry.found else 0
         if ours > theirs + doubtful or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):

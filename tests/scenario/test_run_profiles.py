@@ -32,7 +32,7 @@ def ignore(_: str) -> None:
     """Tell nobody."""
 
 
-async def wired(name: str, registry: Callable[[], MockRegistry], patch: pytest.MonkeyPatch) -> RunResult:
+async def wired(name: str, registry: Callable[..., MockRegistry], patch: pytest.MonkeyPatch) -> RunResult:
     """Run a shipped scenario against a registry of our choice, and hold it to the laws."""
     patch.setattr(world_module, "MockRegistry", registry)
     scenario = load_scenario(find_scenario(name))
@@ -71,7 +71,7 @@ LIBRARY = [
 async def test_the_library_under_every_profile(
     profile: str, scenario: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = await wired(scenario, lambda: MockRegistry(profile=profile), monkeypatch)
+    result = await wired(scenario, lambda **_: MockRegistry(profile=profile), monkeypatch)
     mounted = Outcome.EXISTS if profile in NO_ISOLATION else Outcome.MOUNTED
     assert outcomes(result) == outcomes(await modelled(scenario), mounted=mounted)
 
@@ -79,7 +79,7 @@ async def test_the_library_under_every_profile(
 async def test_where_mounts_are_refused_what_would_be_mounted_is_transferred(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    result = await wired("cross-repo-mount", lambda: MockRegistry(mount=False), monkeypatch)
+    result = await wired("cross-repo-mount", lambda **_: MockRegistry(mount=False), monkeypatch)
     plain = await modelled("cross-repo-mount")
     assert "mounted" in outcomes(plain)
     assert outcomes(result) == outcomes(plain, mounted=Outcome.TRANSFERRED)
