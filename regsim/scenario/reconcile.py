@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
 _SERVER_ERROR = 500
-_UNSURE = frozenset({404, 416, 429})
+_UNSURE = frozenset({400, 404, 409, 416, 429})
 # A copy reads once and writes once.
 _UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
@@ -163,7 +163,8 @@ def _asks_for_tag(record: Record) -> bool:
 def _doubtful(record: Record) -> str | None:
     """Return the digest of content that may be there though its client was not told that it was stored.
 
-    The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed.
+    The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed,
+    or that somebody else's was first.
     """
     puts = record.method == "PUT" and record.route in (Route.UPLOAD, Route.MANIFEST)
     posts = record.route is Route.UPLOADS and record.mounted_from is None
@@ -230,9 +231,10 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
-        # Who was not told that it is stored asks, and finds it.
-        doubtful = registry.doubtful[digest] if digest in registry.found else 0
-        if ours > theirs + doubtful or (ours < theirs and digest not in disturbed):
+        if digest in registry.found:
+            # Who was not told that it is stored asks, and finds it.
+            theirs = max(theirs, min(ours, theirs + registry.doubtful[digest]))
+        if ours > theirs or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"
     for digest, repository in sorted({*client.mounted, *registry.mounted}, key=str):
         ours, theirs = client.mounted[digest, repository], registry.mounted[digest, repository]

@@ -73,8 +73,8 @@ def assert_reconciled(result: RunResult) -> None:
     "fault",
     [
         # On their way
-        "GET blob nth=1 cut after=100kB",
-        "GET blob first=2 reset after=50kB",
+        "GET blob per=digest nth=1 cut after=100kB",
+        "GET blob per=digest first=2 reset after=50kB",
         "PUT upload times=1 reset after=50kB",
         "GET manifest nth=1 cut after=10",
         "POST uploads nth=1 status 429 headers.retry-after=0",

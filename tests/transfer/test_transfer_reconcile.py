@@ -439,7 +439,7 @@ def test_upload_whose_answer_was_lost_is_known_by_what_was_found_afterwards(stat
     assert f"uploads, {DIGEST}: ledger 1, journal 0" in differences(uploaded, ASKED, OPENED, lost, ASKED)
 
 
-@pytest.mark.parametrize("status", [202, 400, 403])
+@pytest.mark.parametrize("status", [202, 401, 403])
 def test_upload_that_was_refused_is_none_whatever_was_found_afterwards(status: int) -> None:
     refused = replace(SENT, status=status)
     assert f"uploads, {DIGEST}: ledger 1, journal 0" in differences(
