@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import sys
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +85,7 @@ def main() -> int:
     """Measure and print."""
     options = _parse()
     found = [each for each in clients.installed() if not options.clients or each.name in options.clients]
-    _print_machine()
+    _say(measure.machine())
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=options.folder) as scratch:
         layouts = {name: write_layout(options.folder, WORKLOADS[name]) for name in options.images}
         for name in options.registries:
@@ -101,7 +99,7 @@ def main() -> int:
                         _say(_line(row))
         for name, layout in layouts.items():
             _print_limits(WORKLOADS[name], layout, options.rounds)
-    _print_machine()
+    _say(f"\n{measure.machine()}")
     return 0
 
 
@@ -188,12 +186,6 @@ def _target(image: str, job: str, seconds: float, ratio: float | None, peak: flo
     if (image, job) == ("large", "push again"):
         bounds.append((f"{_NOTHING_TO_MOVE} s", seconds <= _NOTHING_TO_MOVE))
     return ", ".join(f"{words}: {'met' if met else 'missed'}" for words, met in bounds)
-
-
-def _print_machine() -> None:
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    _say(f"\n{now}: {os.cpu_count()} processors, Python {platform.python_version()}, load average {load}")
 
 
 def _print_limits(workload: Workload, layout: Path, rounds: int) -> None:
