@@ -3,7 +3,8 @@
 Needs docker-registry, curl and wrk. Give it a directory in memory (`--folder`, a tmpfs), or the disk is what
 is measured. Each round starts a fresh registry of each kind in turn, pushes a large blob with curl, pulls it,
 and loads small blobs and manifests with wrk; then it holds connections that do nothing, loads others beside
-them, and asks how much memory the registry has needed at most. Ratios are of the medians over all rounds.
+them, and asks how much memory the registry has needed at most. Ratios are of the best rounds, which noise of
+the machine touches least.
 """
 
 from __future__ import annotations
@@ -274,8 +275,9 @@ def _cell(job: Job, measured: list[float]) -> str:
 
 def _ratio(job: Job, found: Mapping[str, list[float]]) -> float:
     """Return how many times better ours is."""
-    ours, theirs = statistics.median(found[_OURS]), statistics.median(found[_THEIRS])
-    return ours / theirs if job.rate else theirs / ours
+    if job.rate:
+        return max(found[_OURS]) / max(found[_THEIRS])
+    return min(found[_THEIRS]) / min(found[_OURS])
 
 
 def _target(job: Job, found: Mapping[str, list[float]]) -> str:
