@@ -7,6 +7,7 @@ the process at once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import threading
 from contextlib import contextmanager
@@ -26,17 +27,24 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     Raises:
         KeyboardInterrupt: it was interrupted and had nothing to return.
     """
+    # Beside the task: when asyncio takes signals back it writes out what a task returned, for nobody.
+    returned: list[T] = []
 
-    async def guarded() -> T:
+    async def guarded() -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
         with _interrupted_by_signals(task.cancel):
-            return await work
+            returned.append(await work)
 
+    if not gc.isenabled():
+        # The process has started (`regsim.__main__`), and from here on there may be garbage.
+        gc.freeze()
+        gc.enable()
     try:
-        return asyncio.run(guarded())
+        asyncio.run(guarded())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    return returned[0]
 
 
 @contextmanager

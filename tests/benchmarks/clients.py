@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,6 +41,11 @@ class Task:
         """The image in the registry."""
         return f"{self.host}/{REPOSITORY}:1"
 
+    @property
+    def scheme(self) -> str:
+        """How the registry is spoken to."""
+        return "https" if self.tls else "http"
+
 
 Command = list[str]
 
@@ -55,14 +61,22 @@ class Client:
 
 
 def installed() -> list[Client]:
-    """Return the clients that can be run here, regsim first."""
+    """Return the clients that can be run here, regsim first.
+
+    oras and python-dxf are looked for in the Python that REGSIM_PEERS_PYTHON names, or else in this one.
+    """
     found = [_regsim()]
-    for name, make in {"skopeo": _skopeo, "podman": _podman, "oras": _oras}.items():
+    for name, make in {"skopeo": _skopeo, "podman": _podman}.items():
         path = program(name)
         if path is not None:
             found.append(make(path))
-    if importlib.util.find_spec("dxf") is not None:
-        found.append(_dxf())
+    python = os.environ.get("REGSIM_PEERS_PYTHON", sys.executable)
+    for library, wrap in {"oras": _oras, "dxf": _dxf}.items():
+        if (
+            subprocess.run([python, "-c", f"import {library}"], capture_output=True, check=False).returncode
+            == 0
+        ):
+            found.append(wrap(python))
     return found
 
 
@@ -106,21 +120,22 @@ def _podman(path: str) -> Client:
     return Client("podman", push, pull, lambda task: [*run(task.home, "pull"), f"oci:{task.layout}:{TAG}"])
 
 
-def _oras(path: str) -> Client:
-    def run(task: Task, side: str) -> Command:
-        return [path, "cp", "--no-tty", f"--{side}-insecure" if task.tls else f"--{side}-plain-http"]
+def _oras(python: str) -> Client:
+    def run(task: Task, job: str, folder: Path) -> Command:
+        module = [python, "-m", "tests.benchmarks.oras_client"]
+        return [*module, job, str(folder), task.scheme, task.reference]
 
     return Client(
-        "oras",
-        push=lambda task: [*run(task, "to"), "--from-oci-layout", f"{task.layout}:{TAG}", task.reference],
-        pull=lambda task: [*run(task, "from"), "--to-oci-layout", task.reference, f"{task.target}:{TAG}"],
+        "oras (PyPI)",
+        push=lambda task: run(task, "push", task.layout),
+        pull=lambda task: run(task, "pull", task.target),
     )
 
 
-def _dxf() -> Client:
+def _dxf(python: str) -> Client:
     def run(task: Task, job: str, folder: Path) -> Command:
-        module = [sys.executable, "-m", "tests.benchmarks.dxf_client"]
-        return [*module, job, str(folder), "https" if task.tls else "http", task.host, REPOSITORY]
+        module = [python, "-m", "tests.benchmarks.dxf_client"]
+        return [*module, job, str(folder), task.scheme, task.host, REPOSITORY]
 
     return Client(
         "python-dxf",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import socket
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +100,13 @@ def warm(folder: Path, size: int) -> None:
         for _ in range(0, size, _BLOCK):
             file.write(data)
     path.unlink()
+
+
+def machine() -> str:
+    """Return what figures are worth nothing without: when, where, and how busy it was."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
+    return f"{now}: {os.cpu_count()} processors, Python {platform.python_version()}, load average {load}"
 
 
 def program(name: str) -> str | None:

@@ -174,3 +174,16 @@ def test_text_that_the_terminal_cannot_show_is_escaped(
     done = program("push", f"oci:{target}:v1", f"{registry.host}/app:1")
     assert done.code == 0
     assert "l\\xe4yout" in done.out
+
+
+def test_garbage_is_not_looked_for_while_starting_but_is_while_working() -> None:
+    program = (
+        "import gc\n"
+        "from regsim.cli import app, running\n"
+        "from regsim.__main__ import main\n"
+        "async def work(): return gc.isenabled()\n"
+        "app.main = lambda: print(gc.isenabled(), running.run(work())) or 0\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -63,7 +63,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
 
 def test_what_tests_import_is_declared() -> None:
     # What is installed beside us to be compared with, never into our own environment.
-    rivals = {"dxf"}
+    rivals = {"dxf", "oras"}
     modules = [module for module in (CHECKOUT / "tests").rglob("*.py") if "contracts" not in module.name]
     imported = set().union(*map(imported_packages, modules)) - OURS - sys.stdlib_module_names - {"tests"}
     assert imported - rivals - declared_packages("registry", "test") == set()
