@@ -40,12 +40,16 @@ _COMMANDS = {
     "tag": "Give an image another tag in the same repository, without moving a layer.",
     "delete": "Delete a tag, or by digest an image with all its tags.",
     "doctor": "Look at this machine, and test a push and a pull on it, without leaving it.",
+    "df": "Tell what each stored image takes, shares with others, and would free.",
+    "rmi": "Remove stored images and free what no other image holds.",
+    "prune": "Free what no stored image holds: replaced images, leavings of interrupted pulls.",
     "serve": "Serve an empty registry until interrupted.",
     "schema": "Print the JSON Schema of scenario files, for editors.",
 }
 _MODULES = {
     **dict.fromkeys(("push", "pull", "copy"), "transfer"),
     **dict.fromkeys(("inspect", "manifest", "config"), "reading"),
+    **dict.fromkeys(("df", "rmi", "prune"), "storage"),
     **dict.fromkeys(("ls", "catalog", "tag", "delete"), "housekeeping"),
 }
 

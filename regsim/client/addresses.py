@@ -1,4 +1,4 @@
-"""Addresses of images as users write them: `oci:DIR[:TAG]`, or a reference to a registry.
+"""Addresses of images as users write them: `oci:DIR[:TAG]`, `store:REF`, or a reference to a registry.
 
 Owns the transports' names, which are skopeo's, and where the local store is. Opens nothing.
 """
@@ -15,6 +15,7 @@ from regsim.oci import Reference
 from regsim.oci.reference import check_tag
 
 _TRANSPORT = re.compile(r"([a-z][a-z-]*):(?!\d+/)(.*)", re.DOTALL)
+STORE = "store"
 _LATER = frozenset({"oci-archive", "docker-archive", "dir", "docker-daemon", "containers-storage"})
 
 
@@ -45,6 +46,8 @@ def parse(text: str) -> Address:
     match = _TRANSPORT.fullmatch(text)
     if match is not None and match[1] == "oci":
         return _layout(match[2])
+    if match is not None and match[1] == STORE:
+        return Layout(local_store(), str(Reference.parse(match[2])))
     if match is not None and match[1] in _LATER:
         raise UsageError(f"{match[1]}: is not supported: {text!r}", hint="use oci:DIR[:TAG] or HOST/NAME:TAG")
     return Reference.parse(text)
@@ -73,7 +76,9 @@ def registries(*addresses: str) -> tuple[str, ...]:
 
 
 def local_store() -> Path:
-    """Return the layout that keeps pulled images: `$XDG_DATA_HOME/regsim/store`."""
+    """Return the layout that keeps pulled images: `$REGSIM_STORE`, or `$XDG_DATA_HOME/regsim/store`."""
+    if chosen := os.environ.get("REGSIM_STORE"):
+        return Path(chosen)
     data = Path(os.environ.get("XDG_DATA_HOME", ""))
     # The base directory specification has relative paths ignored.
     base = data if data.is_absolute() else Path.home() / ".local" / "share"

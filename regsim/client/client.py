@@ -6,7 +6,9 @@ nothing about a transfer.
 
 from __future__ import annotations
 
+import asyncio
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from regsim.client import images
@@ -16,6 +18,7 @@ from regsim.client.moving import Move, wanted
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
+from regsim.image.store import prune, remove, take_inventory
 from regsim.oci import Descriptor, Reference, media_types
 from regsim.oci.manifest import parse as parse_manifest
 from regsim.oci.reference import check_tag
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from regsim.client.images import Image, Inspection
+    from regsim.image.store import Inventory, Removed
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
@@ -312,6 +316,41 @@ class Client:
                     )
             raise
 
+    # The local store, or any other layout.
+
+    async def usage(self, store: str | Path | None = None) -> Inventory:
+        """Return what each image of a store holds, shares with others, and would free.
+
+        Args:
+            store: a layout's directory; None: the local store.
+        """
+        return await asyncio.to_thread(take_inventory, _store(store))
+
+    async def remove(self, *images: str, store: str | Path | None = None) -> Removed:
+        """Remove images from a store, by tag or by digest, and free what no other image there holds.
+
+        Args:
+            images: tags, references, digests or the beginnings of their digits; all are found before any is
+                removed.
+            store: as for `usage`.
+
+        Raises:
+            LocalFileError: there is no such image, or a transfer into that store is under way.
+        """
+        return await asyncio.to_thread(remove, _store(store), images)
+
+    async def prune(self, store: str | Path | None = None, *, dry_run: bool = False) -> Removed:
+        """Free what no image of a store holds: what was replaced, or left by interrupted pulls.
+
+        Args:
+            store: as for `usage`.
+            dry_run: free nothing, and tell what would be freed.
+
+        Raises:
+            LocalFileError: a transfer into that store is under way.
+        """
+        return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
+
     async def _open(self, address: str | Address) -> tuple[Source, Descriptor]:
         place = parse(address) if isinstance(address, str) else address
         source = await self._ends.source(place)
@@ -319,6 +358,10 @@ class Client:
         if found is None:
             raise NotFoundError(f"{place} does not exist", hint="check the name and the tag")
         return source, found
+
+
+def _store(store: str | Path | None) -> Path:
+    return local_store() if store is None else Path(str(store).removeprefix("oci:"))
 
 
 def _checked(result: RunResult, *, check: bool) -> RunResult:

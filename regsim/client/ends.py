@@ -25,6 +25,7 @@ from regsim.transfer.ends import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AsyncExitStack
 
     from regsim.oci import Descriptor, Reference
     from regsim.remote.account import Account
@@ -61,10 +62,17 @@ class Ends:
             return _LayoutSource(LayoutStore(address.directory))
         return _RepositorySource(self.repository(address), address)
 
-    async def destination(self, address: Address) -> Destination:
-        """Open an address for writing."""
+    async def destination(self, address: Address, stack: AsyncExitStack) -> Destination:
+        """Open an address for writing.
+
+        Args:
+            address: where to.
+            stack: ends what lasts as long as the transfer: what a layout holds is kept from being removed.
+        """
         if isinstance(address, Layout):
-            return LocalDestination(LayoutStore(address.directory, create=True))
+            store = LayoutStore(address.directory, create=True)
+            await stack.enter_async_context(store.in_use())
+            return LocalDestination(store)
         return RegistryDestination(self.repository(address, writes=True))
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:

@@ -7,6 +7,7 @@ from, and a plan in the destination's place. Must not know command lines, nor ho
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from regsim.client.addresses import Address, Layout
@@ -64,8 +65,9 @@ class Move:
             asyncio.CancelledError: it was cancelled; `result` tells what had been done.
             UsageError, LocalFileError: an end cannot be opened.
         """
-        self._transfer = await self._open()
-        ledger = await self._transfer.run()
+        async with AsyncExitStack() as stack:
+            self._transfer = await self._open(stack)
+            ledger = await self._transfer.run()
         if self._remember and not self._dry_run:
             await asyncio.to_thread(_note, self._source, self._destination, ledger)
         return self.result()
@@ -93,9 +95,9 @@ class Move:
         direction = Direction.between(from_registry=receives, to_registry=sends)
         return Ledger(direction=direction, reference=self._name, sends=sends, receives=receives)
 
-    async def _open(self) -> Transfer:
+    async def _open(self, stack: AsyncExitStack) -> Transfer:
         reader = await self._ends.source(self._source)
-        writer = await self._ends.destination(self._destination)
+        writer = await self._ends.destination(self._destination, stack)
         if self._dry_run:
             writer = LabelledPlan(writer, receives=reader.remote)
         candidates = _candidates(self._source, self._destination, remember=self._remember)

@@ -284,9 +284,39 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _take(descriptor: int) -> bool:
+@contextmanager
+def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """Say that a directory's content is being used: by several at once, or by one that is alone with it.
+
+    The directory itself is locked, so that nothing is added to it.
+
+    Args:
+        directory: an existing one.
+        alone: whether nobody else may use it meanwhile; else only those who would be alone are kept out.
+        seconds: how long to wait for others.
+
+    Raises:
+        LocalFileError: others used it all that time, or it cannot be opened.
+    """
+    with file_errors(directory, "lock"):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        deadline = time.monotonic() + seconds
+        while not _take(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+            if time.monotonic() > deadline:
+                raise LocalFileError(
+                    f"{directory} is in use: somebody is writing or removing images there",
+                    hint="try again when that is done",
+                )
+            time.sleep(_LOCK_POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, lock: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -11,7 +11,7 @@ nothing that was stored, and what a power cut tears is found by its size, or by 
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from regsim.content.files import (
     AsideFile,
     GuardedFile,
     file_errors,
+    in_use,
     open_regular,
     read_bounded,
     regular_size,
@@ -138,6 +139,8 @@ class LayoutStore:
         self._durable = durable
         self._prepared = False
         self._threads = _threads()
+        self._using: ExitStack | None = None
+        self._locked = False
         # Threads are few, and one that waits for the lock of index.json must not keep others from working.
         self._tagging = asyncio.Lock()
 
@@ -242,6 +245,22 @@ class LayoutStore:
             await hand_all(content, takers)
         arrival.verifier.finish()
 
+    @asynccontextmanager
+    async def in_use(self) -> AsyncGenerator[None, None]:
+        """Keep what is here, and what is written meanwhile, from being removed as part of no image.
+
+        Whoever writes an image's blobs before its manifest, as all do, is in use from the first question
+        to the tag. A layout that is not there yet is in use from when it is made.
+
+        Raises:
+            LocalFileError: somebody was alone with it for 30 s.
+        """
+        with ExitStack() as self._using:
+            if self.path.is_dir():
+                await asyncio.to_thread(self._use)
+            yield
+        self._using, self._locked = None, False
+
     async def ingest(self, write: Callable[[Callable[[bytes], object]], Descriptor]) -> Descriptor:
         """Store content whose digest is known only when it has been written, and return its descriptor.
 
@@ -309,10 +328,16 @@ class LayoutStore:
     def _make_ready(self) -> None:
         if self._create:
             layout_index.create(self.path)
+            self._use()
         else:
             self._exists()
         sweep(self.path)
         tidy(self.path)
+
+    def _use(self) -> None:
+        if self._using is not None and not self._locked:
+            self._using.enter_context(in_use(self.path, alone=False))
+            self._locked = True
 
     def _exists(self) -> bool:
         if layout_index.check_marker(self.path):

@@ -117,7 +117,7 @@ def set_tag(root: Path, descriptor: Descriptor, tag: str) -> None:
         index = read_index(root)
         changed = _with_tag(index.manifests, descriptor, tag)
         if changed != index.manifests:
-            write_whole(root / INDEX, encode({**index.document, "manifests": changed}), durable=True)
+            replace_manifests(root, index, changed)
 
 
 def remove(root: Path, digest: Digest, reference: str) -> None:
@@ -136,7 +136,12 @@ def remove(root: Path, digest: Digest, reference: str) -> None:
             for value in index.manifests
             if digest_of(value) != digest or reference not in (digest, ref_name(value))
         ]
-        write_whole(root / INDEX, encode({**index.document, "manifests": kept}), durable=True)
+        replace_manifests(root, index, kept)
+
+
+def replace_manifests(root: Path, index: Listing, manifests: list[Any]) -> None:
+    """Write `index.json` anew with another list of manifests. The caller has the marker locked."""
+    write_whole(root / INDEX, encode({**index.document, "manifests": manifests}), durable=True)
 
 
 def _with_tag(manifests: list[Any], descriptor: Descriptor, tag: str) -> list[Any]:
