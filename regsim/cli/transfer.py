@@ -32,6 +32,9 @@ class Flags:
         format: how the ledger is printed.
         output: print the ledger to this file instead.
         quiet: print nothing but the ledger and errors.
+        platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
+            of its own, keep the index around them.
+        sparse: keep the index around one image too; a registry may refuse an index that names more.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
@@ -39,6 +42,8 @@ class Flags:
     format: Format = Format.TEXT
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
+    platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    sparse: Annotated[bool, Parameter(negative=())] = False
 
     @property
     def wanted(self) -> Wanted:
@@ -52,7 +57,7 @@ def push(
     """Push an image to a registry and say what moved.
 
     Args:
-        src: oci:DIR[:TAG].
+        src: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG].
         ref: HOST[:PORT]/NAME[:TAG].
         flags: see below.
         connecting: see below.
@@ -67,7 +72,8 @@ def pull(
 
     Args:
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
-        dst: oci:DIR[:TAG]; the local store if left out.
+        dst: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG]; the local store if left
+            out.
         flags: see below.
         connecting: see below.
     """
@@ -77,11 +83,12 @@ def pull(
 def copy(
     src: str, dst: str, /, *, flags: Flags | None = None, connecting: Connecting | None = None
 ) -> ExitCode:
-    """Copy an image between registries and layouts and say what moved.
+    """Copy an image between registries, layouts and archives and say what moved.
 
     Args:
-        src: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        dst: HOST[:PORT]/NAME[:TAG] or oci:DIR[:TAG].
+        src: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+            docker-archive:FILE[:REPO:TAG].
+        dst: HOST[:PORT]/NAME[:TAG], or one of the others.
         flags: see below.
         connecting: see below.
     """
@@ -96,6 +103,10 @@ def _move(
     with failing(flags.wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
         if flags.jobs < 1:
             raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="1 or more")
+        from regsim.transfer.selection import Choice  # noqa: PLC0415  (likewise)
+
+        if flags.sparse and not flags.platform:
+            raise UsageError("--sparse leaves nothing out by itself", hint="say by --platform what to keep")
         client = connecting.client(jobs=flags.jobs, warn=_ignore if flags.quiet else status)
         move = client.move(
             source,
@@ -103,6 +114,7 @@ def _move(
             direction=direction,
             dry_run=flags.dry_run,
             listener=ignore if flags.quiet else narrate,
+            choice=Choice.of(*flags.platform, sparse=flags.sparse),
         )
         check_outputs(flags.output)
     return conclude([run(_run(client, move))], flags.wanted)
