@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from regsim.oci import Digest
 
 
 @dataclass(slots=True)
@@ -18,6 +22,7 @@ class Account:
         sent: octets of bodies of blob uploads and manifest PUTs.
         received: octets of bodies of 200 and 206 answers to blob and manifest GETs.
         overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
+        beside: what it has led to about other content, by digest; None where no digest is known.
     """
 
     requests: int = 0
@@ -25,6 +30,13 @@ class Account:
     sent: int = 0
     received: int = 0
     overhead: int = 0
+    beside: list[tuple[Digest | None, Account]] = field(default_factory=list)
+
+    def aside(self, digest: Digest | None) -> Account:
+        """Return an account for what this work leads to about other content."""
+        account = Account()
+        self.beside.append((digest, account))
+        return account
 
     def add(self, other: Account) -> None:
         """Take over what another piece of work has cost."""
@@ -33,3 +45,4 @@ class Account:
         self.sent += other.sent
         self.received += other.received
         self.overhead += other.overhead
+        self.beside += other.beside

@@ -67,9 +67,14 @@ async def fetch(
 
 async def put(
     conversation: Conversation, raw: bytes, media_type: str, reference: str, account: Account
-) -> Descriptor:
-    """Write a manifest; see `Repository.put_manifest`."""
-    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type)
+) -> tuple[Descriptor, bool]:
+    """Write a manifest; see `Repository.put_manifest`.
+
+    Returns:
+        What it is now, and whether the registry said that it lists it under its subject.
+    """
+    algorithm = Digest(reference).algorithm if ":" in reference else "sha256"
+    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type, algorithm)
     headers = {"Content-Type": media_type}
     failures = 0
     while True:
@@ -85,12 +90,12 @@ async def put(
                 raise final(failure) from failure.__cause__
         else:
             if answer.status in _WRITTEN:
-                return wanted
+                return wanted, "OCI-Subject" in answer.headers
             raise refusal(answer)
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
         if await _stands(conversation, reference, wanted, account):
-            return wanted
+            return wanted, False
 
 
 async def _get(conversation: Conversation, reference: str, account: Account) -> Answer:

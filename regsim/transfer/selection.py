@@ -65,19 +65,19 @@ class Selection:
         kept: the digests of what stays in indexes; None keeps all.
         unselected: descriptors of indexes that were left out.
         read: manifests that were read for it and are part of the transfer, with what that cost.
-        beside: what it cost to read all else, by digest.
+        account: has what it cost to read all else beside it.
     """
 
     root: Descriptor
+    account: Account = field(default_factory=Account)
     kept: frozenset[Digest] | None = None
     unselected: int = 0
     read: dict[Digest, tuple[bytes, Account]] = field(default_factory=dict)
-    beside: dict[Digest, Account] = field(default_factory=dict)
 
     def settle(self, kept: Container[Digest] = ()) -> None:
         """Keep of what was read only this for the transfer; the rest was read beside it."""
         for digest in [digest for digest in self.read if digest not in kept]:
-            self.beside.setdefault(digest, Account()).add(self.read.pop(digest)[1])
+            self.account.beside.append((digest, self.read.pop(digest)[1]))
 
     def keeps(self, document: Document) -> Document:
         """Return a document without what was left out of it; its bytes stay what they are."""
@@ -150,7 +150,7 @@ async def _check_only(source: Source, selection: Selection, wanted: Sequence[Pla
     if config is None or config.media_type not in media_types.CONFIGS or config.size > MAX_CONFIG_SIZE:
         return
     # It is read again with the other blobs: this once it serves no transfer.
-    account = selection.beside[config.digest] = Account()
+    account = selection.account.aside(config.digest)
     raw = config.data or await read_all(source.content(config, account), limit=MAX_CONFIG_SIZE)
     platform = parse_config(raw).platform
     if platform.os and not any(platform.satisfies(each) for each in wanted):
