@@ -13,6 +13,9 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from regsim.client.client import Client
     from regsim.client.images import Image
 
 
@@ -22,14 +25,17 @@ def layers(
     *,
     format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
+    platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
     connecting: Connecting | None = None,
 ) -> None:
     """List the layers of an image, base first: digest, size, created by.
 
     Args:
-        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+            docker-archive:FILE[:REPO:TAG].
         format: text or json.
         output: print to this file instead.
+        platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
         connecting: see below.
     """
 
@@ -38,7 +44,12 @@ def layers(
             return json.dumps([_document(image) for image in images], indent=2) + "\n"
         return "\n".join(table(image) for image in images)
 
-    ask(lambda client: client.layers(image), render, connecting, address=image, form=format, output=output)
+    def chosen(client: Client) -> Awaitable[tuple[Image, ...]]:
+        from regsim.transfer.selection import Choice  # noqa: PLC0415  (helping needs no HTTP client)
+
+        return client.layers(image, choice=Choice.of(*platform))
+
+    ask(chosen, render, connecting, address=image, form=format, output=output)
 
 
 def table(image: Image) -> str:

@@ -37,6 +37,9 @@ class Flags:
         output: print the ledger to this file instead.
         progress: how progress is shown on standard error: auto, bar, plain, none or json.
         quiet: print nothing but the ledger and errors.
+        platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
+            of its own, keep the index around them.
+        sparse: keep the index around one image too; a registry may refuse an index that names more.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
@@ -45,6 +48,8 @@ class Flags:
     output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
     progress: ProgressKind = ProgressKind.AUTO
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
+    platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    sparse: Annotated[bool, Parameter(negative=())] = False
 
     @property
     def wanted(self) -> Wanted:
@@ -58,7 +63,7 @@ def push(
     """Push an image to a registry and say what moved.
 
     Args:
-        src: oci:DIR[:TAG].
+        src: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG].
         ref: HOST[:PORT]/NAME[:TAG].
         flags: see below.
         connecting: see below.
@@ -73,7 +78,8 @@ def pull(
 
     Args:
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
-        dst: oci:DIR[:TAG]; the local store if left out.
+        dst: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG]; the local store if left
+            out.
         flags: see below.
         connecting: see below.
     """
@@ -90,11 +96,12 @@ def copy(
     flags: Flags | None = None,
     connecting: Connecting | None = None,
 ) -> ExitCode:
-    """Copy an image between registries and layouts and say what moved.
+    """Copy an image between registries, layouts and archives and say what moved.
 
     Args:
-        src: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        dst: HOST[:PORT]/NAME[:TAG] or oci:DIR[:TAG].
+        src: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+            docker-archive:FILE[:REPO:TAG].
+        dst: HOST[:PORT]/NAME[:TAG], or one of the others.
         src_creds: USER[:PASSWORD] at the registry that is read from.
         dest_creds: USER[:PASSWORD] at the registry that is written to.
         flags: see below.
@@ -118,6 +125,10 @@ def _move(
     with failing(flags.wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
         if flags.jobs < 1:
             raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="1 or more")
+        from regsim.transfer.selection import Choice  # noqa: PLC0415  (likewise)
+
+        if flags.sparse and not flags.platform:
+            raise UsageError("--sparse leaves nothing out by itself", hint="say by --platform what to keep")
         shown = display(flags.progress, quiet=flags.quiet)
         client = connecting.client(
             *registries(source, *([] if destination is None else [destination])),
@@ -132,6 +143,7 @@ def _move(
             dry_run=flags.dry_run,
             # A dry run moves nothing, so that there is no progress to tell.
             listener=ignore if flags.dry_run else shown.show,
+            choice=Choice.of(*flags.platform, sparse=flags.sparse),
         )
         check_outputs(flags.output)
     return conclude([run(_run(client, move, shown))], flags.wanted)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from regsim.client import images
-from regsim.client.addresses import Address, Layout, local_store, parse, parse_destination
+from regsim.client.addresses import Address, Archive, Layout, Local, local_store, parse, parse_destination
 from regsim.client.ends import Ends
 from regsim.client.moving import Move, wanted
 from regsim.content.layout import LayoutStore
@@ -29,6 +29,7 @@ from regsim.remote.trust import Trust
 from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
 from regsim.transfer.ledger import Direction
+from regsim.transfer.selection import EVERYTHING, Selection, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from regsim.result import RunResult
     from regsim.transfer.ends import Source
     from regsim.transfer.events import Listener
+    from regsim.transfer.selection import Choice
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
 _NOT_BY_TAG = frozenset({400, 405})
@@ -50,8 +52,9 @@ _NOT_BY_TAG = frozenset({400, 405})
 class Client:
     """Moves images between registries and OCI layouts, and asks and tidies both.
 
-    Addresses are text: `HOST[:PORT]/NAME[:TAG][@DIGEST]` with docker's defaults, or `oci:DIR[:TAG]`; or what
-    `regsim.client.addresses.parse` makes of it. Connections are kept and shared until `aclose`. Every
+    Addresses are text: `HOST[:PORT]/NAME[:TAG][@DIGEST]` with docker's defaults, `oci:DIR[:TAG]`,
+    `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REPO:TAG]`; or what `regsim.client.addresses.parse`
+    makes of it. Connections are kept and shared until `aclose`. Every
     coroutine may be awaited while others are under way.
 
     All raise `UsageError` for what is no address, before anything is asked, `NetworkError` where no whole
@@ -112,12 +115,13 @@ class Client:
 
     async def push(
         self,
-        source: str | Layout,
+        source: str | Local,
         reference: str | Reference,
         *,
         dry_run: bool = False,
         check: bool = True,
         listener: Listener = ignore,
+        choice: Choice = EVERYTHING,
     ) -> RunResult:
         """Push a local image to a registry and return the account of it.
 
@@ -131,6 +135,7 @@ class Client:
             check: raise what went wrong, as `subprocess.run` does; else it stands in the result's `errors`,
                 beside the account of what had been done until then.
             listener: is called with each event. It must return soon, and what it raises ends the transfer.
+            choice: what of an index, such as `Choice.of("linux/amd64")`.
 
         Returns:
             The result, whose one transfer holds the ledger: an entry for each reference, sizes in bytes.
@@ -138,17 +143,20 @@ class Client:
         Raises:
             asyncio.CancelledError: it was cancelled; nothing of it goes on. `move` keeps the account then.
         """
-        move = self.move(source, reference, direction=Direction.PUSH, dry_run=dry_run, listener=listener)
+        move = self.move(
+            source, reference, direction=Direction.PUSH, dry_run=dry_run, listener=listener, choice=choice
+        )
         return _checked(await move.run(), check=check)
 
     async def pull(
         self,
         reference: str | Reference,
-        destination: str | Layout | None = None,
+        destination: str | Local | None = None,
         *,
         dry_run: bool = False,
         check: bool = True,
         listener: Listener = ignore,
+        choice: Choice = EVERYTHING,
     ) -> RunResult:
         """Pull an image from a registry and return the account of it (distribution-spec, end-2, end-3).
 
@@ -159,8 +167,16 @@ class Client:
             dry_run: as for `push`.
             check: as for `push`.
             listener: as for `push`.
+            choice: as for `push`.
         """
-        move = self.move(reference, destination, direction=Direction.PULL, dry_run=dry_run, listener=listener)
+        move = self.move(
+            reference,
+            destination,
+            direction=Direction.PULL,
+            dry_run=dry_run,
+            listener=listener,
+            choice=choice,
+        )
         return _checked(await move.run(), check=check)
 
     async def copy(
@@ -171,9 +187,10 @@ class Client:
         dry_run: bool = False,
         check: bool = True,
         listener: Listener = ignore,
+        choice: Choice = EVERYTHING,
     ) -> RunResult:
         """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`."""
-        move = self.move(source, destination, dry_run=dry_run, listener=listener)
+        move = self.move(source, destination, dry_run=dry_run, listener=listener, choice=choice)
         return _checked(await move.run(), check=check)
 
     def move(
@@ -184,6 +201,7 @@ class Client:
         direction: Direction = Direction.COPY,
         dry_run: bool = False,
         listener: Listener = ignore,
+        choice: Choice = EVERYTHING,
     ) -> Move:
         """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
 
@@ -193,6 +211,7 @@ class Client:
             direction: push takes a layout to a registry, pull the other way round, copy anything anywhere.
             dry_run: as for `push`.
             listener: as for `push`.
+            choice: as for `push`.
 
         Raises:
             UsageError: the addresses do not suit the direction.
@@ -213,6 +232,7 @@ class Client:
             jobs=self._jobs,
             listener=listener,
             remember=self._remember,
+            choice=choice,
         )
 
     # Asking.
@@ -245,9 +265,21 @@ class Client:
         """Return what an address names: of an index, each of its images; of each, its config and layers."""
         return await images.inspect(*await self._open(address))
 
-    async def layers(self, address: str | Address) -> tuple[Image, ...]:
-        """Return each image that an address names, whose `layers` are descriptors, base first."""
-        return (await self.inspect(address)).images
+    async def layers(self, address: str | Address, *, choice: Choice = EVERYTHING) -> tuple[Image, ...]:
+        """Return each image that an address names, whose `layers` are descriptors, base first.
+
+        Args:
+            address: what names an image or an index.
+            choice: which images of an index.
+
+        Raises:
+            NotFoundError: there is none of a platform that was chosen.
+        """
+        source, root = await self._open(address)
+        selection = Selection(root)
+        await select(source, selection, choice, str(address))
+        found = (await images.inspect(source, selection.root)).images
+        return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
 
     async def tags(self, repository: str | Address) -> tuple[str, ...]:
         """Return all tags of a repository in the registry's order, or of a layout, sorted (end-8).
@@ -279,6 +311,8 @@ class Client:
         check_tag(tag)
         place = parse(address) if isinstance(address, str) else address
         source, root = await self._open(place)
+        if isinstance(place, Archive):
+            raise _unchanged(place)
         if isinstance(place, Layout):
             await LayoutStore(place.directory).tag(root, tag)
             return root
@@ -296,6 +330,8 @@ class Client:
             RegistryError: the registry does not delete, or not by tag, which the hint tells.
         """
         place = parse(address) if isinstance(address, str) else address
+        if isinstance(place, Archive):
+            raise _unchanged(place)
         if isinstance(place, Layout):
             if place.tag is None:
                 raise UsageError(f"delete takes a tag: {str(place)!r}", hint="write oci:DIR:TAG")
@@ -376,13 +412,13 @@ def _check_direction(direction: Direction, source: Address, destination: Address
             raise UsageError(
                 f"push takes a local image: {str(source)!r}", hint="write oci:DIR[:TAG], or use regsim copy"
             )
-        if isinstance(destination, Layout):
+        if not isinstance(destination, Reference):
             raise UsageError(
                 f"push goes to a registry: {str(destination)!r}",
                 hint="write HOST/NAME:TAG, or use regsim copy",
             )
     if direction is Direction.PULL:
-        if isinstance(source, Layout):
+        if not isinstance(source, Reference):
             raise UsageError(
                 f"pull takes an image of a registry: {str(source)!r}", hint="write HOST/NAME:TAG"
             )
@@ -393,13 +429,21 @@ def _check_direction(direction: Direction, source: Address, destination: Address
             )
 
 
-def _without_target(repository: str | Address) -> Address:
+def _unchanged(place: Archive) -> UsageError:
+    return UsageError(
+        f"an archive is written anew or not at all: {str(place)!r}", hint="regsim copy writes one"
+    )
+
+
+def _without_target(repository: str | Address) -> Layout | Reference:
     """Return a place without tag or digest.
 
     Raises:
         UsageError: it has one.
     """
     place = parse(repository) if isinstance(repository, str) else repository
+    if isinstance(place, Archive):
+        raise UsageError(f"tags are listed of a layout or a repository: {str(place)!r}", hint="write oci:DIR")
     if isinstance(place, Layout):
         if place.tag is not None:
             raise UsageError(f"tags are listed of a whole layout: {str(place)!r}", hint="write oci:DIR")

@@ -1,16 +1,22 @@
 """Opening what an address names: as an end of a transfer, a layout, or a registry.
 
-Owns the connections of one client. An end speaks of what it lacks in the words that the user typed.
+Owns the connections of one client, and the ends that are more than a store or a repository. An end
+speaks of what it lacks in the words that the user typed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.addresses import Address, Layout
+from regsim.client.addresses import Address, Archive, ArchiveKind, Layout
+from regsim.content.archive import OciArchive
+from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
+from regsim.content.docker_archive import DockerArchive
 from regsim.content.layout import LayoutStore
+from regsim.content.protocols import Fetcher
 from regsim.errors import NotFoundError
+from regsim.oci import Reference
 from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Network, Transport
 from regsim.transfer.copy import MANIFEST_UNKNOWN
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AsyncExitStack
 
-    from regsim.oci import Descriptor, Reference
+    from regsim.oci import Descriptor
     from regsim.remote.account import Account
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
@@ -59,20 +65,31 @@ class Ends:
     async def source(self, address: Address) -> Source:
         """Open an address for reading."""
         if isinstance(address, Layout):
-            return _LayoutSource(LayoutStore(address.directory))
+            return _LocalImages(LayoutStore(address.directory))
+        if isinstance(address, Archive):
+            reader = DockerArchive if address.kind is ArchiveKind.DOCKER else OciArchive
+            return _LocalImages(reader(address.file))
         return _RepositorySource(self.repository(address), address)
 
-    async def destination(self, address: Address, stack: AsyncExitStack) -> Destination:
-        """Open an address for writing.
+    async def destination(
+        self, address: Address, stack: AsyncExitStack, name: Reference | None = None
+    ) -> Destination:
+        """Open an address for writing; one that is an `ArchiveDestination` has to be told how it ends.
 
         Args:
             address: where to.
             stack: ends what lasts as long as the transfer: what a layout holds is kept from being removed.
+            name: what an image is called in an archive of docker's, if `address` does not say.
         """
         if isinstance(address, Layout):
             store = LayoutStore(address.directory, create=True)
             await stack.enter_async_context(store.in_use())
             return LocalDestination(store)
+        if isinstance(address, Archive):
+            if address.kind is ArchiveKind.OCI:
+                return ArchiveDestination(ArchiveWriter(address.file))
+            called = Reference.parse(address.name) if address.name else name
+            return ArchiveDestination(DockerArchiveWriter(address.file, called))
         return RegistryDestination(self.repository(address, writes=True))
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:
@@ -105,20 +122,36 @@ class Ends:
             await self._transports.popitem()[1].aclose()
 
 
-class _LayoutSource(LocalSource):
-    """A layout that is read from."""
+class ArchiveDestination(LocalDestination):
+    """An archive that is written to, which appears when it is committed."""
 
-    def __init__(self, store: LayoutStore) -> None:
+    def __init__(self, writer: ArchiveWriter) -> None:
+        super().__init__(writer)
+        self.commit = writer.commit
+        self.discard = writer.discard
+
+
+class _Images(Fetcher, Protocol):
+    """A store of images that says what it has where it lacks what is asked for."""
+
+    async def find(self, reference: str = "") -> Descriptor:
+        """Return the manifest that a user names, or the only one if they name none."""
+
+
+class _LocalImages(LocalSource):
+    """A layout or an archive that is read from."""
+
+    def __init__(self, store: _Images) -> None:
         super().__init__(store)
-        self._layout = store
+        self._images = store
 
     async def resolve(self, reference: str, account: Account) -> Descriptor:  # noqa: ARG002
-        """Return what a tag names, or the only image.
+        """Return what a name names, or the only image.
 
         Raises:
-            LocalFileError: there is none; the hint lists the tags.
+            LocalFileError: there is none; the hint lists the names.
         """
-        return await self._layout.find(reference)
+        return await self._images.find(reference)
 
 
 class _RepositorySource(RegistrySource):

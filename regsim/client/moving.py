@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import Address, Layout
+from regsim.client.addresses import Address, Archive, ArchiveKind
+from regsim.client.ends import ArchiveDestination
 from regsim.client.planning import LabelledPlan
 from regsim.errors import RegsimError
 from regsim.oci import Digest, Reference, Role
@@ -20,6 +22,7 @@ from regsim.result import Mode, Reconciliation, RunResult, TransferResult
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ledger import Direction, Ledger, Outcome
 from regsim.transfer.machine import no_candidates
+from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +44,7 @@ class Move:
         jobs: blobs moved at the same time.
         listener: is told each event.
         remember: mount from where blobs were seen before, and take note of where they are now.
+        choice: what of it.
     """
 
     def __init__(
@@ -53,10 +57,14 @@ class Move:
         jobs: int,
         listener: Listener,
         remember: bool,
+        choice: Choice = EVERYTHING,
     ) -> None:
+        self._choice = choice
         self._ends, self._source, self._destination = ends, source, destination
         self._dry_run, self._jobs, self._listener, self._remember = dry_run, jobs, listener, remember
         self._transfer: Transfer | None = None
+        self._archive: ArchiveDestination | None = None
+        self._error: RegsimError | None = None
 
     async def run(self) -> RunResult:
         """Do it, or plan it; what went wrong with the transfer stands in the result.
@@ -68,6 +76,8 @@ class Move:
         async with AsyncExitStack() as stack:
             self._transfer = await self._open(stack)
             ledger = await self._transfer.run()
+            if ledger.error is None and self._archive is not None:
+                await self._commit(self._archive)
         if self._remember and not self._dry_run:
             await asyncio.to_thread(_note, self._source, self._destination, ledger)
         return self.result()
@@ -79,12 +89,20 @@ class Move:
             interrupted: it was stopped from outside, and the result shall say so.
         """
         ledger = self._transfer.ledger() if self._transfer is not None else self._blank()
+        if self._error is not None:
+            ledger = replace(ledger, error=self._error)
         return RunResult(
             mode=Mode.PLAN if self._dry_run else Mode.WIRE,
             transfers=(TransferResult(ledger=ledger),),
             reconciliation=Reconciliation.alone([ledger]),
             interrupted=interrupted,
         )
+
+    async def _commit(self, archive: ArchiveDestination) -> None:
+        try:
+            await archive.commit()
+        except RegsimError as error:
+            self._error = error
 
     @property
     def _name(self) -> str:
@@ -97,9 +115,12 @@ class Move:
 
     async def _open(self, stack: AsyncExitStack) -> Transfer:
         reader = await self._ends.source(self._source)
-        writer = await self._ends.destination(self._destination, stack)
+        writer = await self._ends.destination(self._destination, stack, _image_name(self._source))
         if self._dry_run:
             writer = LabelledPlan(writer, receives=reader.remote)
+        elif isinstance(writer, ArchiveDestination):
+            self._archive = writer
+            stack.callback(writer.discard)
         candidates = _candidates(self._source, self._destination, remember=self._remember)
         return Transfer(
             reader,
@@ -107,21 +128,40 @@ class Move:
             writer,
             tag=await _tag(self._source, self._destination, reader),
             name=self._name,
-            options=Options(jobs=self._jobs, candidates=candidates, listener=self._listener),
+            options=Options(
+                jobs=self._jobs,
+                candidates=candidates,
+                listener=self._listener,
+                choice=replace(self._choice, single=_holds_one(self._destination)),
+            ),
         )
 
 
 def wanted(address: Address) -> str:
-    """Return what is asked for at an address: a tag or digest; of a layout, nothing means its only image."""
-    return (address.tag or "") if isinstance(address, Layout) else address.target
+    """Return what is asked for at an address: a name or digest; here, nothing means the only image."""
+    if isinstance(address, Reference):
+        return address.target
+    return (address.name if isinstance(address, Archive) else address.tag) or ""
+
+
+def _holds_one(address: Address) -> bool:
+    return isinstance(address, Archive) and address.kind is ArchiveKind.DOCKER
+
+
+def _image_name(source: Address) -> Reference | None:
+    """Return what docker calls the image where it comes from."""
+    if isinstance(source, Reference):
+        return replace(source, digest=None) if source.tag else None
+    named = isinstance(source, Archive) and source.kind is ArchiveKind.DOCKER and source.name
+    return Reference.parse(named) if named else None
 
 
 async def _tag(source: Address, destination: Address, reader: Source) -> str | None:
     """Return what the image is to be called at its destination."""
-    tag = destination.tag or (source.tag if isinstance(destination, Layout) else None)
+    tag = destination.tag or (None if isinstance(destination, Reference) else source.tag)
     if tag is not None or isinstance(destination, Reference):
         return tag
-    # A digest is its own name, but a layout lists what it holds only if it is told that name.
+    # A digest is its own name, but a layout or archive lists what it holds only if it is told that name.
     if isinstance(source, Reference):
         return source.digest
     try:

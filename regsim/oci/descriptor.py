@@ -34,9 +34,9 @@ class Descriptor:
     data: bytes | None = None
 
     @classmethod
-    def of(cls, raw: bytes, media_type: str) -> Descriptor:
+    def of(cls, raw: bytes, media_type: str, algorithm: str = "sha256") -> Descriptor:
         """Return the descriptor of bytes in hand."""
-        return cls(media_type=media_type, digest=Digest.of(raw), size=len(raw))
+        return cls(media_type=media_type, digest=Digest.of(raw, algorithm), size=len(raw))
 
     @classmethod
     def from_json(cls, value: object, *, where: str) -> Descriptor:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from regsim.errors import ContentError
 from regsim.oci import media_types
-from regsim.oci.descriptor import Descriptor
+from regsim.oci.descriptor import Descriptor, strings
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -66,6 +66,14 @@ class Document:
         return tuple(each.descriptor for each in self.successors if each.role is Role.LAYER)
 
 
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    """A manifest that refers to another one: as lists of referrers name it, and to which."""
+
+    descriptor: Descriptor
+    subject: Digest
+
+
 def role_of(media_type: str) -> Role:
     """Return the role of content that is named by an index, a tag or a digest."""
     if media_types.is_index(media_type):
@@ -106,6 +114,33 @@ def parse(descriptor: Descriptor, raw: bytes) -> Document:
     if stated is not None and stated != descriptor.media_type:
         raise ContentError(f"{name} states {stated!r:.120}, its descriptor {descriptor.media_type}")
     return Document(descriptor, raw, tuple(_successors(document, descriptor.media_type, name)))
+
+
+def referrer_of(descriptor: Descriptor, raw: bytes) -> Referrer | None:
+    """Return to what a manifest refers (image-spec, `subject`); None where it names nothing that can be read.
+
+    The descriptor has the artifact type and the annotations that lists of referrers give it.
+    """
+    document = _object(raw, f"manifest {descriptor.digest.short}")
+    if document.get("subject") is None:
+        return None
+    try:
+        subject = Descriptor.from_json(document["subject"], where="subject")
+    except ContentError:
+        return None  # the registry is to judge it
+    config = document.get("config")
+    # distribution-spec, "Listing Referrers": without one of its own, a manifest has its config's type.
+    kind = document.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    return Referrer(
+        Descriptor(
+            media_type=descriptor.media_type,
+            digest=descriptor.digest,
+            size=descriptor.size,
+            artifact_type=kind if isinstance(kind, str) else None,
+            annotations=strings(document.get("annotations")),
+        ),
+        subject.digest,
+    )
 
 
 def _successors(document: dict[str, Any], media_type: str, name: str) -> Iterable[Successor]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regsim.oci import Digest
 
 
 class Reason(StrEnum):
@@ -56,6 +59,7 @@ class Account:
         overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
         resumed: octets of the content that an interrupted earlier run had left, and that did not come again.
         retries: why anything was asked or moved again, in order.
+        beside: what it has led to about other content, by digest; None where no digest is known.
     """
 
     requests: int = 0
@@ -80,6 +84,14 @@ class Account:
             if not octets:
                 return
 
+    beside: list[tuple[Digest | None, Account]] = field(default_factory=list)
+
+    def aside(self, digest: Digest | None) -> Account:
+        """Return an account for what this work leads to about other content."""
+        account = Account()
+        self.beside.append((digest, account))
+        return account
+
     def add(self, other: Account) -> None:
         """Take over what another piece of work has cost."""
         self.requests += other.requests
@@ -88,3 +100,4 @@ class Account:
         self.received += other.received
         self.overhead += other.overhead
         self.retries += other.retries
+        self.beside += other.beside

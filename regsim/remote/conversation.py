@@ -89,6 +89,10 @@ class Conversation:
         """The target that lists tags (end-8)."""
         return f"/v2/{self.name}/tags/list"
 
+    def referrers(self, subject: Digest) -> str:
+        """The target that lists what refers to a manifest (end-12)."""
+        return f"/v2/{self.name}/referrers/{subject}"
+
     async def ask(
         self,
         method: str,

@@ -57,10 +57,10 @@ async def _listed(
             raise refusal(answer)
         for each in _page(answer, key, what):
             yield each
-        following = _next(answer, what)
-        if following is None:
+        page = following(answer, what)
+        if page is None:
             return
-        target = following
+        target = page
     raise RegistryError(f"{what}: there is no end to them within {MAX_PAGES} pages")
 
 
@@ -77,7 +77,12 @@ def _page(answer: Answer, key: str, what: str) -> list[str]:
     return listed
 
 
-def _next(answer: Answer, what: str) -> str | None:
+def following(answer: Answer, what: str) -> str | None:
+    """Return the URL of the next page of a list; None after the last one.
+
+    Raises:
+        RegistryError: it is said to be at another host.
+    """
     match = _NEXT.search(answer.headers.get("Link", ""))
     if match is None:
         return None

@@ -74,9 +74,14 @@ async def put(
     account: Account,
     *,
     patiently: bool = False,
-) -> Descriptor:
-    """Write a manifest; see `Repository.put_manifest`."""
-    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type)
+) -> tuple[Descriptor, bool]:
+    """Write a manifest; see `Repository.put_manifest`.
+
+    Returns:
+        What it is now, and whether the registry said that it lists it under its subject.
+    """
+    algorithm = Digest(reference).algorithm if ":" in reference else "sha256"
+    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type, algorithm)
     headers = {"Content-Type": media_type}
     failures = 0
     while True:
@@ -95,13 +100,13 @@ async def put(
                 raise final(failure) from failure.__cause__
         else:
             if answer.status in _WRITTEN:
-                return wanted
+                return wanted, "OCI-Subject" in answer.headers
             raise refusal(answer)
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
         sent = account.sent - before
         if await _stands(conversation, reference, wanted, account):
-            return wanted
+            return wanted, False
         account.waste(sent)
 
 

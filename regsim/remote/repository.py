@@ -9,8 +9,9 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from regsim.oci.manifest import referrer_of
 from regsim.oci.reference import check_repository
-from regsim.remote import blobs, listing, manifests, upload
+from regsim.remote import blobs, listing, manifests, referrers, upload
 from regsim.remote.answer import refusal
 from regsim.remote.auth.scopes import CATALOG, Need
 from regsim.remote.conversation import Conversation, Habits, log_warning
@@ -177,7 +178,9 @@ class Repository:
     ) -> Descriptor:
         """Write a manifest under a tag or its digest, byte for byte (end-7a); return what it is now.
 
-        Before a repeated try the registry is asked whether the first one had its effect.
+        Before a repeated try the registry is asked whether the first one had its effect. Where the manifest
+        names a subject and the registry does not say (`OCI-Subject`) that it lists it there, it is listed
+        under the subject's fallback tag, at the cost of accounts beside `account`.
 
         Args:
             raw: the manifest.
@@ -186,9 +189,30 @@ class Repository:
             account: is charged.
             patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
         """
-        return await manifests.put(
+        written, listed = await manifests.put(
             self._conversation, raw, media_type, reference, account, patiently=patiently
         )
+        referrer = None if listed else referrer_of(written, raw)
+        if referrer is not None:
+            await referrers.keep(self._conversation, referrer, account)
+        return written
+
+    async def referrers(
+        self, subject: Digest, account: Account, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Return what refers to a manifest (end-12): descriptors with their artifact types and annotations.
+
+        A registry that does not know the question is asked for the fallback tag instead.
+
+        Args:
+            subject: the manifest's digest; it need not be there.
+            account: is charged.
+            artifact_type: only those of this type.
+
+        Raises:
+            RegistryError: the registry refused, or the list has no end.
+        """
+        return await referrers.listed(self._conversation, subject, account, artifact_type)
 
     async def delete_manifest(self, reference: str, account: Account) -> None:
         """Delete a tag, or by digest a manifest and all its tags (end-9).

@@ -12,6 +12,7 @@ from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.auth.scopes import DELETE, PULL, PUSH, Need, Scope, Scopes
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
 
@@ -43,6 +44,10 @@ class ScopedTransport:
     def timeouts(self) -> Timeouts:
         """How long each wait may be."""
         return self.transport.timeouts
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Return a lock for what several tasks change here; see `Transport.turn`."""
+        return self.transport.turn(name)
 
     async def request(
         self,

@@ -29,6 +29,7 @@ import sys
 from contextlib import aclosing, asynccontextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
+from weakref import WeakValueDictionary
 
 from regsim.content.protocols import CHUNK
 from regsim.errors import NetworkError, RegistryError, RegsimError, Trouble
@@ -120,6 +121,7 @@ class Transport:
         self._origin = address.origin(self.base)
         self._network = transport or _network(connections, trust or Trust(), proxy=proxy)
         self._proxied = proxy is not None
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
         # the target from its extension, and only need to be told whom to ask.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
@@ -138,6 +140,10 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def turn(self, name: str) -> asyncio.Lock:
+        """Return a lock for what several tasks read, change and write back at this registry, by its name."""
+        return self._turns.setdefault(name, asyncio.Lock())
 
     async def aclose(self) -> None:
         """Close every connection."""

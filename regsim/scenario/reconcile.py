@@ -85,6 +85,8 @@ class _Client:
                     client.disturbed.add(None)
             for digest, account in ledger.beside:
                 client._spend(account, digest)
+                if digest is not None and account.sent:
+                    client.uploaded[digest] += 1
         if beside is not None:
             client._spend(beside)
         return client

@@ -20,7 +20,7 @@ from regsim.oci import Digest, manifest, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.remote.account import Account, Reason
 from regsim.transfer import actions as act
-from regsim.transfer.entries import Labels, entries, referenced
+from regsim.transfer.entries import Labels, beside, entries, referenced
 from regsim.transfer.events import ignore
 from regsim.transfer.ledger import Direction, Ledger
 from regsim.transfer.machine import Machine, Rules, keep_all, no_candidates
@@ -138,7 +138,7 @@ class Transfer:
             reference=self._name,
             sends=sends,
             receives=receives,
-            beside=tuple(self._selection.beside.items()) if self._selection else (),
+            beside=tuple(self._resolving.beside),
             seconds=self._options.clock() - self._started if self._seconds is None else self._seconds,
             error=self._error,
         )
@@ -149,6 +149,7 @@ class Transfer:
             digest=self._machine.root.descriptor.digest,
             entries=entries(self._machine, self._labels(self._machine), sends=sends, receives=receives),
             referenced=referenced(self._machine),
+            beside=beside(self._machine),
             unselected=self._selection.unselected if self._selection else 0,
         )
 
@@ -170,7 +171,7 @@ class Transfer:
         return Machine.of(selection.root, rules, self._resolving)
 
     async def _select(self, descriptor: Descriptor) -> Selection:
-        selection = self._selection = Selection(descriptor)
+        selection = self._selection = Selection(descriptor, self._resolving)
         await select(self._source, selection, self._options.choice, self._name)
         selection.settle(selection.kept or (selection.root.digest,))
         return selection

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.oci import Digest
+    from regsim.remote.account import Account
     from regsim.transfer.graph import Reference, Task
     from regsim.transfer.machine import Machine
 
@@ -46,6 +47,12 @@ def _content(reference: Reference) -> tuple[bool, Digest]:
 def referenced(machine: Machine) -> Tally:
     """Count the references on the graph itself, without looking at any entry."""
     return sum((Tally(1, reference.descriptor.size) for reference in machine.root.walk()), Tally())
+
+
+def beside(machine: Machine) -> tuple[tuple[Digest | None, Account], ...]:
+    """Return what the work has led to about content that is not part of the transfer."""
+    tasks = (reference.task for reference in machine.root.walk() if reference.leads)
+    return tuple(each for task in tasks if task is not None for each in task.account.beside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -289,8 +289,8 @@ class Ledger:
         unselected: descriptors that a choice of platform left out.
         seconds: how long it took.
         resolving: what was spent on a reference that could not be resolved, and so has no entry.
-        beside: what was spent on content that has no entry either, by digest: indexes that were read to
-            choose from and are not transferred themselves.
+        beside: what was spent on content that has no entry either, by digest if that is known: indexes that
+            were read to choose from and are not transferred themselves, lists of referrers.
         error: why it failed; None if it did not.
     """
 
@@ -304,7 +304,7 @@ class Ledger:
     unselected: int = 0
     seconds: float = field(default=0.0, compare=False)
     resolving: Account | None = None
-    beside: tuple[tuple[Digest, Account], ...] = ()
+    beside: tuple[tuple[Digest | None, Account], ...] = ()
     error: RegsimError | None = field(default=None, compare=False)
 
     @property
@@ -313,11 +313,13 @@ class Ledger:
         summary = summarise(self.entries)
         spent = [account for _, account in self.beside]
         spent += [self.resolving] if self.resolving is not None else []
+        sent = sum(account.sent for account in spent)
         received = sum(account.received for account in spent)
         return replace(
             summary,
+            wire_sent=summary.wire_sent + sent,
             wire_received=summary.wire_received + received,
-            wasted=summary.wasted + received,
+            wasted=summary.wasted + sent + received,
             overhead=summary.overhead + sum(account.overhead for account in spent),
             requests=summary.requests + sum(account.requests for account in spent),
             retries=summary.retries + sum(len(account.retries) for account in spent),
@@ -330,7 +332,12 @@ def violations(ledger: Ledger) -> list[str]:
     return [
         *_law("references", ledger.referenced.count, "sum over outcomes", summary.referenced.count),
         *_law("referenced bytes", ledger.referenced.bytes, "sum over outcomes", summary.referenced.bytes),
-        *_side("sent", over_wire=ledger.sends, wire=summary.wire_sent, entries=ledger.entries),
+        *_side(
+            "sent",
+            over_wire=ledger.sends,
+            wire=sum(entry.wire_sent for entry in ledger.entries),
+            entries=ledger.entries,
+        ),
         *_side(
             "received",
             over_wire=ledger.receives,

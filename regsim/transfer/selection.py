@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.content.verify import read_all
-from regsim.errors import ContentError, NotFoundError
-from regsim.oci import Digest, manifest, media_types, parse_config
+from regsim.errors import ContentError, NotFoundError, UsageError
+from regsim.oci import Digest, Platform, manifest, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.oci.platform import choose
 from regsim.remote.account import Account
@@ -21,7 +21,7 @@ from regsim.transfer.graph import MAX_DEPTH, MAX_REFERENCES
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from regsim.oci import Descriptor, Document, Platform
+    from regsim.oci import Descriptor, Document
     from regsim.transfer.ends import Source
 
 _SHOWN = 12
@@ -34,10 +34,23 @@ class Choice:
     Attributes:
         platforms: an image for each of these; none of them: everything.
         sparse: of an index with one of its images, the index too. Several images come with it anyway.
+        single: the destination can hold one image only, and no index.
     """
 
     platforms: tuple[Platform, ...] = ()
     sparse: bool = False
+    single: bool = False
+
+    @classmethod
+    def of(cls, *platforms: str, sparse: bool = False) -> Choice:
+        """Choose by text: `os/architecture[/variant]`, with commas between several; `all` is everything.
+
+        Raises:
+            InvalidReferenceError: it is no platform.
+        """
+        texts = [text.strip() for each in platforms for text in each.split(",")]
+        wanted = () if "all" in texts else tuple(dict.fromkeys(Platform.wanted(text) for text in texts))
+        return cls(platforms=wanted, sparse=sparse)
 
 
 EVERYTHING = Choice()
@@ -52,19 +65,19 @@ class Selection:
         kept: the digests of what stays in indexes; None keeps all.
         unselected: descriptors of indexes that were left out.
         read: manifests that were read for it and are part of the transfer, with what that cost.
-        beside: what it cost to read all else, by digest.
+        account: has what it cost to read all else beside it.
     """
 
     root: Descriptor
+    account: Account = field(default_factory=Account)
     kept: frozenset[Digest] | None = None
     unselected: int = 0
     read: dict[Digest, tuple[bytes, Account]] = field(default_factory=dict)
-    beside: dict[Digest, Account] = field(default_factory=dict)
 
     def settle(self, kept: Container[Digest] = ()) -> None:
         """Keep of what was read only this for the transfer; the rest was read beside it."""
         for digest in [digest for digest in self.read if digest not in kept]:
-            self.beside.setdefault(digest, Account()).add(self.read.pop(digest)[1])
+            self.account.beside.append((digest, self.read.pop(digest)[1]))
 
     def keeps(self, document: Document) -> Document:
         """Return a document without what was left out of it; its bytes stay what they are."""
@@ -84,9 +97,12 @@ async def select(source: Source, selection: Selection, choice: Choice, name: str
 
     Raises:
         NotFoundError: there is no image for a platform; the hint lists those that there are.
+        UsageError: the destination holds one image, and that is not one.
         ContentError: an index cannot be read, or is nested deeper than any image's.
     """
     if not choice.platforms:
+        if choice.single and media_types.is_index(selection.root.media_type):
+            raise _several(name)
         return
     if not media_types.is_index(selection.root.media_type):
         await _check_only(source, selection, choice.platforms, name)
@@ -97,6 +113,8 @@ async def select(source: Source, selection: Selection, choice: Choice, name: str
     if len({image.digest for image, _ in chosen}) == 1 and not choice.sparse:
         selection.root = chosen[0][0]
         kept = {selection.root.digest}
+    elif choice.single:
+        raise _several(name)
     else:
         kept = {digest for image, path in chosen for digest in (image.digest, *path)}
         selection.kept = frozenset(kept)
@@ -109,6 +127,13 @@ def _places(tree: _Tree, wanted: Sequence[Platform], name: str) -> list[int]:
     if missing:
         raise _missing(missing[0], [str(each) for each in tree.platforms if each and each.os], name)
     return [place for place in places.values() if place is not None]
+
+
+def _several(name: str) -> UsageError:
+    return UsageError(
+        f"{name}: an archive of docker's holds one image, and this is an index",
+        hint="choose one image by --platform, or write an oci-archive:, which holds them all",
+    )
 
 
 def _missing(wanted: Platform, there: list[str], name: str) -> NotFoundError:
@@ -125,7 +150,7 @@ async def _check_only(source: Source, selection: Selection, wanted: Sequence[Pla
     if config is None or config.media_type not in media_types.CONFIGS or config.size > MAX_CONFIG_SIZE:
         return
     # It is read again with the other blobs: this once it serves no transfer.
-    account = selection.beside[config.digest] = Account()
+    account = selection.account.aside(config.digest)
     raw = config.data or await read_all(source.content(config, account), limit=MAX_CONFIG_SIZE)
     platform = parse_config(raw).platform
     if platform.os and not any(platform.satisfies(each) for each in wanted):

@@ -500,7 +500,7 @@ def test_a_scenario_that_does_not_run_in_this_mode(regsim: Regsim, scenario: Sce
         (["layers", "oci::v1"], "oci: names no directory"),
         (["layers", "oci:dir:"], "not a tag: ''"),
         (["layers", "oci:dir:a b"], "not a tag: 'a b'"),
-        (["layers", "oci-archive:file.tar"], "oci-archive: is not supported"),
+        (["layers", "containers-storage:app"], "containers-storage: is not supported"),
         (["layers", "http://127.0.0.1:5000/app"], "not a "),
         (["layers", "localhost/app@sha256:12"], "not a "),
         (["layers", "localhost/app@"], "not a "),
