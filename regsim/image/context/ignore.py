@@ -35,6 +35,10 @@ class Ignore:
             raise UsageError(f"{name}: {error}", hint="an opening [ needs its ]") from error
         self._any = bool(self._matcher.patterns)
 
+    def __bool__(self) -> bool:
+        """Tell whether there are any patterns."""
+        return self._any
+
     def excludes(self, path: bytes) -> bool:
         """Tell whether a path, relative to the context, is left out."""
         return self._any and self._matcher.matches(os.fsdecode(path))
