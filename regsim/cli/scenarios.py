@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from regsim.errors import RegsimError, ScenarioError, UsageError
 from regsim.result import Mode, RunResult
@@ -93,7 +95,10 @@ async def _run(scenario: Scenario, choice: Choice) -> RunResult:
 
 
 async def _open(scenario: Scenario, choice: Choice, stack: AsyncExitStack) -> World:
-    images = await open_images(scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell)
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="regsim-")))
+    images = await open_images(
+        scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell, scratch=scratch
+    )
     if choice.mode is Mode.MODEL:
         return ModelWorld(images)
     return await stack.enter_async_context(
