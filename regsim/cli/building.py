@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsim.cli.bases import AddressedBases
 from regsim.cli.output import Format, status
-from regsim.client.ends import Ends
 from regsim.content.files import file_errors, read_bounded
 from regsim.content.layout import LayoutStore
 from regsim.errors import ContentError, UsageError
@@ -24,14 +22,16 @@ from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
 from regsim.oci import Platform
 from regsim.report.quantities import size
-from regsim.scenario.effects_file import load_effects
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from regsim.cli.bases import AddressedBases
     from regsim.cli.build import BuildFlags
     from regsim.cli.connecting import Connecting
     from regsim.client.addresses import Layout
+    from regsim.client.ends import Ends
+    from regsim.image.build.bases import Base
     from regsim.image.build.effects import Effect
 
 # What Python and the kernel call machines that images call otherwise.
@@ -65,19 +65,13 @@ async def build_image(context: Path, tag: Layout, flags: BuildFlags, connecting:
         if not flags.quiet:
             status(_line(step))
 
-    ends = Ends(
-        plain_http=connecting.plain_http,
-        tls_verify=connecting.tls_verify,
-        timeouts=None,
-        transport=None,
-        warn=status,
-    )
+    bases = _Bases(_pairs(flags.build_context, "--build-context", "NAME=IMAGE"), connecting)
     try:
         request = Request(
             text=text,
             name=dockerfile.name,
             context=Context(context, read_ignore(context, dockerfile), checksums),
-            bases=AddressedBases(ends, _pairs(flags.build_context, "--build-context", "NAME=IMAGE")),
+            bases=bases,
             compressor=compressor(flags.compression, flags.compression_level),
             host=host_platform(),
             effects=_effects(flags.run, dockerfile),
@@ -90,9 +84,42 @@ async def build_image(context: Path, tag: Layout, flags: BuildFlags, connecting:
         built = await build(request, store, cache, tell=tell)
         await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
     finally:
-        await ends.close()
+        await bases.close()
     checksums.save()
     return Outcomes(built=built, tag=tag, steps=steps)
+
+
+class _Bases:
+    """Finds images by their addresses; what speaks to registries is loaded when the first one is asked for.
+
+    Building on nothing, or from the cache, is over before that would be.
+    """
+
+    def __init__(self, names: Mapping[str, str], connecting: Connecting) -> None:
+        self._names = names
+        self._connecting = connecting
+        self._opened: tuple[AddressedBases, Ends] | None = None
+
+    async def open(self, name: str, platform: Platform) -> Base:
+        """Return the image of a name."""
+        if self._opened is None:
+            from regsim.cli.bases import AddressedBases  # noqa: PLC0415  (see above)
+            from regsim.client.ends import Ends  # noqa: PLC0415  (likewise)
+
+            ends = Ends(
+                plain_http=self._connecting.plain_http,
+                tls_verify=self._connecting.tls_verify,
+                timeouts=None,
+                transport=None,
+                warn=status,
+            )
+            self._opened = AddressedBases(ends, self._names), ends
+        return await self._opened[0].open(name, platform)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._opened is not None:
+            await self._opened[1].close()
 
 
 def render(outcomes: Outcomes, *, form: Format) -> str:
@@ -144,10 +171,12 @@ def _read_text(path: Path) -> str:
 
 
 def _effects(given: Path | None, dockerfile: Path) -> Mapping[str, Effect]:
-    if given is not None:
-        return load_effects(given)
     beside = dockerfile.with_name(f"{dockerfile.name}.run.yaml")
-    return load_effects(beside) if beside.is_file() else {}
+    if given is None and not beside.is_file():
+        return {}
+    from regsim.scenario.effects_file import load_effects  # noqa: PLC0415  (most builds need no YAML)
+
+    return load_effects(given or beside)
 
 
 def _pairs(given: Iterable[str] | None, flag: str, shape: str) -> dict[str, str]:

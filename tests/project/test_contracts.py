@@ -58,6 +58,7 @@ VIOLATIONS = [
     Violation("ruamel.yaml: only regsim.scenario", "regsim/cli/x.py", "import ruamel.yaml"),
     Violation("rich: only regsim.report and regsim.cli", "regsim/transfer/x.py", "import rich.table"),
     Violation(ZSTD, "regsim/image/x.py", "import zstandard"),
+    Violation("isal: only regsim.image.compress", "regsim/image/x.py", "import isal"),
     Violation(DOCKERFILES, "regsim/image/x.py", "import e2b_dockerfile_utils"),
     Violation("cyclopts: only regsim.cli", "regsim/report/x.py", "import cyclopts"),
     Violation(VOCABULARY, "regsim/oci/x.py", "import rich"),

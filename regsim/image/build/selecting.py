@@ -109,7 +109,7 @@ def _matching(source: Source, pattern: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _paths(source: Source, pattern: bytes) -> Iterable[bytes]:
     if _WILDCARDS.search(pattern) is None:
         path = clean(pattern)
-        if source.find(follow(source.find, path)) is None:
+        if source.find(follow(source.find, path, last=False)) is None:
             raise ContentError(f"there is no {shown(path)!r} in {source.name}", hint=source.hint(path))
         return [path]
     found = [b""]
@@ -138,7 +138,10 @@ def _take(source: Source, path: bytes, pivot: bytes, left_out: Ignore, *, parent
     real = follow(source.find, path)
     root = source.find(real)
     if root is None:
-        raise ContentError(f"{shown(path)!r} in {source.name} is a link to what is not there")
+        raise ContentError(
+            f"{shown(path)!r} in {source.name} is a link to what is not there",
+            hint="links lead nowhere beyond it",
+        )
     prefix = path[len(pivot) + 1 if pivot else 0 :] + b"/" if parents and path else b""
     if root.kind is Kind.DIRECTORY:
         start = len(real) + 1 if real else 0
