@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -111,10 +112,19 @@ def test_umoci_unpacks_the_files_that_were_built(context: Path, tmp_path: Path, 
 @pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
 def test_podman_runs_the_program_that_was_built(context: Path, tmp_path: Path, compression: str) -> None:
     build(context, tmp_path / "image", compression)
-    (tmp_path / "containers.conf").write_text(CONTAINERS_CONF)
-    store = (f"--root={tmp_path / 'root'}", f"--runroot={tmp_path / 'run'}", "--storage-driver=vfs")
-    podman = (program("podman"), *store)
-    environment = {"CONTAINERS_CONF": str(tmp_path / "containers.conf")}
-    image = run(*podman, "pull", "--quiet", f"oci:{tmp_path / 'image'}:v1", environment=environment).strip()
-    engine = ("--runtime=runc", "--cgroup-manager=cgroupfs", "run", "--rm", "--network=host")
-    assert run(*podman, *engine, image, environment=environment) == "hello from a heredoc\n"
+    # podman takes no place whose name has more than 50 letters.
+    with TemporaryDirectory(prefix="podman-") as home:
+        (Path(home) / "containers.conf").write_text(CONTAINERS_CONF)
+        store = (
+            f"--root={home}/root",
+            f"--runroot={home}/run",
+            f"--tmpdir={home}/scratch",
+            "--storage-driver=vfs",
+        )
+        podman = (program("podman"), *store, "--runtime=runc", "--cgroup-manager=cgroupfs")
+        environment = {"CONTAINERS_CONF": f"{home}/containers.conf", "XDG_RUNTIME_DIR": home}
+        image = run(
+            *podman, "pull", "--quiet", f"oci:{tmp_path / 'image'}:v1", environment=environment
+        ).strip()
+        said = run(*podman, "run", "--rm", "--network=host", image, environment=environment)
+    assert said == "hello from a heredoc\n"
