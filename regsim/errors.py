@@ -5,7 +5,8 @@ foreign exceptions are translated where they enter (`remote.transport`, `content
 
     RegsimError
     ├── UsageError            2   the command line or an argument is wrong; nothing ran
-    │   └── InvalidReferenceError 2  a reference, digest, tag or address does not parse
+    │   ├── InvalidReferenceError 2  a reference, digest, tag or address does not parse
+    │   └── DockerfileError   2   a Dockerfile is invalid; carries every problem at once
     ├── ScenarioError         2   a scenario is invalid; carries every problem at once
     ├── RegistryError         3   the registry refused, or answered what no registry may answer
     │   ├── NotFoundError     3   the registry (or the store) lacks what was asked for
@@ -24,6 +25,7 @@ __all__ = [
     "AccountsError",
     "AuthenticationError",
     "ContentError",
+    "DockerfileError",
     "ExitCode",
     "InvalidReferenceError",
     "LocalFileError",
@@ -96,6 +98,18 @@ class UsageError(RegsimError):
 
 class InvalidReferenceError(UsageError):
     """A reference, repository name, tag, digest or address does not follow its grammar."""
+
+
+class DockerfileError(UsageError):
+    """A Dockerfile is invalid.
+
+    Args:
+        problems: one line each, `Dockerfile:LINE: what — hint`, in file order.
+    """
+
+    def __init__(self, problems: list[str], *, hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint=hint)
+        self.problems = problems
 
 
 class ScenarioError(RegsimError):

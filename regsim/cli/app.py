@@ -32,6 +32,7 @@ _COMMANDS = {
     "pull": "Pull an image from a registry and say what moved.",
     "copy": "Copy an image between registries and layouts and say what moved.",
     "inspect": "Tell what an image is: digest, platforms, date, labels, layers with their sizes.",
+    "build": "Build an image from a Dockerfile, without any engine.",
     "layers": "List the layers of an image, base first: digest, size, created by.",
     "manifest": "Print a manifest or index, byte for byte, once its digest is verified.",
     "config": "Print an image's config, byte for byte, once its digest is verified.",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
+    from regsim.client.ends import Ends
     from regsim.remote.auth import Credentials, Keychain
     from regsim.remote.transport import Transport
     from regsim.remote.trust import Trust
@@ -76,6 +77,19 @@ class Connecting:
             trust=self._trust(),
             keychain=self._keychain(hosts, creds or {}),
             warn=warn,
+        )
+
+    def ends(self, *hosts: str) -> Ends:
+        """Return what opens addresses for who moves nothing; arguments and errors as for `client`."""
+        from regsim.client.ends import Ends  # noqa: PLC0415  (helping needs no HTTP client)
+
+        return Ends(
+            plain_http=self._plain_http,
+            trust=self._trust(),
+            keychain=self._keychain(hosts, {}),
+            timeouts=None,
+            transport=None,
+            warn=status,
         )
 
     def connector(self, *hosts: str) -> Callable[[str], Transport]:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from regsim.errors import LocalFileError, ScenarioError
+from regsim.errors import DockerfileError, LocalFileError, ScenarioError
 
 if TYPE_CHECKING:
     from regsim.errors import RegsimError
@@ -87,7 +87,7 @@ def show(error: RegsimError, *, about: str = "") -> None:
         error: what went wrong.
         about: what it happened to, where that is not plain.
     """
-    if isinstance(error, ScenarioError):
+    if isinstance(error, DockerfileError | ScenarioError):
         count = len(error.problems)
         complain(f"{count} mistake{'' if count == 1 else 's'} in what is to be run; nothing ran")
         for problem in error.problems:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from regsim.errors import RegsimError, ScenarioError, UsageError
 from regsim.remote.address import host_of
@@ -111,7 +113,10 @@ async def _run(scenario: Scenario, choice: Choice, connect: Connect) -> RunResul
 
 
 async def _open(scenario: Scenario, choice: Choice, connect: Connect, stack: AsyncExitStack) -> World:
-    images = await open_images(scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell)
+    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="regsim-")))
+    images = await open_images(
+        scenario, generate=choice.mode is not Mode.MODEL, tell=choice.tell, scratch=scratch
+    )
     if choice.mode is Mode.MODEL:
         return ModelWorld(images)
     return await stack.enter_async_context(

@@ -11,6 +11,7 @@ nothing that was stored, and what a power cut tears is found by its size, or by 
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -286,6 +287,18 @@ class LayoutStore:
             aside.discard()
         return descriptor
 
+    async def link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
+        """Take over a blob of another layout as a hard link: no byte is copied, and none is read.
+
+        Returns:
+            Whether it is here now; False where the other layout lacks it or file systems cannot do so.
+
+        Raises:
+            LocalFileError: this layout cannot be written.
+        """
+        await self._prepare()
+        return await other.has(descriptor) and await asyncio.to_thread(self._link, descriptor, other)
+
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
         """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
 
@@ -316,6 +329,16 @@ class LayoutStore:
         with file_errors(place, "write"):
             place.parent.mkdir(parents=True, exist_ok=True)
             aside.commit(place, durable=self._durable)
+
+    def _link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
+        place = self._place(descriptor.digest)
+        with file_errors(place, "write"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(other._place(descriptor.digest), place)
+        except OSError:
+            return regular_size(place) == descriptor.size
+        return True
 
     def _place(self, digest: Digest) -> Path:
         return self.path / layout_index.BLOBS / digest.algorithm / digest.encoded

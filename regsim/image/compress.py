@@ -10,7 +10,9 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
+import isal
 import zstandard
+from isal import isal_zlib
 
 from regsim.errors import UsageError
 from regsim.oci import media_types
@@ -72,6 +74,23 @@ class NoCompressor:
         return _Through()
 
 
+class FastGzipCompressor:
+    """Gzip, by Intel's ISA-L: as small as zlib's level 2, at about ten times the speed of its level 6.
+
+    Its level 3 is slower by a tenth and hardly smaller. Its output may depend on the instructions that the
+    processor has, which zlib's does not.
+    """
+
+    name = "gzip"
+    version = f"isal {isal.__version__}"
+    level = 2
+    media_type = media_types.OCI_LAYER_GZIP
+
+    def start(self) -> Compression:
+        """Return a fresh stream."""
+        return isal_zlib.compressobj(self.level, isal_zlib.DEFLATED, _GZIP_FRAME)
+
+
 class GzipCompressor:
     """Gzip, by the standard library's zlib.
 
@@ -113,12 +132,19 @@ class ZstdCompressor:
 def compressor(name: str, level: int | None = None) -> Compressor:
     """Return a compressor by its format's name.
 
+    Args:
+        name: `none`, `gzip` or `zstd`.
+        level: how hard it tries, on its format's own scale; None for what is fast and small enough: ISA-L for
+            gzip, whose scale is another.
+
     Raises:
         UsageError: there is no such format, or it has no such level.
     """
-    makers: dict[str, Callable[..., Compressor]] = {"gzip": GzipCompressor, "zstd": ZstdCompressor}
     if name == "none":
         return NoCompressor()
+    if name == "gzip" and level is None:
+        return FastGzipCompressor()
+    makers: dict[str, Callable[..., Compressor]] = {"gzip": GzipCompressor, "zstd": ZstdCompressor}
     if name not in makers:
         raise UsageError(f"no compression {name!r:.40}", hint="there are gzip, zstd and none")
     return makers[name]() if level is None else makers[name](level)

@@ -16,6 +16,7 @@ from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, ImageS
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.format_image import IMAGE, IMAGE_NAME, LAYER, PLATFORM_IMAGE
 from regsim.scenario.format_node import MOCK, NODE, NODE_NAME, REGISTRY
+from regsim.scenario.format_run import EFFECT, FILE
 from regsim.scenario.format_step import EXPECT, STEP, VERBS
 from regsim.scenario.schema import parse_registry
 from regsim.scenario.shapes import (
@@ -135,6 +136,8 @@ SECTIONS: tuple[tuple[str, AnyTable], ...] = (
     ("An image", IMAGE),
     ("A platform's image", PLATFORM_IMAGE),
     ("A layer", LAYER),
+    ("What a command leaves, below `run`", EFFECT),
+    ("A file of these", FILE),
     ("A node", NODE),
     ("A step", STEP),
     *((f"`{verb}`", table) for verb, (_, table) in VERBS.items()),

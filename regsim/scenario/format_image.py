@@ -14,9 +14,11 @@ from regsim.errors import UsageError
 from regsim.oci import Platform
 from regsim.oci.reference import check_tag
 from regsim.scenario.compound import ByKind, ListOf, MapOf
+from regsim.scenario.format_run import RUNS
 from regsim.scenario.layers import check_size, layer_recipe
 from regsim.scenario.quantities import format_size, parse_size
 from regsim.scenario.schema import (
+    DockerfileImage,
     ImageSpec,
     LayerFormat,
     LayerSpec,
@@ -41,7 +43,7 @@ from regsim.scenario.shapes import (
 from regsim.scenario.table import Key, Table
 
 if TYPE_CHECKING:
-    from regsim.scenario.positions import Entries, Position, YamlNode
+    from regsim.scenario.positions import Entries, Position, Scalar, YamlNode
 
 
 def _check(spec: LayerSpec, size: Position, files: Position, reader: Reader) -> LayerSpec:
@@ -186,8 +188,19 @@ def _layout(text: str) -> tuple[str, str | None]:
     return directory, check_tag(tag) if tag or text.endswith(":") else None
 
 
+def _file(text: str) -> str:
+    if not text or "\0" in text:
+        raise UsageError(f'no path: "{text[:160]}"', hint="write a path, such as web/Dockerfile")
+    return text
+
+
 def _image(fields: Fields, entries: Entries, reader: Reader) -> ImageSpec:
     base = entries.key("from")
+    if "dockerfile" in fields:
+        return _built_from_dockerfile(fields, base, reader)
+    for name in _DOCKERFILE_ONLY:
+        if (key := entries.key(name)) is not None:
+            reader.problems.add(key.where, f'"{name}" goes with "dockerfile" only')
     if "layers" in fields or "record" in fields:
         return _built(fields, entries, reader)
     if base is not None:
@@ -198,6 +211,28 @@ def _image(fields: Fields, entries: Entries, reader: Reader) -> ImageSpec:
     return MultiPlatformImage(name="", platforms=tuple(fields["platforms"].items()))
 
 
+def _built_from_dockerfile(fields: Fields, base: Scalar | None, reader: Reader) -> DockerfileImage:
+    if base is not None:
+        reader.problems.add(base.where, '"from" goes with "layers" only', "the Dockerfile says FROM")
+    dockerfile = reader.directory / fields["dockerfile"]
+    return DockerfileImage(
+        name="",
+        dockerfile=dockerfile,
+        context=reader.directory / fields["context"] if "context" in fields else dockerfile.parent,
+        run=fields.get("run", {}),
+        build_args=fields.get("build_args", {}),
+        target=fields.get("target"),
+    )
+
+
+_DOCKERFILE_ONLY = ("context", "run", "build_args", "target")
+
+_ARGUMENT = Name(
+    noun="the name of an ARG",
+    pattern=r"[A-Za-z_][A-Za-z0-9_]{0,199}",
+    allowed="letters, digits and _",
+)
+
 IMAGE = Table(
     noun="an image",
     keys={
@@ -205,6 +240,33 @@ IMAGE = Table(
         "oci": Key(
             doc="Real content: DIR[:TAG] of an OCI layout, relative to the scenario file",
             shape=Parsed(noun="DIR[:TAG]", parse=_layout),
+        ),
+        "dockerfile": Key(
+            doc="A Dockerfile, relative to the scenario file, whose FROM names the scenario's images",
+            shape=Parsed(noun="a path", parse=_file),
+        ),
+        "context": Key(
+            doc="With dockerfile: the directory that COPY takes files from",
+            shape=Parsed(noun="a path", parse=_file),
+            default="the Dockerfile's",
+        ),
+        "run": Key(
+            doc="With dockerfile: what each RUN leaves behind, since none is executed",
+            shape=RUNS,
+            default="none",
+        ),
+        "build_args": Key(
+            doc="With dockerfile: values of ARGs",
+            shape=MapOf(
+                noun="a mapping of names to values",
+                key=_ARGUMENT,
+                value=Text("a value"),
+                build=lambda _, value: value,
+            ),
+            default="none",
+        ),
+        "target": Key(
+            doc="With dockerfile: the stage to end with", shape=Text("a stage"), default="the last one"
         ),
         "platforms": Key(
             doc="An index: for each os/architecture[/variant] an image of its own",
@@ -218,6 +280,5 @@ IMAGE = Table(
         ),
     },
     build=_image,
-    one_of=("layers", "record", "oci", "platforms"),
-    reserved_forms=("dockerfile",),
+    one_of=("layers", "record", "oci", "dockerfile", "platforms"),
 )

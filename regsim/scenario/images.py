@@ -19,14 +19,23 @@ from regsim.errors import NotFoundError, RegsimError
 from regsim.oci import Digest, Role, media_types, parse_config
 from regsim.oci.config import MAX_CONFIG_SIZE
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, parse, role_of
+from regsim.scenario.building import Builder
 from regsim.scenario.layers import layer_recipe
-from regsim.scenario.schema import LayoutImage, MultiPlatformImage, Push, RecordedImage, SyntheticImage
+from regsim.scenario.schema import (
+    DockerfileImage,
+    LayoutImage,
+    MultiPlatformImage,
+    Push,
+    RecordedImage,
+    SyntheticImage,
+)
 from regsim.transfer.entries import Labels
 from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from regsim.content.protocols import Fetcher
     from regsim.scenario.schema import ImageSpec, Scenario
@@ -38,63 +47,71 @@ class Images:
 
     Attributes:
         made: the made-up and recorded images.
-        layouts: the real ones, each with the tag to ask its layout for.
+        others: those in layouts and those built from Dockerfiles, each with what to ask its place for.
         labels: what is known of layers beside their descriptors.
         manifests: for the model, what it needs of each image.
     """
 
     made: ImageSource
-    layouts: Mapping[str, tuple[LayoutStore, str]]
+    others: Mapping[str, tuple[Fetcher, str]]
     labels: Labels
     manifests: Mapping[str, Holdings]
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
-        return self.layouts[image][0] if image in self.layouts else self.made
+        return self.others[image][0] if image in self.others else self.made
 
     def reference(self, image: str) -> str:
         """Return what to ask that place for."""
-        return self.layouts[image][1] if image in self.layouts else image
+        return self.others[image][1] if image in self.others else image
 
     def holdings(self, image: str) -> Holdings:
         """Return an image's manifests without any bytes of layers, for the model."""
         return self.manifests[image]
 
 
-async def open_images(scenario: Scenario, *, generate: bool, tell: Callable[[str], None]) -> Images:
+async def open_images(
+    scenario: Scenario, *, generate: bool, tell: Callable[[str], None], scratch: Path | None = None
+) -> Images:
     """Make ready what a scenario pushes.
 
     Args:
         scenario: whose images.
         generate: make layers, to learn their digests; otherwise made-up digests stand in for them.
         tell: is told what takes a while.
+        scratch: an empty directory for what is built from Dockerfiles, which must outlive the images; only
+            needed where something is.
 
     Raises:
-        UsageError: a layer cannot be made as small as the scenario says.
+        UsageError: a layer cannot be made as small as the scenario says, or a Dockerfile is wrong.
         LocalFileError, NotFoundError, ContentError: a layout cannot be read.
     """
     folder = default_folder()
     forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
     source = ImageSource(recipes, forge, without_bytes=not generate)
-    layouts = {
+    others: dict[str, tuple[Fetcher, str]] = {
         name: (LayoutStore(spec.directory), spec.tag or "")
         for name, spec in scenario.images.items()
         if isinstance(spec, LayoutImage)
     }
     pushed = {step.action.image for step in scenario.steps if isinstance(step.action, Push)}
-    images = Images(
-        made=source, layouts=layouts, labels=Labels(recorded=source.recorded_digests), manifests={}
-    )
+    images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
+    builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
     holdings: dict[str, Holdings] = {}
     for name in sorted(pushed):
-        tell(f"making {name}" if name not in layouts and generate else f"reading {name}")
+        if isinstance(scenario.images[name], DockerfileImage):
+            if builder is None:
+                raise ValueError("an image is built from a Dockerfile, and there is no scratch directory")
+            others[name] = (await builder.image(name), name)
+        else:
+            tell(f"making {name}" if name not in others and generate else f"reading {name}")
         holdings[name] = await _read(images.store(name), images.reference(name), name)
     created_by = await _created_by(source, recipes, pushed)
-    for name in sorted(pushed & layouts.keys()):
+    for name in sorted(pushed & others.keys()):
         await _read_history(images.store(name), holdings[name], created_by)
     labels = Labels(created_by, source.recorded_digests)
-    return Images(made=source, layouts=layouts, labels=labels, manifests=holdings)
+    return Images(made=source, others=others, labels=labels, manifests=holdings)
 
 
 def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[ImageRecipe | IndexRecipe]:

@@ -74,7 +74,7 @@ def parse_scenario(
     reader = Reader(directory=path.parent)
     problems = reader.problems
     try:
-        root = parse(_decode(data, path, problems), str(path), problems)
+        root = parse(decode(data, path, problems), str(path), problems)
         if root is None:
             problems.reject(
                 Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"'
@@ -105,7 +105,12 @@ def read_file(path: Path) -> bytes:
         raise LocalFileError(f"cannot read the scenario {path}: {reason}") from error
 
 
-def _decode(data: bytes | str, path: Path, problems: Problems) -> str:
+def decode(data: bytes | str, path: Path, problems: Problems) -> str:
+    """Return a file's contents as text.
+
+    Raises:
+        Rejected: it is too large, or no UTF-8, which is noted.
+    """
     if len(data) > MAX_FILE:
         problems.reject(Position(0, 1, 1, str(path)), "larger than 1 MiB, which no scenario is")
     if isinstance(data, str):

@@ -72,8 +72,9 @@ class _Names:
     def _base(self, mention: Mention) -> None:
         self._image(mention)
         base = self._images.get(mention.name)
-        if isinstance(base, Entries) and (base.get("oci") or base.get("platforms")):
-            kind = "real content" if base.get("oci") else "an index"
+        kinds = {"oci": "real content", "dockerfile": "built from a Dockerfile", "platforms": "an index"}
+        kind = next((kinds[key] for key in kinds if isinstance(base, Entries) and base.get(key)), None)
+        if kind is not None:
             self._add(
                 mention.where,
                 f'"{mention.name}" is {kind}, which nothing can be built from yet',

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from regsim.image.build.effects import Effect
     from regsim.oci import Digest, Platform
     from regsim.scenario.checks import Comparison, Condition
 
@@ -191,6 +192,26 @@ class LayoutImage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DockerfileImage:
+    """An image that is built before the steps begin.
+
+    Attributes:
+        dockerfile: the file.
+        context: directory that COPY takes files from.
+        run: what each RUN leaves behind, by its command.
+        build_args: values of ARGs.
+        target: name or number of the stage to end with; None for the last one.
+    """
+
+    name: str
+    dockerfile: Path
+    context: Path
+    run: Mapping[str, Effect] = field(default_factory=dict)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MultiPlatformImage:
     """An index with one image for each platform, in file order."""
 
@@ -198,7 +219,7 @@ class MultiPlatformImage:
     platforms: tuple[tuple[Platform, SyntheticImage | RecordedImage], ...]
 
 
-ImageSpec: TypeAlias = SyntheticImage | RecordedImage | LayoutImage | MultiPlatformImage
+ImageSpec: TypeAlias = SyntheticImage | RecordedImage | LayoutImage | DockerfileImage | MultiPlatformImage
 
 
 # --- nodes ----------------------------------------------------------------------------------------------

@@ -49,8 +49,10 @@ def declared_packages(*extras: str) -> set[str]:
     requirements = list(project["dependencies"])
     for extra in extras:
         requirements += project["optional-dependencies"][extra]
-    # A distribution's first dotted part is its package: `ruamel.yaml` is imported as `ruamel`.
-    return {re.split(r"[^A-Za-z0-9_]", requirement)[0] for requirement in requirements} - OURS
+    # A distribution's first dotted part is its package: `ruamel.yaml` is imported as `ruamel`. A dash is no
+    # letter of a package: `e2b-dockerfile-utils` is imported as `e2b_dockerfile_utils`.
+    names = (re.split(r"[^A-Za-z0-9_-]", requirement)[0] for requirement in requirements)
+    return {name.replace("-", "_") for name in names} - OURS
 
 
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:

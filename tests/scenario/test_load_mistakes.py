@@ -113,7 +113,7 @@ def test_mistakes_in_a_step(step: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        ("a: {}", '2:6: an image needs one of "layers", "record", "oci", "platforms"'),
+        ("a: {}", '2:6: an image needs one of "layers", "record", "oci", "dockerfile", "platforms"'),
         ("a: {layers: 28MB}", '2:15: expected a list of layers, found "28MB"'),
         ("a: {layers: [true]}", "2:16: expected a size, found the boolean true"),
         ("a: {layers: [1.5B]}", '2:16: "1.5B" is no whole number of bytes — it comes to 1.500 bytes'),
@@ -130,7 +130,15 @@ def test_mistakes_in_a_step(step: str, expected: str) -> None:
             "2:36: not a path of a layer: '../x' — such as app/main, without ./ and ../",
         ),
         ("a: {record: x, from: b}", '2:18: "from" goes with "layers" only'),
-        ("a: {dockerfile: ./Dockerfile, context: ., nonsense: 1}", '2:7: "dockerfile" is not available yet'),
+        (
+            "a: {dockerfile: ./Dockerfile, context: ., contex: 1}",
+            '2:45: unknown key "contex" — did you mean "context"?',
+        ),
+        ("a: {layers: [1MB], run: {}}", '2:22: "run" goes with "dockerfile" only'),
+        (
+            "a: {dockerfile: x, run: {go: {files: {/: 1MB}}}}",
+            "2:41: the root directory itself is no file — a path in the image, such as go/main",
+        ),
         (
             "a: {platforms: {amd64: {layers: [1MB]}}}",
             "2:19: not a platform: 'amd64' — write os/architecture, such as linux/amd64",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +28,6 @@ from regsim.transfer.ledger import Entry, Evidence, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -38,8 +39,9 @@ def ignore(_: str) -> None:
 async def run_as(mode: Mode, path: Path, *overrides: str) -> RunResult:
     """Run a scenario file in one of the modes."""
     scenario = load_scenario(path, overrides)
-    images = await open_images(scenario, generate=mode is not Mode.MODEL, tell=ignore)
     async with AsyncExitStack() as stack:
+        scratch = Path(stack.enter_context(TemporaryDirectory()))
+        images = await open_images(scenario, generate=mode is not Mode.MODEL, tell=ignore, scratch=scratch)
         world: World
         if mode is Mode.MODEL:
             world = ModelWorld(images)

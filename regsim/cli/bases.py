@@ -1,0 +1,111 @@
+"""What FROM names on the command line: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
+
+Owns how a build reads such an image. Must not know Dockerfiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from regsim.client.addresses import parse, registries
+from regsim.client.moving import wanted
+from regsim.content.images import ImageSource
+from regsim.content.recorded import load_record
+from regsim.content.remembered import RememberedLayers, default_folder
+from regsim.content.synthetic import LayerForge
+from regsim.content.verify import read_all
+from regsim.errors import NotFoundError, UsageError
+from regsim.image.build.bases import Base, BaseLayer
+from regsim.image.build.config import Config
+from regsim.image.build.made_up import base_of
+from regsim.oci import Descriptor, Digest, Platform, media_types
+from regsim.oci.config import MAX_CONFIG_SIZE
+from regsim.oci.manifest import parse as parse_manifest
+from regsim.remote.account import Account
+
+if TYPE_CHECKING:
+    from regsim.client.ends import Ends
+    from regsim.content.protocols import Content
+    from regsim.transfer.ends import Source
+
+_RECORD = "record:"
+_MAX_DEPTH = 4
+
+
+class AddressedBases:
+    """Finds images by their addresses.
+
+    Args:
+        ends: opens them.
+        names: `--build-context`: what a name means.
+    """
+
+    def __init__(self, ends: Ends, names: Mapping[str, str]) -> None:
+        self._ends = ends
+        self._names = names
+
+    async def open(self, name: str, platform: Platform) -> Base:
+        """Return the image of a name.
+
+        Raises:
+            UsageError: the name is no address.
+            NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
+        """
+        address = self._names.get(name, name)
+        if address.startswith(_RECORD):
+            return await _recorded(address.removeprefix(_RECORD))
+        where = parse(address)
+        source = await self._ends.source(where)
+        root = await source.resolve(wanted(where), Account())
+        if root is None:
+            raise NotFoundError(f"{address} does not exist", hint="check the name and the tag")
+        return await _image(source, root, platform, address)
+
+
+def hosts_of(address: str) -> set[str]:
+    """Return the registry that an address is in, if it is in one."""
+    return set() if address.startswith(_RECORD) else set(registries(address))
+
+
+async def _recorded(name: str) -> Base:
+    folder = default_folder()
+    forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
+    source = ImageSource([load_record(name).image_recipe(name)], forge)
+    return await base_of(source, name)
+
+
+async def _image(source: Source, root: Descriptor, platform: Platform, name: str) -> Base:
+    for _ in range(_MAX_DEPTH):
+        document = parse_manifest(root, await source.manifest(root, Account()))
+        if not media_types.is_index(root.media_type):
+            break
+        children = [each.descriptor for each in document.successors]
+        fitting = [each for each in children if each.platform and each.platform.satisfies(platform)]
+        if not fitting:
+            offered = ", ".join(sorted({str(each.platform) for each in children if each.platform}))
+            raise UsageError(f"{name} has no image for {platform}", hint=f"it has {offered or 'none'}")
+        root = fitting[0]
+    if document.config is None or document.config.media_type not in media_types.CONFIGS:
+        raise UsageError(f"{name} is no image to build on", hint="its config is not that of an image")
+    raw = await read_all(source.content(document.config, Account()), limit=MAX_CONFIG_SIZE)
+    diff_ids = Config.of(raw).diff_ids
+    if len(diff_ids) != len(document.layers):
+        raise UsageError(f"{name} has {len(document.layers)} layers, and a config for {len(diff_ids)}")
+    layers = (
+        BaseLayer(descriptor=_oci(layer), diff_id=Digest(diff_id), content=_content(source, layer))
+        for layer, diff_id in zip(document.layers, diff_ids, strict=True)
+    )
+    return Base(config=raw, layers=tuple(layers))
+
+
+def _oci(layer: Descriptor) -> Descriptor:
+    """Return a layer as an OCI manifest names it: docker's gzip layers are the same bytes."""
+    if layer.media_type == media_types.DOCKER_LAYER_GZIP:
+        return replace(layer, media_type=media_types.OCI_LAYER_GZIP)
+    return layer
+
+
+def _content(source: Source, layer: Descriptor) -> Callable[[], Content]:
+    return lambda: source.content(layer, Account())

@@ -1,0 +1,1 @@
+"""Building images: from a Dockerfile's stages to layers, configs and manifests, with a cache."""

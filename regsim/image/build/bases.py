@@ -1,0 +1,62 @@
+"""What a stage begins with: an image from somewhere.
+
+Owns the value and the protocol. Must not know registries, layouts or records: whoever starts a build says
+where images come from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.content.protocols import Content
+    from regsim.image.build.listing import Listing
+    from regsim.oci import Descriptor, Digest, Platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseLayer:
+    """A layer of a base.
+
+    Args:
+        descriptor: of its blob.
+        diff_id: digest of its tar, as the base's config has it.
+        content: returns the blob.
+        listing: what it holds, where that is known without reading it.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    content: Callable[[], Content]
+    listing: Listing | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """An image to build on, or to copy from.
+
+    Args:
+        config: its config's bytes.
+        layers: base first.
+    """
+
+    config: bytes
+    layers: tuple[BaseLayer, ...]
+
+
+class Bases(Protocol):
+    """Finds images by the names that a Dockerfile gives them."""
+
+    async def open(self, name: str, platform: Platform) -> Base:
+        """Return the image of a name.
+
+        Args:
+            name: what stands after FROM, or in `--from=`.
+            platform: which image of an index.
+
+        Raises:
+            RegsimError: there is none, or it cannot be read.
+        """

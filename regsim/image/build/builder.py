@@ -1,0 +1,262 @@
+"""From a Dockerfile and a context to an image: stages in order, the last one's config and manifest.
+
+Owns what a build is asked for and what it returns. Must not know where the image goes: `export` puts it into
+a layout, and a scenario pushes it from where it is.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regsim.content.memory import BytesContent
+from regsim.errors import DockerfileError, RegsimError, UsageError
+from regsim.image.build.config import Config
+from regsim.image.build.layers import Files
+from regsim.image.build.plan import SCRATCH, PlannedStage, make_plan
+from regsim.image.build.stage import StageBuilder, Variables
+from regsim.image.build.work import StepReport, Work
+from regsim.image.dockerfile.instructions import Copy
+from regsim.image.dockerfile.problems import Problems
+from regsim.image.dockerfile.reading import read_dockerfile, read_trigger
+from regsim.oci import Descriptor, Platform, media_types
+from regsim.oci.manifest import manifest_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from regsim.content.layout import LayoutStore
+    from regsim.image.build.bases import Base, BaseLayer, Bases
+    from regsim.image.build.cache import Cache
+    from regsim.image.build.effects import Effect
+    from regsim.image.build.layers import StageLayer
+    from regsim.image.build.plan import Plan
+    from regsim.image.compress import Compressor
+    from regsim.image.context.context import Context
+    from regsim.image.dockerfile.instructions import Dockerfile, Instruction
+
+
+def _ignore(_report: StepReport) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be built.
+
+    Attributes:
+        text: the Dockerfile.
+        name: what messages call it.
+        context: where COPY takes files from.
+        bases: where images come from.
+        effects: what RUNs leave behind, by their commands.
+        compressor: what layers go through.
+        host: what this machine is.
+        platform: what is built for; None for what this machine is.
+        arguments: `--build-arg`s.
+        target: name or number of the stage to end with; None for the last one.
+        timestamp: of all that is made, in seconds since 1970.
+    """
+
+    text: str
+    name: str
+    context: Context
+    bases: Bases
+    compressor: Compressor
+    host: Platform
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    platform: Platform | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+    timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """An image that was built.
+
+    Args:
+        manifest: its manifest.
+        config: its config.
+        layers: base first.
+    """
+
+    manifest: BytesContent
+    config: BytesContent
+    layers: tuple[StageLayer, ...]
+
+
+async def build(
+    request: Request,
+    store: LayoutStore,
+    cache: Cache | None = None,
+    *,
+    tell: Callable[[StepReport], None] = _ignore,
+    clock: Callable[[], float] = time.monotonic,
+) -> Built:
+    """Build an image.
+
+    Args:
+        request: what.
+        store: takes layers that are written, unless there is a cache, whose own layout takes them.
+        cache: what earlier builds made; None to make everything.
+        tell: is told each instruction when it is done.
+        clock: returns seconds, for what is told.
+
+    Raises:
+        DockerfileError: the Dockerfile has mistakes: all of those that can be told without an image.
+        RegsimError: a step cannot be done; the Dockerfile's line is named.
+    """
+    problems = Problems(request.name)
+    dockerfile = read_dockerfile(request.text, request.name, problems)
+    platform = request.platform or request.host
+    plan = make_plan(
+        dockerfile,
+        problems,
+        target=request.target,
+        given=request.arguments,
+        platform=platform,
+        host=request.host,
+        effects=request.effects,
+    )
+    work = Work(
+        store=store,
+        cache=cache,
+        compressor=request.compressor,
+        timestamp=request.timestamp,
+        effects=request.effects,
+        tell=tell,
+        clock=clock,
+    )
+    last = await _Build(request, dockerfile, plan, platform, work).run()
+    return _finished(last, request.timestamp)
+
+
+class _Build:
+    def __init__(
+        self, request: Request, dockerfile: Dockerfile, plan: Plan, platform: Platform, work: Work
+    ) -> None:
+        self._request = request
+        self._dockerfile = dockerfile
+        self._plan = plan
+        self._platform = platform
+        self._work = work
+        self._stages: dict[int, StageBuilder] = {}
+        self._images: dict[str, Files] = {}
+
+    async def run(self) -> StageBuilder:
+        for planned in self._plan.stages:
+            self._stages[planned.number] = await self._stage(planned)
+        return self._stages[self._plan.stages[-1].number]
+
+    async def _stage(self, planned: PlannedStage) -> StageBuilder:
+        with _at(self._dockerfile.name, planned.stage.start.line):
+            config, layers = await self._begin(planned)
+            triggers = [
+                read_trigger(text, f"ONBUILD of {planned.stage.start.base}")
+                for text in config.config.pop("OnBuild", ())
+            ]
+        variables = Variables(
+            given=self._request.arguments,
+            inherited=self._plan.arguments,
+            escape=self._dockerfile.escape,
+        )
+        stage = StageBuilder(planned.name, config, layers, variables, self._work)
+        for trigger in triggers:
+            with _at(self._dockerfile.name, planned.stage.start.line):
+                await self._do(stage, trigger, {})
+        for instruction in planned.stage.instructions:
+            with _at(self._dockerfile.name, instruction.line):
+                await self._do(stage, instruction, planned.copies)
+        return stage
+
+    async def _begin(self, planned: PlannedStage) -> tuple[Config, list[StageLayer]]:
+        if isinstance(planned.base, int):
+            below = self._stages[planned.base]
+            return below.config.copy(), list(below.layers)
+        platform = Platform.parse(planned.platform) if planned.platform else self._platform
+        if planned.base == SCRATCH:
+            return Config.empty(platform), []
+        base = await self._request.bases.open(planned.base, platform)
+        config = Config.of(base.config)
+        if len(config.diff_ids) != len(base.layers):
+            raise UsageError(
+                f"{planned.base} has {len(base.layers)} layers, and a config for {len(config.diff_ids)}",
+                hint="it is no image to build on",
+            )
+        return config, [self._base_layer(each) for each in base.layers]
+
+    def _base_layer(self, layer: BaseLayer) -> StageLayer:
+        return self._work.known_layer(layer.descriptor, layer.diff_id, layer.content, layer.listing)
+
+    async def _do(
+        self, stage: StageBuilder, instruction: Instruction, copies: Mapping[int, int | str]
+    ) -> None:
+        if not isinstance(instruction, Copy) or instruction.source is None:
+            await stage.do(instruction, self._request.context)
+            return
+        wanted = copies.get(instruction.line, instruction.source)
+        if isinstance(wanted, int):
+            await stage.do(instruction, await self._stages[wanted].files())
+            return
+        await stage.do(instruction, await self._image(wanted))
+
+    async def _image(self, name: str) -> Files:
+        if name not in self._images:
+            base: Base = await self._request.bases.open(name, self._platform)
+            files = Files(name)
+            await files.grow([self._base_layer(each) for each in base.layers])
+            self._images[name] = files
+        return self._images[name]
+
+
+@contextmanager
+def _at(name: str, line: int) -> Iterator[None]:
+    """Name the Dockerfile's line in what is raised within."""
+    try:
+        yield
+    except DockerfileError:
+        raise
+    except UsageError as error:
+        problems = Problems(name)
+        problems.add(line, error.message, error.hint)
+        problems.check()
+    except RegsimError as error:
+        error.message = f"{name}:{line}: {error.message}"
+        error.args = (error.message,)
+        raise
+
+
+def _finished(stage: StageBuilder, timestamp: int) -> Built:
+    raw = stage.config.raw(timestamp)
+    config = Descriptor.of(raw, media_types.OCI_CONFIG)
+    document = manifest_document(config, [layer.descriptor for layer in stage.layers])
+    return Built(
+        manifest=BytesContent(Descriptor.of(document, media_types.OCI_MANIFEST), document),
+        config=BytesContent(config, raw),
+        layers=tuple(stage.layers),
+    )
+
+
+async def export(built: Built, store: LayoutStore, tag: str, layers: LayoutStore) -> None:
+    """Put an image that was built into a layout.
+
+    Args:
+        built: the image.
+        store: the layout.
+        tag: what it is called there.
+        layers: where its own layers were written.
+
+    Raises:
+        RegsimError: a layer of its base cannot be read, or the layout cannot be written.
+    """
+    for layer in built.layers:
+        if await store.has(layer.descriptor):
+            continue
+        if not await store.link(layer.descriptor, layers):
+            await store.put(layer.content())
+    await store.put(built.config)
+    await store.put(built.manifest)
+    await store.tag(built.manifest.descriptor, tag)

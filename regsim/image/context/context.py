@@ -1,0 +1,193 @@
+"""A directory as a build context: its files, without what `.dockerignore` leaves out.
+
+Owns how a directory becomes entries. Links are never followed here, and a file is read only if it is still
+the one that was listed. Must not know Dockerfiles. All of it blocks, so callers run it in a worker thread.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from regsim.content.files import file_error, file_errors, open_regular, read_bounded
+from regsim.content.protocols import CHUNK
+from regsim.errors import ContentError, LocalFileError, UsageError
+from regsim.image.context.checksums import Checksums, Stamp
+from regsim.image.context.ignore import NOTHING, Ignore
+from regsim.image.entry import Entry, Kind, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+MAX_IGNORE = 1024 * 1024
+MAX_DEPTH = 256
+
+_KINDS = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+}
+_SPECIAL = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class Context:
+    """A `Source` over a directory. Owners are root, since who built an image is nobody's business.
+
+    Args:
+        root: the directory.
+        ignore: what is left out.
+        checksums: of its files.
+
+    Raises:
+        LocalFileError: it is no directory.
+    """
+
+    name = "the context"
+
+    def __init__(self, root: Path, ignore: Ignore = NOTHING, checksums: Checksums | None = None) -> None:
+        if not root.is_dir():
+            raise LocalFileError(f"there is no directory {root}", hint="name the directory to build from")
+        self._root = os.fsencode(root)
+        self._ignore = ignore
+        self._checksums = checksums or Checksums(None)
+        self._children: dict[bytes, list[Entry]] = {}
+        self._stamps: dict[bytes, Stamp] = {}
+        self._special: dict[bytes, str] = {}
+
+    def find(self, path: bytes) -> Entry | None:
+        """Return what is at a path and not left out.
+
+        Raises:
+            ContentError: it is nested too deep.
+            LocalFileError: a directory cannot be listed.
+        """
+        if not path:
+            return Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755)
+        parent = path.rpartition(b"/")[0]
+        above = self.find(parent)
+        if above is None or above.kind is not Kind.DIRECTORY:
+            return None
+        return next((each for each in self.children(parent) if each.path == path), None)
+
+    def hint(self, path: bytes) -> str:
+        """Return why something may be missing at a path."""
+        there = os.path.lexists(os.path.join(self._root, path))  # noqa: PTH118  (paths are bytes)
+        return "an ignore file leaves it out" if there and self._ignore.excludes(path) else "check the path"
+
+    def children(self, path: bytes) -> list[Entry]:
+        """Return what is in a directory and not left out, sorted by name.
+
+        A directory that is left out is there nevertheless if something in it is not.
+
+        Raises:
+            ContentError: it is nested too deep.
+            LocalFileError: the directory cannot be listed.
+        """
+        if path.count(b"/") >= MAX_DEPTH:
+            raise ContentError(f"{shown(path[:200])!r}… in the context is nested deeper than {MAX_DEPTH}")
+        if path not in self._children:
+            self._children[path] = list(self._list(path))
+        return self._children[path]
+
+    def checksums(self, entries: Sequence[Entry]) -> dict[bytes, str]:
+        """Return the checksums of files.
+
+        Raises:
+            ContentError: one of the entries is a socket, a pipe or a device; it is named.
+            LocalFileError: one cannot be read, or changed since it was listed.
+        """
+        for each in entries:
+            if each.path in self._special:
+                raise ContentError(
+                    f"{each.shown!r} in the context is {self._special[each.path]}, which is not copied",
+                    hint="remove it, or name it in .dockerignore",
+                )
+        files = [(each.path, self._stamps[each.path]) for each in entries if each.kind is Kind.FILE]
+        return self._checksums.of(files, self._read)
+
+    def _list(self, path: bytes) -> Iterator[Entry]:
+        where = os.path.join(self._root, path) if path else self._root  # noqa: PTH118  (paths are bytes)
+        with file_errors(_shown(where), "list"), os.scandir(where) as found:
+            items = sorted(found, key=lambda item: item.name)
+        prefix = path + b"/" if path else b""
+        for item in items:
+            entry = self._entry(prefix + item.name, item)
+            if entry is not None:
+                yield entry
+
+    def _entry(self, path: bytes, item: os.DirEntry[bytes]) -> Entry | None:
+        excluded = self._ignore.excludes(path)
+        if excluded and (not item.is_dir(follow_symlinks=False) or not self._holds_something(path)):
+            return None
+        with file_errors(_shown(item.path), "read"):
+            status = item.stat(follow_symlinks=False)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+        mode = stat.S_IMODE(status.st_mode)
+        if kind is None:
+            self._special[path] = _SPECIAL.get(stat.S_IFMT(status.st_mode), "no file")
+            return Entry(path=path, kind=Kind.FIFO, mode=mode)
+        if kind is Kind.DIRECTORY:
+            return Entry(path=path, kind=kind, mode=mode)
+        if kind is Kind.SYMLINK:
+            with file_errors(_shown(item.path), "read"):
+                return Entry(path=path, kind=kind, mode=0o777, link=os.readlink(item.path))  # noqa: PTH115  (bytes)
+        self._stamps[path] = Stamp.of(status)
+        return Entry(path=path, kind=kind, mode=mode, size=status.st_size, content=partial(self._read, path))
+
+    def _holds_something(self, path: bytes) -> bool:
+        return not self._ignore.excludes_all_below(path) and bool(self.children(path))
+
+    def _read(self, path: bytes) -> Iterator[bytes]:
+        where = _shown(os.path.join(self._root, path))  # noqa: PTH118  (paths are bytes)
+        try:
+            file = open_regular(where)
+        except FileNotFoundError as error:
+            raise file_error(error, where, "read") from error
+        with file:
+            self._check_unchanged(path, file.fileno())
+            with file_errors(where, "read"):
+                while chunk := file.read(CHUNK):
+                    yield chunk
+            self._check_unchanged(path, file.fileno())
+
+    def _check_unchanged(self, path: bytes, descriptor: int) -> None:
+        if Stamp.of(os.fstat(descriptor)) != self._stamps[path]:
+            raise LocalFileError(
+                f"{shown(path)!r} in the context changed while it was read", hint="build again"
+            )
+
+
+def _shown(path: bytes) -> Path:
+    return Path(os.fsdecode(path))
+
+
+def read_ignore(root: Path, dockerfile: Path) -> Ignore:
+    """Return what a context leaves out: by the Dockerfile's own ignore file, else by `.dockerignore`.
+
+    Args:
+        root: the context.
+        dockerfile: whose own file is named like it, with `.dockerignore` added.
+
+    Raises:
+        UsageError: a pattern is none, or the file is no text.
+        LocalFileError: it cannot be read.
+    """
+    for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), root / ".dockerignore"):
+        try:
+            raw = read_bounded(file, MAX_IGNORE)
+        except FileNotFoundError:
+            continue
+        try:
+            lines = raw.decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{file} is not text", hint="it has one pattern a line, in UTF-8") from error
+        return Ignore(lines, str(file))
+    return NOTHING

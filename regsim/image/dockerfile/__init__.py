@@ -1,0 +1,1 @@
+"""Dockerfiles: from their text to instructions, with every mistake told at once."""

@@ -1,0 +1,2 @@
+FROM base
+RUN fetch runtime model assets

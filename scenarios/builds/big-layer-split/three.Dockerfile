@@ -1,0 +1,4 @@
+FROM base
+RUN fetch runtime
+RUN fetch model
+RUN fetch assets
