@@ -97,10 +97,19 @@ def test_pull_interrupted_while_a_blob_is_under_way(
     entry = transfer["entries"][-1]
     assert (entry["outcome"], entry["evidence"]) == ("failed", "cancelled")
     assert 0 <= entry["wasted_received"] == entry["wire_received"] <= 1_500_000
+    # What came of the blob is kept under a name of its own, where nobody takes it for content.
+    kept = list((tmp_path / "copy").glob(".regsim-partial-*"))
+    assert [path.stat().st_size for path in kept] in ([], [entry["wire_received"]])
+    for path in kept:
+        path.rename(tmp_path / path.name)
     whole_blobs(tmp_path / "copy")
+    for path in kept:
+        (tmp_path / path.name).rename(path)
     # The next pull finds what is whole, and finishes the work.
     again = regsim("pull", f"{serve(behind).host}/app:1", f"oci:{tmp_path / 'copy'}", "--format", "json")
     assert again.code == 0
+    resumed = again.json["transfers"][0]["entries"][-1]["resumed"]
+    assert resumed == (entry["wire_received"] if kept else 0)
     assert whole_blobs(tmp_path / "copy") == 4
 
 
