@@ -115,9 +115,6 @@ def test_what_is_being_started_when_the_user_interrupts_is_removed(run: Try, eng
         """
 import os, signal
 
-# Who runs in the background has been given no ear for it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 def test_one(registry_container, registry_container_factory):
     from regsim.scenario import container
     reached = container._ready
