@@ -35,6 +35,11 @@ hypothesis.settings.load_profile(
 )
 
 
+# Who runs in the background is given no ear for interrupts, and neither are the programs that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """regsim runs on asyncio, and so do its tests."""
