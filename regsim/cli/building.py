@@ -81,8 +81,9 @@ async def build_image(context: Path, tag: Layout, flags: BuildFlags, connecting:
             timestamp=_timestamp(flags.timestamp),
         )
         store = LayoutStore(tag.directory, create=True)
-        built = await build(request, store, cache, tell=tell)
-        await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
+        async with store.in_use():
+            built = await build(request, store, cache, tell=tell)
+            await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
     finally:
         await bases.close()
     checksums.save()

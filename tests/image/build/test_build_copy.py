@@ -190,6 +190,23 @@ async def test_names_may_be_any_bytes_up_to_255_of_them(bench: Bench) -> None:
     assert {os.fsencode(path): data for path, data in image.data.items()} == {name: name for name in odd}
 
 
+async def build_many(bench: Bench, count: int) -> None:
+    for number in range(count):
+        bench.write(f"{number % 100}/{number}", str(number))
+    image = await bench.build("FROM scratch\nCOPY . /\n")
+    assert len(image.files) == count + 100
+    assert image.data[f"{(count - 1) % 100}/{count - 1}"] == str(count - 1).encode()
+
+
+async def test_a_context_may_have_many_files(bench: Bench) -> None:
+    await build_many(bench, 2_000)
+
+
+@pytest.mark.soak
+async def test_a_context_may_have_100000_files(bench: Bench) -> None:
+    await build_many(bench, 100_000)
+
+
 async def test_a_directory_too_deep_is_refused(bench: Bench) -> None:
     (bench.context / "/".join(["d"] * 300)).mkdir(parents=True)
     with pytest.raises(ContentError, match="nested deeper than 256"):
