@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 LARGE = bytes(range(251)) * (5 * MIB // 251)
+# What a rule says that shall meet this blob alone, whichever is asked for first.
+IS_LARGE = f"digest={Descriptor.of(LARGE, media_types.OCI_LAYER).digest}"
 SMALL, CONFIG = b"small " * 500, json.dumps({"config": {}}).encode()
 
 

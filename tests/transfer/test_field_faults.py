@@ -15,7 +15,7 @@ from regsim.errors import NetworkError, NotFoundError, RegistryError
 from regsim.remote.account import Account
 from regsim.remote.conversation import Habits
 from regsim.remote.timeouts import Timeouts
-from tests.transfer.shop import LARGE, MIB, SMALL, entry_of, image, reasons, shop
+from tests.transfer.shop import IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +86,7 @@ async def test_fault_05_and_06_a_download_that_breaks_off_goes_on_where_it_was(
         store = await image(LARGE)
         await there.push(store)
         there.forget()
-        there.mock.faults.add(f"GET blob times=2 {effect} 1500000")
+        there.mock.faults.add(f"GET blob {IS_LARGE} times=2 {effect} 1500000")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
         assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
@@ -115,9 +115,9 @@ async def test_fault_07_a_range_that_is_answered_otherwise_ends_well_all_the_sam
         store = await image(LARGE)
         await there.push(store)
         there.forget()
-        there.mock.faults.add("GET blob times=1 cut 1500000")
+        there.mock.faults.add(f"GET blob {IS_LARGE} times=1 cut 1500000")
         # Who lies each time about where bytes come from cannot be found out before the end.
-        there.mock.faults.add(f"GET blob {'times=1 ' if mode == 'lie' else ''}ranges {mode}")
+        there.mock.faults.add(f"GET blob {IS_LARGE} {'times=1 ' if mode == 'lie' else ''}ranges {mode}")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
         assert (ledger.error, pulled._blobs) == (None, store._blobs)
@@ -140,7 +140,7 @@ async def test_fault_09_a_stall_is_left_and_gone_on_with() -> None:
         store = await image(LARGE)
         await there.push(store)
         there.forget()
-        there.mock.faults.add("GET blob times=1 stall after=1500000 seconds=20")
+        there.mock.faults.add(f"GET blob {IS_LARGE} times=1 stall after=1500000 seconds=20")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
         assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
@@ -391,8 +391,8 @@ async def test_an_interrupted_pull_goes_on_in_the_next_run_and_says_so(tmp_path:
     async with shop(timeouts=Timeouts(read=0.2)) as there:
         await there.push(await image(LARGE))
         there.forget()
-        rules = ("GET blob nth=1 stall after=3000000 seconds=20", "GET blob skip=1 status 403")
-        faults = [there.mock.faults.add(f"{rule}") for rule in rules]
+        rules = ("nth=1 stall after=3000000 seconds=20", "skip=1 status 403")
+        faults = [there.mock.faults.add(f"GET blob {IS_LARGE} {rule}") for rule in rules]
         assert (await there.pull(LayoutStore(tmp_path, create=True))).error is not None
         for fault in faults:
             fault.remove()
