@@ -112,7 +112,11 @@ def test_registry_that_dies_during_a_pull_leaves_no_half_file(
     assert failure.outcomes["manifest"] == ("failed", "blocked")
     files = {file.relative_to(copy).as_posix() for file in copy.rglob("*") if file.is_file()}
     blobs = {name for name in files if name.startswith("blobs/sha256/")}
-    assert files - blobs == {"oci-layout", "index.json"}
+    kept = {name for name in files if name.startswith(".regsim-partial-sha256-")}
+    assert files - blobs - kept == {"oci-layout", "index.json"}
+    for name in kept:  # for the next pull, which goes on there
+        whole = large.path / "blobs" / "sha256" / name.rpartition("-")[2]
+        assert whole.read_bytes().startswith((copy / name).read_bytes())
     for name in blobs:
         assert hashlib.sha256((copy / name).read_bytes()).hexdigest() == name.rpartition("/")[2]
     assert json.loads((copy / "index.json").read_bytes())["manifests"] == []
