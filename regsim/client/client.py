@@ -318,7 +318,7 @@ class Client:
             return root
         raw = await source.manifest(root, Account())
         repository = self._ends.repository(place, writes=True)
-        return await repository.put_manifest(raw, root.media_type, tag, Account())
+        return await repository.put_manifest(raw, root.media_type, tag, Account(), digest=root.digest)
 
     async def delete(self, address: str | Address) -> None:
         """Delete a tag, or by digest a manifest with all its tags (end-9).
