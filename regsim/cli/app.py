@@ -34,6 +34,7 @@ _COMMANDS = {
     "inspect": "Tell what an image is: digest, platforms, date, labels, layers with their sizes.",
     "build": "Build an image from a Dockerfile, without any engine.",
     "layers": "List the layers of an image, base first: digest, size, created by.",
+    "referrers": "List what refers to an image, such as signatures: digest, size, artifact type.",
     "manifest": "Print a manifest or index, byte for byte, once its digest is verified.",
     "config": "Print an image's config, byte for byte, once its digest is verified.",
     "ls": "List all tags of a repository, one a line.",

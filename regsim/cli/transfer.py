@@ -93,6 +93,7 @@ def copy(
     *,
     src_creds: str | None = None,
     dest_creds: str | None = None,
+    referrers: Annotated[bool, Parameter(negative=())] = False,
     flags: Flags | None = None,
     connecting: Connecting | None = None,
 ) -> ExitCode:
@@ -104,11 +105,20 @@ def copy(
         dst: HOST[:PORT]/NAME[:TAG], or one of the others.
         src_creds: USER[:PASSWORD] at the registry that is read from.
         dest_creds: USER[:PASSWORD] at the registry that is written to.
+        referrers: take along what refers to the image, such as signatures, and what refers to that.
         flags: see below.
         connecting: see below.
     """
     given = (("--src-creds", src, src_creds), ("--dest-creds", dst, dest_creds))
-    return _move(Direction.COPY, src, dst, flags or Flags(), connecting or Connecting(), creds=given)
+    return _move(
+        Direction.COPY,
+        src,
+        dst,
+        flags or Flags(),
+        connecting or Connecting(),
+        creds=given,
+        referrers=referrers,
+    )
 
 
 def _move(
@@ -119,6 +129,7 @@ def _move(
     connecting: Connecting,
     *,
     creds: Iterable[tuple[str, str, str | None]] = (),
+    referrers: bool = False,
 ) -> ExitCode:
     from regsim.cli.running import run  # noqa: PLC0415  (parsing and helping need no event loop)
 
@@ -144,6 +155,7 @@ def _move(
             # A dry run moves nothing, so that there is no progress to tell.
             listener=ignore if flags.dry_run else shown.show,
             choice=Choice.of(*flags.platform, sparse=flags.sparse),
+            referrers=referrers,
         )
         check_outputs(flags.output)
     return conclude([run(_run(client, move, shown))], flags.wanted)

@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from regsim.client.ends import Readable
     from regsim.client.images import Image, Inspection
     from regsim.image.store import Inventory, Removed
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
     from regsim.result import RunResult
-    from regsim.transfer.ends import Source
     from regsim.transfer.events import Listener
     from regsim.transfer.selection import Choice
 
@@ -188,9 +188,23 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        referrers: bool = False,
     ) -> RunResult:
-        """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`."""
-        move = self.move(source, destination, dry_run=dry_run, listener=listener, choice=choice)
+        """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`.
+
+        Args:
+            source: from where.
+            destination: to where.
+            dry_run: as for `push`.
+            check: as for `push`.
+            listener: as for `push`.
+            choice: as for `push`.
+            referrers: take along what refers to it (signatures, bills of materials, attestations), and what
+                refers to that: each has a transfer of its own in the result.
+        """
+        move = self.move(
+            source, destination, dry_run=dry_run, listener=listener, choice=choice, referrers=referrers
+        )
         return _checked(await move.run(), check=check)
 
     def move(
@@ -202,6 +216,7 @@ class Client:
         dry_run: bool = False,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        referrers: bool = False,
     ) -> Move:
         """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
 
@@ -212,9 +227,10 @@ class Client:
             dry_run: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
+            referrers: as for `copy`.
 
         Raises:
-            UsageError: the addresses do not suit the direction.
+            UsageError: the addresses do not suit the direction, or not what refers to an image.
         """
         opened = parse(source) if isinstance(source, str) else source
         if destination is None:
@@ -233,6 +249,7 @@ class Client:
             listener=listener,
             remember=self._remember,
             choice=choice,
+            referrers=referrers,
         )
 
     # Asking.
@@ -281,6 +298,27 @@ class Client:
         found = (await images.inspect(source, selection.root)).images
         return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
 
+    async def referrers(
+        self, address: str | Address, *, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Return what refers to what an address names (end-12): signatures, bills of materials, attestations.
+
+        A registry that keeps no such lists is asked for those that clients keep, under the fallback tag; a
+        layout is searched.
+
+        Args:
+            address: what they refer to. A digest need not be there.
+            artifact_type: only those of this type.
+
+        Returns:
+            Descriptors, with their artifact types and annotations.
+        """
+        place = parse(address) if isinstance(address, str) else address
+        if isinstance(place, Reference) and place.digest is not None:
+            return await self._ends.repository(place).referrers(place.digest, Account(), artifact_type)
+        source, root = await self._open(place)
+        return await source.referrers(root.digest, Account(), artifact_type)
+
     async def tags(self, repository: str | Address) -> tuple[str, ...]:
         """Return all tags of a repository in the registry's order, or of a layout, sorted (end-8).
 
@@ -318,7 +356,7 @@ class Client:
             return root
         raw = await source.manifest(root, Account())
         repository = self._ends.repository(place, writes=True)
-        return await repository.put_manifest(raw, root.media_type, tag, Account())
+        return await repository.put_manifest(raw, root.media_type, tag, Account(), digest=root.digest)
 
     async def delete(self, address: str | Address) -> None:
         """Delete a tag, or by digest a manifest with all its tags (end-9).
@@ -387,7 +425,7 @@ class Client:
         """
         return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
 
-    async def _open(self, address: str | Address) -> tuple[Source, Descriptor]:
+    async def _open(self, address: str | Address) -> tuple[Readable, Descriptor]:
         place = parse(address) if isinstance(address, str) else address
         source = await self._ends.source(place)
         found = await source.resolve(wanted(place), Account())

@@ -6,6 +6,7 @@ speaks of what it lacks in the words that the user typed.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,8 +16,10 @@ from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.content.docker_archive import DockerArchive
 from regsim.content.layout import LayoutStore
 from regsim.content.protocols import Fetcher
-from regsim.errors import NotFoundError
-from regsim.oci import Reference
+from regsim.errors import NotFoundError, RegsimError
+from regsim.oci import Reference, media_types
+from regsim.oci.manifest import parse, referrer_of
+from regsim.remote.referrers import fallback_tag
 from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Network, Transport
 from regsim.transfer.copy import MANIFEST_UNKNOWN
@@ -30,10 +33,11 @@ from regsim.transfer.ends import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
     from contextlib import AsyncExitStack
 
-    from regsim.oci import Descriptor
+    from regsim.oci import Descriptor, Digest
+    from regsim.oci.manifest import Referrer
     from regsim.remote.account import Account
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
@@ -62,7 +66,7 @@ class Ends:
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
 
-    async def source(self, address: Address) -> Source:
+    async def source(self, address: Address) -> Readable:
         """Open an address for reading."""
         if isinstance(address, Layout):
             return _LocalImages(LayoutStore(address.directory))
@@ -131,11 +135,23 @@ class ArchiveDestination(LocalDestination):
         self.discard = writer.discard
 
 
+class Readable(Source, Protocol):
+    """An end that is read from, and that knows what refers to what it holds."""
+
+    async def referrers(
+        self, subject: Digest, account: Account, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Return what refers to a manifest, as `Repository.referrers` does."""
+
+
 class _Images(Fetcher, Protocol):
     """A store of images that says what it has where it lacks what is asked for."""
 
     async def find(self, reference: str = "") -> Descriptor:
         """Return the manifest that a user names, or the only one if they name none."""
+
+    async def documents(self) -> tuple[Descriptor, ...]:
+        """Return each manifest and index that is listed."""
 
 
 class _LocalImages(LocalSource):
@@ -144,6 +160,7 @@ class _LocalImages(LocalSource):
     def __init__(self, store: _Images) -> None:
         super().__init__(store)
         self._images = store
+        self._referrers: list[Referrer] | None = None
 
     async def resolve(self, reference: str, account: Account) -> Descriptor:  # noqa: ARG002
         """Return what a name names, or the only image.
@@ -153,6 +170,28 @@ class _LocalImages(LocalSource):
         """
         return await self._images.find(reference)
 
+    async def referrers(
+        self, subject: Digest, account: Account, artifact_type: str | None = None
+    ) -> tuple[Descriptor, ...]:
+        """Return what refers to a manifest: of what is listed, and of what its fallback tag lists."""
+        if self._referrers is None:
+            self._referrers = [each async for each in self._all_referrers(account)]
+        found = [each.descriptor for each in self._referrers if each.subject == subject]
+        tagged = await self._images.resolve(fallback_tag(subject))
+        if tagged is not None and media_types.is_index(tagged.media_type):
+            document = parse(tagged, await self.manifest(tagged, account))
+            found += [each.descriptor for each in document.successors]
+        wanted = [each for each in found if artifact_type in (None, each.artifact_type)]
+        return tuple({each.digest: each for each in wanted}.values())
+
+    async def _all_referrers(self, account: Account) -> AsyncGenerator[Referrer, None]:
+        for descriptor in await self._images.documents():
+            # What cannot be read concerns those alone who ask for it.
+            with suppress(RegsimError):
+                referrer = referrer_of(descriptor, await self.manifest(descriptor, account))
+                if referrer is not None:
+                    yield referrer
+
 
 class _RepositorySource(RegistrySource):
     """A repository that is read from."""
@@ -160,6 +199,7 @@ class _RepositorySource(RegistrySource):
     def __init__(self, repository: Repository, address: Reference) -> None:
         super().__init__(repository)
         self._address = address
+        self.referrers = repository.referrers
 
     async def resolve(self, reference: str, account: Account) -> Descriptor:
         """Return what a tag or digest names.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import Address, Archive, ArchiveKind
+from regsim.client.addresses import Address, Archive, ArchiveKind, Layout
 from regsim.client.ends import ArchiveDestination
+from regsim.client.following import Following
 from regsim.client.planning import LabelledPlan
-from regsim.errors import RegsimError
+from regsim.errors import RegsimError, UsageError
 from regsim.oci import Digest, Reference, Role
 from regsim.remote.account import Account
 from regsim.remote.holders import Holders, default_path
@@ -25,16 +26,33 @@ from regsim.transfer.machine import no_candidates
 from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from regsim.client.ends import Ends
-    from regsim.transfer.ends import Source
+    from regsim.client.ends import Ends, Readable
+    from regsim.transfer.ends import Destination
     from regsim.transfer.events import Listener
+
+
+@dataclass(slots=True)
+class _Part:
+    """A transfer, what it took to ask what refers to it, and what went wrong after it."""
+
+    transfer: Transfer
+    asked: Account = field(default_factory=Account)
+    error: RegsimError | None = None
+
+    def ledger(self) -> Ledger:
+        """Return the account of all that."""
+        ledger = self.transfer.ledger()
+        beside = [(None, self.asked), *self.asked.beside] if self.asked.requests else []
+        return replace(ledger, beside=(*ledger.beside, *beside), error=ledger.error or self.error)
 
 
 class Move:
     """One transfer between two addresses; `run` it once, and read its `result` at any moment.
+
+    What refers to an image, if that is to be taken along, follows it in transfers of its own.
 
     Args:
         ends: opens both.
@@ -45,6 +63,10 @@ class Move:
         listener: is told each event.
         remember: mount from where blobs were seen before, and take note of where they are now.
         choice: what of it.
+        referrers: take along what refers to it, and what refers to that.
+
+    Raises:
+        UsageError: the destination has no room for what refers to an image.
     """
 
     def __init__(
@@ -58,13 +80,17 @@ class Move:
         listener: Listener,
         remember: bool,
         choice: Choice = EVERYTHING,
+        referrers: bool = False,
     ) -> None:
-        self._choice = choice
+        if referrers and _holds_one(destination):
+            raise UsageError(
+                f"an archive of docker's holds nothing that refers to an image: {str(destination)!r}",
+                hint="write an oci-archive:, which holds it all",
+            )
+        self._choice, self._follows = choice, referrers
         self._ends, self._source, self._destination = ends, source, destination
         self._dry_run, self._jobs, self._listener, self._remember = dry_run, jobs, listener, remember
-        self._transfer: Transfer | None = None
-        self._archive: ArchiveDestination | None = None
-        self._error: RegsimError | None = None
+        self._parts: list[_Part] = []
 
     async def run(self) -> RunResult:
         """Do it, or plan it; what went wrong with the transfer stands in the result.
@@ -74,12 +100,18 @@ class Move:
             UsageError, LocalFileError: an end cannot be opened.
         """
         async with AsyncExitStack() as stack:
-            self._transfer = await self._open(stack)
-            ledger = await self._transfer.run()
-            if ledger.error is None and self._archive is not None:
-                await self._commit(self._archive)
+            reader = await self._ends.source(self._source)
+            writer = await self._ends.destination(self._destination, stack, _image_name(self._source))
+            archive = writer if isinstance(writer, ArchiveDestination) and not self._dry_run else None
+            if archive is not None:
+                stack.callback(archive.discard)
+            if self._dry_run:
+                writer = LabelledPlan(writer, receives=reader.remote)
+            await self._do(reader, writer)
+            if archive is not None and not any(ledger.error for ledger in self._ledgers):
+                await self._commit(archive)
         if self._remember and not self._dry_run:
-            await asyncio.to_thread(_note, self._source, self._destination, ledger)
+            await asyncio.to_thread(_note, self._source, self._destination, self._ledgers)
         return self.result()
 
     def result(self, *, interrupted: bool = False) -> RunResult:
@@ -88,21 +120,53 @@ class Move:
         Args:
             interrupted: it was stopped from outside, and the result shall say so.
         """
-        ledger = self._transfer.ledger() if self._transfer is not None else self._blank()
-        if self._error is not None:
-            ledger = replace(ledger, error=self._error)
+        ledgers = self._ledgers or [self._blank()]
         return RunResult(
             mode=Mode.PLAN if self._dry_run else Mode.WIRE,
-            transfers=(TransferResult(ledger=ledger),),
-            reconciliation=Reconciliation.alone([ledger]),
+            transfers=tuple(TransferResult(ledger=ledger) for ledger in ledgers),
+            reconciliation=Reconciliation.alone(ledgers),
             interrupted=interrupted,
         )
+
+    @property
+    def _ledgers(self) -> list[Ledger]:
+        return [part.ledger() for part in self._parts]
+
+    async def _do(self, reader: Readable, writer: Destination) -> None:
+        """Transfer the image, and what refers to it."""
+        options = Options(
+            jobs=self._jobs,
+            candidates=_candidates(self._source, self._destination, remember=self._remember),
+            listener=self._listener,
+            choice=replace(self._choice, single=_holds_one(self._destination)),
+        )
+        tag = await _tag(self._source, self._destination, reader)
+        image = Transfer(reader, wanted(self._source), writer, tag=tag, name=self._name, options=options)
+        self._parts.append(_Part(image))
+        if (await image.run()).error is None and self._follows:
+            await self._follow(reader, writer, replace(options, choice=EVERYTHING))
+
+    async def _follow(self, reader: Readable, writer: Destination, options: Options) -> None:
+        following = Following(reader)
+        for part in self._parts:  # which become more on the way
+            try:
+                found = await following.of(part.ledger(), part.asked)
+            except RegsimError as error:
+                part.error = error
+                return
+            for digest in (each.digest for each in found):
+                name = f"{_at(self._source, digest)} to {_at(self._destination, digest)}"
+                # Its own digest as its name lists it where nothing else would: in a layout.
+                transfer = Transfer(reader, digest, writer, tag=digest, name=name, options=options)
+                self._parts.append(_Part(transfer))
+                if (await transfer.run()).error is not None:
+                    return
 
     async def _commit(self, archive: ArchiveDestination) -> None:
         try:
             await archive.commit()
         except RegsimError as error:
-            self._error = error
+            self._parts[0].error = error
 
     @property
     def _name(self) -> str:
@@ -113,35 +177,19 @@ class Move:
         direction = Direction.between(from_registry=receives, to_registry=sends)
         return Ledger(direction=direction, reference=self._name, sends=sends, receives=receives)
 
-    async def _open(self, stack: AsyncExitStack) -> Transfer:
-        reader = await self._ends.source(self._source)
-        writer = await self._ends.destination(self._destination, stack, _image_name(self._source))
-        if self._dry_run:
-            writer = LabelledPlan(writer, receives=reader.remote)
-        elif isinstance(writer, ArchiveDestination):
-            self._archive = writer
-            stack.callback(writer.discard)
-        candidates = _candidates(self._source, self._destination, remember=self._remember)
-        return Transfer(
-            reader,
-            wanted(self._source),
-            writer,
-            tag=await _tag(self._source, self._destination, reader),
-            name=self._name,
-            options=Options(
-                jobs=self._jobs,
-                candidates=candidates,
-                listener=self._listener,
-                choice=replace(self._choice, single=_holds_one(self._destination)),
-            ),
-        )
-
 
 def wanted(address: Address) -> str:
     """Return what is asked for at an address: a name or digest; here, nothing means the only image."""
     if isinstance(address, Reference):
         return address.target
     return (address.name if isinstance(address, Archive) else address.tag) or ""
+
+
+def _at(address: Address, digest: Digest) -> Address:
+    """Return where a manifest is by its digest, beside what an address names."""
+    if isinstance(address, Reference):
+        return replace(address, tag=None, digest=digest)
+    return replace(address, tag=digest) if isinstance(address, Layout) else replace(address, name=digest)
 
 
 def _holds_one(address: Address) -> bool:
@@ -156,7 +204,7 @@ def _image_name(source: Address) -> Reference | None:
     return Reference.parse(named) if named else None
 
 
-async def _tag(source: Address, destination: Address, reader: Source) -> str | None:
+async def _tag(source: Address, destination: Address, reader: Readable) -> str | None:
     """Return what the image is to be called at its destination."""
     tag = destination.tag or (None if isinstance(destination, Reference) else source.tag)
     if tag is not None or isinstance(destination, Reference):
@@ -202,15 +250,17 @@ class _HoldersReadOnce(Holders):
         return self._known[file]
 
 
-def _note(source: Address, destination: Address, ledger: Ledger) -> None:
+def _note(source: Address, destination: Address, ledgers: Iterable[Ledger]) -> None:
     """Note which repositories are now known to hold which blobs."""
-    if ledger.error is not None:
-        return
     held = [
         entry.digest
+        for ledger in ledgers
+        if ledger.error is None
         for entry in ledger.entries
         if entry.role in (Role.LAYER, Role.CONFIG) and entry.outcome is not Outcome.FOREIGN
     ]
+    if not held:
+        return
     holders = Holders(default_path())
     for address in (source, destination):
         if isinstance(address, Reference):

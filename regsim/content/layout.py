@@ -172,6 +172,15 @@ class LayoutStore:
         """Return the tags of the layout, sorted."""
         return await asyncio.to_thread(self._tags)
 
+    async def documents(self) -> tuple[Descriptor, ...]:
+        """Return each manifest and index that `index.json` lists.
+
+        Raises:
+            ContentError: the layout is malformed.
+            LocalFileError: there is no layout, or it cannot be read.
+        """
+        return await asyncio.to_thread(self._documents)
+
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
         return FileContent(descriptor, self._place(descriptor.digest), self._threads)
@@ -376,6 +385,9 @@ class LayoutStore:
 
     def _tags(self) -> tuple[str, ...]:
         return layout_index.read_index(self.path).tags() if self._exists() else ()
+
+    def _documents(self) -> tuple[Descriptor, ...]:
+        return tuple(layout_index.read_index(self.path).everything()) if self._exists() else ()
 
     def _lookup(self, reference: str) -> Descriptor | None:
         if not self._exists():

@@ -105,7 +105,10 @@ class Listing:
         self, reference: str, unlisted: Callable[[Digest], Descriptor | None]
     ) -> list[Descriptor]:
         if not reference:
-            return [named(each) for each in self.everything()]
+            # What is listed without a tag beside what has one refers to it, or was replaced.
+            tagged = [each for tag in self.tags() for each in self.tagged(tag)]
+            images = list({each.digest: each for each in tagged}.values()) or self.everything()
+            return [named(each) for each in images]
         try:
             digest = Digest(reference)
         except InvalidReferenceError:

@@ -11,6 +11,8 @@ from regsim.errors import InvalidReferenceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+CANONICAL = "sha256"
+"""The algorithm that everybody takes for granted where none is said."""
 _ENCODED_LENGTH = {"sha256": 64, "sha512": 128}
 _SHAPE = re.compile(r"(?P<algorithm>[a-z0-9]+(?:[+._-][a-z0-9]+)*):(?P<encoded>[a-zA-Z0-9=_-]+)")
 _HEX = re.compile(r"[0-9a-f]+")

@@ -51,19 +51,17 @@ async def has(
 
 
 async def _has_by_range(conversation: Conversation, descriptor: Descriptor, account: Account) -> bool:
-    """Ask with a GET for one byte, whose answer also tells the size."""
+    """Ask with a GET for one byte, whose answer also tells the size; of an empty blob, for all of it."""
     answer = await conversation.ask(
         "GET",
         conversation.blob(descriptor.digest),
         account,
-        headers={"Range": "bytes=0-0"},
+        headers={"Range": "bytes=0-0"} if descriptor.size else {},
         content=True,
         limit=1,
     )
     if answer.status == HTTPStatus.NOT_FOUND:
         return False
-    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and descriptor.size == 0:
-        return True
     size = _size(answer)
     if size is not None and size != descriptor.size:
         raise ContentError(

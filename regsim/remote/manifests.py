@@ -6,6 +6,7 @@ are. Must not know what a manifest names.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,10 @@ from regsim.errors import (
     RegsimError,
 )
 from regsim.oci import Descriptor, Digest, media_types
+from regsim.oci.digest import CANONICAL
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, media_type_of
+from regsim.oci.reference import check_tag
+from regsim.remote.address import with_query
 from regsim.remote.answer import Answer, Body, refusal
 from regsim.remote.blobs import ASK_AGAIN
 from regsim.remote.retry import Unready, final
@@ -73,6 +77,7 @@ async def put(
     reference: str,
     account: Account,
     *,
+    digest: Digest | None = None,
     patiently: bool = False,
 ) -> tuple[Descriptor, bool]:
     """Write a manifest; see `Repository.put_manifest`.
@@ -80,8 +85,13 @@ async def put(
     Returns:
         What it is now, and whether the registry said that it lists it under its subject.
     """
-    algorithm = Digest(reference).algorithm if ":" in reference else "sha256"
-    target, wanted = conversation.manifest(reference), Descriptor.of(raw, media_type, algorithm)
+    tag = None if ":" in reference else reference
+    if tag is not None and digest is not None and digest.algorithm != CANONICAL:
+        target = with_query(conversation.manifest(digest), f"tag={check_tag(tag)}")
+    else:
+        target, digest = conversation.manifest(reference), None
+    named = Digest(reference) if tag is None else digest
+    wanted = Descriptor.of(raw, media_type, named.algorithm if named else CANONICAL)
     headers = {"Content-Type": media_type}
     failures = 0
     while True:
@@ -99,9 +109,13 @@ async def put(
             if not await conversation.patience.again(failures, failure, account):
                 raise final(failure) from failure.__cause__
         else:
-            if answer.status in _WRITTEN:
-                return wanted, "OCI-Subject" in answer.headers
-            raise refusal(answer)
+            if answer.status not in _WRITTEN:
+                raise refusal(answer)
+            if digest is not None and tag not in re.split(r"[,\s]+", answer.headers.get("OCI-Tag", "")):
+                # It knows no tags beside a digest, and names what is put under a tag by the usual algorithm.
+                beside = account.aside(Digest.of(raw))
+                await put(conversation, raw, media_type, reference, beside, patiently=patiently)
+            return wanted, "OCI-Subject" in answer.headers
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
         sent = account.sent - before
@@ -166,7 +180,7 @@ def _verified(answer: Answer, reference: str, described: Descriptor | None) -> t
         raise ContentError(f"{name} has {len(raw)} bytes, {described.size} by its descriptor")
     # The registry's own Docker-Content-Digest is not asked: it is missing or wrong too often.
     asked = Digest(reference) if ":" in reference else None
-    digest = Digest.of(raw, asked.algorithm if asked else "sha256")
+    digest = Digest.of(raw, asked.algorithm if asked else CANONICAL)
     if asked is not None and digest != asked:
         raise ContentError(f"{name} came with bytes whose digest is {digest}")
     media_type = media_type_of(raw, answer.headers.get("Content-Type"))

@@ -174,7 +174,14 @@ class Repository:
         await cancel(self._conversation, session, account)
 
     async def put_manifest(
-        self, raw: bytes, media_type: str, reference: str, account: Account, *, patiently: bool = False
+        self,
+        raw: bytes,
+        media_type: str,
+        reference: str,
+        account: Account,
+        *,
+        digest: Digest | None = None,
+        patiently: bool = False,
     ) -> Descriptor:
         """Write a manifest under a tag or its digest, byte for byte (end-7a); return what it is now.
 
@@ -187,10 +194,13 @@ class Repository:
             media_type: what it is.
             reference: a tag, or its digest.
             account: is charged.
+            digest: by which the tag shall name it. A registry that is given a tag alone takes the sha256, so
+                that another one goes with the tag (end-7b); a registry that does not know that is given the
+                manifest once more, under the tag, at the cost of an account beside `account`.
             patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
         """
         written, listed = await manifests.put(
-            self._conversation, raw, media_type, reference, account, patiently=patiently
+            self._conversation, raw, media_type, reference, account, digest=digest, patiently=patiently
         )
         referrer = None if listed else referrer_of(written, raw)
         if referrer is not None:

@@ -12,10 +12,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
 from regsim.errors import RegistryError, RegsimError
-from regsim.remote.address import resolve
+from regsim.oci.digest import CANONICAL
+from regsim.remote.address import resolve, with_query
 from regsim.remote.answer import Answer, Body, refusal
 
 if TYPE_CHECKING:
+    from regsim.oci import Digest
     from regsim.remote.account import Account
     from regsim.remote.conversation import Conversation
 
@@ -40,13 +42,18 @@ class UploadSession:
     smallest: int = 0
 
 
-async def open_session(conversation: Conversation, account: Account) -> UploadSession:
-    """Open an upload session (end-4a). A session whose answer was lost is left to expire.
+async def open_session(conversation: Conversation, digest: Digest, account: Account) -> UploadSession:
+    """Open an upload session (end-4a) for a blob. A session whose answer was lost is left to expire.
+
+    An algorithm that is not the usual one is announced (end-4c), so that the registry can hash what comes.
 
     Raises:
         RegistryError: the registry opens none.
     """
-    answer = await conversation.ask("POST", conversation.uploads, account, body=EMPTY)
+    target = conversation.uploads
+    if digest.algorithm != CANONICAL:
+        target = with_query(target, f"digest-algorithm={digest.algorithm}")
+    answer = await conversation.ask("POST", target, account, body=EMPTY)
     if answer.status != HTTPStatus.ACCEPTED:
         raise refusal(answer)
     return session_of(answer)

@@ -225,7 +225,7 @@ class _Upload:
         while True:
             session = self._session
             if session is None:
-                session = await open_session(self._conversation, self._account)
+                session = await open_session(self._conversation, self._descriptor.digest, self._account)
                 self._adopt(session)
             start, end = self._offset, self._end(session)
             last = end == self._descriptor.size

@@ -213,6 +213,7 @@ class RegistryDestination:
             descriptor.media_type,
             tag or descriptor.digest,
             account,
+            digest=descriptor.digest,
             patiently=patiently,
         )
 

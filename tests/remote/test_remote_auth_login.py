@@ -181,7 +181,7 @@ async def test_a_token_service_that_is_busy_is_asked_again() -> None:
         assert_agrees(mock, account)
 
 
-async def test_edge_9_a_mount_that_is_refused_for_lack_of_rights_becomes_an_upload() -> None:
+async def test_edge_09_a_mount_that_is_refused_for_lack_of_rights_becomes_an_upload() -> None:
     rights = [Right("ci", "shop/**")]
     auth = TokenAuth(USERS, rights=rights, challenge_mounts=True, whole_or_nothing=True)
     async with connected(auth) as (_, registry):

@@ -96,7 +96,7 @@ def authorizations(route: respx.Route) -> list[str | None]:
 
 
 @BOTH
-async def test_a_redirect_takes_no_credentials_along(
+async def test_edge_06_a_redirect_takes_no_credentials_along(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
@@ -126,7 +126,7 @@ async def test_a_401_from_where_a_redirect_led_is_not_answered(
 
 
 @BOTH
-async def test_a_location_elsewhere_takes_no_credentials_along(
+async def test_edge_04_a_location_elsewhere_takes_no_credentials_along(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
@@ -140,7 +140,7 @@ async def test_a_location_elsewhere_takes_no_credentials_along(
 
 
 @BOTH
-async def test_a_location_at_another_port_is_elsewhere(
+async def test_edge_04_a_location_at_another_port_is_elsewhere(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
@@ -153,7 +153,7 @@ async def test_a_location_at_another_port_is_elsewhere(
 
 
 @BOTH
-async def test_a_location_without_tls_is_not_followed(
+async def test_edge_04_a_location_without_tls_is_not_followed(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)

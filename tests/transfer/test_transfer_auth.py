@@ -145,7 +145,7 @@ async def test_edge_14_a_token_that_ended_costs_a_pull_no_byte(stock: Stock) -> 
 
 
 @pytest.mark.parametrize("status", [401, 403])
-async def test_edge_9_and_field_fault_24_a_mount_that_is_refused_is_an_upload(
+async def test_edge_09_and_field_fault_24_a_mount_that_is_refused_is_an_upload(
     stock: Stock, status: int
 ) -> None:
     faults = [f"POST uploads query=mount status {status}"]

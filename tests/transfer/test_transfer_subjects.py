@@ -72,3 +72,29 @@ async def test_edge_52_pushed_artifacts_are_referrers_and_the_accounts_agree(
     lists = [account.sent for ledger in ledgers for _, account in ledger.beside if account.sent]
     assert len(lists) == (0 if profile is None else 2)
     assert sum(ledger.summary.wasted for ledger in ledgers) >= sum(lists)
+
+
+@pytest.mark.parametrize("mode", ["absent", "unacceptable", "fallback-is-subject", "empty", "page"])
+async def test_fault_30_a_registry_that_knows_no_referrers_takes_them_and_lists_what_it_can(
+    stock: Stock, mode: str
+) -> None:
+    store = MemoryStore()
+    await signed(store, stock)
+    ledgers: list[Ledger] = []
+    async with (
+        MockRegistry(faults=[f"no_referrers {mode}"]) as mock,
+        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+    ):
+        repository = Registry(transport).repository("shop/api")
+        for name in ("v1", "signature", "sbom"):
+            destination = RegistryDestination(repository)
+            ledgers.append(await Transfer(LocalSource(store), name, destination, tag=name).run())
+            assert (ledgers[-1].error, violations(ledgers[-1])) == (None, [])
+        assert reconcile(ledgers, mock.journal).differences == ()
+        assert ledgers[0].digest is not None
+        found = await repository.referrers(ledgers[0].digest, Account())
+    # Who claims to keep the list (OCI-Subject), and then shows none, has been believed.
+    claims = mode in ("empty", "page")
+    assert [each.artifact_type for each in found] == (
+        [] if claims else ["application/x.signature", "application/x.sbom"]
+    )
