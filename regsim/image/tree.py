@@ -95,11 +95,13 @@ class Found:
         names: the way from the root, without links.
         nodes: the root and what is at each of `names`.
         missing: the parts that remain, none if the path leads all the way.
+        climbs: whether a `..` was met at the root, where it stays.
     """
 
     names: list[bytes]
     nodes: list[Node]
     missing: list[bytes]
+    climbs: bool = False
 
 
 def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
@@ -117,6 +119,7 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
     nodes = [root]
     pending = path.split(b"/")[::-1]
     links = 0
+    climbs = False
     while pending:
         part = pending.pop()
         if part in {b"", b"."}:
@@ -125,6 +128,8 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
             if names:
                 names.pop()
                 nodes.pop()
+            else:
+                climbs = True
             continue
         child = nodes[-1].children.get(part)
         if child is None:
@@ -140,4 +145,4 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
             continue
         names.append(part)
         nodes.append(child)
-    return Found(names, nodes, [part for part in pending[::-1] if part not in {b"", b"."}])
+    return Found(names, nodes, [part for part in pending[::-1] if part not in {b"", b"."}], climbs)

@@ -6,19 +6,28 @@ import io
 import os
 import stat
 import tarfile
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from regsim.image.entry import Kind
+from regsim.image.build.bases import BaseLayer
+from regsim.image.build.builder import finished
+from regsim.image.build.config import Config
+from regsim.image.build.layers import StageLayer, stage_layer
+from regsim.image.build.listing import write_listed
+from regsim.image.compress import NoCompressor
+from regsim.image.container_image import ContainerImage
+from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import Layer, LayerReader, Limits
 from regsim.image.tree import Tree
-from regsim.oci import Descriptor, media_types
+from regsim.oci import Descriptor, Platform, media_types
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
+    from regsim.content.layout import LayoutStore
     from regsim.image.layer_read import Spool
 
 
@@ -131,6 +140,29 @@ def snapshot() -> Callable[..., dict[bytes, Seen]]:
         return _of_tree(place, times_of) if isinstance(place, Tree) else _of_directory(place, times_of)
 
     return take
+
+
+async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> ContainerImage:
+    config = Config.empty(Platform("linux", "arm64"))
+    config.config = {"Cmd": ["./main", "-v"]}
+    made: list[StageLayer] = []
+    for number, entries in enumerate(layers):
+        info, listing = await write_listed(store, entries, NoCompressor(), {})
+        config.add(f"RUN {number}", 0, diff_id=info.diff_id)
+        layer = BaseLayer(
+            descriptor=info.descriptor,
+            diff_id=info.diff_id,
+            content=partial(store.content, info.descriptor),
+            listing=listing if number % 2 else None,
+        )
+        made.append(stage_layer(layer))
+    return await ContainerImage.of(finished(config, made, 0), "app")
+
+
+@pytest.fixture(scope="session")
+def image_of() -> Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]:
+    """Write layers into a layout, and return their image; what every other one holds, it must read."""
+    return _image_of
 
 
 @pytest.fixture

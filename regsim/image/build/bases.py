@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from regsim.errors import UsageError
+from regsim.image.build.config import Config
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,6 +48,26 @@ class Base:
 
     config: bytes
     layers: tuple[BaseLayer, ...]
+
+
+def config_of(base: Base, name: str) -> Config:
+    """Return the config of an image to build on.
+
+    Args:
+        base: the image.
+        name: what errors call it.
+
+    Raises:
+        ContentError: it is malformed.
+        UsageError: it is one for other layers.
+    """
+    config = Config.of(base.config)
+    if len(config.diff_ids) != len(base.layers):
+        raise UsageError(
+            f"{name} has {len(base.layers)} layers, and a config for {len(config.diff_ids)}",
+            hint="it is no image to build on",
+        )
+    return config
 
 
 class Bases(Protocol):

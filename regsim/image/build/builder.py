@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from regsim.content.memory import BytesContent
 from regsim.errors import DockerfileError, RegsimError, UsageError
+from regsim.image.build.bases import config_of
 from regsim.image.build.config import Config
 from regsim.image.build.layers import Files
 from regsim.image.build.plan import SCRATCH, PlannedStage, make_plan
@@ -25,7 +26,7 @@ from regsim.oci import Descriptor, Platform, media_types
 from regsim.oci.manifest import manifest_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from regsim.content.layout import LayoutStore
     from regsim.image.build.bases import Base, BaseLayer, Bases
@@ -131,7 +132,7 @@ async def build(
         clock=clock,
     )
     last = await _Build(request, dockerfile, plan, platform, work).run()
-    return _finished(last, request.timestamp)
+    return finished(last.config, last.layers, request.timestamp)
 
 
 class _Build:
@@ -180,13 +181,7 @@ class _Build:
         if planned.base == SCRATCH:
             return Config.empty(platform), []
         base = await self._request.bases.open(planned.base, platform)
-        config = Config.of(base.config)
-        if len(config.diff_ids) != len(base.layers):
-            raise UsageError(
-                f"{planned.base} has {len(base.layers)} layers, and a config for {len(config.diff_ids)}",
-                hint="it is no image to build on",
-            )
-        return config, [self._base_layer(each) for each in base.layers]
+        return config_of(base, planned.base), [self._base_layer(each) for each in base.layers]
 
     def _base_layer(self, layer: BaseLayer) -> StageLayer:
         return self._work.known_layer(layer.descriptor, layer.diff_id, layer.content, layer.listing)
@@ -229,14 +224,21 @@ def _at(name: str, line: int) -> Iterator[None]:
         raise
 
 
-def _finished(stage: StageBuilder, timestamp: int) -> Built:
-    raw = stage.config.raw(timestamp)
-    config = Descriptor.of(raw, media_types.OCI_CONFIG)
-    document = manifest_document(config, [layer.descriptor for layer in stage.layers])
+def finished(config: Config, layers: Sequence[StageLayer], timestamp: int) -> Built:
+    """Return the image of a config and its layers.
+
+    Args:
+        config: whole, history and diff IDs included.
+        layers: base first.
+        timestamp: when it was made, in seconds since 1970.
+    """
+    raw = config.raw(timestamp)
+    described = Descriptor.of(raw, media_types.OCI_CONFIG)
+    document = manifest_document(described, [layer.descriptor for layer in layers])
     return Built(
         manifest=BytesContent(Descriptor.of(document, media_types.OCI_MANIFEST), document),
-        config=BytesContent(config, raw),
-        layers=tuple(stage.layers),
+        config=BytesContent(described, raw),
+        layers=tuple(layers),
     )
 
 

@@ -116,13 +116,13 @@ class Config:
         """What it runs on."""
         return Platform.from_json(self.document) or Platform("linux", "amd64")
 
-    def add(self, created_by: str, timestamp: int, *, diff_id: Digest | None = None) -> None:
+    def add(
+        self, created_by: str, timestamp: int, *, diff_id: Digest | None = None, comment: str = COMMENT
+    ) -> None:
         """Add a line to the history, and the layer that it made unless it changed only metadata."""
-        line: dict[str, Any] = {
-            "created": when(timestamp),
-            "created_by": created_by,
-            "comment": COMMENT,
-        }
+        line: dict[str, Any] = {"created": when(timestamp), "created_by": created_by}
+        if comment:
+            line["comment"] = comment
         if diff_id is None:
             line["empty_layer"] = True
         else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
 from regsim.image.apply import apply
+from regsim.image.build.listing import read_listing
 from regsim.image.build.spool import DiskSpool
 from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import read_layer
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from regsim.content.protocols import Content
+    from regsim.image.build.bases import BaseLayer
+    from regsim.image.build.cache import Cache
     from regsim.image.build.listing import Listing
     from regsim.image.entry import Opener
     from regsim.image.tree import Node
@@ -45,6 +48,25 @@ class StageLayer:
     diff_id: Digest
     content: Callable[[], Content]
     listing: Callable[[], Awaitable[Listing]]
+
+
+def stage_layer(layer: BaseLayer, cache: Cache | None = None) -> StageLayer:
+    """Return a layer whose listing is read, from the cache or the blob, when it is first asked for."""
+    known = layer.listing
+
+    async def learn() -> Listing:
+        nonlocal known
+        if known is None and cache is not None:
+            known = await cache.listing(layer.descriptor.digest)
+        if known is None:
+            known = await read_listing(layer.content())
+            if cache is not None:
+                await cache.keep_listing(layer.descriptor.digest, known)
+        return known
+
+    return StageLayer(
+        descriptor=layer.descriptor, diff_id=layer.diff_id, content=layer.content, listing=learn
+    )
 
 
 class Files:
@@ -74,6 +96,11 @@ class Files:
             self._tree, _ = apply(self._tree, listing.entries)
             self._layers.append(layer)
             self._listings.append(listing)
+
+    @property
+    def tree(self) -> Tree:
+        """What the layers that were applied make together."""
+        return self._tree
 
     def find(self, path: bytes) -> Entry | None:
         """Return what is at a path, of a symbolic link the link itself; None where there is nothing."""

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import read_layer
+from regsim.image.layer_write import write_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from regsim.content.layout import LayoutStore
     from regsim.content.protocols import Content
+    from regsim.content.synthetic import LayerInfo
+    from regsim.image.compress import Compressor
     from regsim.image.entry import Opener
+    from regsim.oci import Descriptor
 
 _VERSION = 1
 
@@ -51,6 +56,33 @@ async def read_listing(content: Content) -> Listing:
     layer = await read_layer(content, spool=hashing)
     checksums = {path: hasher.hexdigest() for path, hasher in hashing.hashers.items()}
     return Listing(entries=tuple(_bare(each) for each in layer.entries), checksums=checksums)
+
+
+async def write_listed(
+    layout: LayoutStore, entries: Iterable[Entry], compressor: Compressor, known: Mapping[bytes, str]
+) -> tuple[LayerInfo, Listing]:
+    """Write a layer into a layout, and return what it is and what it holds.
+
+    Args:
+        layout: takes the blob.
+        entries: as for `write_layer`.
+        compressor: what the tar goes through.
+        known: checksums that need no hashing, by path.
+
+    Raises:
+        ContentError: as for `write_layer`.
+        LocalFileError: it could not be written.
+    """
+    hashed = Hashed(known)
+    wrapped = [hashed.wrap(entry) for entry in entries]
+    written: list[LayerInfo] = []
+
+    def write(sink: Callable[[bytes], object]) -> Descriptor:
+        written.append(write_layer(wrapped, compressor, sink))
+        return written[-1].descriptor
+
+    await layout.ingest(write)
+    return written[0], hashed.listing()
 
 
 class _Hashing:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
+from regsim.image.build.bases import BaseLayer
 from regsim.image.build.cache import Step
-from regsim.image.build.layers import StageLayer
-from regsim.image.build.listing import Hashed, Listing, read_listing
+from regsim.image.build.layers import StageLayer, stage_layer
+from regsim.image.build.listing import Listing, write_listed
 from regsim.image.build.placing import Placement
 from regsim.image.compress import Compressor, identity
-from regsim.image.layer_write import write_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,19 +135,8 @@ class Work:
         listing: Listing | None = None,
     ) -> StageLayer:
         """Return a layer whose listing is read, from the cache or the blob, when it is first asked for."""
-        known = listing
-
-        async def learn() -> Listing:
-            nonlocal known
-            if known is None and self.cache is not None:
-                known = await self.cache.listing(descriptor.digest)
-            if known is None:
-                known = await read_listing(content())
-                if self.cache is not None:
-                    await self.cache.keep_listing(descriptor.digest, known)
-            return known
-
-        return StageLayer(descriptor=descriptor, diff_id=diff_id, content=content, listing=learn)
+        base = BaseLayer(descriptor=descriptor, diff_id=diff_id, content=content, listing=listing)
+        return stage_layer(base, self.cache)
 
     @property
     def layers(self) -> LayoutStore:
@@ -164,13 +153,6 @@ class Work:
     async def _write(self, make: Maker) -> tuple[LayerInfo, Listing]:
         with ExitStack() as stack:
             placement = await make(stack)
-            hashed = Hashed(placement.checksums)
-            entries = [hashed.wrap(entry) for entry in placement.entries.values()]
-            written: list[LayerInfo] = []
-
-            def write(sink: Callable[[bytes], object]) -> Descriptor:
-                written.append(write_layer(entries, self.compressor, sink))
-                return written[-1].descriptor
-
-            await self.layers.ingest(write)
-        return written[0], hashed.listing()
+            return await write_listed(
+                self.layers, placement.entries.values(), self.compressor, placement.checksums
+            )

@@ -1,0 +1,372 @@
+"""Containers: an image's files, and a writable layer over them that is lost with the container.
+
+Owns the life of a container and what each change costs. Must not know registries or scenarios, and runs no
+program: what a program would write is written by whoever asks.
+
+Several containers on one image share its files: a container holds only what it changed, on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+from regsim.errors import LocalFileError, UsageError
+from regsim.image.build.bases import BaseLayer
+from regsim.image.build.builder import Built, finished
+from regsim.image.build.layers import stage_layer
+from regsim.image.build.listing import write_listed
+from regsim.image.entry import PERMISSIONS, Entry, Kind, shown
+from regsim.image.held import Held, HeldFiles
+from regsim.image.writable import WritableLayer
+from regsim.transfer.ledger import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+
+    from regsim.content.layout import LayoutStore
+    from regsim.image.compress import Compressor
+    from regsim.image.container_image import ContainerImage
+    from regsim.image.entry import Opener
+    from regsim.image.tree import Node, Tree
+    from regsim.image.writable import Target
+
+_FILE_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+_LINK_MODE = 0o777
+
+
+class State(StrEnum):
+    """Where a container is in its life."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    REMOVED = "removed"
+
+
+class Container:
+    """A container, which runs as soon as it is made, as after `docker run`.
+
+    Paths are relative to its root, as text or bytes; a leading `/` changes nothing. Links are followed and
+    parents made, and nothing ever leaves the root. A change that fails leaves all files as they were. As a
+    context manager it removes itself in the end.
+
+    Args:
+        image: what it is made from.
+        name: what messages call it.
+        clock: returns nanoseconds since 1970, such as `time.time_ns`.
+
+    Attributes:
+        state: where it is in its life.
+        copied_up: files of the image that were copied whole because a part of them, or their mode or owner,
+            changed; each time counts.
+    """
+
+    def __init__(self, image: ContainerImage, name: str, *, clock: Callable[[], int]) -> None:
+        self.image = image
+        self.name = name
+        self.state = State.RUNNING
+        self.copied_up = Tally()
+        self._clock = clock
+        self._layer = WritableLayer(image.files.tree, f"container {name}")
+        self._held = HeldFiles()
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.rm(force=True)
+
+    @property
+    def tree(self) -> Tree:
+        """All files as the container sees them."""
+        self._check_there()
+        return self._layer.tree
+
+    def changes(self) -> tuple[Entry, ...]:
+        """Return what the writable layer holds, as entries of a layer and in no order."""
+        self._check_there()
+        return tuple(self._layer.changes())
+
+    @property
+    def size(self) -> Tally:
+        """The files of the writable layer, and their bytes."""
+        files = [entry.size for entry in self.changes() if entry.kind is Kind.FILE]
+        return Tally(len(files), sum(files))
+
+    async def write(
+        self,
+        path: str | bytes,
+        data: bytes | Iterable[bytes],
+        *,
+        append: bool = False,
+        mode: int | None = None,
+        owner: tuple[int, int] | None = None,
+    ) -> None:
+        """Write a file, in place of what it held or after it.
+
+        Args:
+            path: of a file, or where one is to be.
+            data: in chunks of any size, which are taken in a worker thread.
+            append: keep what it holds, which of a file of the image means to copy it up.
+            mode: permission bits; None to keep them, 0644 of a new file.
+            owner: numbers of user and group; None to keep them, root's of a new file.
+
+        Raises:
+            UsageError: the container does not run.
+            LocalFileError: something else than a file is there, it is below a file or a link to nothing, or
+                the disk does not take it.
+            ContentError: no file can have that path, or it leads out of the tree.
+        """
+        async with self._lock:
+            target, now = self._target(path), self._clock()
+            before = target.node.entry if target.node is not None else None
+            if before is not None and before.kind is not Kind.FILE:
+                raise LocalFileError(
+                    f"{_named(target.path)} in container {self.name} is a {before.kind}, not a file"
+                )
+            chunks: Iterable[bytes] = (data,) if isinstance(data, bytes) else data
+            held = await self._come_up(target) if append and target.node is not None else None
+            kept = await self._held.keep(chunks, after=held)
+            entry = before or Entry(path=target.path, kind=Kind.FILE, mode=_FILE_MODE)
+            entry = replace(entry, size=kept.size, content=kept, mtime_ns=now)
+            self._layer.put(target, _changed(entry, mode, owner), now)
+            if target.node is not None and not append:
+                await self._held.discard(_contents(target.node))
+
+    async def make_directory(self, path: str | bytes, *, mode: int = _DIRECTORY_MODE) -> None:
+        """Let there be a directory; one that is there stays as it is. Raises what `write` raises."""
+        async with self._lock:
+            target, now = self._target(path, through=False), self._clock()
+            if target.node is None:
+                entry = Entry(path=target.path, kind=Kind.DIRECTORY, mode=mode & PERMISSIONS, mtime_ns=now)
+                self._layer.put(target, entry, now)
+            elif not target.node.is_directory:
+                kind = target.node.entry.kind
+                raise LocalFileError(
+                    f"{_named(target.path)} in container {self.name} is a {kind}, not a directory"
+                )
+
+    async def link(self, path: str | bytes, to: str | bytes) -> None:
+        """Make a symbolic link where nothing is. Raises what `write` raises."""
+        async with self._lock:
+            target, now = self._target(path, through=False), self._clock()
+            if target.node is not None:
+                raise LocalFileError(f"{_named(target.path)} in container {self.name} is there already")
+            entry = Entry(path=target.path, kind=Kind.SYMLINK, mode=_LINK_MODE, link=_raw(to), mtime_ns=now)
+            self._layer.put(target, entry, now)
+
+    async def change(
+        self, path: str | bytes, *, mode: int | None = None, owner: tuple[int, int] | None = None
+    ) -> None:
+        """Change a mode or an owner, which copies a file of the image up, whole.
+
+        Raises:
+            LocalFileError: nothing is there, or the disk does not take it.
+            UsageError, ContentError: as from `write`.
+        """
+        async with self._lock:
+            target = self._target(path)
+            if target.node is None:
+                raise LocalFileError(f"there is no {_named(_raw(path))} in container {self.name}")
+            entry = _changed(target.node.entry, mode, owner)
+            if entry.kind is Kind.FILE:
+                entry = replace(entry, content=await self._come_up(target))
+            self._layer.put(target, entry, self._clock())
+
+    async def remove(self, path: str | bytes) -> None:
+        """Remove a file, a link or a directory with all in it.
+
+        Raises:
+            LocalFileError: nothing is there.
+            UsageError, ContentError: as from `write`.
+        """
+        async with self._lock:
+            self._check_running()
+            await self._held.discard(_contents(self._layer.remove(_raw(path), self._clock())))
+
+    async def read(self, path: str | bytes) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of a file's bytes, in chunks of at most about 1 MiB.
+
+        A file of the image is read from its layer's blob, which is read to its end.
+
+        Raises (while iterating):
+            LocalFileError: there is no such file, or it is something else.
+            UsageError: the container does not run.
+            ContentError, NotFoundError, NetworkError, RegistryError: its layer cannot be read.
+        """
+        self._check_running()
+        target = self._layer.find(_raw(path))
+        node = _node(target)
+        if node.entry.kind is not Kind.FILE:
+            raise LocalFileError(
+                f"{_named(target.path)} in container {self.name} is a {node.entry.kind}, not a file"
+            )
+        with ExitStack() as stack:
+            chunks = (await self._opener(target, stack))()
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                yield chunk
+
+    def list(self, path: str | bytes = b"") -> tuple[Entry, ...]:
+        """Return what is in a directory, sorted by name, each with its whole path.
+
+        Raises:
+            LocalFileError: there is no such directory.
+            UsageError: the container does not run.
+        """
+        self._check_running()
+        target = self._layer.find(_raw(path))
+        node = _node(target)
+        if not node.is_directory:
+            raise LocalFileError(
+                f"{_named(target.path)} in container {self.name} is a {node.entry.kind}, not a directory"
+            )
+        prefix = target.path + b"/" if target.path else b""
+        return tuple(replace(node.children[name].entry, path=prefix + name) for name in sorted(node.children))
+
+    def exists(self, path: str | bytes) -> bool:
+        """Tell whether something is at a path; a link to nothing is nothing."""
+        self._check_running()
+        return self._layer.tree.find(_raw(path)) is not None
+
+    def stop(self) -> None:
+        """Stop it: its layer stays, and nobody changes it or looks at it. Stopped again, nothing happens.
+
+        Raises:
+            UsageError: it was removed.
+        """
+        self._check_there()
+        self.state = State.STOPPED
+
+    def start(self) -> None:
+        """Let it run again, with the files that it had. Started again, nothing happens.
+
+        Raises:
+            UsageError: it was removed.
+        """
+        self._check_there()
+        self.state = State.RUNNING
+
+    async def rm(self, *, force: bool = False) -> None:
+        """Remove it, and lose its layer.
+
+        Args:
+            force: also while it runs, or when it is gone.
+
+        Raises:
+            UsageError: it runs, or it was removed.
+        """
+        if not force:
+            self._check_there()
+            if self.state is State.RUNNING:
+                raise UsageError(f"container {self.name} is running", hint="stop it first")
+        async with self._lock:
+            self.state = State.REMOVED
+            await self._held.close()
+
+    async def commit(
+        self,
+        store: LayoutStore,
+        compressor: Compressor,
+        *,
+        created_by: str | None = None,
+        message: str = "",
+        author: str | None = None,
+    ) -> Built:
+        """Return an image of what the container holds now, running or stopped: one layer more, or none.
+
+        The layer is written into `store`; `image.build.builder.export` puts the whole image there. The same
+        changes at the same time of the clock give the same image.
+
+        Args:
+            store: takes the layer.
+            compressor: what the layer goes through.
+            created_by: the line in the history; None for the command that the container runs.
+            message: a comment for the history.
+            author: who made it; None for the image's own.
+
+        Raises:
+            UsageError: the container was removed.
+            LocalFileError: the layer cannot be written.
+        """
+        async with self._lock:
+            config, layers = self.image.config.copy(), [*self.image.layers]
+            config.author = author or config.author
+            line = created_by if created_by is not None else " ".join(config.config.get("Cmd") or ())
+            timestamp = self._clock() // 10**9
+            diff_id = None
+            if changes := self.changes():
+                info, listing = await write_listed(store, changes, compressor, {})
+                diff_id = info.diff_id
+                content = partial(store.content, info.descriptor)
+                base = BaseLayer(
+                    descriptor=info.descriptor, diff_id=diff_id, content=content, listing=listing
+                )
+                layers.append(stage_layer(base))
+            config.add(line, timestamp, diff_id=diff_id, comment=message)
+            return finished(config, layers, timestamp)
+
+    def _check_there(self) -> None:
+        if self.state is State.REMOVED:
+            raise UsageError(f"container {self.name} was removed", hint="its layer is lost with it")
+
+    def _check_running(self) -> None:
+        self._check_there()
+        if self.state is not State.RUNNING:
+            raise UsageError(f"container {self.name} is {self.state}", hint="start it first")
+
+    def _target(self, path: str | bytes, *, through: bool = True) -> Target:
+        self._check_running()
+        return self._layer.target(_raw(path), through=through)
+
+    async def _come_up(self, target: Target) -> Held:
+        """Return the content of a file that is there, copied into the writable layer unless it is in it."""
+        content = _node(target).entry.content
+        if isinstance(content, Held):
+            return content
+        with ExitStack() as stack:
+            held = await self._held.keep((await self._opener(target, stack))())
+        self.copied_up += Tally(1, held.size)
+        return held
+
+    async def _opener(self, target: Target, stack: ExitStack) -> Opener:
+        """Return what reads a file that is there. A file below is at the same path in the image."""
+        node = _node(target)
+        if node.entry.content is not None:
+            return node.entry.content
+        entry = replace(node.entry, path=target.path)
+        return (await self.image.files.contents([entry], stack))[target.path]
+
+
+def _changed(entry: Entry, mode: int | None, owner: tuple[int, int] | None) -> Entry:
+    uid, gid = owner or (entry.uid, entry.gid)
+    return replace(entry, mode=entry.mode if mode is None else mode & PERMISSIONS, uid=uid, gid=gid)
+
+
+def _contents(node: Node) -> list[Held]:
+    """Return the contents on disk of a file, or of all that is in a directory."""
+    pending, found = [node], []
+    while pending:
+        each = pending.pop()
+        pending += each.children.values()
+        if isinstance(each.entry.content, Held):
+            found.append(each.entry.content)
+    return found
+
+
+def _node(target: Target) -> Node:
+    assert target.node is not None  # noqa: S101  (who asks has looked)
+    return target.node
+
+
+def _raw(path: str | bytes) -> bytes:
+    return path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
+
+
+def _named(path: bytes) -> str:
+    return repr("/" + shown(path.lstrip(b"/")))
