@@ -122,6 +122,7 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        foreign: bool = False,
     ) -> RunResult:
         """Push a local image to a registry and return the account of it.
 
@@ -136,6 +137,9 @@ class Client:
                 beside the account of what had been done until then.
             listener: is called with each event. It must return soon, and what it raises ends the transfer.
             choice: what of an index, such as `Choice.of("linux/amd64")`.
+            foreign: take layers that may not be distributed too: from a layout or archive if they are there,
+                from a registry's image by the URLs in their descriptors, asked without credentials, in TLS
+                unless `plain_http` is True. Else they are listed, and stay where they are.
 
         Returns:
             The result, whose one transfer holds the ledger: an entry for each reference, sizes in bytes.
@@ -144,7 +148,13 @@ class Client:
             asyncio.CancelledError: it was cancelled; nothing of it goes on. `move` keeps the account then.
         """
         move = self.move(
-            source, reference, direction=Direction.PUSH, dry_run=dry_run, listener=listener, choice=choice
+            source,
+            reference,
+            direction=Direction.PUSH,
+            dry_run=dry_run,
+            listener=listener,
+            choice=choice,
+            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -157,6 +167,7 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        foreign: bool = False,
     ) -> RunResult:
         """Pull an image from a registry and return the account of it (distribution-spec, end-2, end-3).
 
@@ -168,6 +179,7 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
+            foreign: as for `push`.
         """
         move = self.move(
             reference,
@@ -176,6 +188,7 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
+            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -188,6 +201,7 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        foreign: bool = False,
         referrers: bool = False,
     ) -> RunResult:
         """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`.
@@ -199,11 +213,18 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
+            foreign: as for `push`.
             referrers: take along what refers to it (signatures, bills of materials, attestations), and what
                 refers to that: each has a transfer of its own in the result.
         """
         move = self.move(
-            source, destination, dry_run=dry_run, listener=listener, choice=choice, referrers=referrers
+            source,
+            destination,
+            dry_run=dry_run,
+            listener=listener,
+            choice=choice,
+            foreign=foreign,
+            referrers=referrers,
         )
         return _checked(await move.run(), check=check)
 
@@ -216,6 +237,7 @@ class Client:
         dry_run: bool = False,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
+        foreign: bool = False,
         referrers: bool = False,
     ) -> Move:
         """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
@@ -227,6 +249,7 @@ class Client:
             dry_run: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
+            foreign: as for `push`.
             referrers: as for `copy`.
 
         Raises:
@@ -249,6 +272,7 @@ class Client:
             listener=listener,
             remember=self._remember,
             choice=choice,
+            foreign=foreign,
             referrers=referrers,
         )
 

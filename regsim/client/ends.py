@@ -19,6 +19,7 @@ from regsim.content.protocols import Fetcher
 from regsim.errors import NotFoundError, RegsimError
 from regsim.oci import Reference, media_types
 from regsim.oci.manifest import parse, referrer_of
+from regsim.remote.foreign import ForeignHosts
 from regsim.remote.referrers import fallback_tag
 from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Network, Transport
@@ -65,6 +66,7 @@ class Ends:
     warn: Callable[[str], None]
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
+    _foreign: list[ForeignHosts] = field(default_factory=list)
 
     async def source(self, address: Address) -> Readable:
         """Open an address for reading."""
@@ -119,9 +121,23 @@ class Ends:
             known = self._registries[host] = Registry(transport, warn=self.warn)
         return known
 
+    def foreign(self) -> ForeignHosts:
+        """Return the hosts of layers that may not be distributed."""
+        if not self._foreign:
+            hosts = ForeignHosts(
+                plain_http=self.plain_http,
+                trust=self.trust,
+                timeouts=self.timeouts,
+                transport=self.transport,
+            )
+            self._foreign.append(hosts)
+        return self._foreign[0]
+
     async def close(self) -> None:
         """Close every connection."""
         self._registries.clear()
+        while self._foreign:
+            await self._foreign.pop().aclose()
         while self._transports:
             await self._transports.popitem()[1].aclose()
 

@@ -198,10 +198,15 @@ def _saved(root: Path, manifest: Descriptor, names: list[str]) -> dict[str, Any]
             f"{manifest.digest.short} is not an image: docker can only load images",
             hint="write an oci-archive: instead",
         )
-    foreign = [layer for layer in document.layers if media_types.is_foreign(layer.media_type)]
+    foreign = [
+        layer
+        for layer in document.layers
+        if media_types.is_foreign(layer.media_type) and not (root / place(layer.digest)).is_file()
+    ]
     if foreign:
         raise ContentError(
-            f"layer {foreign[0].digest.short} may not be distributed; docker cannot load an image without it"
+            f"layer {foreign[0].digest.short} may not be distributed; docker cannot load an image without it",
+            hint="--foreign fetches it from where its URLs lead",
         )
     layers = [place(layer.digest) for layer in document.layers]
     return {"Config": place(document.config.digest), "RepoTags": names or None, "Layers": layers}

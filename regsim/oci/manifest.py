@@ -40,6 +40,11 @@ class Successor:
     role: Role
     descriptor: Descriptor
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether this is a layer that may not be distributed."""
+        return self.role is Role.LAYER and media_types.is_foreign(self.descriptor.media_type)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -11,7 +11,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.protocols import CHUNK
 from regsim.content.relay import hand_in_thread
@@ -21,25 +21,58 @@ from regsim.remote.answer import ContentRange, refusal
 from regsim.remote.retry import Unready, final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from regsim.content.protocols import Taker
-    from regsim.oci import Descriptor
+    from regsim.oci import Descriptor, Digest
     from regsim.remote.account import Account
     from regsim.remote.bodies import Response
-    from regsim.remote.conversation import Conversation
+    from regsim.remote.retry import Patience
+    from regsim.remote.timeouts import Timeouts
 
 
 class _LiedError(NetworkError):
     """A Range was answered with something else; it is not asked for again."""
 
 
+class Asked(Protocol):
+    """Who is asked for a blob."""
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long each wait may be."""
+
+    def exchange(
+        self, method: str, target: str, account: Account, *, headers: Mapping[str, str], content: bool
+    ) -> AbstractAsyncContextManager[Response]:
+        """Send a request and hand over its answer unread."""
+
+
+class Place(Protocol):
+    """Where a blob is: a repository, or whatever a foreign layer's URL leads to."""
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+
+    @property
+    def patience(self) -> Patience:
+        """How long to keep trying."""
+
+    @property
+    def transport(self) -> Asked:
+        """Whom to ask."""
+
+    def blob(self, digest: Digest) -> str:
+        """Return what to ask for."""
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteBlob:
-    """A blob of a repository, as content. Each opening is one attempt to move it."""
+    """A blob at a place, as content. Each opening is one attempt to move it."""
 
-    conversation: Conversation
+    place: Place
     descriptor: Descriptor
     account: Account
 
@@ -100,21 +133,19 @@ class RemoteBlob:
 
     @property
     def _name(self) -> str:
-        return f"blob {self.descriptor.digest.short} of {self.conversation.name}"
+        return f"blob {self.descriptor.digest.short} of {self.place.name}"
 
     def _ask(self, tries: _Tries) -> AbstractAsyncContextManager[Response]:
         # Open-ended: the last byte need not be said, and is off by one in some clients' hands.
         ranged = tries.offset and tries.trusting
         headers = {"Range": f"bytes={tries.offset}-"} if ranged else {}
-        target = self.conversation.blob(self.descriptor.digest)
+        target = self.place.blob(self.descriptor.digest)
         tries.asked = True
-        return self.conversation.transport.exchange(
-            "GET", target, self.account, headers=headers, content=True
-        )
+        return self.place.transport.exchange("GET", target, self.account, headers=headers, content=True)
 
     async def _stretch(self, tries: _Tries) -> AsyncGenerator[bytes, None]:
         """Yield what one request brings from the first byte that is lacking on."""
-        await self.conversation.patience.ready()
+        await self.place.patience.ready()
         async with self._ask(tries) as response:
             skip = await self._skip(response, tries)
             async with aclosing(self._wanted(response, tries.offset, skip)) as wanted:
@@ -123,7 +154,7 @@ class RemoteBlob:
 
     async def _pour_stretch(self, tries: _Tries, takers: Sequence[Taker]) -> None:
         """Hand over what one request brings from the first byte that is lacking on."""
-        await self.conversation.patience.ready()
+        await self.place.patience.ready()
         async with self._ask(tries) as response:
             start = tries.offset
             skip = await self._skip(response, tries)
@@ -159,10 +190,10 @@ class RemoteBlob:
     @property
     def _seconds(self) -> float:
         """How long a chunk may take."""
-        return CHUNK / self.conversation.transport.timeouts.slowest
+        return CHUNK / self.place.transport.timeouts.slowest
 
     def _too_slow(self) -> NetworkError:
-        slowest = self.conversation.transport.timeouts.slowest
+        slowest = self.place.transport.timeouts.slowest
         return NetworkError(
             f"{self._name} came at less than {slowest:g} bytes a second", trouble=Trouble.SLOW
         )
@@ -173,7 +204,7 @@ class RemoteBlob:
         if response.status == HTTPStatus.PARTIAL_CONTENT and ranged:
             return self._behind(response, start)
         if response.status == HTTPStatus.OK:
-            self.conversation.patience.well()
+            self.place.patience.well()
             self._check_size(response.length)
             if start:
                 # All comes anew, and what is held already comes in vain.
@@ -181,7 +212,7 @@ class RemoteBlob:
             if ranged:
                 self.account.retried(Reason.RANGE_IGNORED)
             return start
-        answer = self.conversation.patience.settled(await response.answer())
+        answer = self.place.patience.settled(await response.answer())
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
             raise _LiedError(f"{self._name} ends before byte {start} of {self.descriptor.size}")
         raise refusal(answer)
@@ -203,7 +234,7 @@ class RemoteBlob:
     def _check_size(self, size: int | None) -> None:
         if size is not None and size != self.descriptor.size:
             raise ContentError(
-                f"{self._name} has {size} bytes in the registry, {self.descriptor.size} by its descriptor"
+                f"{self._name} has {size} bytes there, {self.descriptor.size} by its descriptor"
             )
 
 
@@ -221,7 +252,7 @@ class _Tries:
         self.asked = False
         self.trusting = True
         self._account = blob.account
-        self._patience = blob.conversation.patience
+        self._patience = blob.place.patience
         self._failures = 0
         self._before = blob.account.received - offset
         self._wasted = 0

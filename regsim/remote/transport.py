@@ -59,6 +59,7 @@ else:
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from regsim.content.protocols import Taker
@@ -225,6 +226,28 @@ class Transport:
                 account.attempts += 1
                 account.retried(str(answer.status))
 
+    def exchange_as_nobody(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        *,
+        headers: Mapping[str, str],
+        content: bool,
+        check: Callable[[str], object],
+    ) -> AbstractAsyncContextManager[Response]:
+        """Send a request that nobody logs in for, whoever asks, and hand over its answer.
+
+        Args:
+            method: GET or HEAD.
+            target: as for `request`.
+            account: is charged.
+            headers: beside those of every request.
+            content: as for `request`.
+            check: is shown each URL that a redirect leads to, before it is asked; what it raises is raised.
+        """
+        return self._follow(method, target, account, headers, None, content=content, check=check)
+
     async def _ask_for_token(
         self,
         method: str,
@@ -257,6 +280,7 @@ class Transport:
         *,
         content: bool = False,
         authorization: Authorization | None = None,
+        check: Callable[[str], object] | None = None,
     ) -> AsyncIterator[Response]:
         url = self._absolute(target)
         for _ in range(MAX_REDIRECTS + 1):
@@ -267,6 +291,8 @@ class Transport:
                     yield response
                     return
                 url = await self._redirected(response)
+                if check is not None:
+                    check(url)
         raise RegistryError(f"{method} {address.without_query(url)}: more than {MAX_REDIRECTS} redirects")
 
     async def _redirected(self, response: Response) -> str:

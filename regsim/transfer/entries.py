@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.transfer.ledger import Entry, Evidence, Outcome, Tally
+from regsim.remote.account import Account
+from regsim.transfer.ledger import Elsewhere, Entry, Evidence, Outcome, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.oci import Digest
-    from regsim.remote.account import Account
+    from regsim.remote.account import Elsewhere as Spent
     from regsim.transfer.graph import Reference, Task
     from regsim.transfer.machine import Machine
 
@@ -63,7 +64,7 @@ class _Builder:
     receives: bool
 
     def entry(self, reference: Reference, leader: Reference | None) -> Entry:
-        if reference.is_foreign:
+        if reference.stays:
             return self._entry(reference, Outcome.FOREIGN, None)
         task = leader.task if leader is not None else None
         if leader is None or task is None:
@@ -80,18 +81,21 @@ class _Builder:
         moved = outcome is Outcome.TRANSFERRED
         resumed = account.resumed if moved and self.receives and not self.sends else 0
         useful = reference.descriptor.size - resumed if moved else 0
+        fetched = account.elsewhere.account if account.elsewhere else Account()
+        received = account.received + fetched.received
         return replace(
             self._entry(reference, outcome, evidence),
             mounted_from=task.mounted_from,
             wire_sent=account.sent,
-            wire_received=account.received,
+            wire_received=received,
             wasted_sent=account.sent - (useful if self.sends else 0),
-            wasted_received=account.received - (useful if self.receives else 0),
-            overhead=account.overhead,
+            wasted_received=received - (useful if self.receives else 0),
+            overhead=account.overhead + fetched.overhead,
             resumed=resumed,
-            retries=tuple(account.retries),
-            attempts=account.attempts,
-            requests=account.requests,
+            retries=(*account.retries, *fetched.retries),
+            attempts=account.attempts + fetched.attempts,
+            requests=account.requests + fetched.requests,
+            elsewhere=_elsewhere(account.elsewhere),
         )
 
     def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
@@ -109,6 +113,13 @@ class _Builder:
         )
 
 
+def _elsewhere(spent: Spent | None) -> Elsewhere | None:
+    if spent is None:
+        return None
+    cost = spent.account
+    return Elsewhere(url=spent.url, requests=cost.requests, received=cost.received, overhead=cost.overhead)
+
+
 def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:
     """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
     if task.outcome is not None:
@@ -118,5 +129,5 @@ def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:
 
 def _is_blocked(reference: Reference) -> bool:
     """Tell whether a manifest could not be put because something that it names is not in place."""
-    tasks = [child.task for child in reference.children if not child.is_foreign]
+    tasks = [child.task for child in reference.children if not child.stays]
     return any(task is None or task.outcome in (None, Outcome.FAILED) for task in tasks)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.oci import Descriptor, Digest, Role, media_types
+from regsim.oci import Descriptor, Digest, Role
 from regsim.remote.account import Account
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Reference:
 
     `leads` tells whether this is the first reference to its digest, which does the work and, for a
     manifest, lists the `children` and, base first, the digests of its `layers`; `unfinished` counts the
-    children whose task is not complete.
+    children whose task is not complete. `stays`: it may not be distributed, and is left where it is.
     """
 
     role: Role
@@ -87,19 +87,19 @@ class Reference:
     children: tuple[Reference, ...] = ()
     layers: tuple[Digest, ...] = ()
     unfinished: int = 0
+    stays: bool = False
 
     @property
     def is_manifest(self) -> bool:
         """Tell whether this names a manifest or an index."""
         return self.role in MANIFEST_ROLES
 
-    @property
-    def is_foreign(self) -> bool:
-        """Tell whether this names a layer that may not be distributed."""
-        return self.role is Role.LAYER and media_types.is_foreign(self.descriptor.media_type)
-
-    def expand(self, document: Document) -> None:
+    def expand(self, document: Document, *, foreign: bool = False) -> None:
         """List what the manifest names.
+
+        Args:
+            document: the manifest.
+            foreign: layers that may not be distributed are wanted all the same.
 
         Raises:
             ContentError: indexes are nested deeper than `MAX_DEPTH`.
@@ -116,13 +116,14 @@ class Reference:
                 depth=self.depth + 1,
                 parent=self,
                 position=position,
+                stays=not foreign and successor.is_foreign,
             )
             for position, successor in enumerate(document.successors)
         )
         # An index may name content that is no manifest: a blob, but not a layer on top of others.
         if self.role is Role.MANIFEST:
             self.layers = tuple(layer.digest for layer in document.layers)
-        self.unfinished = sum(not child.is_foreign for child in self.children)
+        self.unfinished = sum(not child.stays for child in self.children)
 
     def walk(self) -> Iterator[Reference]:
         """Yield this reference and all below it, depth first in manifest order."""

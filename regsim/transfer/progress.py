@@ -113,7 +113,10 @@ class Progress:
         self.listener(Event(step=step, moment=moment, descriptor=action.descriptor, moved=moved, found=found))
 
     def _octets(self, action: act.Action) -> int:
-        return action.account.sent if self.sends else action.account.received
+        account = action.account
+        if self.sends:
+            return account.sent
+        return account.received + (account.elsewhere.account.received if account.elsewhere else 0)
 
 
 def _found(action: act.Action, answer: object) -> bool | None:

@@ -21,9 +21,10 @@ from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestinat
 from regsim.transfer.ledger import violations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from regsim.content.protocols import Store
+    from regsim.content.protocols import Content, Store
+    from regsim.remote.account import Account
     from regsim.remote.conversation import Habits
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.ledger import Entry, Ledger
@@ -59,6 +60,7 @@ class Shop:
         sleeps: seconds that the client would have waited.
         warnings: what the user was told.
         ledgers: of all that was done since the journal began.
+        foreign: takes layers that may not be distributed, if they are wanted.
     """
 
     mock: MockRegistry
@@ -66,6 +68,7 @@ class Shop:
     sleeps: list[float]
     warnings: list[str]
     ledgers: list[Ledger] = field(default_factory=list)
+    foreign: Callable[[Descriptor, Account], Content] | None = None
 
     async def push(self, store: Store, to: str = "shop/api", *mount_from: str) -> Ledger:
         return await self.run(LocalSource(store), self.destination(to), *mount_from)
@@ -83,7 +86,7 @@ class Shop:
 
     async def run(self, source: Source, destination: Destination, *mount_from: str) -> Ledger:
         """Do a transfer, hold its ledger to the laws and against the journal, and return it."""
-        options = Options(jobs=1, candidates=lambda _: mount_from)
+        options = Options(jobs=1, candidates=lambda _: mount_from, foreign=self.foreign)
         async with asyncio.timeout(30):
             ledger = await Transfer(source, "app", destination, tag="app", options=options).run()
             await self.mock.settled()

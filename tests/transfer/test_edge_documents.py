@@ -101,7 +101,7 @@ async def test_edge_35_what_has_bytes_after_all_is_not_empty(
     router: respx.MockRouter, repository: Repository
 ) -> None:
     router.get(f"{BASE}/blobs/{EMPTY.digest}").respond(200, content=b"x")
-    with pytest.raises(ContentError, match="1 bytes in the registry, 0 by its descriptor"):
+    with pytest.raises(ContentError, match="1 bytes there, 0 by its descriptor"):
         async for _ in repository.blob(EMPTY, Account()).open():
             pass
 

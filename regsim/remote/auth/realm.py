@@ -47,7 +47,7 @@ def realm_url(registry: address.Origin, realm: str, *, secret: bool) -> str:
 def _trouble(registry: address.Origin, to: address.Origin, *, secret: bool) -> str:
     if to == registry:
         return ""
-    if _is_internal(to.host) and not _is_internal(registry.host):
+    if is_internal(to.host) and not is_internal(registry.host):
         return "an address inside a network, from a host that is not in it"
     if to.scheme == _TLS:
         return ""
@@ -61,7 +61,7 @@ def _is_loopback(host: str) -> bool:
     return is_loopback(f"[{host}]" if ":" in host else host)
 
 
-def _is_internal(host: str) -> bool:
+def is_internal(host: str) -> bool:
     """Tell whether a host is named by an address that means another machine to everyone."""
     if _is_loopback(host):
         return True
