@@ -10,16 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.addresses import Address, Archive, ArchiveKind, Layout
-from regsim.content.archive import OciArchive
-from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
-from regsim.content.docker_archive import DockerArchive
+from regsim.client.addresses import Address, Archive, Layout
 from regsim.content.layout import LayoutStore
 from regsim.content.protocols import Fetcher
 from regsim.errors import NotFoundError, RegsimError
 from regsim.oci import Reference, media_types
 from regsim.oci.manifest import parse, referrer_of
-from regsim.remote.foreign import ForeignHosts
 from regsim.remote.referrers import fallback_tag
 from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Network, Transport
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from regsim.oci.manifest import Referrer
     from regsim.remote.account import Account
     from regsim.remote.auth import Keychain
+    from regsim.remote.foreign import ForeignHosts
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.trust import Trust
 
@@ -73,8 +70,9 @@ class Ends:
         if isinstance(address, Layout):
             return _LocalImages(LayoutStore(address.directory))
         if isinstance(address, Archive):
-            reader = DockerArchive if address.kind is ArchiveKind.DOCKER else OciArchive
-            return _LocalImages(reader(address.file))
+            from regsim.client.archives import read_archive  # noqa: PLC0415  (see there)
+
+            return _LocalImages(read_archive(address))
         return _RepositorySource(self.repository(address), address)
 
     async def destination(
@@ -92,10 +90,9 @@ class Ends:
             await stack.enter_async_context(store.in_use())
             return LocalDestination(store)
         if isinstance(address, Archive):
-            if address.kind is ArchiveKind.OCI:
-                return ArchiveDestination(ArchiveWriter(address.file))
-            called = Reference.parse(address.name) if address.name else name
-            return ArchiveDestination(DockerArchiveWriter(address.file, called))
+            from regsim.client.archives import ArchiveDestination  # noqa: PLC0415  (see there)
+
+            return ArchiveDestination.of(address, name)
         return RegistryDestination(self.repository(address, writes=True))
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:
@@ -124,6 +121,8 @@ class Ends:
     def foreign(self) -> ForeignHosts:
         """Return the hosts of layers that may not be distributed."""
         if not self._foreign:
+            from regsim.remote.foreign import ForeignHosts  # noqa: PLC0415  (few images have such layers)
+
             hosts = ForeignHosts(
                 plain_http=self.plain_http,
                 trust=self.trust,
@@ -140,15 +139,6 @@ class Ends:
             await self._foreign.pop().aclose()
         while self._transports:
             await self._transports.popitem()[1].aclose()
-
-
-class ArchiveDestination(LocalDestination):
-    """An archive that is written to, which appears when it is committed."""
-
-    def __init__(self, writer: ArchiveWriter) -> None:
-        super().__init__(writer)
-        self.commit = writer.commit
-        self.discard = writer.discard
 
 
 class Readable(Source, Protocol):

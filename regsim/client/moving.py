@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from regsim.client.addresses import Address, Archive, ArchiveKind, Layout
-from regsim.client.ends import ArchiveDestination
 from regsim.client.following import Following
 from regsim.client.planning import LabelledPlan
 from regsim.errors import RegsimError, UsageError
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from regsim.client.archives import ArchiveDestination
     from regsim.client.ends import Ends, Readable
     from regsim.content.protocols import Content
     from regsim.oci import Descriptor
@@ -106,7 +106,9 @@ class Move:
         async with AsyncExitStack() as stack:
             reader = await self._ends.source(self._source)
             writer = await self._ends.destination(self._destination, stack, _image_name(self._source))
-            archive = writer if isinstance(writer, ArchiveDestination) and not self._dry_run else None
+            archive: ArchiveDestination | None = None
+            if isinstance(self._destination, Archive) and not self._dry_run:
+                archive = cast("ArchiveDestination", writer)
             if archive is not None:
                 stack.callback(archive.discard)
             if self._dry_run:
