@@ -17,7 +17,7 @@ import json
 import os
 import tarfile
 import threading
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -29,6 +29,7 @@ from regsim.content.files import AsideFile, file_errors, open_regular, read_boun
 from regsim.content.layout import LayoutStore
 from regsim.content.listing import digest_of, ref_name
 from regsim.content.protocols import CHUNK
+from regsim.content.relay import in_thread
 from regsim.content.tar_header import BLOCK, padding
 from regsim.errors import ContentError, LocalFileError
 from regsim.oci import Descriptor, Role, media_types
@@ -108,14 +109,7 @@ class ArchiveWriter:
         """
         layout = await self._prepared()
         stop = threading.Event()
-        writing = asyncio.ensure_future(asyncio.to_thread(self._write, layout.path, stop))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            stop.set()
-            with suppress(Exception):
-                await writing
-            raise
+        await in_thread(partial(self._write, layout.path, stop), stop=stop.set)
 
     def _write(self, root: Path, stop: threading.Event) -> None:
         with file_errors(self.path, "write"):
@@ -138,7 +132,7 @@ class ArchiveWriter:
     async def _prepared(self) -> LayoutStore:
         async with self._preparing:
             if self._layout is None:
-                self._aside = await asyncio.to_thread(AsideDirectory, self.path)
+                self._aside = await in_thread(partial(AsideDirectory, self.path), lost=AsideDirectory.discard)
                 self._layout = LayoutStore(self._aside.path, create=True)
             return self._layout
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,7 +34,7 @@ from regsim.content.files import (
 )
 from regsim.content.partial import Arrival, tidy
 from regsim.content.protocols import CHUNK, Content, Seekable
-from regsim.content.relay import Relay, Threads, hand_all, hand_in_thread
+from regsim.content.relay import Relay, Threads, hand_all, hand_in_thread, in_thread
 from regsim.content.verify import verified
 from regsim.errors import ContentError, LocalFileError
 from regsim.oci import Descriptor, Digest
@@ -217,7 +218,7 @@ class LayoutStore:
         """
         await self._prepare()
         place = self._place(content.descriptor.digest)
-        arrival = await asyncio.to_thread(self._begin, content, place)
+        arrival = await in_thread(partial(self._begin, content, place), lost=Arrival.discard)
         try:
             try:
                 await self._take(content, arrival, place)
@@ -227,7 +228,7 @@ class LayoutStore:
                 # It may be what was kept that was wrong.
                 arrival.restart()
                 await self._take(content, arrival, place)
-            await asyncio.to_thread(self._commit, arrival.file, place)
+            await in_thread(partial(self._commit, arrival.file, place))
         except LocalFileError:
             arrival.discard(keep=False)  # a disk that is full has no room for parts
             raise
@@ -267,7 +268,7 @@ class LayoutStore:
         """
         with ExitStack() as self._using:
             if self.path.is_dir():
-                await asyncio.to_thread(self._use)
+                await in_thread(self._use)
             yield
         self._using, self._locked = None, False
 
@@ -285,13 +286,17 @@ class LayoutStore:
         with file_errors(self.path, "write"):
             aside = AsideFile(self.path)
 
+        stopped = threading.Event()
+
         def take(data: bytes) -> None:
+            if stopped.is_set():
+                raise InterruptedError
             with file_errors(self.path, "write"):
                 aside.write(data)
 
         try:
-            descriptor = await asyncio.to_thread(write, take)
-            await asyncio.to_thread(self._commit, aside, self._place(descriptor.digest))
+            descriptor = await in_thread(partial(write, take), stop=stopped.set)
+            await in_thread(partial(self._commit, aside, self._place(descriptor.digest)))
         finally:
             aside.discard()
         return descriptor
@@ -306,7 +311,7 @@ class LayoutStore:
             LocalFileError: this layout cannot be written.
         """
         await self._prepare()
-        return await other.has(descriptor) and await asyncio.to_thread(self._link, descriptor, other)
+        return await other.has(descriptor) and await in_thread(partial(self._link, descriptor, other))
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
         """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
@@ -321,7 +326,7 @@ class LayoutStore:
             )
         await self._prepare()
         async with self._tagging:
-            await asyncio.to_thread(layout_index.set_tag, self.path, descriptor, tag)
+            await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
 
     async def untag(self, reference: str) -> None:
         """List a tag no more, or by digest a manifest under none of its tags; blobs stay where they are.
@@ -332,7 +337,7 @@ class LayoutStore:
         """
         found = await self.find(reference)
         async with self._tagging:
-            await asyncio.to_thread(layout_index.remove, self.path, found.digest, reference)
+            await in_thread(partial(layout_index.remove, self.path, found.digest, reference))
 
     def _commit(self, aside: AsideFile, place: Path) -> None:
         with file_errors(place, "write"):
@@ -354,7 +359,7 @@ class LayoutStore:
 
     async def _prepare(self) -> None:
         if not self._prepared:
-            await asyncio.to_thread(self._make_ready)
+            await in_thread(self._make_ready)
             self._prepared = True
 
     def _make_ready(self) -> None:

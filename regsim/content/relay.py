@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regsim.content.protocols import CHUNK, Pourable
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     from regsim.content.protocols import Content, Taker
+
+T = TypeVar("T")
 
 # Buffers on their way between two threads: one being filled, one being taken, one in between.
 _BUFFERS = 3
@@ -156,7 +159,30 @@ class Threads:
             self._executor = None
 
 
-async def finished(work: asyncio.Future[None], stop: Callable[[], None] = lambda: None) -> None:
+async def in_thread(
+    work: Callable[[], T], *, stop: Callable[[], None] = lambda: None, lost: Callable[[T], None] | None = None
+) -> T:
+    """Do work in a thread that must not go on behind the back of who was cancelled, who still waits for it.
+
+    Args:
+        work: what to do; it cannot be cancelled itself.
+        stop: called when this is cancelled, to make `work` end soon.
+        lost: is given what `work` returned to nobody, since this was cancelled.
+
+    Raises:
+        Exception: what `work` raised.
+    """
+    doing = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await finished(doing, stop)
+    except asyncio.CancelledError:
+        if lost is not None and doing.exception() is None:
+            lost(doing.result())
+        raise
+    return doing.result()
+
+
+async def finished(work: asyncio.Future[Any], stop: Callable[[], None] = lambda: None) -> None:
     """Wait for work in a thread, which cannot be cancelled; who is cancelled stops it, and still waits.
 
     Raises:
@@ -207,4 +233,4 @@ async def hand_all(content: Content, takers: Sequence[Taker]) -> None:
 
 async def hand_in_thread(data: bytes, takers: Sequence[Taker]) -> None:
     """Hand bytes over, in a thread; who is cancelled still waits for it."""
-    await finished(asyncio.get_running_loop().run_in_executor(None, hand, memoryview(data), takers))
+    await in_thread(partial(hand, memoryview(data), takers))

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tarfile
+import threading
 import tracemalloc
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regsim.content import docker_archive
+from regsim.content import docker_archive, layout_index
 from regsim.content.archive import OciArchive
 from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.content.docker_archive import DockerArchive
@@ -524,3 +525,29 @@ async def test_any_manifest_json_is_used_or_refused(
     for reader in (DockerArchive, OciArchive):
         with pytest.raises(RegsimError):
             await reader(path).find()
+
+
+async def test_what_is_cancelled_while_it_makes_a_place_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, begun, goes_on, made = layout_index.create, *(threading.Event() for _ in range(3))
+
+    def slowly(root: Path) -> None:
+        begun.set()
+        goes_on.wait(10)
+        create(root)
+        made.set()
+
+    monkeypatch.setattr(layout_index, "create", slowly)
+    writer = ArchiveWriter(tmp_path / "a.tar")
+    putting = asyncio.create_task(
+        writer.put(BytesContent(Descriptor.of(b"data", media_types.OCI_LAYER), b"data"))
+    )
+    await asyncio.to_thread(begun.wait, 10)
+    putting.cancel()
+    asyncio.get_running_loop().call_soon(goes_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await putting
+    writer.discard()
+    await asyncio.to_thread(made.wait, 10)
+    assert list(tmp_path.iterdir()) == []
