@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from regsim.client import images
-from regsim.client.addresses import Address, Archive, Layout, Local, local_store, parse, parse_destination
+from regsim.client.addresses import (
+    RECORD,
+    Address,
+    Archive,
+    Layout,
+    Local,
+    local_store,
+    parse,
+    parse_destination,
+)
 from regsim.client.ends import Ends
+from regsim.client.histories import histories, recorded_history
 from regsim.client.moving import Move, wanted
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 
     from regsim.client.ends import Readable
     from regsim.client.images import Image, Inspection
+    from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
@@ -293,10 +304,31 @@ class Client:
             NotFoundError: there is none of a platform that was chosen.
         """
         source, root = await self._open(address)
-        selection = Selection(root)
-        await select(source, selection, choice, str(address))
-        found = (await images.inspect(source, selection.root)).images
-        return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
+        return await _chosen(source, root, choice, str(address))
+
+    async def history(
+        self, address: str | Address, *, choice: Choice = EVERYTHING, sizes: bool = False
+    ) -> tuple[ImageHistory, ...]:
+        """Return the history of each image that an address names, base first (image-spec, config.md).
+
+        A line tells what made a layer, how many bytes of files are in it and how many travel, and how many
+        other images in view share it: of the layout or archive, of all records, or of what a reference names.
+
+        Args:
+            address: what names an image or an index; or `record:NAME`, a recorded image.
+            choice: which images of an index.
+            sizes: fetch the layers of a registry that the local store lacks, to measure and drop them; else
+                their lines have None for a size.
+
+        Raises:
+            NotFoundError: there is none of a platform that was chosen.
+        """
+        if isinstance(address, str) and address.startswith(RECORD):
+            return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
+        place = parse(address) if isinstance(address, str) else address
+        source, root = await self._open(place)
+        found = await _chosen(source, root, choice, str(place))
+        return await histories(source, place, found, fetch=sizes)
 
     async def referrers(
         self, address: str | Address, *, artifact_type: str | None = None
@@ -436,6 +468,13 @@ class Client:
 
 def _store(store: str | Path | None) -> Path:
     return local_store() if store is None else Path(str(store).removeprefix("oci:"))
+
+
+async def _chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
+    selection = Selection(root)
+    await select(source, selection, choice, name)
+    found = (await images.inspect(source, selection.root)).images
+    return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
 
 
 def _checked(result: RunResult, *, check: bool) -> RunResult:

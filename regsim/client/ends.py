@@ -72,7 +72,7 @@ class Ends:
             return _LocalImages(LayoutStore(address.directory))
         if isinstance(address, Archive):
             reader = DockerArchive if address.kind is ArchiveKind.DOCKER else OciArchive
-            return _LocalImages(reader(address.file))
+            return ArchiveSource(reader(address.file))
         return _RepositorySource(self.repository(address), address)
 
     async def destination(
@@ -191,6 +191,14 @@ class _LocalImages(LocalSource):
                 referrer = referrer_of(descriptor, await self.manifest(descriptor, account))
                 if referrer is not None:
                     yield referrer
+
+
+class ArchiveSource(_LocalImages):
+    """An archive that is read from, which also says what is in it."""
+
+    def __init__(self, archive: OciArchive) -> None:
+        super().__init__(archive)
+        self.documents = archive.documents
 
 
 class _RepositorySource(RegistrySource):
