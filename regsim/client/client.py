@@ -23,8 +23,8 @@ from regsim.client.addresses import (
     parse_destination,
 )
 from regsim.client.ends import Ends
-from regsim.client.histories import histories, recorded_history
 from regsim.client.moving import Move, wanted
+from regsim.client.reading import Layers
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from regsim.client.ends import Readable
     from regsim.client.images import Image, Inspection
+    from regsim.client.trees import ImageTree
     from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.remote.auth import Keychain
@@ -323,12 +324,34 @@ class Client:
         Raises:
             NotFoundError: there is none of a platform that was chosen.
         """
+        from regsim.client.histories import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
+
         if isinstance(address, str) and address.startswith(RECORD):
             return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
-        place = parse(address) if isinstance(address, str) else address
-        source, root = await self._open(place)
-        found = await _chosen(source, root, choice, str(place))
-        return await histories(source, place, found, fetch=sizes)
+        layers, found = await self._layers(address, choice)
+        return await histories(layers, found, fetch=sizes)
+
+    async def tree(self, address: str | Address, *, choice: Choice = EVERYTHING) -> ImageTree:
+        """Return the files of an image, which layer each comes from, and what later layers hide of each.
+
+        All layers are read; nothing is stored. `regsim.image.merged.places` lists a tree.
+
+        Args:
+            address: what names an image.
+            choice: which image of an index, such as `Choice.of("linux/arm64")`.
+
+        Raises:
+            UsageError: the address names several images, or what has no files.
+            ContentError: a layer is damaged or hostile; the file is named.
+        """
+        from regsim.client.trees import tree  # noqa: PLC0415  (moving reads no tars)
+
+        if isinstance(address, str) and address.startswith(RECORD):
+            raise UsageError(
+                f"a record has no files: {address!r:.200}", hint="regsim history tells its layers"
+            )
+        layers, found = await self._layers(address, choice)
+        return await tree(layers, found, str(address))
 
     async def referrers(
         self, address: str | Address, *, artifact_type: str | None = None
@@ -456,6 +479,11 @@ class Client:
             LocalFileError: a transfer into that store is under way.
         """
         return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
+
+    async def _layers(self, address: str | Address, choice: Choice) -> tuple[Layers, tuple[Image, ...]]:
+        place = parse(address) if isinstance(address, str) else address
+        source, root = await self._open(place)
+        return Layers(source, place), await _chosen(source, root, choice, str(place))
 
     async def _open(self, address: str | Address) -> tuple[Readable, Descriptor]:
         place = parse(address) if isinstance(address, str) else address

@@ -10,9 +10,9 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import Archive, Layout, local_store
+from regsim.client.addresses import Layout
 from regsim.client.ends import ArchiveSource
-from regsim.content.layout import LayoutStore
+from regsim.client.reading import Layers, read_each
 from regsim.content.memory import is_document
 from regsim.content.recorded import Record, load_record, record_names
 from regsim.errors import NotFoundError
@@ -26,17 +26,11 @@ from regsim.remote.account import Account
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from regsim.client.addresses import Address
     from regsim.client.images import Image
-    from regsim.content.protocols import Content
-    from regsim.transfer.ends import Source
     from regsim.transfer.selection import Choice
 
 # The layers of each image in view, by its manifest.
 View = dict[Digest, frozenset[Digest]]
-
-# Layers that are unpacked at the same time: more would only hold more of their names in memory.
-_AT_ONCE = 4
 
 
 def recorded_history(name: str, choice: Choice) -> ImageHistory:
@@ -62,23 +56,19 @@ def recorded_history(name: str, choice: Choice) -> ImageHistory:
     )
 
 
-async def histories(
-    source: Source, place: Address, images: Sequence[Image], *, fetch: bool
-) -> tuple[ImageHistory, ...]:
+async def histories(layers: Layers, images: Sequence[Image], *, fetch: bool) -> tuple[ImageHistory, ...]:
     """Return the histories of images.
 
     Args:
-        source: where they are read.
-        place: what that is. Of a layout or an archive, all its images are in view, else only `images`.
+        layers: where they are. Of a layout or an archive, all its images are in view, else only `images`.
         images: whose histories.
         fetch: whether layers of a registry are fetched to be measured, and dropped again.
 
     Raises:
         ContentError: a layer is damaged or hostile, or another image's manifest in view is.
     """
-    view = await _view(source, place, images)
-    layers = {layer.digest: layer for image in images for layer in image.layers}
-    sizes = await _sizes(source, place, layers.values(), fetch=fetch)
+    view = await _view(layers, images)
+    sizes = await _sizes(layers, [layer for image in images for layer in image.layers], fetch=fetch)
     return tuple(_history(image, sizes, view) for image in images)
 
 
@@ -116,11 +106,11 @@ def _layers(record: Record) -> dict[Digest, int | None]:
     return layers
 
 
-async def _view(source: Source, place: Address, images: Iterable[Image]) -> View:
-    if isinstance(place, Layout):
-        return dict((await asyncio.to_thread(take_inventory, place.directory)).manifests)
-    if isinstance(source, ArchiveSource):
-        return await _archived(source)
+async def _view(layers: Layers, images: Iterable[Image]) -> View:
+    if isinstance(layers.place, Layout):
+        return dict((await asyncio.to_thread(take_inventory, layers.place.directory)).manifests)
+    if isinstance(layers.source, ArchiveSource):
+        return await _archived(layers.source)
     return {
         image.document.descriptor.digest: frozenset(layer.digest for layer in image.layers)
         for image in images
@@ -144,35 +134,18 @@ async def _archived(source: ArchiveSource) -> View:
     return view
 
 
-async def _sizes(
-    source: Source, place: Address, layers: Iterable[Descriptor], *, fetch: bool
-) -> dict[Digest, int | None]:
+async def _sizes(layers: Layers, wanted: Iterable[Descriptor], *, fetch: bool) -> dict[Digest, int | None]:
     """Return how many bytes of files each layer holds; None where that cannot be told from here."""
-    gate = asyncio.Semaphore(_AT_ONCE)
-    store = LayoutStore(place.directory if isinstance(place, Layout) else local_store())
 
     async def size(layer: Descriptor) -> int | None:
         if layer.media_type not in media_types.LAYERS:
             return None
-        async with gate:
-            content = await _content(layer)
-            with suppress(NotFoundError):
-                return content_size((await read_layer(content)).entries) if content is not None else None
+        content = await layers.at_hand(layer)
+        if content is None and fetch and layers.remote and not media_types.is_foreign(layer.media_type):
+            content = layers.fetched(layer)
+        with suppress(NotFoundError):
+            return content_size((await read_layer(content)).entries) if content is not None else None
         return None
 
-    async def _content(layer: Descriptor) -> Content | None:
-        if isinstance(place, Archive):
-            return source.content(layer, Account())
-        if await store.has(layer):
-            return store.content(layer)
-        if isinstance(place, Layout) or not fetch or media_types.is_foreign(layer.media_type):
-            return None
-        return source.content(layer, Account())
-
-    tasks = {layer.digest: asyncio.ensure_future(size(layer)) for layer in layers}
-    try:
-        return {digest: await task for digest, task in tasks.items()}
-    finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+    async with read_each(wanted, size) as sizes:
+        return {digest: await found for digest, found in sizes.items()}
