@@ -35,6 +35,8 @@ _COMMANDS = {
     "build": "Build an image from a Dockerfile, without any engine.",
     "layers": "List the layers of an image, base first: digest, size, created by.",
     "referrers": "List what refers to an image, such as signatures: digest, size, artifact type.",
+    "history": "Print an image's history as docker does, with what travels of each layer and who shares it.",
+    "tree": "List an image's files, the layer that each comes from, and bytes wasted by later layers.",
     "manifest": "Print a manifest or index, byte for byte, once its digest is verified.",
     "config": "Print an image's config, byte for byte, once its digest is verified.",
     "ls": "List all tags of a repository, one a line.",

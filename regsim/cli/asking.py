@@ -48,7 +48,7 @@ def ask(
     """
     try:
         check_outputs(output)
-        hosts = (host,) if host is not None else registries(address or "")
+        hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
         answer = _answer(question, (connecting or Connecting()).client(*hosts))
     except RegsimError as error:
         if form is Format.JSON:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import parse, registries
+from regsim.client.addresses import RECORD, parse, registries
 from regsim.client.moving import wanted
 from regsim.content.images import ImageSource
 from regsim.content.recorded import load_record
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from regsim.content.protocols import Content
     from regsim.transfer.ends import Source
 
-_RECORD = "record:"
 _MAX_DEPTH = 4
 
 
@@ -54,8 +53,8 @@ class AddressedBases:
             NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
         address = self._names.get(name, name)
-        if address.startswith(_RECORD):
-            return await _recorded(address.removeprefix(_RECORD))
+        if address.startswith(RECORD):
+            return await _recorded(address.removeprefix(RECORD))
         where = parse(address)
         source = await self._ends.source(where)
         root = await source.resolve(wanted(where), Account())
@@ -66,7 +65,7 @@ class AddressedBases:
 
 def hosts_of(address: str) -> set[str]:
     """Return the registry that an address is in, if it is in one."""
-    return set() if address.startswith(_RECORD) else set(registries(address))
+    return set() if address.startswith(RECORD) else set(registries(address))
 
 
 async def _recorded(name: str) -> Base:

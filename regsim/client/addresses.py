@@ -17,6 +17,8 @@ from regsim.oci.reference import check_tag
 
 _TRANSPORT = re.compile(r"([a-z][a-z-]*):(?!\d+/)(.*)", re.DOTALL)
 STORE = "store"
+# Not a transport: nothing can be moved from or to a record.
+RECORD = "record:"
 _FOREIGN = frozenset({"dir", "docker-daemon", "containers-storage"})
 # What an index.json may call an image (image-spec, annotations.md, `org.opencontainers.image.ref.name`).
 _REF_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")

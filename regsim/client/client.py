@@ -12,9 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from regsim.client import images
-from regsim.client.addresses import Address, Archive, Layout, Local, local_store, parse, parse_destination
+from regsim.client.addresses import (
+    RECORD,
+    Address,
+    Archive,
+    Layout,
+    Local,
+    local_store,
+    parse,
+    parse_destination,
+)
 from regsim.client.ends import Ends
 from regsim.client.moving import Move, wanted
+from regsim.client.reading import Layers
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
@@ -37,11 +47,14 @@ if TYPE_CHECKING:
 
     from regsim.client.ends import Readable
     from regsim.client.images import Image, Inspection
+    from regsim.client.trees import ImageTree
+    from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.remote.auth import Keychain
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
     from regsim.result import RunResult
+    from regsim.transfer.ends import Source
     from regsim.transfer.events import Listener
     from regsim.transfer.selection import Choice
 
@@ -317,10 +330,53 @@ class Client:
             NotFoundError: there is none of a platform that was chosen.
         """
         source, root = await self._open(address)
-        selection = Selection(root)
-        await select(source, selection, choice, str(address))
-        found = (await images.inspect(source, selection.root)).images
-        return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
+        return await _chosen(source, root, choice, str(address))
+
+    async def history(
+        self, address: str | Address, *, choice: Choice = EVERYTHING, sizes: bool = False
+    ) -> tuple[ImageHistory, ...]:
+        """Return the history of each image that an address names, base first (image-spec, config.md).
+
+        A line tells what made a layer, how many bytes of files are in it and how many travel, and how many
+        other images in view share it: of the layout or archive, of all records, or of what a reference names.
+
+        Args:
+            address: what names an image or an index; or `record:NAME`, a recorded image.
+            choice: which images of an index.
+            sizes: fetch the layers of a registry that the local store lacks, to measure and drop them; else
+                their lines have None for a size.
+
+        Raises:
+            NotFoundError: there is none of a platform that was chosen.
+        """
+        from regsim.client.histories import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
+
+        if isinstance(address, str) and address.startswith(RECORD):
+            return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
+        layers, found = await self._layers(address, choice)
+        return await histories(layers, found, fetch=sizes)
+
+    async def tree(self, address: str | Address, *, choice: Choice = EVERYTHING) -> ImageTree:
+        """Return the files of an image, which layer each comes from, and what later layers hide of each.
+
+        All layers are read; nothing is stored. `regsim.image.merged.places` lists a tree.
+
+        Args:
+            address: what names an image.
+            choice: which image of an index, such as `Choice.of("linux/arm64")`.
+
+        Raises:
+            UsageError: the address names several images, or what has no files.
+            ContentError: a layer is damaged or hostile; the file is named.
+        """
+        from regsim.client.trees import tree  # noqa: PLC0415  (moving reads no tars)
+
+        if isinstance(address, str) and address.startswith(RECORD):
+            raise UsageError(
+                f"a record has no files: {address!r:.200}", hint="regsim history tells its layers"
+            )
+        layers, found = await self._layers(address, choice)
+        return await tree(layers, found, str(address))
 
     async def referrers(
         self, address: str | Address, *, artifact_type: str | None = None
@@ -449,6 +505,11 @@ class Client:
         """
         return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
 
+    async def _layers(self, address: str | Address, choice: Choice) -> tuple[Layers, tuple[Image, ...]]:
+        place = parse(address) if isinstance(address, str) else address
+        source, root = await self._open(place)
+        return Layers(source, place), await _chosen(source, root, choice, str(place))
+
     async def _open(self, address: str | Address) -> tuple[Readable, Descriptor]:
         place = parse(address) if isinstance(address, str) else address
         source = await self._ends.source(place)
@@ -460,6 +521,13 @@ class Client:
 
 def _store(store: str | Path | None) -> Path:
     return local_store() if store is None else Path(str(store).removeprefix("oci:"))
+
+
+async def _chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
+    selection = Selection(root)
+    await select(source, selection, choice, name)
+    found = (await images.inspect(source, selection.root)).images
+    return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
 
 
 def _checked(result: RunResult, *, check: bool) -> RunResult:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from contextlib import AsyncExitStack
 
+    from regsim.content.archive import OciArchive
     from regsim.oci import Descriptor, Digest
     from regsim.oci.manifest import Referrer
     from regsim.remote.account import Account
@@ -72,7 +73,7 @@ class Ends:
         if isinstance(address, Archive):
             from regsim.client.archives import read_archive  # noqa: PLC0415  (see there)
 
-            return _LocalImages(read_archive(address))
+            return ArchiveSource(read_archive(address))
         return _RepositorySource(self.repository(address), address)
 
     async def destination(
@@ -197,6 +198,14 @@ class _LocalImages(LocalSource):
                 referrer = referrer_of(descriptor, await self.manifest(descriptor, account))
                 if referrer is not None:
                     yield referrer
+
+
+class ArchiveSource(_LocalImages):
+    """An archive that is read from, which also says what is in it."""
+
+    def __init__(self, archive: OciArchive) -> None:
+        super().__init__(archive)
+        self.documents = archive.documents
 
 
 class _RepositorySource(RegistrySource):

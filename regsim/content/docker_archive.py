@@ -96,8 +96,13 @@ class DockerArchive(OciArchive):
         return found
 
     async def documents(self) -> tuple[Descriptor, ...]:
-        """Return the manifests of an OCI image layout in the archive; none where there is no such thing."""
-        return await super().documents() if is_layout(await self._opened()) else ()
+        """Return the manifest of each image that `manifest.json` lists.
+
+        Raises:
+            ContentError, LocalFileError: as for `resolve`.
+        """
+        index = await self._opened()
+        return await asyncio.to_thread(self._documents, index)
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
@@ -112,6 +117,10 @@ class DockerArchive(OciArchive):
         if len(found) != 1:
             return None
         return _listed(index, found[0]) or self._make(index, found[0])
+
+    def _documents(self, index: TarIndex) -> tuple[Descriptor, ...]:
+        found = (_listed(index, each) or self._make(index, each) for each in saved(index))
+        return tuple({each.digest: each for each in found}.values())
 
     def _make(self, index: TarIndex, image: Saved) -> Descriptor:
         """Make the manifest of an image that has none."""

@@ -32,10 +32,21 @@ _AMD64 = Platform("linux", "amd64")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instruction:
-    """One line of an image's history, and the layer that it made unless it changed only metadata."""
+    """One line of an image's history, and the layer that it made unless it changed only metadata.
+
+    Args:
+        created_by: what was executed.
+        recipe: of the layer; None if there is none.
+        created: when, as configs write it (RFC 3339).
+        comment: of whoever built it.
+        content_size: bytes of all files in the layer, where that is known of a real one.
+    """
 
     created_by: str = ""
     recipe: LayerRecipe | None = None
+    created: str | None = None
+    comment: str | None = None
+    content_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +191,12 @@ class ImageSource:
                 ImageConfig(
                     platform=recipe.platform or _AMD64,
                     history=tuple(
-                        History(created_by=line.created_by, empty_layer=line.recipe is None)
+                        History(
+                            created_by=line.created_by,
+                            created=line.created,
+                            comment=line.comment,
+                            empty_layer=line.recipe is None,
+                        )
                         for line in recipe.instructions
                     ),
                     diff_ids=tuple(each.diff_id for each in layers),

@@ -99,14 +99,23 @@ def layer_key(seed: int, image: str, index: int) -> str:
 
 
 def recorded_recipe(
-    digest: Digest, size: int, *, media_type: str, uncompressed_size: int | None = None
+    digest: Digest,
+    size: int,
+    *,
+    media_type: str,
+    uncompressed_size: int | None = None,
+    content_size: int | None = None,
 ) -> LayerRecipe:
-    """Return the recipe that stands for a real layer: a function of its record alone."""
+    """Return the recipe that stands for a real layer: a function of its record alone.
+
+    Of `content_size`, the bytes of all its files, only that there are none counts: then there are no files.
+    """
     return LayerRecipe(
         key=f"recorded {digest}",
         size=size,
         media_type=media_type,
         uncompressed_size=uncompressed_size,
+        files=0 if content_size == 0 else None,
         recorded=digest,
     )
 

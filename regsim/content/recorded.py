@@ -7,10 +7,12 @@ digests.
     {"record": 1, "image": "golang:1.23.4-bookworm", "platform": "linux/arm64/v8",
      "manifest": "sha256:…", "total_size": 293306278, "source": "…", "licence": "Apache-2.0",
      "notes": "…",
-     "history": [{"created_by": "…", "layer": {"media_type", "digest", "size", "uncompressed_size"}},
+     "history": [{"created": "2024-12-03T19:01:46Z", "created_by": "…", "comment": "buildkit.dockerfile.v0",
+                  "layer": {"media_type", "digest", "size", "uncompressed_size", "content_size"}},
                  {"created_by": "ENV …"}]}
 
-A line without `layer` is an instruction that changed only metadata. `uncompressed_size` is optional and may
+A line without `layer` is an instruction that changed only metadata. `created` and `comment` are optional.
+So are `uncompressed_size`, bytes of the layer's tar, and `content_size`, bytes of the files in it; both may
 be rounded, which `notes` then says. `total_size` is the sum of the layers' sizes.
 """
 
@@ -20,6 +22,7 @@ import difflib
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +103,12 @@ def load_record(name: str, folder: Path | None = None) -> Record:
         raise UsageError(f"no record named {name!r:.200}", hint=_nearest(name, folder))
     raw = read_bounded(path, MAX_RECORD_SIZE)
     try:
-        return _record(name, json.loads(raw))
+        document = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise ContentError(f"{path} is not JSON") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    try:
+        return _record(name, document)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ContentError(
             f"{path} is not a record: {error}", hint="compare it with another record"
         ) from error
@@ -139,19 +144,30 @@ def _record(name: str, document: dict[str, Any]) -> Record:
 def _instruction(line: dict[str, Any]) -> Instruction:
     layer = line.get("layer")
     created_by = _text(line["created_by"])
+    created, comment = (_text(line[key]) if key in line else None for key in ("created", "comment"))
+    if created is not None:
+        datetime.fromisoformat(created)
     if layer is None:
-        return Instruction(created_by=created_by)
+        return Instruction(created_by=created_by, created=created, comment=comment)
     descriptor = Descriptor.from_json({**layer, "mediaType": layer["media_type"]}, where=created_by)
-    uncompressed_size = layer.get("uncompressed_size")
-    if uncompressed_size is not None and not isinstance(uncompressed_size, int):
-        raise TypeError(f"uncompressed_size {uncompressed_size!r:.40}")
+    uncompressed_size, content_size = (_size(layer, key) for key in ("uncompressed_size", "content_size"))
     recipe = recorded_recipe(
         descriptor.digest,
         descriptor.size,
         media_type=descriptor.media_type,
         uncompressed_size=uncompressed_size,
+        content_size=content_size,
     )
-    return Instruction(created_by=created_by, recipe=recipe)
+    return Instruction(
+        created_by=created_by, recipe=recipe, created=created, comment=comment, content_size=content_size
+    )
+
+
+def _size(layer: dict[str, Any], key: str) -> int | None:
+    value = layer.get(key)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise TypeError(f"{key} {value!r:.40}")
+    return value
 
 
 def _text(value: object) -> str:

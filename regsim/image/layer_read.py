@@ -11,13 +11,13 @@ later entry counts. Nothing here touches a file system.
 from __future__ import annotations
 
 import hashlib
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.files import file_errors, open_regular
 from regsim.content.protocols import CHUNK
-from regsim.content.verify import Verifier, verified
+from regsim.content.relay import hand_all
+from regsim.content.verify import Verifier
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.decompress import AnyDecompressor
 from regsim.image.entry import MAX_NAME, MAX_PATH, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Opener, shown
@@ -205,16 +205,18 @@ def entry_of(member: Member, name: str) -> Entry | None:
 
 
 async def read_layer(content: Content, limits: Limits | None = None, spool: Spool | None = None) -> Layer:
-    """Read a layer from anywhere, verified.
+    """Read a layer from anywhere, verified. It is unpacked in a thread, and so is what `spool` does.
 
     Raises:
         ContentError: it is not what its descriptor names, or as for `LayerReader`.
         LocalFileError, NotFoundError, NetworkError, RegistryError: it cannot be read.
     """
-    reader = LayerReader(content.descriptor, limits or Limits(), spool)
-    async with aclosing(verified(content.open(), content.descriptor)) as stream:
-        async for chunk in stream:
-            reader.feed(chunk)
+    reader, verifier = (
+        LayerReader(content.descriptor, limits or Limits(), spool),
+        Verifier(content.descriptor),
+    )
+    await hand_all(content, (verifier.update, lambda piece: reader.feed(bytes(piece))))
+    verifier.finish()
     return reader.finish()
 
 

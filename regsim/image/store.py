@@ -71,10 +71,12 @@ class Inventory:
     Args:
         images: in the order of the list.
         blobs: every blob that is here, with its size in bytes, whether an image reaches it or not.
+        manifests: the layers that each manifest names which an image reaches and which is here, indexes' too.
     """
 
     images: tuple[StoredImage, ...]
     blobs: Mapping[Digest, int]
+    manifests: Mapping[Digest, frozenset[Digest]]
 
     def holders(self) -> Counter[Digest]:
         """Return for each blob how many images reach it."""
@@ -119,11 +121,11 @@ def take_inventory(root: Path) -> Inventory:
         LocalFileError: there is something else, or it cannot be read.
     """
     if not root.exists():
-        return Inventory(images=(), blobs={})
+        return Inventory(images=(), blobs={}, manifests={})
     if not layout_index.check_marker(root):
         if not root.is_dir() or any(root.iterdir()):
             raise LocalFileError(f"{root} is not an image layout", hint="name a directory with index.json")
-        return Inventory(images=(), blobs={})
+        return Inventory(images=(), blobs={}, manifests={})
     return _inventory(root, layout_index.read_index(root).manifests)
 
 
@@ -234,7 +236,7 @@ def _inventory(root: Path, manifests: list[Any]) -> Inventory:
         name = ref_name(value)
         names.setdefault(descriptor.digest, []).extend([name] if name is not None else [])
     images = tuple(reader.image(each, names[each.digest]) for each in roots.values())
-    return Inventory(images=images, blobs=reader.present)
+    return Inventory(images=images, blobs=reader.present, manifests=reader.manifests())
 
 
 class _Reader:
@@ -270,6 +272,14 @@ class _Reader:
             layers=frozenset(layers),
             missing=len(missing),
         )
+
+    def manifests(self) -> dict[Digest, frozenset[Digest]]:
+        """Return the layers of each manifest that was read."""
+        return {
+            manifest: frozenset(each.descriptor.digest for each in named if each.role is Role.LAYER)
+            for manifest, named in self._named.items()
+            if not any(each.role in {Role.MANIFEST, Role.INDEX} for each in named)
+        }
 
     def _successors(self, descriptor: Descriptor) -> tuple[Successor, ...]:
         digest = descriptor.digest

@@ -33,6 +33,17 @@ _FOREIGN = frozenset(
 )
 
 
+# Layers that are tars, whatever packs them.
+LAYERS = _FOREIGN | {
+    OCI_LAYER,
+    OCI_LAYER_GZIP,
+    OCI_LAYER_ZSTD,
+    DOCKER_LAYER_GZIP,
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+}
+
+
 def is_index(media_type: str) -> bool:
     """Tell whether a document of this type lists manifests."""
     return media_type in INDEXES

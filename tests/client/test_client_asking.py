@@ -10,7 +10,12 @@ import pytest
 from mock_registry import MockRegistry
 from regsim.client.client import Client
 from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
+from regsim.image.compress import NoCompressor
+from regsim.image.entry import of_bytes
+from regsim.image.layer_write import write_layer
+from regsim.image.merged import places
 from regsim.oci import Digest, media_types
+from regsim.transfer.selection import Choice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,3 +153,53 @@ async def test_hostile_tags_never_name_a_tag_to_write(client: Client, make: Make
     with pytest.raises(UsageError, match="not a tag"):
         await client.tag(f"oci:{place}:v1", "../v2")
     assert (await client.resolve(f"oci:{place}:v1")).media_type == media_types.OCI_MANIFEST
+
+
+def layer(**files: bytes) -> bytes:
+    chunks: list[bytes] = []
+    entries = [of_bytes(name.encode(), data) for name, data in files.items()]
+    write_layer(entries, NoCompressor(), chunks.append)
+    return b"".join(chunks)
+
+
+async def test_history_tells_of_each_layer_what_is_in_it_what_travels_and_who_shares_it(
+    client: Client, make: Make, place: Path
+) -> None:
+    base, own = layer(base=b"12345"), layer(own=b"1")
+    await make("v1", base)
+    await make("v2", base, own)
+    (history,) = await client.history(f"oci:{place}:v2")
+    assert [(line.size, line.layer and line.layer.size, line.shared_by) for line in history.lines] == [
+        (5, len(base), 1),
+        (1, len(own), 0),
+    ]
+    assert history.others == 1
+    await client.push(f"oci:{place}:v2", REF)
+    (history,) = await client.history(REF)
+    assert [line.size for line in history.lines] == [None, None]
+    (history,) = await client.history(REF, sizes=True)
+    assert [(line.size, line.shared_by) for line in history.lines] == [(5, 0), (1, 0)]
+
+
+async def test_tree_tells_of_each_file_its_layer_and_of_each_layer_what_is_wasted(
+    client: Client, make: Make, place: Path
+) -> None:
+    await make("v1", layer(a=b"12345", b=b"12"), layer(a=b"1"))
+    await client.push(f"oci:{place}:v1", REF)
+    for address in (f"oci:{place}:v1", REF):
+        found = (await client.tree(address)).merged
+        assert [(each.path, each.node.layer, each.size) for each in places(found.tree)] == [
+            (b"a", 1, 1),
+            (b"b", 0, 2),
+        ]
+        assert [each.wasted for each in found.layers] == [5, 0]
+
+
+async def test_of_an_index_the_tree_is_that_of_the_platform_that_was_chosen(
+    client: Client, make: Make, place: Path
+) -> None:
+    await make("v1", layer(a=b"1"), architectures=("amd64", "arm64"))
+    with pytest.raises(UsageError, match="names 2 images"):
+        await client.tree(f"oci:{place}:v1")
+    found = await client.tree(f"oci:{place}:v1", choice=Choice.of("linux/arm64"))
+    assert str(found.image.platform) == "linux/arm64"

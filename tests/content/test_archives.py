@@ -550,4 +550,4 @@ async def test_what_is_cancelled_while_it_makes_a_place_leaves_nothing(
         await putting
     writer.discard()
     await asyncio.to_thread(made.wait, 10)
-    assert list(tmp_path.iterdir()) == []
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

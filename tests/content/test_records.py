@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.content import recorded
+from regsim.content.images import ImageSource
 from regsim.content.layer_plan import plan
 from regsim.content.recorded import Record, load_record, record_names, records_folder
+from regsim.content.verify import read_all
 from regsim.errors import ContentError, UsageError
-from regsim.oci import Digest, Platform
+from regsim.oci import Digest, Platform, parse_config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.content.recipe import LayerRecipe
+
+pytestmark = pytest.mark.anyio
 
 ARM = "golang-1.23.4-bookworm-arm64"
 OLD = "golang-1.23.3-bookworm-amd64"
@@ -95,6 +99,21 @@ def test_known_uncompressed_sizes_are_kept() -> None:
     assert sizes == [139_000_000, 47_800_000, 183_000_000, 239_000_000, 235_000_000, None, None]
 
 
+def test_layer_of_directories_alone_is_made_up_without_files() -> None:
+    empty = [line for line in load_record(ARM).instructions if line.content_size == 0]
+    assert [line.created_by.split()[0] for line in empty] == ["RUN", "WORKDIR"]
+    assert [plan(line.recipe).files for line in empty if line.recipe is not None] == [(), ()]
+
+
+async def test_image_of_a_record_has_its_dates_and_comments() -> None:
+    source = ImageSource([load_record(ARM).image_recipe("golang")], without_bytes=True)
+    made = await source.image("golang")
+    config = parse_config(await read_all(source.content(made.config), limit=made.config.size))
+    first, last = config.history[0], config.history[-1]
+    assert (first.created, first.comment) == ("2023-05-10T23:29:59Z", "debuerreotype 0.15")
+    assert (last.created, last.comment) == ("2024-12-03T19:01:46Z", "buildkit.dockerfile.v0")
+
+
 def test_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="no record named") as caught:
         load_record("golang-1.23.4-bookworm-amd65")
@@ -140,6 +159,9 @@ def broken(**changes: Any) -> str:
         broken(history={}),
         broken(history=[7]),
         broken(history=[{}]),
+        broken(history=[{"created_by": "RUN", "created": "soon"}]),
+        broken(history=[{"created_by": "RUN", "created": 2024}]),
+        broken(history=[{"created_by": "RUN", "comment": None}]),
         broken(history=[{"created_by": "RUN", "layer": 7}]),
         broken(history=[{"created_by": "RUN", "layer": {}}]),
         broken(
@@ -163,6 +185,9 @@ def test_malformed_record_is_one_clear_error(tmp_path: Path, text: str) -> None:
         ("media_type", "text/plain"),
         ("uncompressed_size", 1.5),
         ("uncompressed_size", -1),
+        ("content_size", "0"),
+        ("content_size", True),
+        ("content_size", -1),
     ],
 )
 def test_malformed_layer_is_one_clear_error(tmp_path: Path, key: str, value: object) -> None:

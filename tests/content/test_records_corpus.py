@@ -15,10 +15,50 @@ RECORDS = ROOT / "scenarios" / "records"
 # Two builds of one tag share the name, so the month of each tells them apart.
 BUILDS = {"0ace92a91fb1": "-2024-12", "ccdca3b3bde3": "-2025-01"}
 NOTES = {
-    "golang-1.23.4-bookworm-arm64": "Uncompressed sizes are rounded, as docker history prints them.",
+    "golang-1.23.4-bookworm-arm64": (
+        "Uncompressed and content sizes are rounded, as docker history prints them; its lines are docker's."
+    ),
     "golang-1-bookworm-amd64": "The tag moves: ENV GOLANG_VERSION stands without its value.",
     "golang-1-bookworm-arm64": "The tag moves: ENV GOLANG_VERSION stands without its value.",
 }
+# Layers that hold no files: a tar of nothing, which BuildKit makes of WORKDIR, and golang's directories.
+EMPTY = "sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"
+ONLY_DIRECTORIES = "RUN mkdir -p $GOPATH"
+BUILDKIT = "buildkit.dockerfile.v0"
+APT = "RUN /bin/sh -c set -eux; \tapt-get update; \tapt-get install -y --no-install-recommends \t\t"
+APT_END = " \t; \trm -rf /var/lib/apt/lists/* # buildkit"
+# What docker history says of this one: the dates and instructions of the page, in docker's words.
+DOCKER_HISTORY = {
+    "golang-1.23.4-bookworm-arm64": {
+        "RUN # debian.sh (base rootfs)": (
+            "2023-05-10T23:29:59Z",
+            "# debian.sh --arch 'arm64' out/ 'bookworm' '@1736726400'",
+            "debuerreotype 0.15",
+        ),
+        "RUN apt-get install ca-certificates curl gnupg netbase sq wget": (
+            "2023-05-10T23:29:59Z",
+            f"{APT}ca-certificates \t\tcurl \t\tgnupg \t\tnetbase \t\tsq \t\twget{APT_END}",
+            BUILDKIT,
+        ),
+        "RUN apt-get install git mercurial openssh-client subversion procps": (
+            "2024-01-09T01:14:25Z",
+            f"{APT}git \t\tmercurial \t\topenssh-client \t\tsubversion \t\t\t\tprocps{APT_END}",
+            BUILDKIT,
+        ),
+        "RUN apt-get install g++ gcc libc6-dev make pkg-config": (
+            "2024-12-03T19:01:46Z",
+            f"{APT}g++ \t\tgcc \t\tlibc6-dev \t\tmake \t\tpkg-config{APT_END}",
+            BUILDKIT,
+        ),
+        "COPY /target/ / (Go toolchain)": ("2024-12-03T19:01:46Z", "COPY /target/ / # buildkit", BUILDKIT),
+        "RUN mkdir -p $GOPATH": (
+            "2024-12-03T19:01:46Z",
+            'RUN /bin/sh -c mkdir -p "$GOPATH/src" "$GOPATH/bin" && chmod -R 1777 "$GOPATH" # buildkit',
+            BUILDKIT,
+        ),
+    },
+}
+LATEST = "2024-12-03T19:01:46Z"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,9 +78,13 @@ def converted(image: dict[str, Any], uncompressed: dict[str, list[float]]) -> di
             history.extend({"created_by": line} for line in golang_environment(image["tag"]))
         facts = {key: layer[key] for key in ("media_type", "digest", "size")}
         if position < len(sizes):
-            facts["uncompressed_size"] = int(sizes[position])
+            facts["uncompressed_size"] = facts["content_size"] = int(sizes[position])
+        if layer["digest"] == EMPTY or layer["created_by_short"] == ONLY_DIRECTORIES:
+            facts["content_size"] = 0
         history.append({"created_by": layer["created_by_short"], "layer": facts})
     name = record_name(image)
+    if name in DOCKER_HISTORY:
+        history = [in_docker_words(line, DOCKER_HISTORY[name]) for line in history]
     return {
         "record": 1,
         "image": f"{image['repo']}:{image['tag']}",
@@ -52,6 +96,13 @@ def converted(image: dict[str, Any], uncompressed: dict[str, list[float]]) -> di
         **({"notes": NOTES[name]} if name in NOTES else {}),
         "history": history,
     }
+
+
+def in_docker_words(line: dict[str, Any], known: dict[str, tuple[str, str, str]]) -> dict[str, Any]:
+    created_by = line["created_by"]
+    created, created_by, comment = known.get(created_by, (LATEST, created_by, BUILDKIT))
+    words = {"created": created, "created_by": created_by, "comment": comment}
+    return {**words, **{key: line[key] for key in line.keys() - words.keys()}}
 
 
 def golang_environment(tag: str) -> list[str]:

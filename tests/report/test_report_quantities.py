@@ -7,7 +7,7 @@ import json
 import pytest
 
 from regsim.report import document
-from regsim.report.quantities import exact, percent, size
+from regsim.report.quantities import age, exact, percent, size
 from regsim.report.table import columns
 from regsim.result import RunResult
 
@@ -32,6 +32,38 @@ from regsim.result import RunResult
 )
 def test_sizes_have_three_or_four_digits(count: int, text: str) -> None:
     assert size(count) == text
+
+
+HOUR, DAY = 3600, 86_400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "Less than a second"),
+        (0.9, "Less than a second"),
+        (1, "1 second"),
+        (59.9, "59 seconds"),
+        (60, "About a minute"),
+        (119, "About a minute"),
+        (59 * 60, "59 minutes"),
+        (HOUR, "About an hour"),
+        (1.4 * HOUR, "About an hour"),
+        (1.5 * HOUR, "2 hours"),
+        (47 * HOUR, "47 hours"),
+        (47.5 * HOUR, "2 days"),
+        (2.9 * DAY, "2 days"),
+        (13.9 * DAY, "13 days"),
+        (14 * DAY, "2 weeks"),
+        (59 * DAY, "8 weeks"),
+        (60 * DAY, "2 months"),
+        (576 * DAY, "19 months"),
+        (729 * DAY, "24 months"),
+        (730 * DAY, "2 years"),
+    ],
+)
+def test_ages_are_dockers(seconds: float, text: str) -> None:
+    assert age(seconds) == text
 
 
 @pytest.mark.parametrize("count", [999_500, 999_999, 999_500_000, 999_999_999, 999_700 * 10**12])
