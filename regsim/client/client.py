@@ -523,7 +523,7 @@ def _store(store: str | Path | None) -> Path:
     return local_store() if store is None else Path(str(store).removeprefix("oci:"))
 
 
-async def _chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
+async def _chosen(source: Readable, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
     selection = Selection(root)
     await select(source, selection, choice, name)
     found = (await images.inspect(source, selection.root)).images
