@@ -5,15 +5,17 @@ Owns the result format. Computes nothing that is not a sum over ledgers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from regsim.errors import ExitCode, RegsimError, worst
-from regsim.transfer.ledger import EMPTY, Ledger, Summary, violations
+from regsim.transfer.ledger import EMPTY, Ledger, Summary, Tally, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from regsim.oci import Descriptor, Digest
 
 SCHEMA_VERSION = "1"
 
@@ -73,6 +75,81 @@ class TransferResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """The image that a container was committed to.
+
+    Attributes:
+        image: what the scenario calls it.
+        digest: of its manifest.
+        layer: what the container added; None where it had changed nothing.
+    """
+
+    image: str
+    digest: Digest
+    layer: Descriptor | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the image under the keys of the result format."""
+        layer = self.layer
+        return {
+            "image": self.image,
+            "digest": self.digest,
+            "layer": {"digest": layer.digest, "size": layer.size} if layer is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerResult:
+    """What a step did with a container. No wire is involved.
+
+    Attributes:
+        container: its name.
+        action: what was done, in the scenario's word.
+        image: what the container was made from.
+        step: the number of the step, from 1, and the step's name if it has one.
+        node: where the container runs.
+        paths: what was written, removed, read or listed.
+        writable: the files in the container's own layer after the step.
+        copied_up: the image's files that the step copied into it, whole.
+        names: what is in the directory that was listed.
+        committed: the image that was made.
+        error: what went wrong, if it did.
+        expected_error: the scenario wanted that.
+    """
+
+    container: str
+    action: str
+    image: str
+    step: int
+    step_name: str | None = None
+    node: str | None = None
+    paths: tuple[str, ...] = ()
+    writable: Tally = field(default_factory=Tally)
+    copied_up: Tally = field(default_factory=Tally)
+    names: tuple[str, ...] | None = None
+    committed: Committed | None = None
+    error: RegsimError | None = None
+    expected_error: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what was done under the keys of the result format."""
+        return {
+            "step": self.step,
+            "step_name": self.step_name,
+            "node": self.node,
+            "container": self.container,
+            "action": self.action,
+            "image": self.image,
+            "paths": list(self.paths),
+            "writable": self.writable.to_json(),
+            "copied_up": self.copied_up.to_json(),
+            "names": list(self.names) if self.names is not None else None,
+            "committed": self.committed.to_json() if self.committed is not None else None,
+            "error": error_document(self.error),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
     """One check or expectation: what was asked, of which step, and what was found."""
 
@@ -119,7 +196,8 @@ class RunResult:
 
     Attributes:
         description: the question that the scenario answers.
-        error: what stopped the run; transfers that failed carry their own.
+        containers: what steps did with containers, in order.
+        error: what stopped the run; transfers and containers that failed carry their own.
         interrupted: the user stopped it, and what there is of it stands here.
     """
 
@@ -128,6 +206,7 @@ class RunResult:
     seed: int | None = None
     mode: Mode = Mode.WIRE
     transfers: tuple[TransferResult, ...] = ()
+    containers: tuple[ContainerResult, ...] = ()
     checks: tuple[CheckResult, ...] = ()
     reconciliation: Reconciliation = Reconciliation()
     error: RegsimError | None = None
@@ -146,7 +225,8 @@ class RunResult:
             for transfer in self.transfers
             if transfer.ledger.error is not None and not transfer.expected_error
         )
-        return (*filter(None, [self.error]), *unexpected)
+        of_containers = (each.error for each in self.containers if not each.expected_error)
+        return (*filter(None, [self.error]), *unexpected, *filter(None, of_containers))
 
     @property
     def exit_code(self) -> ExitCode:
@@ -170,6 +250,7 @@ class RunResult:
             "mode": str(self.mode),
             "summary": self.summary.to_json(),
             "transfers": [transfer.to_json(self.mode) for transfer in self.transfers],
+            "containers": [container.to_json() for container in self.containers],
             "checks": [check.to_json() for check in self.checks],
             "reconciliation": self.reconciliation.to_json(),
             "error": error_document(self.error),

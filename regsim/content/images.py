@@ -22,7 +22,7 @@ from regsim.oci import Descriptor, Digest, History, ImageConfig, Platform, confi
 from regsim.oci.manifest import index_document, manifest_document
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
     from regsim.content.protocols import Content
     from regsim.content.recipe import LayerRecipe
@@ -92,6 +92,31 @@ class MadeImage:
     manifest: Descriptor
     config: Descriptor
     layers: tuple[LayerInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmadeLayer:
+    """A layer that goes by a made-up digest, since nothing was made (`protocols.Unmade`)."""
+
+    descriptor: Descriptor
+    recipe: LayerRecipe
+    forge: LayerForge
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream that only raises.
+
+        Raises (while iterating):
+            NotFoundError: always.
+        """
+        return AbsentContent(self.descriptor, "the model", "its layers have no bytes").open()
+
+    async def made(self) -> SyntheticLayer:
+        """Make the layer, to learn its digest, and return it under that one.
+
+        Raises:
+            UsageError: the recipe cannot be met.
+        """
+        return SyntheticLayer(self.recipe, (await self.forge.layer(self.recipe)).descriptor)
 
 
 class ImageSource:
@@ -178,8 +203,10 @@ class ImageSource:
         if descriptor.digest in self._documents:
             return self._documents[descriptor.digest]
         recipe = self._layers.get(descriptor.digest)
-        if recipe is None or self._without_bytes:
+        if recipe is None:
             return AbsentContent(descriptor, "the scenario's images", "resolve the image before its content")
+        if self._without_bytes:
+            return UnmadeLayer(descriptor, recipe, self._forge)
         return SyntheticLayer(recipe, descriptor)
 
     async def _make(self, recipe: ImageRecipe) -> MadeImage:

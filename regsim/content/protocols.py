@@ -68,6 +68,17 @@ class Seekable(Content, Protocol):
         """Return a fresh stream of the raw bytes from `offset` on; else as `open`."""
 
 
+@runtime_checkable
+class Unmade(Content, Protocol):
+    """Content that cannot be opened under the digest that it goes by, but can be made.
+
+    An optional capability, found with `isinstance`: the model's layers have made-up digests.
+    """
+
+    async def made(self) -> Content:
+        """Make it, to learn its digest, and return it under that one."""
+
+
 class Fetcher(Protocol):
     """Content can be read from here."""
 

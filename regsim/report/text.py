@@ -17,7 +17,7 @@ from regsim.transfer.ledger import Direction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regsim.result import CheckResult, RunResult, TransferResult
+    from regsim.result import CheckResult, ContainerResult, RunResult, TransferResult
     from regsim.transfer.ledger import Entry, Summary
 
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
@@ -46,9 +46,7 @@ def _lines(result: RunResult) -> Iterator[str]:
         if result.description:
             yield one_line(result.description)
         yield ""
-    for alike in _alike(result.transfers):
-        yield from _transfer(alike, titled=result.scenario is not None)
-        yield ""
+    yield from _steps(result)
     yield from _checks(result)
     yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
     if result.error is not None:
@@ -57,6 +55,52 @@ def _lines(result: RunResult) -> Iterator[str]:
         yield "Interrupted: this is what had been done until then."
     yield _total(result.summary)
     yield headline(result)
+
+
+def _steps(result: RunResult) -> Iterator[str]:
+    """Yield transfers as tables, and between them a line for each thing done with a container."""
+    containers = list(result.containers)
+    for alike in _alike(result.transfers):
+        before = [each for each in containers if each.step < alike[0].step]
+        yield from _containers(before)
+        containers = containers[len(before) :]
+        yield from _transfer(alike, titled=result.scenario is not None)
+        yield ""
+    yield from _containers(containers)
+
+
+def _containers(done: list[ContainerResult]) -> Iterator[str]:
+    for each in done:
+        name = f" {each.step_name}" if each.step_name else ""
+        yield f"Step {each.step}{name}: {_done(each)}"
+        if each.error is not None:
+            expected = " (expected)" if each.expected_error else ""
+            yield f"  Failed{expected}: {one_line(each.error.message)}"
+        elif each.names is not None:
+            yield f"  {one_line(', '.join(each.names) or 'nothing')}"
+    if done:
+        yield ""
+
+
+def _done(each: ContainerResult) -> str:
+    container = f"container {each.container}" + (f" on {each.node}" if each.node is not None else "")
+    paths = one_line(", ".join(each.paths))
+    copied = f", {exact(each.copied_up.bytes)} copied up" if each.copied_up.count else ""
+    match each.action:
+        case "create":
+            return f"create {container} from {each.image}"
+        case "commit" if each.committed is not None:
+            layer = each.committed.layer
+            added = (
+                f"layer {layer.digest.short}, {exact(layer.size)}" if layer is not None else "no new layer"
+            )
+            return f"commit {container} as {each.committed.image}: {added}"
+        case "write" | "remove" | "read" | "list":
+            text = f"{each.action} {paths} in {container}"
+        case action:
+            text = f"{action} {container}"
+    held = exact(each.writable.bytes)
+    return text if each.action in {"rm", "read", "list"} else f"{text}; its own layer has {held}{copied}"
 
 
 def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]]:

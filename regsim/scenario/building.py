@@ -1,4 +1,4 @@
-"""The images of a scenario that are built from Dockerfiles, before its steps begin.
+"""The images of a scenario that are built: from Dockerfiles before its steps begin, from containers by them.
 
 Owns how such an image follows from what the scenario says: bases are the scenario's own images, times are
 zero, and the machine is linux/amd64, so that a build gives the same digests wherever the scenario runs. Must
@@ -20,6 +20,7 @@ from regsim.image.build.builder import Request, build
 from regsim.image.build.config import Config
 from regsim.image.build.made_up import base_of
 from regsim.image.compress import compressor
+from regsim.image.container_image import ContainerImage
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
 from regsim.oci import Digest, Platform, media_types
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from regsim.content.images import ImageSource
     from regsim.content.protocols import Content
     from regsim.image.build.builder import Built
+    from regsim.image.container import Container
     from regsim.oci import Descriptor
     from regsim.scenario.schema import ImageSpec
 
@@ -70,7 +72,7 @@ class Builder:
     Args:
         specs: all images of the scenario.
         source: the made-up and recorded ones among them.
-        scratch: an empty directory for the layers.
+        scratch: an empty directory for the layers, of commits too.
         tell: is told what takes a while.
     """
 
@@ -86,6 +88,7 @@ class Builder:
         self._store = LayoutStore(scratch, create=True)
         self._tell = tell
         self._built: dict[str, BuiltImage] = {}
+        self._committed: dict[str, BuiltImage] = {}
         self._open: list[str] = []
 
     async def image(self, name: str) -> BuiltImage:
@@ -126,6 +129,27 @@ class Builder:
                 return _built_base((await self.image(spec.name)).built)
             case _:
                 return await base_of(self._source, spec.name)
+
+    async def container_image(self, name: str) -> ContainerImage:
+        """Return an image of the scenario, or one committed before, to make containers from.
+
+        Raises:
+            RegsimError: it cannot be read or built.
+        """
+        if name in self._committed or isinstance(self._specs.get(name), DockerfileImage):
+            built = self._committed.get(name) or await self.image(name)
+            return await ContainerImage.of(built.built, name)
+        return await ContainerImage.open(await self.open(name, _MACHINE), name)
+
+    async def commit(self, container: Container, name: str, message: str) -> BuiltImage:
+        """Make an image of what a container holds.
+
+        Raises:
+            RegsimError: it cannot be written.
+        """
+        built = await container.commit(self._store, compressor("gzip"), message=message)
+        self._committed[name] = BuiltImage(name, built)
+        return self._committed[name]
 
     def _request(self, spec: DockerfileImage) -> Request:
         with file_errors(spec.dockerfile, "read"):

@@ -51,7 +51,12 @@ class Metric(StrEnum):
     WASTED_BYTES = "wasted_bytes"
     OVERHEAD = "overhead"
     REQUESTS = "requests"
+    WRITABLE_BYTES = "writable_bytes"
+    COPIED_UP_BYTES = "copied_up_bytes"
 
+
+# What is measured of containers; all else is measured of transfers.
+OF_CONTAINERS = frozenset({Metric.WRITABLE_BYTES, Metric.COPIED_UP_BYTES})
 
 METRICS: dict[Metric, tuple[Kind, str]] = {
     Metric.REFERENCED: (Kind.COUNT, "layers that the images name, a layer named twice counted twice"),
@@ -71,6 +76,8 @@ METRICS: dict[Metric, tuple[Kind, str]] = {
     Metric.WASTED_BYTES: (Kind.BYTES, "body bytes sent or received in vain"),
     Metric.OVERHEAD: (Kind.BYTES, "all other body bytes: errors, tokens, lists"),
     Metric.REQUESTS: (Kind.COUNT, "HTTP requests"),
+    Metric.WRITABLE_BYTES: (Kind.BYTES, "bytes of all files in a container's own layer after the step"),
+    Metric.COPIED_UP_BYTES: (Kind.BYTES, "bytes of the image's files that a container step copied up, whole"),
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.scenario.checks import ImageSelector, Metric, StepSelector
+from regsim.scenario.checks import OF_CONTAINERS, ImageSelector, Metric, StepSelector
 from regsim.transfer.ledger import EMPTY, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from regsim.result import TransferResult
+    from regsim.result import ContainerResult, TransferResult
     from regsim.scenario.checks import Number, Selector
     from regsim.transfer.ledger import Summary
 
@@ -44,14 +44,34 @@ def figure(summary: Summary, metric: Metric) -> Number:
 
 @dataclass(frozen=True, slots=True)
 class RunFigures:
-    """The figures of a run's transfers (`checks.Figures`)."""
+    """The figures of a run's transfers and containers (`checks.Figures`)."""
 
     transfers: Sequence[TransferResult]
+    containers: Sequence[ContainerResult] = ()
 
     def metric(self, metric: Metric, selector: Selector | None) -> Number | None:
-        """Return a figure over the selected transfers, None where there are none."""
+        """Return a figure over the selected transfers or container steps, None where there are none."""
+        if metric in OF_CONTAINERS:
+            done = [each for each in self.containers if _selects_container(selector, each)]
+            return of_containers(done, metric) if done else None
         chosen = [transfer.summary for transfer in self.transfers if _selects(selector, transfer)]
         return figure(sum(chosen, EMPTY), metric) if chosen else None
+
+
+def of_containers(done: Sequence[ContainerResult], metric: Metric) -> int:
+    """Return a figure over steps: the sum of what each copied up, or what each container holds in the end."""
+    if metric is Metric.COPIED_UP_BYTES:
+        return sum(each.copied_up.bytes for each in done)
+    return sum({each.container: each.writable.bytes for each in done}.values())
+
+
+def _selects_container(selector: Selector | None, done: ContainerResult) -> bool:
+    match selector:
+        case StepSelector(step):
+            return step in (done.step, done.step_name)
+        case ImageSelector(image):
+            return image == done.image
+    return True
 
 
 def _selects(selector: Selector | None, transfer: TransferResult) -> bool:

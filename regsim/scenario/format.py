@@ -14,10 +14,11 @@ from regsim.errors import UsageError
 from regsim.result import Mode
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, ImageSelector, parse_condition
 from regsim.scenario.compound import ByKind, ListOf, MapOf
+from regsim.scenario.format_container import CONTAINER_TABLES
 from regsim.scenario.format_image import IMAGE, IMAGE_NAME, LAYER, PLATFORM_IMAGE
 from regsim.scenario.format_node import MOCK, NODE, NODE_NAME, REGISTRY
 from regsim.scenario.format_run import EFFECT, FILE
-from regsim.scenario.format_step import EXPECT, STEP, VERBS
+from regsim.scenario.format_step import EXPECT, SEEN, STEP, VERBS
 from regsim.scenario.schema import parse_registry
 from regsim.scenario.shapes import (
     Choice,
@@ -141,6 +142,7 @@ SECTIONS: tuple[tuple[str, AnyTable], ...] = (
     ("A node", NODE),
     ("A step", STEP),
     *((f"`{verb}`", table) for verb, (_, table) in VERBS.items()),
+    *CONTAINER_TABLES,
 )
 
 
@@ -148,8 +150,12 @@ def key_tables() -> str:
     """Return the tables of all keys and of the metrics in Markdown, as `scenarios/README.md` has them."""
     parts = [_key_table(title, table) for title, table in SECTIONS]
     rows = [f"| `{metric}` | {kind} | {doc} |" for metric, (kind, doc) in METRICS.items()]
-    error = EXPECT.keys["error"]
-    rows.append(f"| `error` | {error.shape.noun} | in `expect` only: {error.doc[0].lower()}{error.doc[1:]} |")
+    for name in ("error", *SEEN):
+        key = EXPECT.keys[name]
+        of = f" (of a container's {SEEN[name][0]})" if name in SEEN else ""
+        rows.append(
+            f"| `{name}` | {key.shape.noun} | in `expect` only: {key.doc[0].lower()}{key.doc[1:]}{of} |"
+        )
     parts.append(
         "\n".join(
             [

@@ -1,6 +1,6 @@
 """What commands leave behind, as a file writes it: `run` of an image, and a file beside a Dockerfile.
 
-Owns these keys. Must not know Dockerfiles.
+Owns these keys, and how a path and a file in an image are written. Must not know Dockerfiles.
 """
 
 from __future__ import annotations
@@ -124,7 +124,14 @@ class _FileSize:
         return SIZE.schema()
 
 
-_PATH = Parsed(noun="a path in the image", parse=_path)
+PATH = Parsed(noun="a path in the image", parse=_path)
+
+FILES = MapOf(
+    noun="a mapping of paths to files",
+    key=PATH,
+    value=ByKind(noun=_FileSize.noun, scalar=_FileSize(), entries=FILE),
+    build=lambda _, file: file,
+)
 
 
 def _effect(fields: Fields, entries: Entries, reader: Reader) -> Effect:
@@ -141,17 +148,12 @@ EFFECT = Table(
     keys={
         "files": Key(
             doc="Files by their paths: a size, or a mapping",
-            shape=MapOf(
-                noun="a mapping of paths to files",
-                key=_PATH,
-                value=ByKind(noun=_FileSize.noun, scalar=_FileSize(), entries=FILE),
-                build=lambda _, file: file,
-            ),
+            shape=FILES,
             default="none",
         ),
         "delete": Key(
             doc="Files and directories of the layers below that it removes",
-            shape=ListOf(noun="a list of paths", item=_PATH),
+            shape=ListOf(noun="a list of paths", item=PATH),
             default="nothing",
         ),
     },

@@ -10,12 +10,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regsim.oci.reference import check_tag
-from regsim.scenario.checks import COMPARISON_PATTERN, METRICS, Kind, Metric, parse_comparison
+from regsim.scenario.checks import (
+    COMPARISON_PATTERN,
+    METRICS,
+    OF_CONTAINERS,
+    Kind,
+    Metric,
+    parse_comparison,
+)
 from regsim.scenario.codes import ERROR_CODE_PATTERN, parse_error_code
+from regsim.scenario.compound import ListOf
+from regsim.scenario.format_container import CONTAINER
 from regsim.scenario.format_image import IMAGE_NAME
 from regsim.scenario.format_node import NODE_NAME
-from regsim.scenario.schema import Copy, Delete, Expect, Place, Pull, Push, Step, Tag, Verb
-from regsim.scenario.shapes import Amount, Fields, Mention, Name, Parsed, Reader
+from regsim.scenario.schema import Copy, Delete, Expect, InContainer, Place, Pull, Push, Step, Tag, Verb
+from regsim.scenario.schema_container import Act, Presence, Seen
+from regsim.scenario.shapes import Amount, Choice, Fields, Mention, Name, Parsed, Reader, Text
 from regsim.scenario.table import AnyTable, Key, Table
 
 if TYPE_CHECKING:
@@ -44,7 +54,19 @@ def _sentence(meaning: str) -> str:
 
 def _expect(fields: Fields, _: Entries, __: Reader) -> Expect:
     error = fields.pop("error", None)
-    return Expect(comparisons=tuple(fields.values()), error=error)
+    seen = Seen(**{key: fields.pop(key) for key in SEEN if key in fields})
+    return Expect(comparisons=tuple(fields.values()), error=error, seen=seen)
+
+
+# What looking into a container shows: which of its verbs, and how it is written.
+SEEN: dict[str, tuple[Act, Key]] = {
+    "content": (Act.READ, Key(doc="What the file holds", shape=Text("a content"))),
+    "file": (Act.READ, Key(doc="Whether the file is there", shape=Choice(Presence))),
+    "names": (
+        Act.LIST,
+        Key(doc="What is in the directory", shape=ListOf(noun="a list of names", item=Text("a name"))),
+    ),
+}
 
 
 EXPECT = Table(
@@ -54,6 +76,7 @@ EXPECT = Table(
             metric.value: Key(doc=_sentence(METRICS[metric][1]), shape=_comparison(metric))
             for metric in Metric
         },
+        **{name: key for name, (_, key) in SEEN.items()},
         "error": Key(
             doc="The error code with which the step must fail",
             shape=Parsed(noun="an error code", parse=parse_error_code, pattern=f"^{ERROR_CODE_PATTERN}$"),
@@ -149,6 +172,7 @@ VERBS: dict[Verb, tuple[str, AnyTable]] = {
             build=lambda fields, *_: Delete(**fields),
         ),
     ),
+    Verb.CONTAINER: ("Something is done with a container on a node", CONTAINER),
 }
 
 # --- a step ---------------------------------------------------------------------------------------------
@@ -163,11 +187,20 @@ STEP_NAME = Name(
 def _step(fields: Fields, entries: Entries, reader: Reader) -> Step:
     action = next(fields[verb] for verb in Verb if verb in fields)
     expect: Expect = fields.get("expect", Expect())
+    where = (entries.key("expect") or entries).where
     if expect.comparisons and action.verb in (Verb.TAG, Verb.DELETE):
-        key = entries.key("expect") or entries
         reader.problems.add(
-            key.where, f"a {action.verb} moves no layers to count", 'it may expect an "error" only'
+            where, f"a {action.verb} moves no layers to count", 'it may expect an "error" only'
         )
+    for comparison in expect.comparisons if action.verb not in (Verb.TAG, Verb.DELETE) else ():
+        if (comparison.metric in OF_CONTAINERS) != (action.verb is Verb.CONTAINER):
+            reader.problems.add(where, f'"{comparison.metric}" is not measured of a {action.verb}')
+    act = action.doing.act if isinstance(action, InContainer) else None
+    for name, (wanted, _) in SEEN.items():
+        if getattr(expect.seen, name) is not None and act is not wanted:
+            reader.problems.add(where, f'"{name}" is what a container\'s {wanted} shows')
+    if expect.seen.content is not None and expect.seen.file is Presence.ABSENT:
+        reader.problems.add(where, "what is absent has no content")
     return Step(number=0, action=action, name=fields.get("name"), expect=expect)
 
 
@@ -177,10 +210,12 @@ STEP = Table(
         **{verb.value: Key(doc=doc, shape=table) for verb, (doc, table) in VERBS.items()},
         "name": Key(doc="What reports and checks may call it", shape=STEP_NAME, default="its number, from 1"),
         "expect": Key(
-            doc="What must hold for each node's transfer", shape=EXPECT, default="that it succeeds"
+            doc="What must hold for each node's transfer, or for the container",
+            shape=EXPECT,
+            default="that it succeeds",
         ),
     },
     build=_step,
     one_of=tuple(Verb),
-    reserved_forms=("prune", "container"),
+    reserved_forms=("prune",),
 )

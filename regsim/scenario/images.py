@@ -6,7 +6,7 @@ steps or registries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.content.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
@@ -23,21 +23,26 @@ from regsim.scenario.building import Builder
 from regsim.scenario.layers import layer_recipe
 from regsim.scenario.schema import (
     DockerfileImage,
+    InContainer,
     LayoutImage,
     MultiPlatformImage,
     Push,
     RecordedImage,
     SyntheticImage,
 )
+from regsim.scenario.schema_container import Create
 from regsim.transfer.entries import Labels
 from regsim.transfer.holdings import Holdings
 from regsim.transfer.ledger import Evidence
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from regsim.content.protocols import Fetcher
+    from regsim.image.build.builder import Built
+    from regsim.image.container import Container
+    from regsim.image.container_image import ContainerImage
     from regsim.scenario.schema import ImageSpec, Scenario
 
 
@@ -50,12 +55,16 @@ class Images:
         others: those in layouts and those built from Dockerfiles, each with what to ask its place for.
         labels: what is known of layers beside their descriptors.
         manifests: for the model, what it needs of each image.
+        builder: makes images from Dockerfiles, and opens any one to put something on it.
+        opened: what containers were made from.
     """
 
     made: ImageSource
-    others: Mapping[str, tuple[Fetcher, str]]
+    others: dict[str, tuple[Fetcher, str]]
     labels: Labels
-    manifests: Mapping[str, Holdings]
+    manifests: dict[str, Holdings]
+    builder: Builder | None = None
+    opened: dict[str, ContainerImage] = field(default_factory=dict)
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
@@ -69,6 +78,28 @@ class Images:
         """Return an image's manifests without any bytes of layers, for the model."""
         return self.manifests[image]
 
+    async def container_image(self, image: str) -> ContainerImage:
+        """Return an image to make containers from, the same one for all.
+
+        Raises:
+            RegsimError: it cannot be read or built.
+        """
+        if image not in self.opened:
+            self.opened[image] = await _builder(self.builder).container_image(image)
+        return self.opened[image]
+
+    async def commit(self, container: Container, image: str, message: str) -> Built:
+        """Let an image of the scenario be what a container holds.
+
+        Raises:
+            RegsimError: it cannot be written.
+        """
+        built = await _builder(self.builder).commit(container, image, message)
+        self.others[image] = (built, image)
+        self.manifests[image] = await _read(built, image, image)
+        await _read_history(built, self.manifests[image], self.labels.created_by)
+        return built.built
+
 
 async def open_images(
     scenario: Scenario, *, generate: bool, tell: Callable[[str], None], scratch: Path | None = None
@@ -79,8 +110,8 @@ async def open_images(
         scenario: whose images.
         generate: make layers, to learn their digests; otherwise made-up digests stand in for them.
         tell: is told what takes a while.
-        scratch: an empty directory for what is built from Dockerfiles, which must outlive the images; only
-            needed where something is.
+        scratch: an empty directory for what is built from Dockerfiles and committed from containers, which
+            must outlive the images; only needed where something is.
 
     Raises:
         UsageError: a layer cannot be made as small as the scenario says, or a Dockerfile is wrong.
@@ -95,23 +126,36 @@ async def open_images(
         for name, spec in scenario.images.items()
         if isinstance(spec, LayoutImage)
     }
+    # What containers are committed to is made by steps, not here.
     pushed = {step.action.image for step in scenario.steps if isinstance(step.action, Push)}
+    pushed &= scenario.images.keys()
     images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
     builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
     holdings: dict[str, Holdings] = {}
-    for name in sorted(pushed):
+    for name in sorted(pushed | _run_in_containers(scenario)):
         if isinstance(scenario.images[name], DockerfileImage):
-            if builder is None:
-                raise ValueError("an image is built from a Dockerfile, and there is no scratch directory")
-            others[name] = (await builder.image(name), name)
-        else:
+            others[name] = (await _builder(builder).image(name), name)
+        elif name in pushed:
             tell(f"making {name}" if name not in others and generate else f"reading {name}")
-        holdings[name] = await _read(images.store(name), images.reference(name), name)
+        if name in pushed:
+            holdings[name] = await _read(images.store(name), images.reference(name), name)
     created_by = await _created_by(source, recipes, pushed)
     for name in sorted(pushed & others.keys()):
         await _read_history(images.store(name), holdings[name], created_by)
     labels = Labels(created_by, source.recorded_digests)
-    return Images(made=source, others=others, labels=labels, manifests=holdings)
+    return Images(made=source, others=others, labels=labels, manifests=holdings, builder=builder)
+
+
+def _run_in_containers(scenario: Scenario) -> set[str]:
+    """Return the images of the file that containers are made from."""
+    doings = (step.action.doing for step in scenario.steps if isinstance(step.action, InContainer))
+    return {each.image for each in doings if isinstance(each, Create)} & scenario.images.keys()
+
+
+def _builder(builder: Builder | None) -> Builder:
+    if builder is None:
+        raise ValueError("an image is to be built or run, and there is no scratch directory")
+    return builder
 
 
 def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[ImageRecipe | IndexRecipe]:

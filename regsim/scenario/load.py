@@ -19,12 +19,14 @@ from regsim.scenario.positions import Entries, Position, Problems, Rejected, par
 from regsim.scenario.schema import (
     DEFAULT_NODE,
     Copy,
+    InContainer,
     NodeSpec,
     Place,
     Pull,
     Push,
     Scenario,
 )
+from regsim.scenario.schema_container import Commit, Create
 from regsim.scenario.shapes import Reader
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from regsim.scenario.checks import Condition
     from regsim.scenario.schema import Action, Step
-    from regsim.scenario.shapes import Fields
+from regsim.scenario.shapes import Fields
 
 MAX_FILE = 1024 * 1024
 
@@ -139,7 +141,8 @@ def _scenario(fields: Fields, path: Path) -> Scenario:
         replace(step, number=number, action=_with_node(step.action, only))
         for number, step in enumerate(fields["steps"], start=1)
     )
-    images = fields.get("images", {})
+    doings = (step.action.doing for step in steps if isinstance(step.action, InContainer))
+    images = {*fields.get("images", {}), *(each.image for each in doings if isinstance(each, Commit))}
     checks = tuple(_resolved(check, steps, images) for check in fields.get("checks", ()))
     return Scenario(**{**fields, "nodes": nodes, "steps": steps, "checks": checks, "path": path})
 
@@ -147,6 +150,8 @@ def _scenario(fields: Fields, path: Path) -> Scenario:
 def _with_node(action: Action, only: str) -> Action:
     if isinstance(action, Push | Pull | Copy) and not action.node:
         return replace(action, node=only)
+    if isinstance(action, InContainer) and isinstance(action.doing, Create) and not action.doing.node:
+        return replace(action, doing=replace(action.doing, node=only))
     return action
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from regsim.scenario.names_container import check_containers, committed
 from regsim.scenario.positions import Entries, Items, Scalar
 from regsim.scenario.schema import DEFAULT_NODE
 from regsim.scenario.suggest import did_you_mean
@@ -42,6 +43,7 @@ class _Names:
         steps = root.get("steps")
         self._steps = steps.items if isinstance(steps, Items) else ()
         self._step_names = [name for step in self._steps if (name := _text(step, "name")) is not None]
+        self._committed = committed(self._steps)
         self._places = [mention.name for mention in reader.mentions if mention.kind == "place"]
         self._records = records
 
@@ -58,6 +60,7 @@ class _Names:
         for mention in self._reader.mentions:
             if (judge := judges.get(mention.kind)) is not None:
                 judge(mention)
+        check_containers(self._steps, self._images, self._nodes, self._add)
         self._cycles()
         self._step_names_once()
         self._node_names_once()
@@ -66,11 +69,14 @@ class _Names:
         self._reader.problems.add(where, what, hint)
 
     def _image(self, mention: Mention) -> None:
-        if mention.name not in self._images:
-            self._add(mention.where, f'no image "{mention.name}"', did_you_mean(mention.name, self._images))
+        self._is_image(mention, [*self._images, *self._committed])
+
+    def _is_image(self, mention: Mention, known: Collection[str]) -> None:
+        if mention.name not in known:
+            self._add(mention.where, f'no image "{mention.name}"', did_you_mean(mention.name, known))
 
     def _base(self, mention: Mention) -> None:
-        self._image(mention)
+        self._is_image(mention, self._images)
         base = self._images.get(mention.name)
         kinds = {"oci": "real content", "dockerfile": "built from a Dockerfile", "platforms": "an index"}
         kind = next((kinds[key] for key in kinds if isinstance(base, Entries) and base.get(key)), None)
@@ -107,7 +113,7 @@ class _Names:
             )
 
     def _selected_image(self, mention: Mention) -> None:
-        known = [*self._images, *dict.fromkeys(self._places)]
+        known = [*self._images, *self._committed, *dict.fromkeys(self._places)]
         if mention.name not in known and f"{mention.name}:latest" not in known:
             hint = did_you_mean(mention.name, [*known, *(f"step {name}" for name in self._step_names)])
             self._add(mention.where, f'no image or reference "{mention.name}"', hint)

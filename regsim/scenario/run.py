@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.result import CheckResult, Reconciliation, RunResult, TransferResult
+from regsim.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.scenario.checks import evaluate
 from regsim.scenario.figures import RunFigures, figure
-from regsim.scenario.schema import Copy, Delete, Place, Pull, Push, Tag
+from regsim.scenario.run_containers import Containers, verdicts
+from regsim.scenario.schema import Copy, Delete, InContainer, Place, Pull, Push, Tag
 from regsim.scenario.world import Member
 
 if TYPE_CHECKING:
@@ -67,28 +68,37 @@ class _Run:
     mode: Mode
     tell: Callable[[str], None]
     transfers: list[TransferResult] = field(default_factory=list)
+    containers: list[ContainerResult] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     error: RegsimError | None = None
     interrupted: bool = False
 
     async def finish(self) -> RunResult:
+        async with Containers(self.world.images) as containers:
+            return await self._finish(containers)
+
+    async def _finish(self, containers: Containers) -> RunResult:
         try:
             for step in self.scenario.steps:
                 self.tell(f"step {step.number} of {len(self.scenario.steps)}: {_describe(step)}")
-                if not await self._step(step):
+                if isinstance(step.action, InContainer):
+                    if not await self._container(step, step.action, containers):
+                        break
+                elif not await self._step(step):
                     break
         except RegsimError as error:
             self.error = error
         except asyncio.CancelledError:
             self.interrupted = True
         reconciliation = await self._reconcile()
-        stopped = self.interrupted or self.error is not None or any(map(_failed, self.transfers))
-        if not stopped:
-            figures = RunFigures(self.transfers)
+        failed = any(map(_failed, self.transfers)) or any(map(_unwanted, self.containers))
+        if not (self.interrupted or self.error is not None or failed):
+            figures = RunFigures(self.transfers, self.containers)
             self.checks += [evaluate(check, figures) for check in self.scenario.checks]
         return replace(
             blank(self.scenario, self.mode),
             transfers=tuple(self.transfers),
+            containers=tuple(self.containers),
             checks=tuple(self.checks),
             reconciliation=reconciliation,
             error=self.error,
@@ -155,6 +165,20 @@ class _Run:
         spec = self.scenario.nodes[node]
         return (Member(name=name, spec=spec) for name in spec.members())
 
+    async def _container(self, step: Step, action: InContainer, containers: Containers) -> bool:
+        error: RegsimError | None = None
+        try:
+            result, sight = await containers.do(step, action.doing)
+            self.checks += verdicts(step, sight, result)
+        except RegsimError as found:
+            error = found
+            expected = step.expect.error in _codes(found)
+            result = containers.failed(step, action.doing, found, expected=expected)
+        self.containers.append(result)
+        if step.expect.error is not None:
+            self.checks.append(_error_verdict(step, [error]))
+        return not _unwanted(result)
+
     async def _delete(self, step: Step, action: Delete) -> bool:
         error: RegsimError | None = None
         try:
@@ -199,6 +223,10 @@ def _failed(transfer: TransferResult) -> bool:
     return transfer.ledger.error is not None and not transfer.expected_error
 
 
+def _unwanted(result: ContainerResult) -> bool:
+    return result.error is not None and not result.expected_error
+
+
 def _codes(error: RegsimError | None) -> tuple[str, ...]:
     """Return what an error can be expected as: the registry's own codes, or what kind of error it is."""
     if error is None:
@@ -235,3 +263,5 @@ def _describe(step: Step) -> str:
             return f"tag {reference} as {tag}"
         case Delete(reference=reference):
             return f"delete {reference}"
+        case InContainer(doing=doing):
+            return f"{doing.act} container {doing.name}"

@@ -16,6 +16,7 @@ from regsim.errors import UsageError
 from regsim.oci import Reference
 from regsim.oci.reference import check_repository
 from regsim.result import Mode
+from regsim.scenario.schema_container import Seen
 from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from regsim.image.build.effects import Effect
     from regsim.oci import Digest, Platform
     from regsim.scenario.checks import Comparison, Condition
+    from regsim.scenario.schema_container import Doing
 
 DEFAULT_NODE = "node"
 DEFAULT_CONTAINER = "registry:2"
@@ -315,6 +317,7 @@ class Verb(StrEnum):
     COPY = "copy"
     TAG = "tag"
     DELETE = "delete"
+    CONTAINER = "container"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,20 +366,30 @@ class Delete:
     reference: Place
 
 
-Action: TypeAlias = Push | Pull | Copy | Tag | Delete
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InContainer:
+    """Something is done with a container on a node; no registry knows of it."""
+
+    verb: ClassVar[Verb] = Verb.CONTAINER
+    doing: Doing
+
+
+Action: TypeAlias = Push | Pull | Copy | Tag | Delete | InContainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
-    """What must hold for each node's transfer of a step.
+    """What must hold for each node's transfer of a step, or for a container.
 
     Attributes:
-        comparisons: figures over layers, in the order of the file.
+        comparisons: figures over layers, or of a container, in the order of the file.
         error: the error code with which the step must fail; None where it must succeed.
+        seen: what looking into a container must show.
     """
 
     comparisons: tuple[Comparison, ...] = ()
     error: str | None = None
+    seen: Seen = field(default_factory=Seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,10 @@ class Member:
 class World(Protocol):
     """What steps act on, whatever the fidelity."""
 
+    @property
+    def images(self) -> Images:
+        """What can be pushed, and what containers are made from."""
+
     def push(self, member: Member, image: str, to: Place) -> Work:
         """Return the transfer of an image from a node to the registry."""
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.content.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
+from regsim.content.protocols import Unmade
 from regsim.content.recipe import LayerRecipe, layer_key, recorded_recipe
 from regsim.content.recorded import load_record
 from regsim.content.verify import read_all
@@ -152,6 +153,16 @@ async def test_without_bytes_layers_cannot_be_opened_but_documents_can() -> None
     assert json.loads(await bytes_of(source.content(made.config)))["os"] == "linux"
     with pytest.raises(NotFoundError):
         await bytes_of(source.content(made.layers[0].descriptor))
+
+
+async def test_without_bytes_a_layer_can_be_made_and_has_its_real_digest_then() -> None:
+    source = ImageSource(FAMILY, without_bytes=True)
+    made = await source.image("base")
+    unmade = source.content(made.layers[0].descriptor)
+    assert isinstance(unmade, Unmade)
+    content = await unmade.made()
+    assert content.descriptor == (await ImageSource(FAMILY).image("base")).layers[0].descriptor
+    assert Descriptor.of(await bytes_of(content), content.descriptor.media_type) == content.descriptor
 
 
 @pytest.mark.parametrize("without_bytes", [False, True])

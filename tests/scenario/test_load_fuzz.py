@@ -56,6 +56,7 @@ WORDS = [
         "http://x",
         "tar",
     ),
+    *("create", "write", "read", "commit", "stop", "rm", "name", "path", "paths", "append", "content"),
     *("no", "1.10", "2025-01-14", "exists(a) >= 1", "saved_ratio(step 1) >= 90%", "<<", "", ">= 3", "step 1"),
 ]
 SCALARS = (

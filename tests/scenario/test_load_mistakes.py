@@ -68,14 +68,26 @@ def test_a_missing_file_is_a_local_failure(tmp_path: Path) -> None:
         ("- push: {to: x}", '4:11: a push lacks the key "image"'),
         ("- push: {imag: a, to: x}", '4:12: unknown key "imag" — did you mean "image"?'),
         ("- push:", "4:5: expected a push, found nothing"),
-        ("- {}", '4:5: a step needs one of "push", "pull", "copy", "tag", "delete"'),
+        ("- {}", '4:5: a step needs one of "push", "pull", "copy", "tag", "delete", "container"'),
         ("- psuh: {image: a, to: x}", '4:5: unknown key "psuh" — did you mean "push"?'),
         (
             "- {push: {image: a, to: x}, pull: {reference: x}}",
             '4:31: a step has "push" already — "pull" excludes it',
         ),
         ("- prune: {}", '4:5: "prune" is not available yet'),
-        ("- container: {image: a}", '4:5: "container" is not available yet'),
+        (
+            "- container: {}",
+            (
+                '4:16: a container step needs one of "create", "write", "remove", "read", "list", "stop", '
+                '"start", "rm", "commit"'
+            ),
+        ),
+        ("- container: {stop: {name: web}}", "4:23: expected a container name, found a mapping"),
+        ("- container: {create: {name: web}}", '4:25: a create lacks the key "image"'),
+        (
+            "- container: {create: {name: we b, image: a}}",
+            '4:32: not a container name: "we b" — letters, digits and _ . -, such as web',
+        ),
         ("- push: {image: a, to: x, node: nod}", '4:35: no node "nod" — did you mean "node"?'),
         (
             "- push: {image: a, to: 'x:'}",

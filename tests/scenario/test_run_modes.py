@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,11 @@ def account(result: RunResult) -> Iterator[object]:
         yield (ledger.direction, ledger.reference, ledger.referenced, ledger.unselected)
         yield (transfer.expected_error, ledger.error.exit_code if ledger.error else None)
         yield from (told(entry, names) for entry in ledger.entries)
+    for done in result.containers:
+        layer = done.committed.layer if done.committed else None
+        error = done.error.message if done.error else None
+        # The image's own digest is its config's, in which a model has made-up layers below.
+        yield replace(done, error=None, committed=None), error, layer
     yield from (
         (check.expression, check.step, check.passed, check.actual)
         for check in result.checks

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio.lowlevel import checkpoint
 
+from regsim.content.images import ImageSource
 from regsim.errors import (
     ContentError,
     ExitCode,
@@ -26,8 +27,10 @@ from regsim.errors import (
 )
 from regsim.oci import Digest, Role
 from regsim.result import Mode, Reconciliation, RunResult
+from regsim.scenario.images import Images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import MAX_MOVES_AT_ONCE, run
+from regsim.transfer.entries import Labels
 from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 
 if TYPE_CHECKING:
@@ -126,6 +129,9 @@ class FakeWorld:
     running: int = 0
     most: int = 0
     differences: tuple[str, ...] = ()
+    images: Images = field(
+        default_factory=lambda: Images(made=ImageSource([]), others={}, labels=Labels(), manifests={})
+    )
 
     def _work(self, direction: Direction, member: Member, reference: Place) -> FakeWork:
         return FakeWork(self, f"{direction} {reference} {member.name}", direction, str(reference))

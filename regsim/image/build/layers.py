@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from regsim.content.protocols import Unmade
 from regsim.errors import ContentError
 from regsim.image.apply import apply
 from regsim.image.build.listing import read_listing
@@ -145,7 +146,7 @@ class Files:
         openers: dict[bytes, Opener] = {}
         for number, paths in wanted.items():
             spool = stack.enter_context(DiskSpool(lambda entry, paths=paths: entry.path in paths))  # type: ignore[misc]
-            layer = await read_layer(self._layers[number].content(), spool=spool)
+            layer = await read_layer(await _made(self._layers[number].content()), spool=spool)
             for entry in layer.entries:
                 if entry.content is not None:
                     openers.update(dict.fromkeys(paths[entry.path], entry.content))
@@ -165,7 +166,7 @@ class Files:
         with ExitStack() as stack:
             # The node's own path is where its layer has it, whatever links lead there.
             spool = stack.enter_context(DiskSpool(lambda entry: entry.path == node.entry.path))
-            layer = await read_layer(self._layers[node.layer].content(), spool=spool)
+            layer = await read_layer(await _made(self._layers[node.layer].content()), spool=spool)
             found = [entry.content for entry in layer.entries if entry.content is not None]
             return b"".join(found[-1]()) if found else b""
 
@@ -178,6 +179,10 @@ class Files:
         node = self._tree.find(path, follow=False)
         assert node is not None  # noqa: S101  (it was listed)
         return node
+
+
+async def _made(content: Content) -> Content:
+    return await content.made() if isinstance(content, Unmade) else content
 
 
 def _at(path: bytes, node: Node) -> Entry:

@@ -1,0 +1,235 @@
+"""The containers of one run: what steps do with them, what they hold then, and what is seen in them.
+
+Owns the containers and closes them. No registry and no byte on a wire is involved, so that it is the same in
+every fidelity. Must not know the order of steps or reports.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from regsim.errors import LocalFileError
+from regsim.image.build.effects import Effect
+from regsim.image.container import Container, State
+from regsim.image.entry import Kind, shown
+from regsim.result import CheckResult, Committed, ContainerResult
+from regsim.scenario import schema_container as doings
+from regsim.scenario.figures import of_containers
+from regsim.transfer.ledger import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Iterator, Mapping
+
+    from regsim.errors import RegsimError
+    from regsim.image.build.effects import MadeFile
+    from regsim.scenario.images import Images
+    from regsim.scenario.schema import Step
+    from regsim.scenario.schema_container import Doing, Presence
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What a step saw in a container.
+
+    Attributes:
+        content: the first bytes of the file, one more than were expected at most.
+        size: bytes of the file.
+        file: whether there is one.
+        names: what is in the directory.
+    """
+
+    content: bytes = b""
+    size: int = 0
+    file: Presence | None = None
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(slots=True)
+class Containers:
+    """What a run's steps make and use. As a context manager it removes all in the end.
+
+    Args:
+        images: what they are made from, and where they are committed to.
+    """
+
+    images: Images
+    _containers: dict[str, Container] = field(default_factory=dict)
+    _nodes: dict[str, str] = field(default_factory=dict)
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, Sight]:
+        """Do what a step says.
+
+        Returns:
+            What it came to, and what it saw.
+
+        Raises:
+            RegsimError: it cannot be done.
+        """
+        container = await self._container(doing)
+        before = container.copied_up
+        sight, image = Sight(), None
+        match doing:
+            case doings.Write():
+                await _write(container, doing)
+            case doings.Remove():
+                for path in doing.paths:
+                    await container.remove(path)
+            case doings.Read():
+                sight = await _read(container, doing.path, step.expect.seen)
+            case doings.List():
+                sight = Sight(names=tuple(shown(each.name) for each in container.list(doing.path)))
+            case doings.Stop():
+                container.stop()
+            case doings.Start():
+                container.start()
+            case doings.Commit():
+                image = await self._commit(container, doing)
+            case doings.Rm():
+                await container.rm()
+                del self._containers[doing.name]
+        result = replace(
+            self._result(step, doing, container),
+            copied_up=_difference(container.copied_up, before),
+            names=sight.names,
+            committed=image,
+        )
+        return result, sight
+
+    def failed(self, step: Step, doing: Doing, error: RegsimError, *, expected: bool) -> ContainerResult:
+        """Return what is told of a step that could not be done."""
+        result = self._result(step, doing, self._containers.get(doing.name))
+        return replace(result, error=error, expected_error=expected)
+
+    def _result(self, step: Step, doing: Doing, container: Container | None) -> ContainerResult:
+        there = container is not None and container.state is not State.REMOVED
+        return ContainerResult(
+            step=step.number,
+            step_name=step.name,
+            node=doing.node if isinstance(doing, doings.Create) else self._nodes.get(doing.name),
+            container=doing.name,
+            action=doing.act,
+            image=container.image.name if container is not None else getattr(doing, "image", ""),
+            paths=_paths(doing),
+            writable=container.size if container is not None and there else Tally(),
+        )
+
+    async def _container(self, doing: Doing) -> Container:
+        if isinstance(doing, doings.Create):
+            image = await self.images.container_image(doing.image)
+            # Times are zero, as in all that a scenario builds: digests are the same wherever it runs.
+            container = Container(image, doing.name, clock=lambda: 0)
+            self._stack.push_async_exit(container)
+            self._containers[doing.name], self._nodes[doing.name] = container, doing.node
+        return self._containers[doing.name]
+
+    async def _commit(self, container: Container, doing: doings.Commit) -> Committed:
+        built = await self.images.commit(container, doing.image, doing.message)
+        has_layer = len(built.layers) > len(container.image.layers)
+        return Committed(
+            image=doing.image,
+            digest=built.manifest.descriptor.digest,
+            layer=built.layers[-1].descriptor if has_layer else None,
+        )
+
+
+def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
+    """Yield what a step expects of what it saw, and of its figures."""
+    seen = step.expect.seen
+    if seen.file is not None:
+        yield _verdict(step, f"file == {seen.file}", str(sight.file), passed=sight.file is seen.file)
+    if seen.content is not None:
+        wanted = seen.content.encode("utf-8", "surrogateescape")
+        there = sight.file is doings.Presence.PRESENT
+        passed = there and sight.size == len(wanted) and sight.content == wanted
+        yield _verdict(step, f"content == {_quoted(wanted)}", _found(sight), passed=passed)
+    if seen.names is not None and sight.names is not None:
+        wanted_names = sorted(seen.names)
+        found = ", ".join(sight.names)
+        passed = wanted_names == sorted(sight.names)
+        yield _verdict(step, f"names == {', '.join(wanted_names)}", found, passed=passed)
+    for comparison in step.expect.comparisons:
+        yield comparison.check(step.number, [of_containers([result], comparison.metric)])
+
+
+async def _write(container: Container, doing: doings.Write) -> None:
+    for path in doing.directories:
+        await container.make_directory(path)
+    for files, append in ((doing.files, False), (doing.append, True)):
+        await _put(container, files, append=append)
+    for path, mode in doing.chmod.items():
+        await container.change(path, mode=mode)
+
+
+async def _put(container: Container, files: Mapping[bytes, MadeFile], *, append: bool) -> None:
+    for entry in Effect(files=files).entries(0):
+        if entry.kind is Kind.SYMLINK:
+            await container.link(entry.path, entry.link)
+            continue
+        chunks = entry.content() if entry.content is not None else ()
+        if append:
+            await container.write(entry.path, chunks, append=True)
+        else:
+            owner = (entry.uid, entry.gid)
+            await container.write(entry.path, chunks, mode=entry.mode, owner=owner)
+
+
+async def _read(container: Container, path: bytes, seen: doings.Seen) -> Sight:
+    if not container.exists(path):
+        if seen.file is None and seen.content is None:
+            raise LocalFileError(f"there is no {'/' + shown(path)!r} in container {container.name}")
+        return Sight(file=doings.Presence.ABSENT)
+    most = len((seen.content or "").encode("utf-8", "surrogateescape")) + _SHOWN
+    content, size = await _beginning(container.read(path), most)
+    return Sight(content=content, size=size, file=doings.Presence.PRESENT)
+
+
+async def _beginning(chunks: AsyncIterable[bytes], most: int) -> tuple[bytes, int]:
+    """Return the first bytes of a file, and how many it has in all."""
+    content, size = b"", 0
+    async for chunk in chunks:
+        content += chunk[: most - len(content)]
+        size += len(chunk)
+    return content, size
+
+
+def _paths(doing: Doing) -> tuple[str, ...]:
+    match doing:
+        case doings.Write():
+            paths = [*doing.directories, *doing.files, *doing.append, *doing.chmod]
+        case doings.Remove():
+            paths = [*doing.paths]
+        case doings.Read() | doings.List():
+            paths = [doing.path]
+        case _:
+            paths = []
+    return tuple("/" + shown(path) for path in dict.fromkeys(paths))
+
+
+def _difference(now: Tally, before: Tally) -> Tally:
+    return Tally(now.count - before.count, now.bytes - before.bytes)
+
+
+def _verdict(step: Step, expression: str, found: str, *, passed: bool) -> CheckResult:
+    return CheckResult(expression=expression, step=step.number, passed=passed, actual=found)
+
+
+def _found(sight: Sight) -> str:
+    if sight.file is not doings.Presence.PRESENT:
+        return str(doings.Presence.ABSENT)
+    return _quoted(sight.content) if sight.size <= _SHOWN else f"{sight.size} bytes"
+
+
+def _quoted(content: bytes) -> str:
+    text = shown(content[:_SHOWN])
+    return f'"{text}"' if len(content) <= _SHOWN else f'"{text}…"'
