@@ -101,15 +101,15 @@ class WritableLayer:
             now: nanoseconds since 1970.
         """
         editor = Editor(self.tree, self._below.layers)
+        if target.node is None:
+            self._touch(editor, (*target.missing, target.path)[0], now)
+            if entry.kind is Kind.DIRECTORY:
+                self._remade.add(target.path)
         for path in target.missing:
             self._remade.add(path)
             editor.add(Entry(path=path, kind=Kind.DIRECTORY, mode=_DIRECTORY_MODE, mtime_ns=now))
         editor.add(replace(entry, path=target.path))
         self.tree = editor.finish()
-        if target.node is None:
-            if entry.kind is Kind.DIRECTORY:
-                self._remade.add(target.path)
-            self._touch((target.missing or (target.path,))[0].rpartition(b"/")[0], now)
 
     def remove(self, path: bytes, now: int) -> Node:
         """Remove what is at a path, with all below it; a link at its end is removed, not followed.
@@ -129,9 +129,9 @@ class WritableLayer:
         place = b"/".join(found.names)
         editor = Editor(self.tree, self._below.layers)
         editor.mark(Entry(path=place, kind=Kind.WHITEOUT))
+        self._touch(editor, place, now)
         self.tree = editor.finish()
         self._remade = {each for each in self._remade if each != place and not each.startswith(place + b"/")}
-        self._touch(place.rpartition(b"/")[0], now)
         return found.nodes[-1]
 
     def changes(self) -> Iterator[Entry]:
@@ -194,14 +194,13 @@ class WritableLayer:
             f"{_named(path)} in {self._name} leads through a symbolic link to what is not there"
         )
 
-    def _touch(self, directory: bytes, now: int) -> None:
-        """Note that a directory's list of names changed. The root itself is in no layer."""
+    def _touch(self, editor: Editor, path: bytes, now: int) -> None:
+        """Note that the list of names changed in which a path is. The root itself is in no layer."""
+        directory = path.rpartition(b"/")[0]
         if directory:
             node = self.tree.find(directory, follow=False)
-            assert node is not None  # noqa: S101  (something was in it)
-            editor = Editor(self.tree, self._below.layers)
+            assert node is not None  # noqa: S101  (something is, or will be, in it)
             editor.add(replace(node.entry, path=directory, mtime_ns=now))
-            self.tree = editor.finish()
 
 
 def _checked(path: bytes) -> bytes:
