@@ -251,14 +251,14 @@ async def test_edge_47_what_has_no_end_is_not_read_to_it(
 ) -> None:
     sent = 0
 
-    class Endless(httpx.AsyncByteStream):
+    class Long(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             nonlocal sent
-            while True:
+            while sent < 20 * len(LARGE):
                 sent += 1_000_000
                 yield bytes(1_000_000)
 
-    world.get(URL).mock(return_value=httpx.Response(200, stream=Endless()))
+    world.get(URL).mock(return_value=httpx.Response(200, stream=Long()))
     with pytest.raises(ContentError, match="longer than"):
         await read(fetch(descriptor(URL), Account()))
     assert sent <= len(LARGE) + 3_000_000
@@ -297,7 +297,11 @@ async def test_edge_47_no_header_that_could_be_a_secret_goes_there_nor_where_it_
     account = Account()
     with pytest.raises(RegistryError, match="401"):
         await read(fetch(descriptor(URL), account))
-    names = {name for route in (first, then) for call in route.calls for name in call.request.headers}
+    own = world.get("https://own.example/x").respond(401, headers=challenge)
+    with pytest.raises(RegistryError, match="401"):
+        await read(fetch(descriptor("https://own.example/x"), account))
+    assert own.call_count == 1
+    names = {name for route in (first, then, own) for call in route.calls for name in call.request.headers}
     assert names == {"host", "user-agent", "accept-encoding"}
     assert not realm.called
     assert (account.requests, account.received) == (0, 0)
