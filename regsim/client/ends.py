@@ -30,7 +30,7 @@ from regsim.transfer.ends import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from contextlib import AsyncExitStack
 
     from regsim.content.archive import OciArchive
@@ -118,6 +118,19 @@ class Ends:
             )
             known = self._registries[host] = Registry(transport, warn=self.warn)
         return known
+
+    async def list_referrers(self, address: Address, found: Iterable[Referrer], account: Account) -> None:
+        """See to it that manifests that are there are listed as what refers to their subjects.
+
+        Raises:
+            RegistryError, LocalFileError: it cannot be done.
+        """
+        if isinstance(address, Layout):
+            store = LayoutStore(address.directory)
+            for each in found:
+                await store.tag(each.descriptor, each.descriptor.digest)
+        elif isinstance(address, Reference):
+            await self.repository(address, writes=True).list_missing_referrers(found, account)
 
     def foreign(self) -> ForeignHosts:
         """Return the hosts of layers that may not be distributed."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
+from regsim.oci.manifest import Referrer
 from regsim.remote.referrers import MAX_REFERRERS
 from regsim.transfer.copy import CONCURRENT_CHECKS
 from regsim.transfer.graph import MANIFEST_ROLES
@@ -28,7 +29,7 @@ class Following:
     source: Readable
     _met: set[Digest] = field(default_factory=set)
 
-    async def of(self, ledger: Ledger, account: Account) -> list[Descriptor]:
+    async def of(self, ledger: Ledger, account: Account) -> list[Referrer]:
         """Return what refers to the manifests of a transfer, without what was met before.
 
         Args:
@@ -39,11 +40,14 @@ class Following:
             ContentError: there is no end to them.
             NetworkError, RegistryError: the source does not say.
         """
-        subjects = [entry.digest for entry in ledger.entries if entry.role in MANIFEST_ROLES]
+        manifests = (entry.digest for entry in ledger.entries if entry.role in MANIFEST_ROLES)
+        subjects = list(dict.fromkeys(manifests))
         self._met.update(subjects)
-        found: dict[Digest, Descriptor] = {}
-        for answer in await self._ask(list(dict.fromkeys(subjects)), account):
-            found.update((each.digest, each) for each in answer if each.digest not in self._met)
+        found: dict[Digest, Referrer] = {}
+        for subject, answer in zip(subjects, await self._ask(subjects, account), strict=True):
+            for each in answer:
+                if each.digest not in self._met:
+                    found[each.digest] = Referrer(each, subject)
         self._met.update(found)
         if len(self._met) > MAX_REFERRERS:
             raise ContentError(f"more than {MAX_REFERRERS:,} manifests refer to {ledger.reference}")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from regsim.client.ends import Ends, Readable
     from regsim.content.protocols import Content
     from regsim.oci import Descriptor
+    from regsim.oci.manifest import Referrer
     from regsim.transfer.ends import Destination
     from regsim.transfer.events import Listener
 
@@ -162,16 +163,23 @@ class Move:
         for part in self._parts:  # which become more on the way
             try:
                 found = await following.of(part.ledger(), part.asked)
+                held: list[Referrer] = []
+                for each in found:
+                    digest = each.descriptor.digest
+                    name = f"{_at(self._source, digest)} to {_at(self._destination, digest)}"
+                    # Its own digest as its name lists it where nothing else would: in a layout.
+                    transfer = Transfer(reader, digest, writer, tag=digest, name=name, options=options)
+                    self._parts.append(_Part(transfer))
+                    ledger = await transfer.run()
+                    if ledger.error is not None:
+                        return
+                    held += [each] if ledger.entries[0].outcome is Outcome.EXISTS else []
+                if not self._dry_run:
+                    # What was there may have been left there unlisted.
+                    await self._ends.list_referrers(self._destination, held, part.asked)
             except RegsimError as error:
                 part.error = error
                 return
-            for digest in (each.digest for each in found):
-                name = f"{_at(self._source, digest)} to {_at(self._destination, digest)}"
-                # Its own digest as its name lists it where nothing else would: in a layout.
-                transfer = Transfer(reader, digest, writer, tag=digest, name=name, options=options)
-                self._parts.append(_Part(transfer))
-                if (await transfer.run()).error is not None:
-                    return
 
     async def _commit(self, archive: ArchiveDestination) -> None:
         try:

@@ -22,6 +22,8 @@ from regsim.remote.answer import refusal
 from regsim.remote.listing import MAX_PAGES, following
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regsim.oci.manifest import Referrer
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer
@@ -76,6 +78,16 @@ async def keep(conversation: Conversation, referrer: Referrer, account: Account)
         f"{conversation.name}:{tag} was written over by others {_TRIES} times",
         hint="several clients push referrers of one image; push this one again",
     )
+
+
+async def list_missing(conversation: Conversation, found: Iterable[Referrer], account: Account) -> None:
+    """List manifests that are there under their subjects, where they are not; as `keep`."""
+    known: dict[Digest, set[Digest]] = {}
+    for each in found:
+        if each.subject not in known:
+            known[each.subject] = {one.digest for one in await listed(conversation, each.subject, account)}
+        if each.descriptor.digest not in known[each.subject]:
+            await keep(conversation, each, account)
 
 
 async def _asked(

@@ -22,10 +22,11 @@ from regsim.remote.session import UploadSession, cancel
 from regsim.remote.upload import Mounted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from regsim.content.protocols import Content
     from regsim.oci import Descriptor, Digest
+    from regsim.oci.manifest import Referrer
     from regsim.remote.account import Account
     from regsim.remote.answer import Answer
     from regsim.remote.transport import Transport
@@ -223,6 +224,20 @@ class Repository:
             RegistryError: the registry refused, or the list has no end.
         """
         return await referrers.listed(self._conversation, subject, account, artifact_type)
+
+    async def list_missing_referrers(self, found: Iterable[Referrer], account: Account) -> None:
+        """See to it that manifests that are there are listed under their subjects, as `put_manifest` does.
+
+        An earlier client may have been stopped between the two, or not have known that it had to.
+
+        Args:
+            found: each with its subject, and as lists describe it.
+            account: is charged.
+
+        Raises:
+            RegistryError: as from `referrers`, or others write the fallback tag all the time.
+        """
+        await referrers.list_missing(self._conversation, found, account)
 
     async def delete_manifest(self, reference: str, account: Account) -> None:
         """Delete a tag, or by digest a manifest and all its tags (end-9).

@@ -107,6 +107,32 @@ async def test_a_copy_takes_along_what_refers_to_an_image_and_what_refers_to_tha
         assert await LayoutStore(tmp_path / "down").resolve(descriptor.digest) is not None
 
 
+async def test_what_was_left_unlisted_is_listed_by_the_next_copy(
+    make: Make, place: Path, tmp_path: Path
+) -> None:
+    known = await family(make, place)
+    down = tmp_path / "down"
+    async with (
+        MockRegistry(profile="distribution-3") as mock,
+        Client(transport=mock.transport()) as client,
+    ):
+        for to in (f"{FROM}:v1", f"oci:{down}:v1"):
+            await client.copy(f"oci:{place}:v1", to, referrers=True)
+        # As if it had been stopped between a manifest and its listing.
+        await client.delete(
+            f"{FROM}@{(await client.resolve(f'{FROM}:{fallback_tag(known.image.digest)}')).digest}"
+        )
+        for digest in known.followers:
+            await LayoutStore(down).untag(digest)
+        for address in (f"{FROM}:v1", f"oci:{down}:v1"):
+            assert await client.referrers(address) == ()
+            again = await client.copy(f"oci:{place}:v1", address, referrers=True)
+            assert {outcome for _, outcome in ends(again)} == {"exists"}
+            assert [violations(each.ledger) for each in again.transfers] == [[]] * 4
+            found = await client.referrers(address)
+            assert {each.digest for each in found} == {known.sbom.digest, known.signature.digest}
+
+
 async def test_without_being_asked_nothing_is_taken_along(client: Client, make: Make, place: Path) -> None:
     known = await family(make, place)
     assert len((await client.copy(f"oci:{place}:v1", f"{FROM}:v1")).transfers) == 1
