@@ -14,6 +14,7 @@ from regsim.errors import (
     ContentError,
     InvalidReferenceError,
     NetworkError,
+    RegistryError,
     RegsimError,
 )
 from regsim.oci import Descriptor, Digest, media_types
@@ -110,7 +111,7 @@ async def put(
                 raise final(failure) from failure.__cause__
         else:
             if answer.status not in _WRITTEN:
-                raise refusal(answer)
+                raise _refused(answer, wanted)
             if digest is not None and tag not in re.split(r"[,\s]+", answer.headers.get("OCI-Tag", "")):
                 # It knows no tags beside a digest, and names what is put under a tag by the usual algorithm.
                 beside = account.aside(Digest.of(raw))
@@ -122,6 +123,14 @@ async def put(
         if await _stands(conversation, reference, wanted, account):
             return wanted, False
         account.waste(sent)
+
+
+def _refused(answer: Answer, wanted: Descriptor) -> RegistryError:
+    error = refusal(answer)
+    if wanted.digest.algorithm != CANONICAL and answer.status == HTTPStatus.BAD_REQUEST:
+        # distribution takes such blobs, and then not the manifest.
+        error.hint = f"it may know no {wanted.digest.algorithm}; registries that do are olareg and zot"
+    return error
 
 
 async def _get(conversation: Conversation, reference: str, account: Account) -> Answer:

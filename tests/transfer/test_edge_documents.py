@@ -222,6 +222,16 @@ async def test_edge_40_a_registry_without_tags_beside_digests_is_given_the_manif
         assert (found.digest.algorithm, found.size) == ("sha256", root.size)
 
 
+async def test_edge_40_a_registry_that_knows_no_sha512_is_one_clear_error_with_a_hint() -> None:
+    async with shop("PUT manifest status 400 error=DIGEST_INVALID") as there:
+        ledger = await there.push((await long_named(SMALL))[0])
+        assert isinstance(ledger.error, RegistryError)
+        assert ledger.error.hint.startswith("it may know no sha512")
+        usual = await there.push(await image(SMALL), "shop/web")
+        assert isinstance(usual.error, RegistryError)
+        assert "sha512" not in usual.error.hint
+
+
 async def test_edge_40_a_sha512_that_is_stated_of_a_sha256_is_no_contradiction(
     router: respx.MockRouter, repository: Repository
 ) -> None:
