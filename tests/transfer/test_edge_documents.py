@@ -5,6 +5,7 @@ Each transfer's ledger is held to its laws, and against the registry's journal (
 
 from __future__ import annotations
 
+import gzip
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import respx
 
 from regsim.client.client import Client
 from regsim.content.archive import OciArchive
-from regsim.content.archive_writer import ArchiveWriter
+from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
+from regsim.content.docker_archive import DockerArchive
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent, MemoryStore
 from regsim.errors import ContentError, RegistryError
@@ -31,7 +33,10 @@ from regsim.transfer.ledger import violations
 from tests.transfer.shop import CONFIG, LARGE, MIB, SMALL, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from regsim.content.protocols import Store
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +117,55 @@ async def test_edge_35_a_registry_that_refuses_it_is_asked_once_and_heard() -> N
         assert ledger.error is not None
         assert "SIZE_INVALID" in ledger.error.message
         assert there.mock.state.sessions == {}
+
+
+# Layers as they are.
+
+WRITTEN: dict[str, Callable[[Path], Store]] = {
+    "layout": lambda folder: LayoutStore(folder / "layout", create=True),
+    "oci-archive": lambda folder: ArchiveWriter(folder / "image.tar"),
+    "docker-archive": lambda folder: DockerArchiveWriter(folder / "image.tar"),
+}
+READ = {"oci-archive": OciArchive, "docker-archive": DockerArchive}
+
+
+@pytest.mark.parametrize("way", ["registry", *WRITTEN])
+async def test_edge_37_packed_layers_stay_as_they_were_packed(way: str, tmp_path: Path) -> None:
+    """Packing them again would give them other digests, which nobody shares; so would unpacking."""
+    tar = bytes(10_240)
+    packed = [
+        # By no compressor of ours: another level, a time, and bytes behind the end.
+        (gzip.compress(tar, compresslevel=1, mtime=1_700_000_000) + gzip.compress(b"", mtime=7), "gzip"),
+        (bytes.fromhex("28b52ffd2000010000"), "zstd"),
+        (tar, ""),
+    ]
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64] * 3}}).encode()
+    store = MemoryStore()
+    kinds = {
+        "gzip": media_types.OCI_LAYER_GZIP,
+        "zstd": media_types.OCI_LAYER_ZSTD,
+        "": media_types.OCI_LAYER,
+    }
+    layers = [await keep(store, raw, kinds[kind]) for raw, kind in packed]
+    described = await keep(store, config, media_types.OCI_CONFIG)
+    root = await keep(store, manifest_document(described, layers), media_types.OCI_MANIFEST)
+    await store.tag(root, "app")
+
+    async with shop() as there:
+        await there.push(store)
+        if way == "registry":
+            await there.copy("shop/web")
+        else:
+            end = WRITTEN[way](tmp_path)
+            assert (await there.pull(end)).error is None
+            if isinstance(end, ArchiveWriter):
+                await end.commit()
+            back = READ[way](tmp_path / "image.tar") if way in READ else end
+            destination = there.destination("shop/web")
+            name = "" if way == "docker-archive" else "app"
+            ledger = await Transfer(LocalSource(back), name, destination, tag="app").run()
+            assert (ledger.error, ledger.digest) == (None, root.digest)
+        assert await there.holds(store, "shop/web")
 
 
 # One digest in several places.
