@@ -283,7 +283,7 @@ async def test_edge_40_a_registry_that_knows_no_sha512_is_one_clear_error_with_a
         assert ledger.error.hint.startswith("it may know no sha512")
         usual = await there.push(await image(SMALL), "shop/web")
         assert isinstance(usual.error, RegistryError)
-        assert "sha512" not in usual.error.hint
+        assert "may know no" not in usual.error.hint
 
 
 async def test_edge_40_a_sha512_that_is_stated_of_a_sha256_is_no_contradiction(
