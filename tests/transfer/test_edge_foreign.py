@@ -153,6 +153,22 @@ async def test_edge_47_on_request_a_copy_uploads_it_and_counts_both_sides(
         assert entry_of(mounted, LARGE).outcome == "mounted"
 
 
+async def test_edge_47_what_was_said_on_the_way_is_counted_and_no_registry_has_to_know_of_it(
+    world: respx.MockRouter, fetch: Callable[..., Content]
+) -> None:
+    world.get(URL).respond(302, headers={"Location": "https://cdn.example/x"}, content=b"see there")
+    world.get("https://cdn.example/x").mock(side_effect=served)
+    async with shop() as there:
+        await there.push(await windows())
+        there.foreign = fetch
+        # Asked for, opened, sent and committed at the registry; and two requests elsewhere.
+        base = entry_of(await there.copy("shop/web"), LARGE)
+        assert (base.requests, base.attempts, base.retries) == (5, 2, ())
+        assert base.elsewhere is not None
+        assert (base.elsewhere.requests, base.elsewhere.overhead) == (2, len(b"see there"))
+        assert base.overhead - base.elsewhere.overhead == 0
+
+
 async def test_edge_47_on_request_a_layout_pushes_what_it_holds(fetch: Callable[..., Content]) -> None:
     async with shop() as there:
         there.foreign = fetch
