@@ -26,6 +26,8 @@ from regsim.remote.auth import Credentials, FixedKeychain
 from regsim.remote.foreign import MAX_URLS, ForeignHosts
 from regsim.remote.retry import Patience, Policy
 from regsim.remote.timeouts import Timeouts
+from regsim.transfer.copy import Options, Transfer
+from regsim.transfer.ends import LocalDestination, RegistrySource
 from regsim.transfer.ledger import Outcome
 from tests.transfer.shop import CONFIG, LARGE, SMALL, entry_of, reasons, shop
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.content.protocols import Content
+    from regsim.transfer.events import Event
 
 pytestmark = pytest.mark.anyio
 
@@ -167,6 +170,20 @@ async def test_edge_47_what_was_said_on_the_way_is_counted_and_no_registry_has_t
         assert base.elsewhere is not None
         assert (base.elsewhere.requests, base.elsewhere.overhead) == (2, len(b"see there"))
         assert base.overhead - base.elsewhere.overhead == 0
+
+
+async def test_edge_47_whoever_watches_sees_its_octets_come(
+    world: respx.MockRouter, fetch: Callable[..., Content]
+) -> None:
+    world.get(URL).mock(side_effect=served)
+    seen: list[Event] = []
+    async with shop() as there:
+        await there.push(await windows())
+        source = RegistrySource(there.registry.repository("shop/api"))
+        options = Options(foreign=fetch, listener=seen.append)
+        await Transfer(source, "app", LocalDestination(MemoryStore()), options=options).run()
+    moves = [each for each in seen if each.step == "download" and each.descriptor.size == len(LARGE)]
+    assert (moves[-1].moment, moves[-1].moved) == ("completed", len(LARGE))
 
 
 async def test_edge_47_on_request_a_layout_pushes_what_it_holds(fetch: Callable[..., Content]) -> None:
