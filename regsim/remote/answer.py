@@ -26,7 +26,11 @@ _MAX_QUOTE = 300
 _MAX_DIGITS = 19  # of an int64, as sizes are
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19}|\*)")
 _WARNING = re.compile(r'(?<!\d)299 +\S+ +"((?:[^"\\]|\\.)*)"')
-_HIDDEN = re.compile(r"<(script|style|head)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE)
+# What is never closed goes on to the end, or each further opening would look for its end there anew.
+_HIDDEN = re.compile(
+    r"<(?:(?P<raw>script|style)\b.*?(?:</(?P=raw)\s*+>|\Z)|head\b.*?(?:</head\s*+>|(?=<body\b)|\Z))",
+    re.DOTALL | re.IGNORECASE,
+)
 _TAG = re.compile(r"<[^<>]*>")
 _HINTS = {
     401: "the registry wants credentials",

@@ -28,7 +28,7 @@ CATALOG = "/v2/_catalog?n=1000"
 
 # Some leave out the brackets (distribution-spec#116), or the quotes.
 _NEXT = re.compile(
-    r"(?:<(?P<url>[^<>]*)>[^,<>]*|(?:^|,)\s*(?P<bare>[^\s<>,;]+)[^,<>]*);\s*rel=\"?next\"?", re.IGNORECASE
+    r"(?:<(?P<url>[^<>]*)>[^,<>]*|(?:^|,)\s*(?P<bare>[^\s<>,;]++)[^,<>]*);\s*rel=\"?next\"?", re.IGNORECASE
 )
 
 

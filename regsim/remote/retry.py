@@ -181,7 +181,7 @@ class Patience:
             return float(text)
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._now())
 

@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from regsim.errors import RegistryError
+from regsim.remote.answer import Answer
+from regsim.remote.listing import following
 from regsim.remote.repository import Registry
 from regsim.remote.transport import Transport
 
@@ -62,6 +64,12 @@ async def test_a_catalog_that_goes_on_at_another_host_is_refused(
     with pytest.raises(RegistryError, match="another host"):
         await asked.catalog(account)
     assert account.requests == 1
+
+
+def test_a_link_that_says_nothing_at_length_is_read_once() -> None:
+    # Where it was read again from each of its characters, this took hours.
+    answer = Answer(method="GET", url=URL, status=200, headers={"Link": "a" * 1_000_000})
+    assert following(answer, "the catalog") is None
 
 
 async def test_a_page_beyond_all_measure_is_refused(

@@ -67,6 +67,8 @@ async def test_a_network_failure_stays_one_when_patience_ends(patience: Patience
         ("Thu, 01 Jan 2970 00:00:00 GMT", 30.0),
         ("-1", 1.0),
         ("soon", 1.0),
+        (f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT", 1.0),
+        (f"Mon, 01 Jan 2970 00:00:00 +{'9' * 30}", 1.0),
         ("", 1.0),
     ],
 )
