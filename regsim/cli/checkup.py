@@ -19,7 +19,7 @@ from pathlib import Path
 from regsim._version import __version__
 from regsim.client.addresses import local_store
 from regsim.content.layout import LayoutStore
-from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError
+from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError, UsageError
 from regsim.oci import Descriptor
 from regsim.remote.auth import AuthFiles
 from regsim.report.quantities import exact, size
@@ -122,7 +122,11 @@ async def _engine(environment: Mapping[str, str]) -> Finding:
     """Tell every engine that is there; only `--registry container` needs one."""
     said: list[str] = []
     answers = False
-    for name, engine in engines(environment):
+    try:
+        found = tuple(engines(environment))
+    except UsageError as error:
+        return Finding(name="container engine", detail=error.message, state=State.WARNING)
+    for name, engine in found:
         try:
             answer = await engine.call("info")
             said.append(f"{name} ({engine}): {'answers' if answer.code == 0 else answer.last}")

@@ -121,10 +121,17 @@ class Engine:
 
 
 def engines(environment: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Engine]]:
-    """Yield the engines that may be there, best first, each under the name that it is known by here."""
-    chosen = environment.get(VARIABLE, "")
-    if chosen.strip():
-        yield VARIABLE, Engine(tuple(shlex.split(chosen)))
+    """Yield the engines that may be there, best first, each under the name that it is known by here.
+
+    Raises:
+        UsageError: `REGSIM_ENGINE` is no command line.
+    """
+    try:
+        chosen = tuple(shlex.split(environment.get(VARIABLE, "")))
+    except ValueError as error:
+        raise UsageError(f"{VARIABLE} is no command line: {error}") from error
+    if chosen:
+        yield VARIABLE, Engine(chosen)
     for program in _PROGRAMS:
         found = shutil.which(program, path=environment.get("PATH"))
         if found is not None:

@@ -211,6 +211,11 @@ async def test_the_engine_is_the_first_whose_info_succeeds(engine: FakeEngine, t
     assert await find_engine(broken) == Engine((f"{path}/podman",))
 
 
+async def test_an_engine_that_is_no_command_line_is_told_by_the_name_of_its_variable() -> None:
+    with pytest.raises(UsageError, match="REGSIM_ENGINE is no command line: No closing quotation"):
+        await find_engine({"REGSIM_ENGINE": "podman --root 'here", "PATH": ""})
+
+
 async def test_where_no_engine_answers_each_is_told_with_its_words(
     engine: FakeEngine, tmp_path: Path
 ) -> None:
