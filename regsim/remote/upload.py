@@ -13,10 +13,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.content.protocols import CHUNK
-from regsim.errors import AuthenticationError, NetworkError, RegsimError
+from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
 from regsim.remote import blobs
 from regsim.remote.account import Reason
-from regsim.remote.address import with_query
+from regsim.remote.address import with_query, without_query
 from regsim.remote.answer import refusal
 from regsim.remote.outgoing import Outgoing
 from regsim.remote.retry import Unready, final, reason_of
@@ -57,6 +57,8 @@ _FORGOTTEN = "BLOB_UPLOAD_UNKNOWN"
 _WRONG_DIGEST = "DIGEST_INVALID"
 # What is tried in turn where a request was too large for the registry, or for a proxy before it.
 _PIECES = tuple(size * 1024 * 1024 for size in (64, 16, 4, 1))
+# Of a piece, one part in so many has to be kept, or keeping it counts as a failure.
+_FEW = 4
 # A blob up to this goes with the POST where the registry is known to take it.
 SINGLE_POST = 64 * 1024
 
@@ -159,14 +161,14 @@ class _Upload:
         """Get it there. False: it was there by somebody else's doing, before all of it was sent."""
         if self._session is None and await self._posted():
             return True
-        failures = 0
+        failures = reached = 0
         while True:
-            before = self._offset
             try:
                 return await self._send()
             except _Setback as setback:
-                if self._offset - before >= CHUNK:
-                    failures = 0
+                # Only what no session held before: one that is forgotten again and again gets nowhere.
+                if self._offset - reached >= CHUNK:
+                    failures, reached = 0, self._offset
                 if isinstance(setback.failure, NetworkError) and await self._is_there_after_all():
                     self._account.retried(setback.reason)
                     return True
@@ -270,16 +272,27 @@ class _Upload:
             self._given = max(self._given, min(end, start + self._account.sent - before))
 
     def _taken(self, answer: Answer, session: UploadSession, end: int) -> None:
-        """Take note of how much of a piece the registry says to have kept."""
+        """Take note of how much of a piece the registry says to have kept.
+
+        Raises:
+            _Setback: it was so little that with more of the like there would be no end.
+        """
         held, before = held_by(answer), self._offset
         self._session = session_of(answer, session)
         # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
         # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
-        self._offset = end
         if self._trusting and held is not None and before < held < end:
+            if (held - before) * _FEW < end - before:
+                where = without_query(answer.url).partition("://")[2]
+                raise _Setback(
+                    RegistryError(f"{where} kept no more than {held - before:,} of {end - before:,} bytes"),
+                    Reason.SHORT_ACCEPTANCE,
+                )
             self._offset, self._mended = held, True
             self._account.retried(Reason.SHORT_ACCEPTANCE)
             self._note_waste()
+        else:
+            self._offset = end
 
     async def _refused(self, answer: Answer, session: UploadSession, size: int) -> bool:
         """Tell what became of the upload where a request of `size` bytes was refused.
@@ -321,6 +334,9 @@ class _Upload:
 
     def _shrink(self, session: UploadSession, refused: int) -> bool:
         """Settle on smaller pieces from now on, if there are any."""
+        largest = self._conversation.habits.largest
+        if largest is not None and max(largest, session.smallest) < refused:
+            return True  # others have done so meanwhile
         for size in _PIECES:
             if session.smallest <= size < refused:
                 self._conversation.habits.largest = size

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.anyio
 DATA = bytes(range(256)) * 10
 LAYER = Descriptor.of(DATA, "application/vnd.oci.image.layer.v1.tar")
 CONTENT = BytesContent(LAYER, DATA)
+MIB = 1024 * 1024
 HOST = "http://127.0.0.1:5000"
 UPLOADS = HOST + "/v2/shop/api/blobs/uploads/"
 BLOB = HOST + f"/v2/shop/api/blobs/{LAYER.digest}"
@@ -312,6 +313,88 @@ async def test_content_that_is_not_what_its_descriptor_says_never_arrives_whole(
     with pytest.raises(ContentError):
         await repository.upload(BytesContent(LAYER, data), account)
     assert account.sent < LAYER.size
+
+
+async def test_a_registry_that_keeps_forgetting_what_it_took_is_given_up(
+    registry: respx.MockRouter, repository: Repository, account: Account
+) -> None:
+    data = bytes(2 * MIB)
+    repository._conversation.habits.largest = MIB
+    registry.post(UPLOADS).mock(return_value=OPENED)
+    patch = registry.patch(url__startswith=SESSION).respond(202)
+    registry.put(url__startswith=SESSION).respond(404)
+    registry.head(url__startswith=HOST).respond(404)
+    with pytest.raises(RegistryError, match="404"):
+        await repository.upload(BytesContent(Descriptor.of(data, "x/y"), data), account)
+    assert patch.call_count == 4
+
+
+async def test_a_registry_that_takes_a_byte_at_a_time_is_given_up(
+    registry: respx.MockRouter, repository: Repository, account: Account
+) -> None:
+    repository._conversation.habits.largest = 1000
+    held = 1
+
+    def take(_: httpx.Request) -> httpx.Response:
+        nonlocal held
+        held += 1
+        return httpx.Response(202, headers={"Range": f"0-{held - 1}"})
+
+    registry.post(UPLOADS).mock(return_value=OPENED)
+    patch = registry.patch(url__startswith=SESSION).mock(side_effect=take)
+    registry.get(url__startswith=SESSION).mock(
+        side_effect=lambda _: httpx.Response(204, headers={"Range": f"0-{held - 1}"})
+    )
+    registry.put(url__startswith=SESSION).respond(201)
+    registry.delete(url__startswith=SESSION).respond(204)
+    with pytest.raises(RegistryError, match="kept no more than 1 of 1,000 bytes"):
+        await repository.upload(CONTENT, account)
+    assert patch.call_count == 4
+
+
+async def test_a_put_that_is_cut_again_and_again_gets_there_piece_by_piece(
+    registry: respx.MockRouter, repository: Repository, account: Account
+) -> None:
+    data = bytes(8 * MIB)
+    held = 0
+
+    def cut(request: httpx.Request) -> httpx.Response:
+        nonlocal held
+        if len(request.content) <= MIB:
+            return httpx.Response(201)
+        held += MIB
+        raise httpx.WriteError("cut")
+
+    registry.post(UPLOADS).mock(return_value=OPENED)
+    registry.put(url__startswith=SESSION).mock(side_effect=cut)
+    registry.get(url__startswith=SESSION).mock(
+        side_effect=lambda _: httpx.Response(204, headers={"Range": f"0-{held - 1}"})
+    )
+    registry.head(url__startswith=HOST).respond(404)
+    registry.delete(url__startswith=SESSION).respond(204)
+    await repository.upload(BytesContent(Descriptor.of(data, "x/y"), data), account)
+    assert len(account.retries) == 7
+
+
+async def test_a_request_that_was_too_large_makes_no_later_one_larger(
+    registry: respx.MockRouter, repository: Repository, account: Account
+) -> None:
+    data = bytes(20 * MIB)
+    habits = repository._conversation.habits
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        habits.largest = MIB  # somebody else has found out meanwhile
+        return httpx.Response(413)
+
+    registry.post(UPLOADS).mock(return_value=OPENED)
+    registry.put(url__startswith=SESSION).mock(
+        side_effect=lambda request: refuse(request) if len(request.content) > MIB else httpx.Response(201)
+    )
+    patch = registry.patch(url__startswith=SESSION).respond(202)
+    registry.get(url__startswith=SESSION).respond(204)
+    registry.delete(url__startswith=SESSION).respond(204)
+    await repository.upload(BytesContent(Descriptor.of(data, "x/y"), data), account)
+    assert {len(call.request.content) for call in patch.calls} == {MIB}
 
 
 async def test_a_cancel_that_fails_is_no_failure(
