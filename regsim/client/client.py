@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
     from regsim.result import RunResult
-    from regsim.transfer.ends import Source
     from regsim.transfer.events import Listener
     from regsim.transfer.selection import Choice
 
