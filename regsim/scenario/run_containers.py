@@ -36,7 +36,7 @@ class Sight:
     """What a step saw in a container.
 
     Attributes:
-        content: the first bytes of the file, one more than were expected at most.
+        content: the first bytes of the file, more than were expected if it has more.
         size: bytes of the file.
         file: whether there is one.
         names: what is in the directory.

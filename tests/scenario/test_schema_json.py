@@ -89,6 +89,11 @@ IMAGES = "images: {a: {layers: [1MB]}}\n"
         'steps:\n  - pull: {reference: x}\nchecks: ["saved => 3"]\n',
         "steps:\n  - pull: {reference: x}\nregistry: {mock: {profile: nosuch}}\n",
         "steps:\n  - pull: {reference: x}\nregistry: {mock: {faults: base cut}}\n",
+        "steps:\n  - container: {}\n",
+        "steps:\n  - container: {stop: {name: web}}\n",
+        "steps:\n  - container: {create: {name: web}}\n" + IMAGES,
+        "steps:\n  - container: {read: {name: web, path: x}, stop: web}\n",
+        "steps:\n  - {container: {read: {name: web, path: x}}, expect: {file: there}}\n",
     ],
 )
 def test_editors_and_the_reader_refuse_alike(text: str) -> None:
