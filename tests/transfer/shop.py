@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mock_registry import MockRegistry
+from mock_registry.clock import ManualClock
 from regsim.content.memory import BytesContent, MemoryStore
 from regsim.oci import Descriptor, media_types
 from regsim.oci.manifest import manifest_document
@@ -120,13 +121,19 @@ class Shop:
 async def shop(
     *faults: str, habits: Habits | None = None, timeouts: Timeouts | None = None, **settings: Any
 ) -> AsyncIterator[Shop]:
-    """Open one on a port, with these faults, and under these settings of `MockRegistry`."""
+    """Open one on a port, with these faults, and under these settings of `MockRegistry`.
+
+    On a `ManualClock` of its own, the time that passes is what the client would have waited.
+    """
     mock = MockRegistry(faults=list(faults), **settings)
+    clock = settings.get("clock")
     sleeps: list[float] = []
     warnings: list[str] = []
 
     async def sleep(seconds: float) -> None:
         sleeps.append(seconds)
+        if isinstance(clock, ManualClock):
+            clock.advance(seconds)
         await asyncio.sleep(0.002)
 
     patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)

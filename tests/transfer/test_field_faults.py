@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mock_registry.clock import ManualClock
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import MemoryStore
 from regsim.errors import NetworkError, NotFoundError, RegistryError
@@ -291,11 +292,14 @@ async def test_fault_25_who_comes_second_with_a_blob_finds_it_there(status: int)
 
 
 async def test_fault_26_a_manifest_that_comes_too_early_is_put_again_without_its_blobs() -> None:
-    async with shop("lag 4ms") as there:
+    # It sees what it was given two seconds later: after the second wait, of one second and two.
+    async with shop("lag 2s", clock=ManualClock()) as there:
         store = await image(LARGE)
         ledger = await there.push(store)
-        assert ledger.error is None
-        assert ledger.summary.wasted <= 4 * ledger.entries[0].size + len(ledger.entries)
+        assert (ledger.error, there.sleeps) == (None, [1.0, 2.0])
+        assert there.asked("PUT", "upload") == [201, 201]
+        assert there.asked("PUT", "manifest") == [400, 400, 400, 201]
+        assert ledger.summary.wasted <= 3 * ledger.entries[0].size + len(ledger.entries)
         assert reasons(ledger)[0] == "manifest-blob-unknown"
         assert await there.holds(store)
 
