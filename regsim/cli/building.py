@@ -189,13 +189,23 @@ def _pairs(given: Iterable[str] | None, flag: str, shape: str) -> dict[str, str]
             value = os.environ[name]  # as docker does, so that a value need not be typed
         elif not equals or not name:
             raise UsageError(f"{flag} {text!r:.80} has no value", hint=f"write {flag} {shape}")
+        if not _is_text(name + value):
+            raise UsageError(f"{flag} {text!a:.80} is not text", hint="write it in UTF-8")
         pairs[name] = value
     return pairs
 
 
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are no UTF-8
+        return False
+    return True
+
+
 def _timestamp(given: int | None) -> int:
     text = os.environ.get(_EPOCH, "0") if given is None else str(given)
-    if not text.isascii() or not text.isdigit() or int(text) > 2**33:
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > 2**33:  # noqa: PLR2004  (digits of 2**33)
         name = _EPOCH if given is None else "--timestamp"
         raise UsageError(f"{name} is no time: {text[:40]!r}", hint="seconds since 1970, such as 1735689600")
     return int(text)

@@ -110,6 +110,8 @@ def test_credentials_are_for_one_registry(regsim: Regsim, context: Path, tmp_pat
         ("FROM scratch\nCOPY main.go /\n", ("--platform", "vax"), 2, "vax"),
         ("FROM scratch\nCOPY main.go /\n", ("--build-arg", "A"), 2, "--build-arg 'A' has no value"),
         ("FROM scratch\nCOPY main.go /\n", ("--timestamp", "-1"), 2, "--timestamp is no time"),
+        ("FROM scratch\nCOPY main.go /\n", ("--timestamp", "1" * 4000), 2, "--timestamp is no time"),
+        ("FROM scratch\nCOPY main.go /\n", ("--build-arg", "A=\udcff"), 2, "is not text"),
         ("FROM scratch\nCOPY main.go /\n", ("--compression-level", "99"), 2, "99"),
         ("FROM scratch\nCOPY main.go /\n", ("-f", "/nowhere/Dockerfile"), 6, "/nowhere/Dockerfile"),
         ("FROM scratch\nCOPY main.go /\n", ("-t", "localhost/app:1"), 2, "a build goes to a layout"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regsim.errors import UsageError
-from regsim.image.dockerfile.variables import expand, expand_content, expand_words
+from regsim.image.dockerfile.variables import MAX_WORD, expand, expand_content, expand_words
 
 VALUES = {"a": "1", "empty": "", "path": "x/y/z.tar.gz", "two": "one two"}
 
@@ -54,3 +54,16 @@ def test_values_that_double_do_not_fill_the_memory() -> None:
     value = "x" * 300_000
     with pytest.raises(UsageError, match="more than"):
         expand("$v$v$v$v", {"v": value}, "\\")
+
+
+def test_no_more_is_put_together_than_a_word_may_have() -> None:
+    asked: list[str] = []
+
+    class Values(dict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            asked.append(name)
+            return super().__getitem__(name)
+
+    with pytest.raises(UsageError, match="a word has more than"):
+        expand("$a" * 10_000, Values(a="x" * MAX_WORD), "\\")
+    assert len(asked) == 2

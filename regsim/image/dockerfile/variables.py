@@ -6,14 +6,12 @@ come from.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from e2b_dockerfile_utils import ShellLex
 
 from regsim.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 # What a word may grow to: `${a}${a}…` of values that are themselves such words doubles with each line.
 MAX_WORD = 1024 * 1024
@@ -26,10 +24,8 @@ def expand(word: str, values: Mapping[str, str], escape: str) -> str:
         UsageError: its syntax is wrong, it asks for a variable that is not set (`${x:?}`), or it gets too
             long.
     """
-    try:
-        return _bounded(ShellLex(escape, env=values, skip_unset_env=False).process_word(word))
-    except ValueError as error:
-        raise _refused(error) from error
+    with _refusing():
+        return ShellLex(escape, env=_Metered(values), skip_unset_env=False).process_word(word)
 
 
 def expand_words(text: str, values: Mapping[str, str], escape: str) -> list[str]:
@@ -38,11 +34,8 @@ def expand_words(text: str, values: Mapping[str, str], escape: str) -> list[str]
     Raises:
         UsageError: as for `expand`.
     """
-    try:
-        words = ShellLex(escape, env=values, skip_unset_env=False).process_words(text)
-    except ValueError as error:
-        raise _refused(error) from error
-    return [_bounded(word) for word in words]
+    with _refusing():
+        return ShellLex(escape, env=_Metered(values), skip_unset_env=False).process_words(text)
 
 
 def expand_content(content: str, values: Mapping[str, str], escape: str) -> str:
@@ -51,20 +44,38 @@ def expand_content(content: str, values: Mapping[str, str], escape: str) -> str:
     Raises:
         UsageError: as for `expand`.
     """
-    lexer = ShellLex(escape, skip_process_quotes=True, env=values, skip_unset_env=False)
+    with _refusing():
+        return ShellLex(
+            escape, skip_process_quotes=True, env=_Metered(values), skip_unset_env=False
+        ).process_word(content)
+
+
+class _Metered(Mapping[str, str]):
+    """Values of which only so many letters are handed out: later would be too late to count them."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+        self._room = MAX_WORD
+
+    def __getitem__(self, name: str) -> str:
+        value = self._values[name]
+        self._room -= len(value)
+        if self._room < 0:
+            raise UsageError(f"a word has more than {MAX_WORD} letters once its variables are replaced")
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        return _bounded(lexer.process_word(content))
+        yield
     except ValueError as error:
-        raise _refused(error) from error
-
-
-def _bounded(word: str) -> str:
-    if len(word) > MAX_WORD:
-        raise UsageError(f"a word has more than {MAX_WORD} letters once its variables are replaced")
-    return word
-
-
-def _refused(error: ValueError) -> UsageError:
-    return UsageError(
-        str(error)[:300], hint="quotes and ${…} must be closed; ${x:-y}, ${x:+y}, ${x:?y} are known"
-    )
+        raise UsageError(
+            str(error)[:300], hint="quotes and ${…} must be closed; ${x:-y}, ${x:+y}, ${x:?y} are known"
+        ) from error
