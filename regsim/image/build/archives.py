@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import bz2
 import lzma
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 from regsim.content.protocols import CHUNK
-from regsim.errors import ContentError
+from regsim.errors import ContentError, UsageError
 from regsim.image.decompress import AnyDecompressor
 from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import LayerReader, Limits
@@ -19,20 +20,24 @@ from regsim.image.tar_read import Member, TarReader
 from regsim.oci import Descriptor, media_types
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from regsim.image.build.spool import DiskSpool
 
 _Stream: TypeAlias = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
-_BZIP2 = b"BZh"
-_XZ = b"\xfd7zXZ\0"
 _FIRST = 64 * 1024
+# An archive says itself how much its unpacking takes; that of xz -9 takes half of this.
+_MAX_MEMORY = 2**27
 _DELETIONS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
 
 
 def is_archive(entry: Entry) -> bool:
-    """Tell whether a file is a tar archive, compressed or not, by how it begins."""
+    """Tell whether a file is a tar archive, compressed or not, by how it begins.
+
+    Raises:
+        UsageError: to find out takes too much memory.
+    """
     if entry.kind is not Kind.FILE or entry.content is None:
         return False
     seen: list[Member] = []
@@ -43,7 +48,7 @@ def is_archive(entry: Entry) -> bool:
     reader, decompressor = TarReader("archive", begin), AnyDecompressor("archive")
     taken = 0
     try:
-        for chunk in _plain(entry.content()):
+        for chunk in _plain(entry):
             for piece in decompressor.feed(chunk[:_FIRST]):
                 reader.feed(piece)
                 if seen:
@@ -65,11 +70,12 @@ def unpack(entry: Entry, spool: DiskSpool) -> list[Entry]:
 
     Raises:
         ContentError: it is damaged, or holds what may not be unpacked; the file is named.
+        UsageError: it takes too much memory.
     """
     descriptor = Descriptor(media_type=media_types.OCI_LAYER, digest=_NO_DIGEST, size=max(entry.size, 1))
     reader = LayerReader(descriptor, Limits(), spool)
     try:
-        for chunk in _plain(entry.content() if entry.content is not None else ()):
+        for chunk in _plain(entry):
             reader.feed(chunk)
         entries = reader.finish().entries
     except ContentError as error:
@@ -84,32 +90,51 @@ def unpack(entry: Entry, spool: DiskSpool) -> list[Entry]:
     return list(entries)
 
 
-def _plain(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Hand chunks on, decompressed if they are bzip2 or xz, in pieces of about 1 MiB."""
-    stream: _Stream | None = None
-    first = True
+def _plain(entry: Entry) -> Iterator[bytes]:
+    """Hand a file's bytes on, decompressed if they are bzip2 or xz, in pieces of about 1 MiB."""
+    chunks = iter(entry.content() if entry.content is not None else ())
+    first = next(chunks, b"")
+    make = _BZIP2_AND_XZ.get(first[:3])
+    if make is None:
+        yield first
+        yield from chunks
+        return
+    try:
+        yield from _decompressed(chain((first,), chunks), make)
+    except (OSError, EOFError) as error:
+        raise ContentError("its compression is damaged") from error
+    except lzma.LZMAError as error:
+        if "memory" in str(error).lower():
+            raise UsageError(
+                f"archive {entry.shown!r} needs more than {_MAX_MEMORY} bytes of memory to be unpacked",
+                hint="pack it with a smaller dictionary; that of xz -9 is small enough",
+            ) from error
+        raise ContentError("its compression is damaged") from error
+
+
+def _decompressed(chunks: Iterable[bytes], make: Callable[[], _Stream]) -> Iterator[bytes]:
+    """Decompress streams that stand one behind the other, as pbzip2 and pixz write them."""
+    stream = make()
     for chunk in chunks:
-        if first:
-            stream = bz2.BZ2Decompressor() if chunk.startswith(_BZIP2) else None
-            stream = lzma.LZMADecompressor() if chunk.startswith(_XZ) else stream
-            first = False
-        if stream is None:
-            yield chunk
-            continue
-        try:
-            yield from _decompressed(stream, chunk)
-        except (OSError, lzma.LZMAError, EOFError) as error:
-            raise ContentError("its compression is damaged") from error
+        for start in range(0, len(chunk), _FIRST):
+            data = chunk[start : start + _FIRST]
+            while data or not (stream.eof or stream.needs_input):
+                if stream.eof:
+                    data = data.lstrip(b"\0")  # xz's own rule: zeros may stand between streams
+                    if not data:
+                        break
+                    stream = make()
+                piece = stream.decompress(data, CHUNK)
+                data = stream.unused_data
+                if piece:
+                    yield piece
+    if not stream.eof:
+        raise ContentError("it is cut short: its compression does not end")
 
 
-def _decompressed(stream: _Stream, chunk: bytes) -> Iterator[bytes]:
-    while not _ended(stream) and (piece := stream.decompress(chunk, CHUNK)):
-        yield piece
-        chunk = b""
+def _xz() -> _Stream:
+    return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MAX_MEMORY)
 
 
-def _ended(stream: _Stream) -> bool:
-    return stream.eof
-
-
+_BZIP2_AND_XZ: dict[bytes, Callable[[], _Stream]] = {b"BZh": bz2.BZ2Decompressor, b"\xfd7z": _xz}
 _NO_DIGEST = Descriptor.of(b"", media_types.OCI_LAYER).digest

@@ -165,6 +165,8 @@ class _Build:
             escape=self._dockerfile.escape,
         )
         stage = StageBuilder(planned.name, config, layers, variables, self._work)
+        if isinstance(planned.base, int):
+            stage.inherit(self._stages[planned.base])
         for trigger in triggers:
             with _at(self._dockerfile.name, planned.stage.start.line):
                 await self._do(stage, trigger, {})

@@ -75,6 +75,7 @@ class Config:
             if not isinstance(config, dict):
                 raise TypeError("config")  # noqa: TRY301  (told with the others)
             _check_lists(config)
+            encode(document)  # what cannot be written again (lone surrogates) is no text
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ContentError("a base's config is malformed", hint="it is no image to build on") from error
         return cls(
@@ -207,7 +208,7 @@ def _check_lists(config: Mapping[str, Any]) -> None:
         ):
             raise TypeError(key)
     for key in ("ExposedPorts", "Volumes", "Labels"):
-        if not isinstance(config.get(key) or {}, dict):
+        if not isinstance(config.get(key), dict | None):
             raise TypeError(key)
     for key in ("User", "WorkingDir"):
         if not isinstance(config.get(key) or "", str):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from regsim.errors import UsageError
+from regsim.errors import RegsimError, UsageError
 from regsim.image.entry import Entry, Kind, check_path
 
 if TYPE_CHECKING:
@@ -65,6 +65,25 @@ class Effect:
         """
         for path, file in sorted(self.files.items()):
             yield _entry(path, file, timestamp)
+
+
+def declared(effects: Mapping[str, Effect], command: str) -> Effect:
+    """Return what is declared for a command.
+
+    Raises:
+        UsageError: nothing is, or it cannot be in a layer.
+    """
+    effect = effects.get(command)
+    if effect is None:
+        raise UsageError(
+            f"nothing is declared for RUN {command[:120]}",
+            hint="commands are not executed: say what it leaves behind, files and deletions",
+        )
+    try:
+        check_effect(effect)
+    except RegsimError as error:
+        raise UsageError(f"what is declared for it cannot be: {error.message}", hint=error.hint) from error
+    return effect
 
 
 def check_effect(effect: Effect) -> None:

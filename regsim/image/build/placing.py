@@ -148,7 +148,9 @@ class Placement:
             if not entry.path:
                 continue
             path = self._followed(_below(place, entry.path), last=False)
-            link = _below(place, entry.link) if entry.kind is Kind.HARDLINK else entry.link
+            link = entry.link
+            if entry.kind is Kind.HARDLINK:
+                link = self._followed(_below(place, link), last=False)
             self.put(path, replace(entry, link=link))
 
     def _at(self, path: bytes) -> Entry | None:

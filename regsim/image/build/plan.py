@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.errors import RegsimError, UsageError
-from regsim.image.build.effects import check_effect
+from regsim.errors import UsageError
+from regsim.image.build.effects import declared
 from regsim.image.dockerfile.instructions import Copy, Run
 from regsim.image.dockerfile.problems import nearest
 from regsim.image.dockerfile.variables import expand
@@ -201,15 +201,7 @@ def _check_runs(stage: Stage, effects: Mapping[str, Effect], problems: Problems)
     for each in stage.instructions:
         if not isinstance(each, Run):
             continue
-        effect = effects.get(each.key)
-        if effect is None:
-            problems.add(
-                each.line,
-                f"nothing is declared for RUN {each.key[:120]}",
-                "commands are not executed: say what it leaves behind, files and deletions",
-            )
-            continue
         try:
-            check_effect(effect)
-        except RegsimError as error:
-            problems.add(each.line, f"what is declared for it cannot be: {error.message}", error.hint)
+            declared(effects, each.key)
+        except UsageError as error:
+            problems.add(each.line, error.message, error.hint)

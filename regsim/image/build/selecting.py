@@ -66,7 +66,8 @@ def take(
     Args:
         source: where to look.
         patterns: paths, relative to the source; a leading `/` is ignored.
-        exclude: patterns of what is left out, as in `.dockerignore`, relative to each source.
+        exclude: patterns of what is left out, as in `.dockerignore`: a file by its name, what is in a
+            directory by its path from there.
         parents: keep the directories above a source.
 
     Raises:
@@ -76,11 +77,12 @@ def take(
         LocalFileError: the source cannot be read.
     """
     left_out = Ignore(exclude, "--exclude")
-    taken = [
+    found = [
         _take(source, path, pivot, left_out, parents=parents)
         for pattern in patterns
         for path, pivot in _matching(source, pattern.encode("utf-8", "surrogateescape"))
     ]
+    taken = [each for each in found if each is not None]
     if patterns and not taken:
         raise ContentError(f"nothing in {source.name} matches {' '.join(patterns)[:200]}")
     return taken
@@ -134,7 +136,8 @@ def _matcher(part: bytes) -> re.Pattern[bytes]:
     return re.compile(fnmatch.translate(text).encode("latin-1"))
 
 
-def _take(source: Source, path: bytes, pivot: bytes, left_out: Ignore, *, parents: bool) -> Taken:
+def _take(source: Source, path: bytes, pivot: bytes, left_out: Ignore, *, parents: bool) -> Taken | None:
+    """Return one source, None if it is a file that is left out."""
     real = follow(source.find, path)
     root = source.find(real)
     if root is None:
@@ -150,6 +153,8 @@ def _take(source: Source, path: bytes, pivot: bytes, left_out: Ignore, *, parent
         entries = [(prefix + relative, each) for relative, each in kept]
         if parents and path:
             entries.insert(0, (prefix[:-1], root))
+    elif left_out.excludes(prefix[:-1] or path.rpartition(b"/")[2]):
+        return None
     else:
         entries = [(prefix[:-1], root)]
     if parents:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
 from regsim.image.build.archives import is_archive, unpack
+from regsim.image.build.effects import declared
 from regsim.image.build.layers import Files
 from regsim.image.build.metadata import change
 from regsim.image.build.owners import owner
@@ -79,6 +80,11 @@ class StageBuilder:
         self._shown_arguments: dict[str, str] = {}
         self._has_cmd = False
         self._files = Files(f"stage {name}")
+
+    def inherit(self, below: StageBuilder) -> None:
+        """Take over the ARGs of the stage that this one begins with."""
+        self._arguments |= below._arguments
+        self._shown_arguments |= below._shown_arguments
 
     async def files(self) -> Files:
         """Return what the stage holds by now."""
@@ -155,7 +161,7 @@ class StageBuilder:
         await self._layer(f"WORKDIR {path}", inputs, make)
 
     async def _run(self, run: Run) -> None:
-        effect = self._work.effects[run.key]
+        effect = declared(self._work.effects, run.key)
         words = self.config.shell_words(run.command)
         arguments = [f"{name}={value}" for name, value in self._shown_arguments.items()]
         prefix = [f"|{len(arguments)}", *arguments] if arguments else []
@@ -172,8 +178,10 @@ class StageBuilder:
         sources = [self._expand(each) for each in copy.sources]
         written = self._expand(copy.destination)
         destination = self.config.absolute(written or ".")
-        chown = self._expand(copy.chown) if copy.chown is not None else None
-        mode = _mode(self._expand(copy.chmod)) if copy.chmod is not None else None
+        # A variable that is not set says nothing, as in BuildKit.
+        chown = self._expand(copy.chown or "") or None
+        chmod = self._expand(copy.chmod or "")
+        mode = _mode(chmod) if chmod else None
         taken = await asyncio.to_thread(
             take, source, sources, exclude=tuple(map(self._expand, copy.exclude)), parents=copy.parents
         )
@@ -194,12 +202,14 @@ class StageBuilder:
             await asyncio.to_thread(_put, placement, filled, destination, stack, unpacking=copy.unpack)
             return placement
 
-        flags = [f"--{name}={value}" for name, value in (("chown", chown), ("chmod", copy.chmod)) if value]
+        flags = [f"--{name}={value}" for name, value in (("chown", chown), ("chmod", chmod)) if value]
         names = [*sources, *(f"<<{each.name}" for each in copy.heredocs)]
         line = " ".join(("ADD" if copy.is_add else "COPY", *flags, *names, written)) + _SUFFIX
         if all(each.is_directory for each in taken):
             destination = destination.rstrip("/")  # it says nothing then
-        inputs = ["copy", destination, chown, mode, copy.unpack, [each.fingerprint() for each in taken]]
+        # With --link what is below is not in the key, and so the name's meaning there has to be.
+        who = await self._owner(chown) if copy.link and chown is not None else chown
+        inputs = ["copy", destination, who, mode, copy.unpack, [each.fingerprint() for each in taken]]
         await self._layer(line, inputs, make, alone=copy.link)
 
     async def _layer(self, line: str, inputs: Sequence[object], make: Maker, *, alone: bool = False) -> None:
@@ -265,6 +275,8 @@ def _with_content(entry: Entry, contents: Mapping[bytes, Opener]) -> Entry:
 def _put(
     placement: Placement, taken: Sequence[Taken], destination: str, stack: ExitStack, *, unpacking: bool
 ) -> None:
+    if len(taken) > 1:
+        placement.directory_of(taken, destination)  # one after the other, each would be the only one
     for each in taken:
         archive = each.entries[0][1] if unpacking and not each.is_directory else None
         if archive is None or not is_archive(archive):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from regsim.oci import Descriptor, Digest
 
 # Part of every key: it changes whenever the same input would give another layer.
-BUILDER = "regsim-build/1"
+BUILDER = "regsim-build/2"
 
 Maker: TypeAlias = Callable[[ExitStack], Awaitable[Placement]]
 

@@ -71,6 +71,7 @@ class Context:
         """
         if not path:
             return Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755)
+        _check_depth(path)
         parent = path.rpartition(b"/")[0]
         above = self.find(parent)
         if above is None or above.kind is not Kind.DIRECTORY:
@@ -91,8 +92,7 @@ class Context:
             ContentError: it is nested too deep.
             LocalFileError: the directory cannot be listed.
         """
-        if path.count(b"/") >= MAX_DEPTH:
-            raise ContentError(f"{shown(path[:200])!r}… in the context is nested deeper than {MAX_DEPTH}")
+        _check_depth(path + b"/")
         if path not in self._children:
             self._children[path] = list(self._list(path))
         return self._children[path]
@@ -143,7 +143,30 @@ class Context:
         return Entry(path=path, kind=kind, mode=mode, size=status.st_size, content=partial(self._read, path))
 
     def _holds_something(self, path: bytes) -> bool:
-        return not self._ignore.excludes_all_below(path) and bool(self.children(path))
+        if self._ignore.excludes_all_below(path):
+            return False
+        if path not in self._children:
+            # The deepest ones first: one that asks for those below it, level by level, exhausts the stack.
+            for each in reversed(self._left_out_below(path)):
+                self.children(each)
+        return bool(self.children(path))
+
+    def _left_out_below(self, path: bytes) -> list[bytes]:
+        """Return the directories below one that are left out but for what they hold, parents first."""
+        found, pending = [], [path]
+        while pending:
+            path = pending.pop()
+            where = os.path.join(self._root, path)  # noqa: PTH118  (paths are bytes)
+            with file_errors(_shown(where), "list"), os.scandir(where) as items:
+                names = [path + b"/" + item.name for item in items if item.is_dir(follow_symlinks=False)]
+            below = [
+                each
+                for each in names
+                if self._ignore.excludes(each) and not self._ignore.excludes_all_below(each)
+            ]
+            found += below
+            pending += below
+        return found
 
     def _read(self, path: bytes) -> Iterator[bytes]:
         where = _shown(os.path.join(self._root, path))  # noqa: PTH118  (paths are bytes)
@@ -163,6 +186,11 @@ class Context:
             raise LocalFileError(
                 f"{shown(path)!r} in the context changed while it was read", hint="build again"
             )
+
+
+def _check_depth(path: bytes) -> None:
+    if path.count(b"/") > MAX_DEPTH:
+        raise ContentError(f"{shown(path[:200])!r}… in the context is nested deeper than {MAX_DEPTH}")
 
 
 def _shown(path: bytes) -> Path:

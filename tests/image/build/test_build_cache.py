@@ -252,3 +252,14 @@ def test_a_build_that_is_killed_anywhere_leaves_nothing_that_is_believed(
 async def test_the_clock_tells_how_long_a_step_took(source: Bench) -> None:
     image = await source.build(TEXT, effects=EFFECTS)
     assert all(0 <= step.seconds < time.monotonic() for step in image.steps)
+
+
+async def test_a_name_means_who_it_is_below_even_where_the_layer_is_linked(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.cache = tmp_path / "cache"
+    bench.write("f")
+    for number in (1, 2):
+        bench.write(f"{number}/etc/passwd", f"me:x:{number}:{number}::/:\n")
+        image = await bench.build(f"FROM scratch\nCOPY {number} /\nCOPY --link --chown=me f /x\n")
+        assert image.files["x"].uid == number

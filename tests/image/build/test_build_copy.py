@@ -49,6 +49,7 @@ def names(entries: object) -> list[str]:
         ("COPY --parents d/e/f a.txt /x/", ["x/a.txt", "x/d/e/f"]),
         ("COPY --parents d/./e/f /x/", ["x/e/f"]),
         ("COPY --exclude=*.txt --exclude=d/e . /x/", ["x/d/c.txt"]),
+        ("COPY --exclude=a.* *.txt /x/", ["x/b.txt"]),
         ("COPY <<one <<two /x/\n1\none\n2\ntwo", ["x/one", "x/two"]),
     ],
 )
@@ -211,6 +212,26 @@ async def test_a_directory_too_deep_is_refused(bench: Bench) -> None:
     (bench.context / "/".join(["d"] * 300)).mkdir(parents=True)
     with pytest.raises(ContentError, match="nested deeper than 256"):
         await bench.build("FROM scratch\nCOPY . /\n")
+
+
+async def test_a_path_too_deep_to_be_there_is_refused(bench: Bench) -> None:
+    with pytest.raises(ContentError, match="nested deeper than 256"):
+        await bench.build(f"FROM scratch\nCOPY {'a/' * 3000} /\n")
+
+
+async def test_a_deep_directory_that_is_left_out_is_searched_for_what_is_not(bench: Bench) -> None:
+    bench.write(".dockerignore", "d\n!**/kept\n")
+    bench.write("/".join(["d"] * 240 + ["kept"]), "1")
+    bench.write("/".join(["d"] * 240 + ["other"]), "2")
+    image = await bench.build("FROM scratch\nCOPY d /d\n")
+    assert list(image.data.values()) == [b"1"]
+
+
+async def test_chown_and_chmod_that_are_empty_say_nothing(bench: Bench) -> None:
+    bench.write("a", "1", mode=0o640)
+    image = await bench.build("FROM scratch\nARG WHO\nCOPY --chown=$WHO --chmod=$WHO a /x\n")
+    assert (image.files["x"].uid, image.files["x"].mode) == (0, 0o640)
+    assert image.history[-1] == "COPY a /x # buildkit"
 
 
 async def test_a_file_that_cannot_be_read_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

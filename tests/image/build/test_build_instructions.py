@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.errors import DockerfileError
+from regsim.content.layout import LayoutStore
+from regsim.content.memory import BytesContent
+from regsim.errors import ContentError, DockerfileError
 from regsim.image.build.effects import Effect, MadeFile
-from regsim.oci import Platform
+from regsim.oci import Descriptor, Platform, media_types
+from regsim.oci.manifest import manifest_document
 
 if TYPE_CHECKING:
     from tests.image.build.conftest import Bench
@@ -168,3 +172,35 @@ async def test_a_trigger_is_done_by_who_builds_on_the_image(bench: Bench) -> Non
     assert image.data["src/main.c"] == b"int main;\n"
     assert "OnBuild" not in image.config
     assert image.history == ["WORKDIR /src", "COPY . . # buildkit", "LABEL a=b"]
+
+
+async def test_a_trigger_whose_command_nobody_declared_is_told(bench: Bench) -> None:
+    await bench.build("FROM scratch\nONBUILD RUN make\n", tag="base")
+    with pytest.raises(DockerfileError, match="Dockerfile:1: nothing is declared for RUN make"):
+        await bench.build(f"FROM oci:{bench.layout}:base\n")
+
+
+async def test_a_stage_has_the_arguments_of_the_stage_that_it_begins_with(bench: Bench) -> None:
+    bench.write("f", "1")
+    text = "FROM scratch AS a\nARG NAME=f\nFROM a\nCOPY $NAME /x\nRUN make\nFROM scratch\nCOPY f /$NAME\n"
+    image = await bench.build(text, target="1", effects={"make": Effect()})
+    assert image.data == {"x": b"1"}
+    assert image.history[-1] == "RUN |1 NAME=f /bin/sh -c make # buildkit"
+    assert (await bench.build(text, effects={"make": Effect()})).data == {"f": b"1"}  # another stage has not
+
+
+@pytest.mark.parametrize(
+    "config", [{"Labels": []}, {"ExposedPorts": ""}, {"Volumes": 0}, {"Labels": {"\ud800": "x"}}]
+)
+async def test_a_base_whose_config_no_image_has_is_refused(bench: Bench, config: dict[str, object]) -> None:
+    rootfs = {"type": "layers", "diff_ids": []}
+    raw = json.dumps({"architecture": "amd64", "os": "linux", "config": config, "rootfs": rootfs}).encode()
+    described = Descriptor.of(raw, media_types.OCI_CONFIG)
+    document = manifest_document(described, [])
+    manifest = Descriptor.of(document, media_types.OCI_MANIFEST)
+    store = LayoutStore(bench.layout, create=True)
+    await store.put(BytesContent(described, raw))
+    await store.put(BytesContent(manifest, document))
+    await store.tag(manifest, "base")
+    with pytest.raises(ContentError, match="Dockerfile:1: a base's config is malformed"):
+        await bench.build(f"FROM oci:{bench.layout}:base\nLABEL a=b\nEXPOSE 80\nVOLUME /x\n")
