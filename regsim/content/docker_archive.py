@@ -44,6 +44,8 @@ _NAMES_IN_HINT = 20
 # its size; no real layer comes near, but a few kilobytes of zeros do no harm.
 MAX_RATIO = 200
 FREE = 256 * 1024 * 1024
+# What follows a member of gzip is copied once for each member, and a hostile slice has thousands.
+_SLICE = 64 * 1024
 
 _CONFIG_NAME = re.compile(r"(?:[^/]+/)*([0-9a-f]{64})(?:\.json)?")
 _GZIP = b"\x1f\x8b"
@@ -272,7 +274,7 @@ def _unpacked(index: TarIndex, member: Member, file: GuardedFile, diff_id: Diges
     unpacking = zlib.decompressobj(wbits=31)
     left, came, room = member.size, 0, max(FREE, MAX_RATIO * member.size)
     try:
-        while left and (chunk := file.read(min(CHUNK, left))):
+        while left and (chunk := file.read(min(_SLICE, left))):
             left -= len(chunk)
             packed.update(chunk)
             while chunk:

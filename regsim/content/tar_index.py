@@ -133,7 +133,6 @@ class _Headers:
         self._path, self._descriptor = path, file.fileno()
         self._length = os.fstat(self._descriptor).st_size
         self._offset = 0
-        self._global: dict[str, str] = {}
 
     def members(self) -> dict[str, Member]:
         found: dict[str, Member] = {}
@@ -163,13 +162,13 @@ class _Headers:
                     raise ContentError(f"{self._path} ends behind the extended header of a member")
                 return None
             if info.type == tarfile.XGLTYPE:
-                self._global.update(self._records(info))
+                self._extended(info)  # engines ignore what is said of all members; git says its commit so
             elif info.type in _EXTENDED:
                 extended |= self._records(info)
             elif info.type in _LONG:
                 extended[_LONG[info.type]] = _text(self._extended(info).rstrip(b"\0"))
             else:
-                return info, {**self._global, **extended}
+                return info, extended
         raise ContentError(f"{self._path} has more than {_MAX_EXTENDED_IN_A_ROW} headers before one member")
 
     def _block(self) -> tarfile.TarInfo | None:
@@ -198,8 +197,7 @@ class _Headers:
             kind = _KINDS.get(info.type, f"of the unknown type {info.type!r}")
             raise _bad(self._path, name, f"is {kind}, which has no place in an image")
         if info.isdir():
-            self._skip(name, info.size)
-            return None
+            return None  # whatever size it says: nothing follows, as engines read it
         if info.issym():
             target = extended.get("linkpath", info.linkname)
             return Member(name, self._offset, 0, _target(self._path, name, target))

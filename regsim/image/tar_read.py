@@ -224,9 +224,11 @@ class TarReader:
             raise self._wrong("is a sparse file, which layers should not have (layer.md) and is not read")
         if kind is None:
             raise self._wrong(f"is of type {chr(type_)!r}, which no layer has")
-        if kind is Kind.FILE and name.endswith(b"/"):
-            kind = Kind.DIRECTORY  # how tars before ustar wrote one
         size = self._pax_number(pax, b"size", size)
+        if kind is Kind.FILE and name.endswith(b"/"):
+            if size:
+                raise self._wrong("is a directory to some readers, and to others a file with content")
+            kind = Kind.DIRECTORY  # how tars before ustar wrote one
         # Whatever a header says, only files have content: so do all readers understand it.
         size = size if kind is Kind.FILE else 0
         member = Member(
@@ -255,10 +257,9 @@ class TarReader:
             value &= -1 if value < 0 else 2 ** (8 * len(raw) - 1) - 1
         else:
             digits = raw.strip(b" \0")
-            try:
-                value = int(digits, 8) if digits else 0
-            except ValueError:
-                raise self._wrong(f"has a {what} that is no number") from None
+            if digits.strip(b"01234567"):  # what else Python takes (_, 0o, +), others do not
+                raise self._wrong(f"has a {what} that is no number")
+            value = int(digits, 8) if digits else 0
         if not (0 <= value <= MAX_SIZE or (what == "time" and -MAX_SIZE <= value < 0)):
             raise self._wrong(f"has the {what} {value}")
         return value

@@ -84,6 +84,15 @@ def test_a_link_within_the_archive_leads_to_its_file(index: Callable[[bytes], Ta
     assert found.document("b/layer.tar", 10) == b"layer"
 
 
+def test_what_a_global_header_says_is_ignored_as_engines_do(index: Callable[[bytes], TarIndex]) -> None:
+    said = info("").create_pax_global_header({"path": "other", "comment": "a commit"})
+    assert set(index(said + tar((info("a"), b"1"), (info("b"), b"2"))).members) == {"a", "b"}
+
+
+def test_nothing_follows_a_directory_whatever_size_it_says(index: Callable[[bytes], TarIndex]) -> None:
+    assert set(index(raw_header("d/", tarfile.DIRTYPE, 512) + tar((info("a"), b"1"))).members) == {"a"}
+
+
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "absolute name": (tar((info("/etc/passwd"), b"x")), "/etc/passwd"),
     "climbing name": (tar((info("a/../../b"), b"x")), r"a/\.\./\.\./b"),

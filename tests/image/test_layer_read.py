@@ -161,6 +161,7 @@ def test_a_path_that_stays_in_the_tree_is_contained(
         (("s", tarfile.GNUTYPE_SPARSE), "'s' is a sparse file"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"GNU.sparse.major": "1"}), "'s' is a sparse file"),
         (("v", b"V"), "'v' is of type 'V'"),
+        (("d/", tarfile.REGTYPE, b"x"), "'d/' is a directory to some readers, and to others a file"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"uid": "-1"}), "'s' has a PAX uid that is no number"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"size": "9" * 30}), "'s' has a PAX size that is no number"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"mtime": "1e9"}), "'s' has a PAX mtime that is no time"),
@@ -175,6 +176,18 @@ def test_a_hostile_member_is_refused_and_named(
         return
     with pytest.raises(ContentError, match=f"^layer [0-9a-f]{{12}}: .*{why}"):
         read(blob)
+
+
+@pytest.mark.parametrize("digits", [b"0000000_001", b"0o000000001", b"+0000000001"])
+def test_a_number_that_only_python_reads_is_refused(
+    digits: bytes, tar: Tar, read: Read, raw: RawType
+) -> None:
+    blob = bytearray(tar([raw("x", tarfile.REGTYPE, b"1")]))
+    blob[124:135] = digits
+    blob[148:156] = b" " * 8
+    blob[148:156] = b"%06o\0 " % sum(blob[:512])
+    with pytest.raises(ContentError, match="has a size that is no number"):
+        read(bytes(blob))
 
 
 def test_notes_of_aufs_are_passed_over(tar: Tar, read: Read, raw: RawType) -> None:
