@@ -92,6 +92,15 @@ def _open(directory: Path, content: Content) -> AsideFile:
     return AsideFile(directory)
 
 
+def parts(directory: Path) -> dict[Path, int]:
+    """Return what is kept in a directory, with sizes in bytes."""
+    found = {}
+    for path in directory.glob(f"{PARTIAL}*"):
+        with suppress(OSError):
+            found[path] = path.lstat().st_size
+    return found
+
+
 def tidy(directory: Path) -> None:
     """Delete parts of blobs that nobody has gone on with for long, and of the others the oldest."""
     found: list[tuple[float, Path]] = []

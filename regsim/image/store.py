@@ -16,12 +16,13 @@ import os
 import re
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from regsim.content import layout_index
-from regsim.content.files import file_errors, in_use, locked, read_bounded, sweep
+from regsim.content.files import file_errors, in_use, locked, read_bounded, remove_unlocked, sweep
 from regsim.content.listing import digest_of, ref_name
+from regsim.content.partial import parts
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.oci import Descriptor, Digest, Reference, media_types
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, Role, Successor, parse
@@ -103,7 +104,7 @@ class Removed:
     Args:
         names: tags that name nothing any more.
         images: digests of images that are gone.
-        blobs: how many blobs are gone.
+        blobs: how many blobs are gone, those that had come in part among them.
         bytes: their bytes.
     """
 
@@ -140,12 +141,13 @@ def remove(root: Path, wanted: Sequence[str]) -> Removed:
             first six digits of one.
 
     Raises:
-        LocalFileError: there is no such image, or somebody is writing there.
+        LocalFileError: there is no such image, somebody is writing there, or its blobs are somewhere else.
         ContentError: what remains cannot be told, since a manifest is damaged; nothing was removed.
     """
     if not layout_index.check_marker(root):
         raise LocalFileError(f"there are no images in {root}", hint="regsim pull puts some there")
     with in_use(root, alone=True, seconds=_PATIENCE), locked(root / layout_index.MARKER):
+        _check_own(root)
         index = layout_index.read_index(root)
         names, gone = _chosen(index, wanted, root)
         kept = [
@@ -166,17 +168,33 @@ def prune(root: Path, *, dry_run: bool = False) -> Removed:
         dry_run: remove nothing, and tell what would be.
 
     Raises:
-        LocalFileError: somebody is writing there.
+        LocalFileError: somebody is writing there, or its blobs are somewhere else.
         ContentError: what is held cannot be told, since a manifest is damaged; nothing was removed.
     """
     if not layout_index.check_marker(root):
         return Removed(names=(), images=(), blobs=0, bytes=0)
     with in_use(root, alone=True, seconds=_PATIENCE):
-        unreferenced = take_inventory(root).unreferenced()
+        _check_own(root)
+        unreferenced, left = take_inventory(root).unreferenced(), parts(root)
         if dry_run:
-            return Removed(names=(), images=(), blobs=len(unreferenced), bytes=sum(unreferenced.values()))
+            count, size = len(unreferenced) + len(left), sum((*unreferenced.values(), *left.values()))
+            return Removed(names=(), images=(), blobs=count, bytes=size)
         sweep(root)
-        return _delete(root, unreferenced)
+        for path in left:
+            remove_unlocked(path)
+        gone = _delete(root, unreferenced)
+        return replace(gone, blobs=gone.blobs + len(left), bytes=gone.bytes + sum(left.values()))
+
+
+def _check_own(root: Path) -> None:
+    """Check that what would be deleted is this layout's own."""
+    blobs = root / layout_index.BLOBS
+    for folder in (blobs, *(blobs / algorithm for algorithm in _ALGORITHMS)):
+        if folder.is_symlink():
+            raise LocalFileError(
+                f"cannot remove anything from {root}: {folder} is a symbolic link",
+                hint="what it leads to may be another layout's; remove it there",
+            )
 
 
 def _chosen(index: Listing, wanted: Iterable[str], root: Path) -> tuple[set[str], set[Digest]]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
+from regsim.content.partial import PARTIAL
 from regsim.errors import ContentError, LocalFileError
 from regsim.image import store as store_module
 from regsim.image.store import prune, remove, take_inventory
@@ -133,6 +134,36 @@ def test_pruning_frees_only_what_no_image_holds(tmp_path: Path) -> None:
     assert prune(tmp_path).bytes == lost
     assert prune(tmp_path).bytes == 0
     assert on_disk(tmp_path) == held + len("somebody's")
+
+
+def test_pruning_frees_what_an_interrupted_pull_left_of_a_blob(tmp_path: Path) -> None:
+    listing(tmp_path, [("a", image(tmp_path, [1, 2]))])
+    part = tmp_path / f"{PARTIAL}sha256-{'a' * 64}"
+    part.write_bytes(b"x" * 5000)
+    expected = prune(tmp_path, dry_run=True)
+    assert (expected.blobs, expected.bytes, part.exists()) == (1, 5000, True)
+    assert prune(tmp_path) == expected
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("linked", ["blobs", "blobs/sha256"])
+def test_nothing_is_removed_through_a_link_to_the_blobs_of_another_layout(
+    tmp_path: Path, linked: str
+) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    listing_of = image(mine, [1, 2])
+    listing(mine, [("a", listing_of)])
+    place = other / linked
+    place.parent.mkdir(parents=True)
+    place.symlink_to(mine / linked)
+    listing(other, [("b", listing_of)])
+    before = on_disk(mine)
+    with pytest.raises(LocalFileError, match="is a symbolic link"):
+        remove(other, ["b"])
+    with pytest.raises(LocalFileError, match="is a symbolic link"):
+        prune(other)
+    assert on_disk(mine) == before
+    assert len(take_inventory(other).images) == 1
 
 
 def test_what_an_unknown_manifest_names_is_held(tmp_path: Path) -> None:
