@@ -77,7 +77,7 @@ class Answer:
         headers: by name in any case; a header that came twice reads `first, second`.
         body: the raw octets, at most as many as were asked for.
         whole: the body ended within that bound.
-        secrets: that the request was sent with: what a refusal repeats of them is told to nobody.
+        secrets: that the request was sent with: what an answer repeats of them is told to nobody.
     """
 
     method: str
@@ -122,10 +122,10 @@ class ContentRange(NamedTuple):
         return cls(int(match["first"]), int(match["last"]), total)
 
 
-def warnings_of(headers: Mapping[str, str]) -> tuple[str, ...]:
+def warnings_of(answer: Answer) -> tuple[str, ...]:
     """Return what a registry wants its user to know, as printable lines (distribution-spec, "Warnings")."""
-    texts = _WARNING.findall(headers.get("Warning", ""))
-    lines = (_line(re.sub(r"\\(.)", r"\1", text)) for text in texts)
+    texts = _WARNING.findall(answer.headers.get("Warning", ""))
+    lines = (_line(_hidden(re.sub(r"\\(.)", r"\1", text), answer.secrets)) for text in texts)
     return tuple(line for line in lines if line)
 
 
@@ -148,21 +148,21 @@ def _name(answer: Answer) -> str:
 
 def _words(body: bytes, secrets: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Read an error body: the codes of its JSON, unknown ones included, and one printable line."""
-
-    def hidden(text: str) -> str:
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "(hidden)")
-        return text
-
     text = body.decode("utf-8", errors="replace")
     try:
         errors = json.loads(text)["errors"]
         pairs = [(str(each.get("code") or ""), str(each.get("message") or "")) for each in errors]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return (), _line(hidden(_TAG.sub(" ", _HIDDEN.sub(" ", text))))
-    found = [(hidden(code), hidden(message)) for code, message in pairs]
+        return (), _line(_hidden(_TAG.sub(" ", _HIDDEN.sub(" ", text)), secrets))
+    found = [(_hidden(code, secrets), _hidden(message, secrets)) for code, message in pairs]
     codes = tuple(code for code, _ in found if code)
     return codes, _line(", ".join(": ".join(filter(None, each)) for each in found))
+
+
+def _hidden(text: str, secrets: Sequence[str]) -> str:
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "(hidden)")
+    return text
 
 
 def _line(text: str) -> str:

@@ -6,12 +6,14 @@ Must not know how the connection works.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.protocols import CHUNK
-from regsim.errors import ContentError, NetworkError
+from regsim.errors import ContentError, NetworkError, Trouble
+from regsim.remote.address import without_query
 from regsim.remote.answer import MAX_ERROR_BODY, Answer, length_of
 
 if TYPE_CHECKING:
@@ -107,7 +109,8 @@ class Response:
         octets: the raw body.
         account: is charged.
         content: a 200's or 206's body is `received`, else `overhead`, as the bodies of refusals always are.
-        secret: what the request was sent with, which a refusal is told without; empty for none.
+        seconds: for a body that is read whole: one that trickles never falls silent.
+        secrets: what the request was sent with, which a refusal is told without.
     """
 
     def __init__(
@@ -120,7 +123,8 @@ class Response:
         octets: Octets,
         account: Account,
         content: bool,
-        secret: str = "",
+        seconds: float,
+        secrets: tuple[str, ...] = (),
     ) -> None:
         self.method = method
         self.url = url
@@ -128,7 +132,8 @@ class Response:
         self.headers = headers
         self._octets = octets
         self._account = account
-        self._secret = secret
+        self._seconds = seconds
+        self._secrets = secrets
         self._is_content = content and method == "GET" and status in _CONTENT_STATUSES
 
     @property
@@ -173,16 +178,22 @@ class Response:
         """Read the body, no further than `limit` bytes and what came with them.
 
         A refusal's is read to `MAX_ERROR_BODY`, however little was wanted.
+
+        Raises:
+            NetworkError: the body was cut short, stalled, or did not end in time.
         """
         if self.status >= HTTPStatus.BAD_REQUEST:
             limit = MAX_ERROR_BODY
         body = bytearray()
         if self.method != "HEAD" and self.length != 0:
-            async with aclosing(self._pieces(_SMALL)) as pieces:
-                async for piece in pieces:
-                    body += piece
-                    if len(body) > limit:
-                        break
+            try:
+                async with asyncio.timeout(self._seconds), aclosing(self._pieces(_SMALL)) as pieces:
+                    async for piece in pieces:
+                        body += piece
+                        if len(body) > limit:
+                            break
+            except TimeoutError as error:
+                raise unanswered(self.method, self.url, self._seconds) from error
         return Answer(
             method=self.method,
             url=self.url,
@@ -190,7 +201,7 @@ class Response:
             headers=self.headers,
             body=bytes(body[:limit]),
             whole=len(body) <= limit,
-            secrets=(self._secret,) if self._secret else (),
+            secrets=self._secrets,
         )
 
     async def _pieces(self, size: int) -> AsyncGenerator[bytes, None]:
@@ -204,6 +215,12 @@ class Response:
             self._account.received += octets
         else:
             self._account.overhead += octets
+
+
+def unanswered(method: str, url: str, seconds: float) -> NetworkError:
+    """Return the error that it is when a whole answer does not come in time."""
+    where = without_query(url).partition("://")[2]
+    return NetworkError(f"{method} {where} was not answered within {seconds:g} s", trouble=Trouble.DEADLINE)
 
 
 async def _gather(pieces: AsyncGenerator[bytes, None]) -> tuple[bytes, NetworkError | None]:

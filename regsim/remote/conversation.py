@@ -154,12 +154,12 @@ class Conversation:
             mounts_from=mounts_from,
             deletes=deletes,
         )
-        self.heed(answer.headers)
+        self.heed(answer)
         return answer
 
-    def heed(self, headers: Mapping[str, str]) -> None:
+    def heed(self, answer: Answer) -> None:
         """Pass on what the registry wants its user to know, once."""
-        for text in warnings_of(headers):
+        for text in warnings_of(answer):
             if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
                 self.habits.told.add(text)
                 self.warn(f"{self.transport.transport.host} says: {text}")

@@ -40,7 +40,7 @@ from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.auth.authorizer import Authorizer
 from regsim.remote.auth.scopes import Need
 from regsim.remote.auth.tokens import MAX_TOKEN_ANSWER
-from regsim.remote.bodies import Response, counted, counted_feed
+from regsim.remote.bodies import Response, counted, counted_feed, unanswered
 from regsim.remote.timeouts import Timeouts
 from regsim.remote.trust import Trust
 from regsim.remote.wire import Limits, Request, Waits, Wire, errors
@@ -173,8 +173,7 @@ class Transport:
             body: None sends none.
             content: the bodies are a blob's or a manifest's.
             limit: bytes of the answer's body that are wanted.
-            deadline: seconds for all of it; None: `timeouts.metadata`, or without end (but never
-                silent) where a body of content is sent.
+            deadline: seconds for all of it; None: `timeouts.metadata`.
             need: what it needs to be allowed; None: what the registry asks for.
 
         Raises:
@@ -182,8 +181,7 @@ class Transport:
             AuthenticationError: 401, for the credentials that there are.
             RegistryError: a redirect that leads nowhere, or where it must not be followed.
         """
-        if deadline is None and not (body and content):
-            deadline = self.timeouts.metadata
+        deadline = self.timeouts.metadata if deadline is None else deadline
         try:
             async with asyncio.timeout(deadline):
                 async with self.exchange(
@@ -191,7 +189,7 @@ class Transport:
                 ) as response:
                     return await response.answer(limit)
         except TimeoutError as error:
-            raise _unanswered(method, self._absolute(target), deadline) from error
+            raise unanswered(method, self._absolute(target), deadline) from error
 
     @asynccontextmanager
     async def exchange(
@@ -267,7 +265,7 @@ class Transport:
             ):
                 return await response.answer(limit)
         except TimeoutError as error:
-            raise _unanswered(method, url, deadline) from error
+            raise unanswered(method, url, deadline) from error
 
     @asynccontextmanager
     async def _follow(
@@ -353,7 +351,8 @@ class Transport:
                     octets=_Raw(method, url, response),
                     account=account,
                     content=content,
-                    secret=authorization.secret if authorization else "",
+                    seconds=self.timeouts.metadata,
+                    secrets=authorization.secrets if authorization else (),
                 )
             finally:
                 with _translated(method, url):
@@ -593,11 +592,6 @@ def _translated(method: str, url: str) -> Iterator[None]:
         what, hint = _failure(error)
         trouble = next(trouble for kind, trouble in _TROUBLES if isinstance(error, kind))
         raise NetworkError(f"{_where(method, url)}: {what}", hint=hint, trouble=trouble) from error
-
-
-def _unanswered(method: str, url: str, deadline: float | None) -> NetworkError:
-    words = f"{_where(method, url)} was not answered within {deadline:g} s"
-    return NetworkError(words, trouble=Trouble.DEADLINE)
 
 
 def _where(method: str, url: str) -> str:

@@ -320,9 +320,16 @@ def echo(request: httpx.Request) -> httpx.Response:
 
 def repeat(request: httpx.Request) -> httpx.Response:
     """Refuse as a service does that took the credentials apart."""
-    word = request.headers.get("Authorization", "Basic ").partition(" ")[2]
-    form = parse_qs(request.content.decode())
-    return httpx.Response(401, text=f"<b>{base64.b64decode(word).decode()}</b> {form.get('refresh_token')}")
+    scheme, _, word = request.headers.get("Authorization", "Basic ").partition(" ")
+    word = base64.b64decode(word).decode() if scheme == "Basic" else word
+    form = parse_qs(request.content.decode(errors="replace"))
+    return httpx.Response(401, text=f"<b>{word}</b> {form.get('refresh_token')}")
+
+
+def warn(request: httpx.Request) -> httpx.Response:
+    """Refuse, and warn of what came."""
+    said = httpx.Headers({"Warning": f'299 - "you sent {request.headers.get("Authorization")}"'})
+    return httpx.Response(403, headers=said)
 
 
 @pytest.mark.parametrize(
@@ -340,10 +347,12 @@ def repeat(request: httpx.Request) -> httpx.Response:
     ],
 )
 @pytest.mark.parametrize("credentials", [CI, Credentials(identity_token=IDENTITY)])
+@pytest.mark.parametrize("refuse", [echo, repeat, warn])
 async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures and parameters)
     way: dict[str, str],
     service: httpx.Response | Exception | Callable[[httpx.Request], httpx.Response],
     credentials: Credentials,
+    refuse: Callable[[httpx.Request], httpx.Response],
     world: respx.MockRouter,
     patience: Patience,
     caplog: pytest.LogCaptureFixture,
@@ -357,7 +366,7 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
 
     def registry(request: httpx.Request) -> httpx.Response:
         answer: httpx.Response = wants(request)
-        return answer if answer.status_code == 401 else echo(request)
+        return answer if answer.status_code == 401 else refuse(request)
 
     world.route(url__startswith=HOST).mock(side_effect=registry)
     async with client(world, patience, credentials) as repository:

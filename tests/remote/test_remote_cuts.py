@@ -153,6 +153,47 @@ async def test_an_answer_that_trickles_ends_at_the_deadline(
             await Repository(transport, "shop/api", patience=patience).tags(account)
 
 
+@pytest.mark.parametrize("link", ["sockets", "sockets, TLS", "httpx"], indirect=True)
+@pytest.mark.parametrize(
+    "head", [ok(b"x", length=1000, status=b"400 Bad Request"), ok(b"x", length=1000, status=b"401 No")]
+)
+async def test_a_refusal_of_content_that_trickles_ends_at_the_deadline(
+    head: bytes, link: Link, serve: Serve, patience: Patience, account: Account
+) -> None:
+    silent = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head)
+        await writer.drain()
+        await silent.wait()
+
+    async with serve(trickle) as peer, asyncio.timeout(20):
+        with pytest.raises(NetworkError, match=r"was not answered within 0\.05 s"):
+            await read(link, peer, patience, account, Timeouts(metadata=0.05))
+
+
+@pytest.mark.parametrize("link", ["sockets", "sockets, TLS", "httpx"], indirect=True)
+async def test_the_answer_to_a_manifest_that_trickles_ends_at_the_deadline(
+    link: Link, serve: Serve, patience: Patience, account: Account
+) -> None:
+    silent = asyncio.Event()
+
+    async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(b"x", length=1000, status=b"201 Created"))
+        await writer.drain()
+        await silent.wait()
+
+    async with (
+        serve(trickle) as peer,
+        asyncio.timeout(20),
+        link.transport(peer, Timeouts(metadata=0.05)) as transport,
+    ):
+        with pytest.raises(NetworkError, match=r"was not answered within 0\.05 s"):
+            await Repository(transport, "shop/api", patience=patience).put_manifest(
+                b"{}", "application/vnd.oci.image.manifest.v1+json", "latest", account
+            )
+
+
 async def test_an_error_body_is_read_no_further_than_64_kib(
     link: Link, serve: Serve, patience: Patience, account: Account
 ) -> None:

@@ -55,9 +55,12 @@ class Authorization:
         return cls(origin, f"Basic {base64.b64encode(pair).decode('ascii')}")
 
     @property
-    def secret(self) -> str:
-        """The word that nobody else shall read."""
-        return self.value.partition(" ")[2]
+    def secrets(self) -> tuple[str, ...]:
+        """The words that nobody else shall read: as they are sent, and a password as it is."""
+        scheme, _, word = self.value.partition(" ")
+        if scheme != "Basic":
+            return (word,)
+        return word, base64.b64decode(word).decode().partition(":")[2]
 
 
 class Ask(Protocol):
