@@ -365,8 +365,8 @@ class _Work:
                 self._succeed(action, task.result())
             elif isinstance(error, RegsimError):
                 self.machine.fail(action, error, over=True)
-        for session, action in self._sessions.values():
-            await self.abandon(session, action)
+        # At once: a registry that says nothing is waited for a while each time.
+        await asyncio.gather(*(self.abandon(session, action) for session, action in self._sessions.values()))
 
 
 @dataclass(frozen=True, slots=True)

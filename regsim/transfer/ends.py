@@ -187,12 +187,16 @@ class RegistryDestination:
     async def mount(  # noqa: D102
         self, digest: Digest, repository: str, session: object | None, account: Account
     ) -> MountAnswer:
-        if not await self._repository.is_held_by(repository, digest, account):
-            return MountAnswer(mounted=False, session=session)
         try:
+            if not await self._repository.is_held_by(repository, digest, account):
+                return MountAnswer(mounted=False, session=session)
             answer = await self._repository.mount(digest, repository, account)
         except RegistryError:
             return MountAnswer(mounted=False, refused=True, session=session)
+        except BaseException:
+            if session is not None:
+                await self.abandon(session, account)
+            raise
         if answer is not None and session is not None:
             await self.abandon(session, account)
         if isinstance(answer, Mounted):

@@ -5,17 +5,20 @@ Each transfer's ledger is held to its laws, and against the registry's journal (
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 import respx
 
 from regsim.content.memory import BytesContent, MemoryStore
-from regsim.errors import ContentError, RegistryError
+from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.oci import Descriptor, media_types
 from regsim.oci.manifest import MAX_MANIFEST_SIZE
 from regsim.remote.account import Account
 from regsim.remote.conversation import Habits
 from regsim.remote.repository import Registry
+from regsim.remote.retry import Patience, Policy
 from regsim.remote.session import MAX_PIECE
 from regsim.remote.transport import Transport
 from regsim.transfer.copy import Transfer
@@ -209,6 +212,28 @@ async def test_edge_08_a_session_that_a_mount_opened_is_used_or_given_up() -> No
         assert there.asked("POST", "uploads") == [202] * 3
         assert there.asked("DELETE", "upload") == [204]
         assert there.mock.state.sessions == {}
+
+
+@pytest.mark.parametrize("error", [httpx.ConnectError("gone"), asyncio.CancelledError()])
+async def test_edge_08_also_where_the_next_mount_gets_no_answer(
+    error: BaseException, router: respx.MockRouter
+) -> None:
+    transport = Transport(HOST, transport=httpx.MockTransport(router.async_handler))
+    patient = Registry(transport, patience=Patience(Policy(retries=0)))
+    destination = RegistryDestination(patient.repository("shop/api", writes=True))
+    router.head(url__startswith=HOST).respond(200)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if "library/two" in target(request):
+            raise error
+        return httpx.Response(202, headers={"Location": "/u"})
+
+    router.post(url__startswith=UPLOADS).mock(side_effect=answer)
+    delete = router.delete(f"{HOST}/u").respond(204)
+    first = await destination.mount(LAYER.digest, "library/one", None, Account())
+    with pytest.raises((NetworkError, asyncio.CancelledError)):
+        await destination.mount(LAYER.digest, "library/two", first.session, Account())
+    assert delete.call_count == 1
 
 
 async def test_edge_08_also_where_the_push_fails_before_it_is_used() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
 from regsim.content.digests import node_store
 from regsim.content.memory import MemoryStore
+from regsim.errors import RegistryError
 from regsim.oci import Descriptor, Digest
-from regsim.remote.repository import Registry
+from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.transfer.actions import MountAnswer
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import Entry, Ledger, violations
+from regsim.transfer.ledger import Entry, Evidence, Ledger, violations
 
 if TYPE_CHECKING:
     from mock_registry.faults.course import Admitted
@@ -358,3 +361,45 @@ async def test_pulling_the_same_again_costs_one_question(open_shop: OpenShop) ->
         ("exists", "manifest"),
     ]
     assert [(record.method, record.reference) for record in shop.mock.journal] == [("HEAD", "v1")]
+
+
+class Dead(RegistryDestination):
+    """Opens a session for each mount, then refuses an upload, and takes its time to give the others up.
+
+    Args:
+        repository: answers all else.
+        blobs: that there are.
+    """
+
+    def __init__(self, repository: Repository, blobs: int) -> None:
+        super().__init__(repository)
+        self._unopened = blobs
+        self._opened = asyncio.Event()
+        self._left = asyncio.Barrier(blobs - 1)
+
+    async def mount(self, *_: object) -> MountAnswer:
+        self._unopened -= 1
+        if not self._unopened:
+            self._opened.set()
+        return MountAnswer(mounted=False, refused=True, session=object())
+
+    async def put(self, *_: object) -> Evidence | None:
+        await self._opened.wait()
+        # What was answered by then is taken note of first.
+        for _turn in range(10):
+            await asyncio.sleep(0)
+        raise RegistryError("no more")
+
+    async def abandon(self, *_: object) -> None:
+        await self._left.wait()
+
+
+async def test_sessions_that_are_left_are_given_up_all_at_once(registry: Registry, stock: Stock) -> None:
+    store = MemoryStore()
+    await stock(store, "app", *(b"layer %d" % number for number in range(5)))
+    destination = Dead(registry.repository("shop/api"), blobs=6)
+    options = Options(jobs=1, candidates=lambda _: ("library/base",))
+    # One after the other they would take as many times as long as a registry may that says nothing.
+    async with asyncio.timeout(20):
+        ledger = await Transfer(LocalSource(store), "app", destination, tag="app", options=options).run()
+    assert str(ledger.error) == "no more"
