@@ -38,6 +38,7 @@ from regsim.remote import address
 from regsim.remote.account import Reason
 from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.auth.authorizer import Authorizer
+from regsim.remote.auth.realm import realm_url
 from regsim.remote.auth.scopes import Need
 from regsim.remote.auth.tokens import MAX_TOKEN_ANSWER
 from regsim.remote.bodies import Response, counted, counted_feed, unanswered
@@ -261,7 +262,15 @@ class Transport:
         try:
             async with (
                 asyncio.timeout(deadline),
-                self._follow(method, url, account, headers, body, authorization=authorization) as response,
+                self._follow(
+                    method,
+                    url,
+                    account,
+                    headers,
+                    body,
+                    authorization=authorization,
+                    check=lambda to: realm_url(self._origin, to, secret=False),
+                ) as response,
             ):
                 return await response.answer(limit)
         except TimeoutError as error:
@@ -307,7 +316,8 @@ class Transport:
         """Return the URL of a target, unless it would be spoken to in plain HTTP without being asked."""
         url = self.base + target if target.startswith("/") else target
         to = self._origin_of(url)
-        if to.scheme == "http" and self._origin.scheme == "https" and not is_loopback(address.host_of(url)):
+        here = is_loopback(self.host) and is_loopback(address.host_of(url))
+        if to.scheme == "http" and self._origin.scheme == "https" and not here:
             raise RegistryError(
                 f"{self.host} points to plain HTTP: {address.without_query(url)}",
                 hint="a registry behind a TLS proxy must be told so (X-Forwarded-Proto, relative URLs)",

@@ -59,6 +59,8 @@ def test_edge_19_a_realm_that_may_be_asked(registry: Origin, realm: str, secret:
         (PUBLIC, "https://2130706433/token", "inside a network"),
         (PUBLIC, "https://0x7f000001/token", "inside a network"),
         (PUBLIC, "https://127.0.0.1./token", "inside a network"),
+        (PUBLIC, "https://localhost./token", "inside a network"),
+        (PUBLIC, "https://registry.localhost/token", "inside a network"),
         (PLAIN, "http://192.168.1.1/token", "inside a network"),
         (PUBLIC, "/token", "no URL"),
         (PUBLIC, "ftp://auth.example/token", "no URL"),

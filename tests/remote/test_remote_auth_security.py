@@ -152,12 +152,14 @@ async def test_edge_04_a_location_at_another_port_is_elsewhere(
     assert authorizations(put) == [None]
 
 
+# This machine is not the registry's to send anything to.
+@pytest.mark.parametrize("host", ["registry.example", "127.0.0.1:2375", "localhost"])
 @BOTH
 async def test_edge_04_a_location_without_tls_is_not_followed(
-    way: dict[str, str], world: respx.MockRouter, patience: Patience
+    way: dict[str, str], host: str, world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
-    opened = httpx.Response(202, headers={"Location": "http://registry.example/upload"})
+    opened = httpx.Response(202, headers={"Location": f"http://{host}/upload"})
     world.post(UPLOADS).mock(side_effect=wanting(**way, then=opened))
     async with client(world, patience) as repository:
         with pytest.raises(RegistryError, match="plain HTTP"):
@@ -218,6 +220,21 @@ async def test_a_realm_that_leads_on_takes_no_credentials_along(
         assert not await repository.has_blob(LAYER, Account())
     assert authorizations(realm) == [BASIC]
     assert authorizations(leads) == [None]
+
+
+@pytest.mark.parametrize(
+    "to", ["https://169.254.169.254/latest", "https://127.0.0.1/", "http://127.0.0.1:80/"]
+)
+async def test_edge_19_a_realm_leads_to_no_place_that_it_could_not_name(
+    to: str, world: respx.MockRouter, patience: Patience
+) -> None:
+    world.get(url__startswith=REALM).respond(302, headers={"Location": to})
+    inside = world.get(to).respond(json={"token": TOKEN})
+    world.get(BLOB).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(200, content=DATA)))
+    async with client(world, patience) as repository:
+        with pytest.raises(RegistryError, match=r"inside a network|plain HTTP"):
+            await repository.has_blob(LAYER, Account(), closely=True)
+    assert inside.call_count == 0
 
 
 async def test_an_identity_token_is_not_sent_on(world: respx.MockRouter, patience: Patience) -> None:

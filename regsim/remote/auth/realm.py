@@ -63,9 +63,10 @@ def _is_loopback(host: str) -> bool:
 
 def is_internal(host: str) -> bool:
     """Tell whether a host is named by an address that means another machine to everyone."""
-    if _is_loopback(host):
+    host = host.rstrip(".")
+    if _is_loopback(host) or host.endswith(".localhost"):  # which many resolvers take for this machine
         return True
-    found = _literal(host.rstrip("."))
+    found = _literal(host)
     return found is not None and not found.is_global
 
 
