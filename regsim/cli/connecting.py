@@ -55,6 +55,7 @@ class Connecting:
         *hosts: str,
         creds: Mapping[str, str] | None = None,
         jobs: int | None = None,
+        ranges: int = 1,
         warn: Callable[[str], None] = status,
     ) -> Client:
         """Return a client that connects so.
@@ -63,6 +64,7 @@ class Connecting:
             hosts: of the registries that the command speaks to.
             creds: credentials from further flags, by host.
             jobs: blobs that a transfer moves at the same time; None: as many as usual.
+            ranges: connections over which a large blob is read.
             warn: is told what the user should know though the work goes on.
 
         Raises:
@@ -73,6 +75,7 @@ class Connecting:
 
         return Client(
             jobs=DEFAULT_JOBS if jobs is None else jobs,
+            ranges=ranges,
             plain_http=self._plain_http,
             trust=self._trust(),
             keychain=self._keychain(hosts, creds or {}),

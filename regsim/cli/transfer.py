@@ -75,7 +75,13 @@ def push(
 
 
 def pull(
-    ref: str, dst: str | None = None, /, *, flags: Flags | None = None, connecting: Connecting | None = None
+    ref: str,
+    dst: str | None = None,
+    /,
+    *,
+    ranges: int = 1,
+    flags: Flags | None = None,
+    connecting: Connecting | None = None,
 ) -> ExitCode:
     """Pull an image from a registry and say what moved.
 
@@ -83,10 +89,11 @@ def pull(
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
         dst: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG]; the local store if left
             out.
+        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.PULL, ref, dst, flags or Flags(), connecting or Connecting())
+    return _move(Direction.PULL, ref, dst, flags or Flags(), connecting or Connecting(), ranges=ranges)
 
 
 def copy(
@@ -97,6 +104,7 @@ def copy(
     src_creds: str | None = None,
     dest_creds: str | None = None,
     referrers: Annotated[bool, Parameter(negative=())] = False,
+    ranges: int = 1,
     flags: Flags | None = None,
     connecting: Connecting | None = None,
 ) -> ExitCode:
@@ -109,6 +117,7 @@ def copy(
         src_creds: USER[:PASSWORD] at the registry that is read from.
         dest_creds: USER[:PASSWORD] at the registry that is written to.
         referrers: take along what refers to the image, such as signatures, and what refers to that.
+        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
         flags: see below.
         connecting: see below.
     """
@@ -121,6 +130,7 @@ def copy(
         connecting or Connecting(),
         creds=given,
         referrers=referrers,
+        ranges=ranges,
     )
 
 
@@ -133,6 +143,7 @@ def _move(
     *,
     creds: Iterable[tuple[str, str, str | None]] = (),
     referrers: bool = False,
+    ranges: int = 1,
 ) -> ExitCode:
     from regsim.cli.running import run  # noqa: PLC0415  (parsing and helping need no event loop)
 
@@ -148,6 +159,7 @@ def _move(
             *registries(source, *([] if destination is None else [destination])),
             creds=_by_host(creds),
             jobs=flags.jobs,
+            ranges=ranges,
             warn=shown.warn,
         )
         move = client.move(

@@ -35,6 +35,7 @@ from regsim.oci.reference import check_tag
 from regsim.remote.account import Account
 from regsim.remote.auth import AuthFiles
 from regsim.remote.conversation import log_warning
+from regsim.remote.ranges import Ranges
 from regsim.remote.trust import Trust
 from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
@@ -75,6 +76,8 @@ class Client:
 
     Args:
         jobs: blobs that one transfer moves at the same time.
+        ranges: connections over which a blob of 32 MiB and more is read, 1 to 16. More than one pays where a
+            registry limits each connection, and costs time where it does not.
         plain_http: speak plain HTTP to registries, or TLS; None: HTTP to those on this machine alone.
         trust: how certificates are judged; None: by the system's authorities.
         keychain: who has credentials, which are looked for when a registry asks; None: the auth files and
@@ -91,6 +94,7 @@ class Client:
         self,
         *,
         jobs: int = DEFAULT_JOBS,
+        ranges: int = 1,
         plain_http: bool | None = None,
         trust: Trust | None = None,
         keychain: Keychain | None = None,
@@ -109,6 +113,7 @@ class Client:
             timeouts=timeouts,
             transport=transport,
             warn=warn or log_warning,
+            ranges=Ranges(count=ranges),
         )
 
     async def __aenter__(self) -> Self:

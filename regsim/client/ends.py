@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
     from regsim.remote.auth import Keychain
     from regsim.remote.foreign import ForeignHosts
+    from regsim.remote.ranges import Ranges
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.trust import Trust
 
@@ -54,6 +55,7 @@ class Ends:
         timeouts: of every wait; None: the usual ones.
         transport: stands in for the network; None: sockets.
         warn: is told what the user should know though the work goes on.
+        ranges: how large blobs are divided to be read; None: they are not.
     """
 
     plain_http: bool | None
@@ -62,6 +64,7 @@ class Ends:
     timeouts: Timeouts | None
     transport: Network | None
     warn: Callable[[str], None]
+    ranges: Ranges | None = None
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
     _foreign: list[ForeignHosts] = field(default_factory=list)
@@ -116,7 +119,7 @@ class Ends:
                 timeouts=self.timeouts,
                 transport=self.transport,
             )
-            known = self._registries[host] = Registry(transport, warn=self.warn)
+            known = self._registries[host] = Registry(transport, warn=self.warn, ranges=self.ranges)
         return known
 
     async def list_referrers(self, address: Address, found: Iterable[Referrer], account: Account) -> None:

@@ -183,7 +183,7 @@ async def in_thread(
 
 
 async def finished(work: asyncio.Future[Any], stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for work in a thread, which cannot be cancelled; who is cancelled stops it, and still waits.
+    """Wait for work that is not cancelled with who waits, as in a thread; who is stops it, and still waits.
 
     Raises:
         Exception: what the work raised.

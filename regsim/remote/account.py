@@ -71,6 +71,7 @@ class Account:
         received: octets of bodies of 200 and 206 answers to blob and manifest GETs.
         overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
         resumed: octets of the content that an interrupted earlier run had left, and that did not come again.
+        divided: the content came in several stretches at a time, one of which may be wrong.
         retries: why anything was asked or moved again, in order.
         beside: what it has led to about other content, by digest; None where no digest is known.
         elsewhere: what a foreign layer cost where its URLs lead; None of what was asked of registries alone.
@@ -82,6 +83,7 @@ class Account:
     received: int = 0
     overhead: int = 0
     resumed: int = 0
+    divided: bool = field(default=False, compare=False)
     retries: list[Retry] = field(default_factory=list, compare=False)
 
     def retried(self, reason: str, *, seconds: float = 0.0, wasted: int = 0) -> None:
@@ -114,5 +116,6 @@ class Account:
         self.sent += other.sent
         self.received += other.received
         self.overhead += other.overhead
+        self.divided |= other.divided
         self.retries += other.retries
         self.beside += other.beside

@@ -111,6 +111,9 @@ class Response:
         content: a 200's or 206's body is `received`, else `overhead`, as the bodies of refusals always are.
         seconds: for a body that is read whole: one that trickles never falls silent.
         secrets: what the request was sent with, which a refusal is told without.
+
+    Attributes:
+        received: octets of its body that were charged as `received`.
     """
 
     def __init__(
@@ -134,6 +137,7 @@ class Response:
         self._account = account
         self._seconds = seconds
         self._secrets = secrets
+        self.received = 0
         self._is_content = content and method == "GET" and status in _CONTENT_STATUSES
 
     @property
@@ -212,6 +216,7 @@ class Response:
 
     def _count(self, octets: int) -> None:
         if self._is_content:
+            self.received += octets
             self._account.received += octets
         else:
             self._account.overhead += octets

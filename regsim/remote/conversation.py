@@ -40,11 +40,13 @@ class Habits:
         single_post: it takes a small blob that comes with the POST. Others ignore its bytes and open a
             session (docker's), and there is no asking without wasting them: so whoever knows says so.
         largest: bytes of a request body, where it has refused larger ones.
+        ranges: it has not been seen to answer a Range with something else.
         told: the warnings that it has sent, each of which is passed on once.
     """
 
     single_post: bool = False
     largest: int | None = None
+    ranges: bool = True
     told: set[str] = field(default_factory=set)
 
 

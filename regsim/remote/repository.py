@@ -16,6 +16,7 @@ from regsim.remote.answer import refusal
 from regsim.remote.auth.scopes import CATALOG, Need
 from regsim.remote.conversation import Conversation, Habits, log_warning
 from regsim.remote.download import RemoteBlob
+from regsim.remote.ranges import RangedBlob, Ranges
 from regsim.remote.retry import Patience
 from regsim.remote.scoped import ScopedTransport
 from regsim.remote.session import UploadSession, cancel
@@ -49,6 +50,7 @@ class Repository:
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
         habits: what is known of the registry; None: nothing.
+        ranges: how large blobs are divided to be read; None: they are not.
 
     Raises:
         InvalidReferenceError: `name` is no repository name.
@@ -63,10 +65,12 @@ class Repository:
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
         habits: Habits | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.name = check_repository(name)
         self.host = transport.host
         self._patience = patience or Patience()
+        self._ranges = ranges or Ranges()
         self._conversation = Conversation(
             transport=ScopedTransport(transport=transport, repository=name, writes=writes),
             name=name,
@@ -135,7 +139,9 @@ class Repository:
         return await blobs.is_seen(other, digest, account)
 
     def blob(self, descriptor: Descriptor, account: Account) -> Content:
-        """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob`."""
+        """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob` and `RangedBlob`."""
+        if self._ranges.divide(descriptor.size):
+            return RangedBlob(self._conversation, descriptor, account, self._ranges)
         return RemoteBlob(self._conversation, descriptor, account)
 
     async def mount(
@@ -286,6 +292,7 @@ class Registry:
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
         habits: what is known of it; None: nothing yet.
+        ranges: how large blobs are divided to be read; None: they are not.
     """
 
     def __init__(
@@ -295,12 +302,14 @@ class Registry:
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
         habits: Habits | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.host = transport.host
         self._transport = transport
         self._patience = patience or Patience()
         self._warn = warn
         self._habits = habits or Habits()
+        self._ranges = ranges
 
     def repository(self, name: str, *, writes: bool = False) -> Repository:
         """Return one of the registry's repositories, which need not exist yet; arguments as for `Repository`.
@@ -315,6 +324,7 @@ class Registry:
             patience=self._patience,
             warn=self._warn,
             habits=self._habits,
+            ranges=self._ranges,
         )
 
     async def catalog(self, account: Account) -> tuple[str, ...]:

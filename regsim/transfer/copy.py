@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from regsim.oci import Descriptor
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
+    from regsim.transfer.ledger import Evidence
 
 DEFAULT_JOBS = 6
 # What a registry would have said to a GET; a HEAD has no body to say it in.
@@ -212,9 +213,9 @@ class Transfer:
                     action.document, action.tag, action.account, patiently=action.patiently
                 )
             case act.Upload():
-                return await self._destination.put(self._content(action), action.session, action.account)
+                return await self._put(action, action.session)
             case _:
-                await self._download(action)
+                await self._put(action, None)
         return None
 
     async def _manifest(self, action: act.FetchManifest) -> bytes:
@@ -225,15 +226,16 @@ class Transfer:
         end = self._destination if action.from_destination else self._source
         return await end.manifest(action.descriptor, action.account)
 
-    async def _download(self, action: act.Action) -> None:
+    async def _put(self, action: act.Action, session: object | None) -> Evidence | None:
+        account = action.account
         try:
-            await self._destination.put(self._content(action), None, action.account)
+            return await self._destination.put(self._content(action), session, account)
         except ContentError:
             # What came in one piece is what the registry holds. Of several, one may have been another one.
-            if not action.account.retries:
+            if not (account.divided or (account.retries and not self._destination.remote)):
                 raise
-            action.account.retried(Reason.WRONG_BYTES)
-            await self._destination.put(self._content(action), None, action.account)
+            account.retried(Reason.WRONG_BYTES)
+            return await self._destination.put(self._content(action), None, account)
 
     async def _abandon(self, session: object, action: act.Action) -> None:
         await self._destination.abandon(session, action.account)

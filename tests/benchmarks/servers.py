@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.benchmarks.measure import program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -60,12 +60,14 @@ def docker_registry(home: Path, *, tls: bool = False) -> Iterator[Started]:
 
 
 @contextmanager
-def mock(home: Path, *, directory: bool = False) -> Iterator[Started]:
+def mock(home: Path, *, directory: bool = False, faults: Sequence[str] = ()) -> Iterator[Started]:
     """Run the mock registry, with its content in memory and spooled, or in a directory that it keeps."""
     log = home / "mock.log"
     command = [sys.executable, "-m", "mock_registry", "--port", "0", "--log", "none"]
     if directory:
         command += ["--dir", str(home / "data")]
+    for fault in faults:
+        command += ["--fault", fault]
     with _process(command, log, {**os.environ, "TMPDIR": str(home)}) as process:
         yield Started(_wait_for(log, re.compile(r"http://(\S+)\n")), process)
 

@@ -52,6 +52,21 @@ async def test_what_was_pushed_is_pulled_into_a_layout_and_into_the_local_store(
     assert await client.tags(f"oci:{store}") == (REF,)
 
 
+async def test_large_blobs_are_read_over_as_many_connections_as_asked_for(
+    mock: MockRegistry, make: Make, place: Path, tmp_path: Path
+) -> None:
+    large = bytes(33 * 1024 * 1024)
+    image = await make("v1", large, b"small")
+    async with Client(transport=mock.transport(), ranges=4) as client:
+        await client.push(f"oci:{place}:v1", REF)
+        await client.pull(REF, f"oci:{tmp_path / 'pulled'}")
+        assert (await client.resolve(f"oci:{tmp_path / 'pulled'}:v1")).digest == image.digest
+    got = [record for record in mock.journal.records(method="GET", route="blob") if record.status == 206]
+    assert sorted(record.bytes_out for record in got) == [1024 * 1024] + [2 * 1024 * 1024] * 16
+    with pytest.raises(UsageError, match="17 ranges"):
+        Client(ranges=17)
+
+
 async def test_a_copy_within_a_registry_mounts(client: Client, make: Make, place: Path) -> None:
     await make("v1", b"base")
     await client.push(f"oci:{place}:v1", REF)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from regsim.content.protocols import Content, Store
     from regsim.remote.account import Account
     from regsim.remote.conversation import Habits
+    from regsim.remote.ranges import Ranges
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.ledger import Entry, Ledger
 
@@ -74,9 +75,11 @@ class Shop:
     async def push(self, store: Store, to: str = "shop/api", *mount_from: str) -> Ledger:
         return await self.run(LocalSource(store), self.destination(to), *mount_from)
 
-    async def pull(self, store: Store | None = None, repository: str = "shop/api") -> Ledger:
+    async def pull(
+        self, store: Store | None = None, repository: str = "shop/api", *, jobs: int = 1
+    ) -> Ledger:
         source = RegistrySource(self.registry.repository(repository))
-        return await self.run(source, LocalDestination(store or MemoryStore()))
+        return await self.run(source, LocalDestination(store or MemoryStore()), jobs=jobs)
 
     async def copy(self, to: str, *mount_from: str) -> Ledger:
         source = RegistrySource(self.registry.repository("shop/api"))
@@ -85,9 +88,9 @@ class Shop:
     def destination(self, to: str) -> RegistryDestination:
         return RegistryDestination(self.registry.repository(to, writes=True))
 
-    async def run(self, source: Source, destination: Destination, *mount_from: str) -> Ledger:
+    async def run(self, source: Source, destination: Destination, *mount_from: str, jobs: int = 1) -> Ledger:
         """Do a transfer, hold its ledger to the laws and against the journal, and return it."""
-        options = Options(jobs=1, candidates=lambda _: mount_from, foreign=self.foreign)
+        options = Options(jobs=jobs, candidates=lambda _: mount_from, foreign=self.foreign)
         async with asyncio.timeout(30):
             ledger = await Transfer(source, "app", destination, tag="app", options=options).run()
             await self.mock.settled()
@@ -119,7 +122,12 @@ class Shop:
 
 @asynccontextmanager
 async def shop(
-    *faults: str, habits: Habits | None = None, timeouts: Timeouts | None = None, **settings: Any
+    *faults: str,
+    habits: Habits | None = None,
+    timeouts: Timeouts | None = None,
+    connections: int = 32,
+    ranges: Ranges | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Shop]:
     """Open one on a port, with these faults, and under these settings of `MockRegistry`.
 
@@ -137,8 +145,11 @@ async def shop(
         await asyncio.sleep(0.002)
 
     patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)
-    async with mock.serve() as server, Transport(server.url, timeouts=timeouts) as transport:
-        registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits)
+    async with (
+        mock.serve() as server,
+        Transport(server.url, timeouts=timeouts, connections=connections) as transport,
+    ):
+        registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits, ranges=ranges)
         yield Shop(mock, registry, sleeps, warnings)
 
 
