@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from regsim.client.client import Client
     from regsim.client.ends import Ends
     from regsim.remote.auth import Credentials, Keychain
+    from regsim.remote.proxy import Proxy
     from regsim.remote.transport import Transport
     from regsim.remote.trust import Trust
 
@@ -41,6 +42,7 @@ class Connecting:
         tls_verify: check the registry's certificate.
         ca_file: PEM file with further certificates to trust.
         cert_dir: folder with further certificates (*.crt), and of our own (*.cert, *.key).
+        proxy: HTTP proxy to go through: http://[USER:PASSWORD@]HOST[:PORT]; the environment's is not used.
     """
 
     creds: str | None = None
@@ -49,6 +51,7 @@ class Connecting:
     tls_verify: Annotated[bool, Parameter(negative=("--no-tls-verify", "--insecure"))] = True
     ca_file: Path | None = None
     cert_dir: Path | None = None
+    proxy: str | None = None
 
     def client(
         self,
@@ -79,6 +82,7 @@ class Connecting:
             plain_http=self._plain_http,
             trust=self._trust(),
             keychain=self._keychain(hosts, creds or {}),
+            proxy=self.proxy,
             warn=warn,
         )
 
@@ -93,19 +97,26 @@ class Connecting:
             timeouts=None,
             transport=None,
             warn=status,
+            proxy=self._proxy,
         )
 
     def connector(self, *hosts: str) -> Callable[[str], Transport]:
         """Return what opens a way to a registry by its URL; arguments and errors as for `client`."""
         from regsim.remote.transport import Transport  # noqa: PLC0415  (helping needs no HTTP client)
 
-        return partial(Transport, trust=self._trust(), keychain=self._keychain(hosts, {}))
+        return partial(Transport, trust=self._trust(), keychain=self._keychain(hosts, {}), proxy=self._proxy)
 
     @property
     def _plain_http(self) -> bool | None:
         # Registries on this machine rarely speak TLS: whoever names certificates says that it does.
         named = self.ca_file is not None or self.cert_dir is not None
         return False if self.plain_http is None and named else self.plain_http
+
+    @property
+    def _proxy(self) -> Proxy | None:
+        from regsim.remote.proxy import Proxy  # noqa: PLC0415  (helping needs none)
+
+        return None if self.proxy is None else Proxy.parse(self.proxy)
 
     def _trust(self) -> Trust:
         from regsim.remote.trust import Trust  # noqa: PLC0415  (helping needs no TLS)

@@ -35,6 +35,7 @@ from regsim.oci.reference import check_tag
 from regsim.remote.account import Account
 from regsim.remote.auth import AuthFiles
 from regsim.remote.conversation import log_warning
+from regsim.remote.proxy import Proxy
 from regsim.remote.ranges import Ranges
 from regsim.remote.trust import Trust
 from regsim.transfer.copy import DEFAULT_JOBS
@@ -85,6 +86,8 @@ class Client:
         timeouts: of every wait, in seconds; None: the usual ones.
         transport: stands in for the network, such as `MockRegistry().transport()`; None: sockets. It is
             closed with the client.
+        proxy: `http://[USER:PASSWORD@]HOST[:PORT]` of an HTTP proxy that all requests go through, or https
+            where it speaks TLS itself; None: none, whatever the environment says.
         remember: try mounts from the repositories where blobs were seen before, and take note of where they
             are now, in the user's cache.
         warn: is told what the user should know though the work goes on; None: the log `regsim.remote`.
@@ -100,6 +103,7 @@ class Client:
         keychain: Keychain | None = None,
         timeouts: Timeouts | None = None,
         transport: Network | None = None,
+        proxy: str | None = None,
         remember: bool = True,
         warn: Callable[[str], None] | None = None,
     ) -> None:
@@ -114,6 +118,7 @@ class Client:
             transport=transport,
             warn=warn or log_warning,
             ranges=Ranges(count=ranges),
+            proxy=None if proxy is None else Proxy.parse(proxy),
         )
 
     async def __aenter__(self) -> Self:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from regsim.remote.account import Account
     from regsim.remote.auth import Keychain
     from regsim.remote.foreign import ForeignHosts
+    from regsim.remote.proxy import Proxy
     from regsim.remote.ranges import Ranges
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.trust import Trust
@@ -56,6 +57,7 @@ class Ends:
         transport: stands in for the network; None: sockets.
         warn: is told what the user should know though the work goes on.
         ranges: how large blobs are divided to be read; None: they are not.
+        proxy: that all requests go through; None: none.
     """
 
     plain_http: bool | None
@@ -65,6 +67,7 @@ class Ends:
     transport: Network | None
     warn: Callable[[str], None]
     ranges: Ranges | None = None
+    proxy: Proxy | None = None
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
     _foreign: list[ForeignHosts] = field(default_factory=list)
@@ -118,6 +121,7 @@ class Ends:
                 keychain=self.keychain,
                 timeouts=self.timeouts,
                 transport=self.transport,
+                proxy=self.proxy,
             )
             known = self._registries[host] = Registry(transport, warn=self.warn, ranges=self.ranges)
         return known
@@ -145,6 +149,7 @@ class Ends:
                 trust=self.trust,
                 timeouts=self.timeouts,
                 transport=self.transport,
+                proxy=self.proxy,
             )
             self._foreign.append(hosts)
         return self._foreign[0]

@@ -32,9 +32,10 @@ _HIDDEN = re.compile(
     re.DOTALL | re.IGNORECASE,
 )
 _TAG = re.compile(r"<[^<>]*>")
-_HINTS = {
+HINTS = {
     401: "the registry wants credentials",
     403: "the registry does not allow this here",
+    407: "the proxy wants credentials: --proxy http://USER:PASSWORD@HOST:PORT",
     405: "the registry does not support this",
     413: "a limit of the registry, or of a proxy before it, is too small for this",
     429: "the registry limits requests; try again later, or with fewer at once",
@@ -136,7 +137,7 @@ def refusal(answer: Answer) -> RegistryError:
     if words:
         message += f"; registry said: {words}"
     kind = NotFoundError if answer.status == HTTPStatus.NOT_FOUND else RegistryError
-    return kind(message, hint=_HINTS.get(answer.status, ""), status=answer.status, codes=codes)
+    return kind(message, hint=HINTS.get(answer.status, ""), status=answer.status, codes=codes)
 
 
 def _name(answer: Answer) -> str:

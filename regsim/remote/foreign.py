@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from regsim.oci import Descriptor, Digest
     from regsim.remote.bodies import Response
+    from regsim.remote.proxy import Proxy
     from regsim.remote.timeouts import Timeouts
     from regsim.remote.transport import Network
 
@@ -43,6 +44,7 @@ class ForeignHosts:
         timeouts: of every wait; None: the usual ones.
         patience: with all of them; None: three retries.
         transport: stands in for the network; None: sockets.
+        proxy: to go through; None goes straight.
     """
 
     def __init__(
@@ -53,10 +55,12 @@ class ForeignHosts:
         timeouts: Timeouts | None = None,
         patience: Patience | None = None,
         transport: Network | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._plain = plain_http is True
         self._trust = Trust(ca_file=trust.ca_file) if trust is not None else Trust()
         self._timeouts, self._patience, self._network = timeouts, patience, transport
+        self._proxy = proxy
         self._places: dict[address.Origin, tuple[Transport, Patience]] = {}
 
     def content(self, descriptor: Descriptor, account: Account, *, near: str) -> ForeignBlob:
@@ -85,7 +89,9 @@ class ForeignHosts:
         known = self._places.get(to)
         if known is None:
             base = f"{to.scheme}://{address.host_of(url)}"
-            transport = Transport(base, trust=self._trust, timeouts=self._timeouts, transport=self._network)
+            transport = Transport(
+                base, trust=self._trust, timeouts=self._timeouts, transport=self._network, proxy=self._proxy
+            )
             known = self._places[to] = (transport, self._patience or Patience())
         return _Place(self, url, internal, *known)
 

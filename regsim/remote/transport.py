@@ -32,11 +32,11 @@ from typing import TYPE_CHECKING, Self, cast
 from weakref import WeakValueDictionary
 
 from regsim.content.protocols import CHUNK
-from regsim.errors import NetworkError, RegistryError, RegsimError, Trouble
+from regsim.errors import NetworkError, RegistryError, RegsimError, Trouble, UsageError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
 from regsim.remote.account import Reason
-from regsim.remote.answer import MAX_ERROR_BODY
+from regsim.remote.answer import HINTS, MAX_ERROR_BODY
 from regsim.remote.auth.authorizer import Authorizer
 from regsim.remote.auth.realm import realm_url
 from regsim.remote.auth.scopes import Need
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from regsim.remote.answer import Answer, Body
     from regsim.remote.auth.credentials import Keychain
     from regsim.remote.auth.tokens import Authorization
+    from regsim.remote.proxy import Proxy
     from regsim.remote.retry import Patience
     from regsim.remote.wire.reply import Reply
 
@@ -98,7 +99,7 @@ class Transport:
         timeouts: of every wait.
         connections: open at once, at most.
         transport: stands in for the network: a mock, or a registry in this process.
-        proxy: URL of an HTTP proxy to go through; None goes straight.
+        proxy: to go through, unless something stands in for the network; None goes straight.
 
     Raises:
         InvalidReferenceError: `host` is no address of a registry.
@@ -115,14 +116,14 @@ class Transport:
         timeouts: Timeouts | None = None,
         connections: int = 32,
         transport: httpx.AsyncBaseTransport | None = None,
-        proxy: str | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self.base = address.base_url(host, plain_http=plain_http)
         self.host = address.host_of(self.base)
         self.timeouts = timeouts or Timeouts()
         self._origin = address.origin(self.base)
         self._network = transport or _network(connections, trust or Trust(), proxy=proxy)
-        self._proxied = proxy is not None
+        self._proxy = proxy if transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
         # the target from its extension, and only need to be told whom to ask.
@@ -324,11 +325,6 @@ class Transport:
             )
         return url
 
-    def _target(self, url: str) -> bytes:
-        # A proxy is told the whole URL, unless TLS leads through it (RFC 9112, 3.2.2).
-        proxied = self._proxied and url.startswith("http:")
-        return url.encode("ascii") if proxied else address.target_of(url)
-
     def _origin_of(self, url: str) -> address.Origin:
         return self._origin if url.startswith(f"{self.base}/") else address.origin(url)
 
@@ -349,7 +345,7 @@ class Transport:
                 method, url, headers, body, octets=_Octets(octets), authorization=authorization
             )
             request.extensions["feed"] = counted_feed(body, account, content=content)
-            with _translated(method, url):
+            with _translated(method, url, self._proxy):
                 response = await self._ask(request, account)
             _LOG.info("%s: %d", _where(method, url), response.status_code)
             try:
@@ -407,7 +403,7 @@ class Transport:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
         limits = self.timeouts
         extensions = {
-            "target": self._target(url),
+            "target": address.target_of(url),
             "timeout": {
                 "connect": limits.connect,
                 "read": limits.commit if body and body.size else limits.read,
@@ -417,7 +413,24 @@ class Transport:
         }
         with _translated(method, url):
             where = (self._home if near else None) or httpx.URL(url)
-            return httpx.Request(method, where, headers=sent, stream=octets, extensions=extensions)
+            request = httpx.Request(method, where, headers=sent, stream=octets, extensions=extensions)
+        if self._proxy is not None:
+            # httpcore would ask the proxy for a tunnel to this target.
+            request.url = _ExactUrl(request.url, request.extensions.pop("target"))
+        return request
+
+
+class _ExactUrl(httpx.URL):
+    """A URL whose target goes out byte for byte, through httpx's own transport."""
+
+    def __init__(self, url: httpx.URL, target: bytes) -> None:
+        super().__init__(url)
+        self._target = target
+
+    @property
+    def raw_path(self) -> bytes:
+        """The path and the query."""
+        return self._target
 
 
 class _Octets(httpx.AsyncByteStream):
@@ -445,14 +458,19 @@ _TIMEOUTS: dict[type[httpx.HTTPError], str] = {
 }
 
 
-def _network(connections: int, trust: Trust, *, proxy: str | None) -> httpx.AsyncBaseTransport:
+def _network(connections: int, trust: Trust, *, proxy: Proxy | None) -> httpx.AsyncBaseTransport:
     if proxy is None:
         return SocketTransport(connections, trust)
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0
     )
-    context = _tls_context(trust)
-    return httpx.AsyncHTTPTransport(verify=context, limits=limits, proxy=proxy, trust_env=False)
+    # What is said of a registry's certificate is not said of the proxy's.
+    own = _tls_context(Trust()) if proxy.url.startswith("https:") else None
+    try:
+        through = httpx.Proxy(proxy.url, ssl_context=own)
+    except httpx.InvalidURL:
+        raise UsageError(f"not the URL of a proxy: {proxy.name!r}") from None
+    return httpx.AsyncHTTPTransport(verify=_tls_context(trust), limits=limits, proxy=through, trust_env=False)
 
 
 def _tls_context(trust: Trust) -> ssl.SSLContext:
@@ -590,7 +608,7 @@ class _Raw:
 
 
 @contextlib.contextmanager
-def _translated(method: str, url: str) -> Iterator[None]:
+def _translated(method: str, url: str, proxy: Proxy | None = None) -> Iterator[None]:
     """Turn httpx's exceptions into this project's; what is not httpx's passes through."""
     try:
         yield
@@ -598,17 +616,27 @@ def _translated(method: str, url: str) -> Iterator[None]:
         raise RegistryError(f"not a URL that can be asked: {address.without_query(url)}") from error
     except httpx.LocalProtocolError as error:
         raise RegsimError(f"{_where(method, url)} could not be sent: {error}") from error
+    except httpx.ProxyError as error:
+        raise _refused_by_proxy(method, url, str(error)[:3]) from error
     except httpx.HTTPError as error:
-        what, hint = _failure(error)
+        what, hint = _failure(error, proxy)
         trouble = next(trouble for kind, trouble in _TROUBLES if isinstance(error, kind))
         raise NetworkError(f"{_where(method, url)}: {what}", hint=hint, trouble=trouble) from error
+
+
+def _refused_by_proxy(method: str, url: str, status: str) -> RegsimError:
+    """Return what it means that no tunnel was opened; a 5xx may pass."""
+    words = f"{_where(method, url)}: the proxy answered {status}"
+    if status.startswith("4"):
+        return RegistryError(words, hint=HINTS.get(int(status), ""), status=int(status))
+    return NetworkError(words, trouble=Trouble.CONNECT)
 
 
 def _where(method: str, url: str) -> str:
     return f"{method} {address.without_query(url).partition('://')[2]}"
 
 
-def _failure(error: httpx.HTTPError) -> tuple[str, str]:
+def _failure(error: httpx.HTTPError, proxy: Proxy | None) -> tuple[str, str]:
     """Return what happened, in words, and a hint."""
     words = str(error) or type(error).__name__
     if isinstance(error, httpx.TimeoutException):
@@ -622,4 +650,7 @@ def _failure(error: httpx.HTTPError) -> tuple[str, str]:
         )
     if "SSL" in words:
         return f"no TLS connection ({words})", "a registry without TLS is addressed as http://…"
-    return f"no connection ({words})", "is a registry running there?"
+    return (
+        f"no connection ({words})",
+        f"is {proxy.name} a proxy that is running?" if proxy else "is a registry running there?",
+    )

@@ -314,3 +314,29 @@ def test_two_users_of_one_registry_are_one_too_many(regsim: Regsim) -> None:
     assert (outcome.code, outcome.errors[0]) == (2, "Error: two users of 127.0.0.1:1 at once")
     outcome = silent(regsim("copy", one, "oci:pulled", "--dest-creds", LOGIN))
     assert (outcome.code, outcome.errors[0]) == (2, "Error: --dest-creds are for a registry: 'oci:pulled'")
+
+
+def test_every_way_to_a_registry_leads_through_the_proxy_that_was_asked_for(home: Path) -> None:
+    del home
+    connecting = Connecting(proxy="http://ci:P4SS@proxy.example:3128")
+    ways = (
+        connecting.client("registry.example")._ends.proxy,
+        connecting.client("registry.example")._ends.foreign()._proxy,
+        connecting.ends("registry.example").proxy,
+        connecting.connector("registry.example")("registry.example")._proxy,
+    )
+    assert [each.name if each else None for each in ways] == ["http://proxy.example:3128"] * 4
+    assert "P4SS" not in repr(connecting) + repr(ways)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "code", "said"),
+    [
+        ("http://ci:P4SS@127.0.0.1:1", 4, "is http://127.0.0.1:1 a proxy that is running?"),
+        ("ftp://ci:P4SS@127.0.0.1", 2, "the proxy is not given as http://"),
+    ],
+)
+def test_the_password_of_a_proxy_is_never_printed(regsim: Regsim, proxy: str, code: int, said: str) -> None:
+    outcome = silent(regsim("ls", "registry.example/shop/api", "--proxy", proxy))
+    assert outcome.code == code
+    assert said in outcome.err

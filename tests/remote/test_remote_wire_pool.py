@@ -15,6 +15,7 @@ import pytest
 from regsim.errors import NetworkError
 from regsim.remote.account import Account
 from regsim.remote.address import Origin
+from regsim.remote.proxy import Proxy
 from regsim.remote.transport import Timeouts, Transport
 from regsim.remote.wire import Limits, Request, Waits, Wire, errors
 
@@ -505,6 +506,9 @@ async def test_through_a_proxy_httpx_goes(listen: Serve) -> None:
         writer.write(ABC)
 
     heads: list[bytes] = []
-    async with listen(proxy) as peer, Transport("http://registry.example", proxy=peer.url) as transport:
+    async with (
+        listen(proxy) as peer,
+        Transport("http://registry.example", proxy=Proxy.parse(peer.url)) as transport,
+    ):
         assert (await transport.request("GET", "/v2/a%2Fb", Account())).body == b"abc"
     assert heads[0].startswith(b"GET http://registry.example/v2/a%2Fb HTTP/1.1\r\n")
