@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MAX_PAGE = 4 * 1024 * 1024  # bytes
 MAX_PAGES = 1000
+MAX_LIST = 64 * 1024 * 1024  # bytes of all pages together: a million names
 # distribution's registry lists 100 repositories where nobody asks for more, and 1000 at most.
 CATALOG = "/v2/_catalog?n=1000"
 
@@ -51,10 +52,14 @@ async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[s
 async def _listed(
     ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
 ) -> AsyncIterator[str]:
+    octets = 0
     for _ in range(MAX_PAGES):
         answer = await ask(target)
         if answer.status != HTTPStatus.OK:
             raise refusal(answer)
+        octets += len(answer.body)
+        if octets > MAX_LIST:
+            raise RegistryError(f"{what}: their list is larger than {MAX_LIST} bytes")
         for each in _page(answer, key, what):
             yield each
         page = following(answer, what)

@@ -19,7 +19,7 @@ from regsim.oci import Descriptor, Digest, media_types
 from regsim.oci.manifest import MAX_MANIFEST_SIZE, encode, index_document, parse
 from regsim.remote import manifests
 from regsim.remote.answer import refusal
-from regsim.remote.listing import MAX_PAGES, following
+from regsim.remote.listing import MAX_LIST, MAX_PAGES, following
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,6 +97,7 @@ async def _asked(
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type is not None else ""
     target: str | None = f"{conversation.referrers(subject)}{query}"
     found: list[Descriptor] = []
+    octets = 0
     for page in range(MAX_PAGES):
         assert target is not None  # noqa: S101  (the loop ends with the last page)
         answer = await conversation.ask("GET", target, account, limit=MAX_MANIFEST_SIZE)
@@ -108,6 +109,9 @@ async def _asked(
         if media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX and not page:
             return None
         found += _page(answer, artifact_type, conversation.name)
+        octets += len(answer.body)
+        if octets > MAX_LIST:
+            raise RegistryError(f"the list of referrers of {subject.short} is larger than {MAX_LIST} bytes")
         if len(found) > MAX_REFERRERS:
             raise RegistryError(f"{subject.short} has more than {MAX_REFERRERS:,} referrers")
         target = following(answer, f"the referrers of {subject.short}")

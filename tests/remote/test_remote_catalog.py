@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from regsim.errors import RegistryError
+from regsim.remote import listing
 from regsim.remote.answer import Answer
 from regsim.remote.listing import following
 from regsim.remote.repository import Registry
@@ -78,6 +79,18 @@ async def test_a_page_beyond_all_measure_is_refused(
     registry.get(url__startswith=URL).respond(200, content=b" " * (4 * 2**20 + 1))
     with pytest.raises(RegistryError, match="larger than 4194304 bytes"):
         await asked.catalog(account)
+
+
+async def test_pages_that_are_too_much_together_are_refused(
+    registry: respx.MockRouter, asked: Registry, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "MAX_LIST", 1000)
+    link = '</v2/_catalog?last=a>; rel="next"'
+    page = httpx.Response(200, json={"repositories": ["a" * 90]}, headers={"Link": link})
+    route = registry.get(url__startswith=URL).mock(return_value=page)
+    with pytest.raises(RegistryError, match="larger than 1000 bytes"):
+        await asked.catalog(account)
+    assert route.call_count == 10
 
 
 async def test_a_registry_without_a_catalog_says_so_in_its_own_words(

@@ -227,6 +227,18 @@ async def test_edge_51_further_pages_are_read(
     assert len(await repository.referrers(SUBJECT.digest, account)) == 2
 
 
+async def test_pages_that_are_too_much_together_are_refused(
+    registry: respx.MockRouter, repository: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = index("a")
+    monkeypatch.setattr(referrers, "MAX_LIST", 2 * len(page))
+    link = {"Link": f'<{URL}?n=1>; rel="next"'}
+    route = registry.get(url__startswith=URL).respond(200, content=page, headers={**INDEX, **link})
+    with pytest.raises(RegistryError, match=f"larger than {2 * len(page)} bytes"):
+        await repository.referrers(SUBJECT.digest, account)
+    assert route.call_count == 3
+
+
 async def test_edge_51_a_page_elsewhere_or_a_list_without_end_is_refused(
     registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
