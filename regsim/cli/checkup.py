@@ -139,7 +139,11 @@ async def _engine(environment: Mapping[str, str]) -> Finding:
 
 def _auth_files(environment: Mapping[str, str]) -> Finding:
     """Tell which auth files there are, and nothing of what they say."""
-    found = [str(each) for each in AuthFiles(environment).paths if each.exists()]
+    try:
+        found = [str(each) for each in AuthFiles(environment).paths if each.exists()]
+    except OSError as error:
+        detail = f"{error.filename}: {error.strerror}"
+        return Finding(name="auth files", detail=detail, state=State.WARNING)
     return Finding(name="auth files", detail=", ".join(found) or "none: registries are met without a login")
 
 

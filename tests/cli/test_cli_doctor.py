@@ -74,6 +74,9 @@ def test_auth_files_are_told_by_their_names_alone(
     assert "dXNlcjpzM2NyZXQ=" not in done.out
     file.unlink()
     assert detail(regsim("doctor", "--format", "json"), "auth files").startswith("none")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", "x" * 300)
+    unseen = regsim("doctor", "--format", "json")
+    assert (unseen.code, states(unseen)["auth files"]) == (0, "warning")
 
 
 def test_few_open_files_are_a_warning(regsim: Regsim, monkeypatch: pytest.MonkeyPatch) -> None:
