@@ -86,7 +86,12 @@ class Engine:
         except asyncio.CancelledError:
             if not finish:
                 calling.cancel()
-            await asyncio.gather(calling, return_exceptions=True)
+            # Not gather, which hands on what cancels it: whoever is cancelled twice is as patient.
+            while not calling.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait((calling,))
+            if not calling.cancelled():
+                calling.exception()  # what became of it is nobody's any more
             raise
 
     async def _call(self, words: tuple[str, ...], seconds: float) -> Said:

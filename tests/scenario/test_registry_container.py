@@ -161,6 +161,26 @@ async def test_it_is_removed_when_its_start_is_cancelled(chosen: FakeEngine, tol
     assert chosen.containers() == []
 
 
+async def test_what_must_come_to_its_end_does_however_often_it_is_cancelled(tmp_path: Path) -> None:
+    begun, go_on = (tmp_path / each for each in ("begun", "go-on"))
+    for pipe in (begun, go_on):
+        os.mkfifo(pipe)
+    program = tmp_path / "engine"
+    program.write_text('#!/bin/sh\ncd "$(dirname "$0")"\n: > begun\nread _ < go-on\n: > done\n')
+    program.chmod(0o755)
+    task = asyncio.create_task(Engine((str(program),)).call("rm", finish=True))
+    await asyncio.to_thread(begun.read_bytes)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    pipe_end = os.open(go_on, os.O_RDWR)  # which waits for no reader
+    os.write(pipe_end, b"\n")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    os.close(pipe_end)
+    assert (tmp_path / "done").exists()
+
+
 async def test_what_cannot_be_removed_is_told(chosen: FakeEngine, told: list[str]) -> None:
     chosen.is_("no-remove")
     async with registry_container("registry:2", tell=told.append) as registry:
