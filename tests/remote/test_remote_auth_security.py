@@ -7,6 +7,7 @@ import json
 import logging
 import traceback
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ from regsim.errors import AuthenticationError, RegistryError, RegsimError
 from regsim.oci import Descriptor
 from regsim.remote.account import Account
 from regsim.remote.auth import Credentials, FixedKeychain
+from regsim.remote.auth.authorizer import MAX_WALLETS
 from regsim.remote.auth.tokens import MAX_TOKEN_ANSWER, Authorization
 from regsim.remote.repository import Registry, Repository, UploadSession
 from regsim.remote.transport import Transport
@@ -505,6 +507,25 @@ async def test_a_registry_that_always_wants_more_is_not_asked_for_ever(
         with pytest.raises(AuthenticationError):
             await repository.has_blob(LAYER, Account())
     assert asked < 10
+
+
+async def test_services_that_a_registry_names_in_turn_are_not_all_remembered(
+    world: respx.MockRouter, patience: Patience
+) -> None:
+    numbers = count()
+    give_tokens(world)
+
+    def want(_: httpx.Request) -> httpx.Response:
+        challenge = f'Bearer realm="{REALM}?{next(numbers)}",service="s"'
+        return httpx.Response(401, headers={"WWW-Authenticate": challenge})
+
+    world.route(url__startswith=HOST).mock(side_effect=want)
+    async with client(world, patience) as repository:
+        for _ in range(2 * MAX_WALLETS):
+            with pytest.raises(AuthenticationError):
+                await repository.tags(Account())
+        assert len(repository._conversation.transport.transport._authorizer._wallets) == MAX_WALLETS
+    assert next(numbers) > MAX_WALLETS
 
 
 async def test_a_scheme_that_is_not_known_is_named(world: respx.MockRouter, patience: Patience) -> None:

@@ -34,6 +34,8 @@ BASIC, BEARER = "basic", "bearer"
 MAX_ROUNDS = 8
 # A token that ends while its request is on the way is no token.
 MARGIN_SECONDS = 5.0
+# Of a registry that names another service each time, the oldest are forgotten.
+MAX_WALLETS = 32
 _INSUFFICIENT, _INVALID = "insufficient_scope", "invalid_token"
 
 
@@ -140,6 +142,8 @@ class Authorizer:
                 patience=self._patience,
                 now=self._now,
             )
+            if len(self._wallets) >= MAX_WALLETS:
+                del self._wallets[next(iter(self._wallets))]
             wallet = self._wallets[credentials, realm, service] = Wallet(tokens, credentials)
         return wallet
 
