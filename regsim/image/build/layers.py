@@ -82,6 +82,7 @@ class Files:
         self._layers: list[StageLayer] = []
         self._listings: list[Listing] = []
         self._tree: Tree = EMPTY
+        self._ambiguous: set[int] = set()  # entries by `id`; listings keep them alive
 
     async def grow(self, layers: Sequence[StageLayer]) -> None:
         """Apply the layers beyond those that were applied before.
@@ -97,6 +98,7 @@ class Files:
             self._tree, _ = apply(self._tree, listing.entries)
             self._layers.append(layer)
             self._listings.append(listing)
+            self._ambiguous.update(_hidden(listing))
 
     @property
     def tree(self) -> Tree:
@@ -119,7 +121,11 @@ class Files:
         return [_at(prefix + name, node.children[name]) for name in sorted(node.children)] if node else []
 
     def checksums(self, entries: Sequence[Entry]) -> dict[bytes, str]:
-        """Return the SHA-256 of each file among `entries`, by its path."""
+        """Return the SHA-256 of each file among `entries`, by its path.
+
+        Raises:
+            ContentError: a file is known by no name of its own.
+        """
         found = {}
         for entry in entries:
             if entry.kind is Kind.FILE:
@@ -161,6 +167,7 @@ class Files:
         node = self._tree.find(path)
         if node is None or node.entry.kind is not Kind.FILE:
             return b""
+        self._check_known(node)
         if node.entry.size > MAX_SMALL_FILE:
             raise ContentError(f"{node.entry.shown!r} in {self.name} has {node.entry.size} bytes")
         with ExitStack() as stack:
@@ -178,7 +185,23 @@ class Files:
     def _node(self, path: bytes) -> Node:
         node = self._tree.find(path, follow=False)
         assert node is not None  # noqa: S101  (it was listed)
+        self._check_known(node)
         return node
+
+    def _check_known(self, node: Node) -> None:
+        if id(node.entry) in self._ambiguous:
+            raise ContentError(
+                f"{node.entry.shown!r} is there twice in a layer of {self.name}, "
+                "and a hard link to the first of the two is meant",
+                hint="the layer is malformed or hostile",
+            )
+
+
+def _hidden(listing: Listing) -> list[int]:
+    """Return the files of a layer whose names a later one has, by `id`: contents are found by names."""
+    files = [entry for entry in listing.entries if entry.kind is Kind.FILE]
+    last = {entry.path: entry for entry in files}
+    return [id(entry) for entry in files if last[entry.path] is not entry]
 
 
 async def _made(content: Content) -> Content:

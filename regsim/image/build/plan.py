@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from regsim.oci import Platform
 
 SCRATCH = "scratch"
+_MOST_DIGITS = 9  # more than any number of a stage has, fewer than Python reads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,15 +159,16 @@ def _copies(
         if not isinstance(each, Copy) or each.source is None:
             continue
         source = each.source
-        if source.isdigit():
-            if int(source) >= number:
+        if source.isascii() and source.isdigit():
+            wanted = int(source[:_MOST_DIGITS])
+            if wanted >= number:
                 hint = (
                     f"the stages before this one are 0 to {number - 1}"
                     if number
                     else "this is the first stage"
                 )
                 problems.add(each.line, f"--from={source[:20]} names no stage before this one", hint)
-            found.append((each.line, int(source)))
+            found.append((each.line, wanted))
             continue
         earlier = _stage_number(source, dockerfile.stages[:number])
         if earlier is None and _stage_number(source, dockerfile.stages) is not None:

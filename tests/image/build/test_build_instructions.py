@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -157,6 +159,8 @@ async def test_a_run_cannot_delete_what_is_not_there(bench: Bench) -> None:
         ("COPY --chown=nobody a /", "no user 'nobody'"),
         ("COPY --from=later a /", "names a stage that is not built before"),
         ("COPY --from=3 a /", "names no stage before this one"),
+        (f"COPY --from={'9' * 5000} a /", "names no stage before this one"),
+        ("COPY --from=² a /", "not a repository name"),
     ],
 )
 async def test_what_makes_no_sense_is_told_with_its_line(bench: Bench, text: str, message: str) -> None:
@@ -189,18 +193,41 @@ async def test_a_stage_has_the_arguments_of_the_stage_that_it_begins_with(bench:
     assert (await bench.build(text, effects={"make": Effect()})).data == {"f": b"1"}  # another stage has not
 
 
+async def keep_image(bench: Bench, config: dict[str, object], *layers: bytes) -> None:
+    """Keep an image as anybody may have made it, and call it `base`."""
+    described = [Descriptor.of(layer, media_types.OCI_LAYER) for layer in layers]
+    rootfs = {"type": "layers", "diff_ids": [each.digest for each in described]}
+    raw = json.dumps({"architecture": "amd64", "os": "linux", "config": config, "rootfs": rootfs}).encode()
+    whole = Descriptor.of(raw, media_types.OCI_CONFIG)
+    document = manifest_document(whole, described)
+    manifest = Descriptor.of(document, media_types.OCI_MANIFEST)
+    store = LayoutStore(bench.layout, create=True)
+    for each, data in zip((*described, whole, manifest), (*layers, raw, document), strict=True):
+        await store.put(BytesContent(each, data))
+    await store.tag(manifest, "base")
+
+
 @pytest.mark.parametrize(
     "config", [{"Labels": []}, {"ExposedPorts": ""}, {"Volumes": 0}, {"Labels": {"\ud800": "x"}}]
 )
 async def test_a_base_whose_config_no_image_has_is_refused(bench: Bench, config: dict[str, object]) -> None:
-    rootfs = {"type": "layers", "diff_ids": []}
-    raw = json.dumps({"architecture": "amd64", "os": "linux", "config": config, "rootfs": rootfs}).encode()
-    described = Descriptor.of(raw, media_types.OCI_CONFIG)
-    document = manifest_document(described, [])
-    manifest = Descriptor.of(document, media_types.OCI_MANIFEST)
-    store = LayoutStore(bench.layout, create=True)
-    await store.put(BytesContent(described, raw))
-    await store.put(BytesContent(manifest, document))
-    await store.tag(manifest, "base")
+    await keep_image(bench, config)
     with pytest.raises(ContentError, match="Dockerfile:1: a base's config is malformed"):
         await bench.build(f"FROM oci:{bench.layout}:base\nLABEL a=b\nEXPOSE 80\nVOLUME /x\n")
+
+
+async def test_a_file_whose_name_another_one_took_is_not_taken_for_that_one(bench: Bench) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for data in (b"1", b"2"):
+            info = tarfile.TarInfo("a")
+            info.size = 1
+            tar.addfile(info, io.BytesIO(data))
+            link = tarfile.TarInfo(f"link{data.decode()}")
+            link.type, link.linkname = tarfile.LNKTYPE, "a"
+            tar.addfile(link)
+    await keep_image(bench, {}, out.getvalue())
+    image = await bench.build(f"FROM scratch\nCOPY --from=oci:{bench.layout}:base a link2 /x/\n")
+    assert image.data == {"x/a": b"2", "x/link2": b"2"}
+    with pytest.raises(ContentError, match="Dockerfile:2: 'a' is there twice in a layer"):
+        await bench.build(f"FROM scratch\nCOPY --from=oci:{bench.layout}:base link1 /x\n")
