@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from regsim.content.memory import named
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.oci import Descriptor, Digest
+from regsim.oci.manifest import encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +151,8 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(raw)
+        if b"\\u" in raw:
+            encode(value)  # half a surrogate pair is no text, and could not be written again
     except (ValueError, RecursionError) as error:
         raise ContentError(
             f"{where} is not JSON", hint="the image layout is damaged; write it anew"

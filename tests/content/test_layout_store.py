@@ -230,7 +230,17 @@ async def test_malformed_marker_is_refused(tmp_path: Path, marker: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "index", ["", "[]", "{}", '{"manifests":{}}', '{"manifests":null}', "\x00", "[" * 100_000]
+    "index",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"manifests":{}}',
+        '{"manifests":null}',
+        '{"manifests":[],"annotations":{"a":"\\ud800"}}',
+        "\x00",
+        "[" * 100_000,
+    ],
 )
 async def test_malformed_index_is_refused_and_left_alone(tmp_path: Path, index: str) -> None:
     store = write_layout(tmp_path, [], manifest().data)
