@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import read_layer
-from regsim.image.layer_write import write_layer
+from regsim.image.layer_write import arrange, write_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -74,7 +74,8 @@ async def write_listed(
         LocalFileError: it could not be written.
     """
     hashed = Hashed(known)
-    wrapped = [hashed.wrap(entry) for entry in entries]
+    # Of several names of a file, the listing must say the one that has the content in the layer.
+    wrapped = [hashed.wrap(entry) for entry in arrange(entries)]
     written: list[LayerInfo] = []
 
     def write(sink: Callable[[bytes], object]) -> Descriptor:

@@ -85,3 +85,23 @@ async def test_add_of_several_needs_a_directory_as_copy_does(bench: Bench, sourc
     bench.write("b.txt", "2")
     with pytest.raises(ContentError, match="Dockerfile:2: several sources have one destination"):
         await bench.build(f"FROM scratch\nADD {sources} /x\n")
+
+
+async def test_a_hard_link_that_comes_before_its_file_is_copied_on(bench: Bench) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        info = tarfile.TarInfo("etc/passwd")
+        data = b"me:x:7:8::/:\n"
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+        link = tarfile.TarInfo("a")  # sorts first, so the layer has the content under this name
+        link.type, link.linkname = tarfile.LNKTYPE, "etc/passwd"
+        tar.addfile(link)
+    bench.write("a.tar", out.getvalue())
+    bench.write("f")
+    image = await bench.build(
+        "FROM scratch AS one\nADD a.tar /\nCOPY --chown=me f /f\n"
+        "FROM scratch\nCOPY --from=one /etc/passwd /x\nCOPY --from=one /a /f /y/\n"
+    )
+    assert (image.data["x"], image.data["y/a"]) == (data, data)
+    assert (image.files["y/f"].uid, image.files["y/f"].gid) == (7, 8)
