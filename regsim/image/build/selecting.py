@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError, UsageError
 from regsim.image.context.ignore import Ignore
-from regsim.image.entry import Entry, Kind, of_bytes, shown
+from regsim.image.entry import MAX_PATH, Entry, Kind, of_bytes, shown
 from regsim.image.source import below, clean, follow
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _WILDCARDS = re.compile(rb"[*?\[\\]")
 _PIVOT = b"/./"
+# What is whole in a pattern though it has a bracket: `\[` and `[a-z]`.
+_WHOLE = re.compile(r"\\.|\[\^?(?:\\.|[^\\\]])+\]", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +119,9 @@ def _paths(source: Source, pattern: bytes) -> Iterable[bytes]:
     found = [b""]
     for part in clean(pattern).split(b"/"):
         match = _matcher(part)
-        found = [entry.path for path in found for entry in _in(source, path) if match.match(entry.name)]
+        found = [
+            entry.path for path in found for entry in _in(source, path) if match.match(_text(entry.name))
+        ]
     return found
 
 
@@ -127,13 +131,20 @@ def _in(source: Source, path: bytes) -> Iterable[Entry]:
     return source.children(real) if entry is not None and entry.kind is Kind.DIRECTORY else ()
 
 
-def _matcher(part: bytes) -> re.Pattern[bytes]:
+def _matcher(part: bytes) -> re.Pattern[str]:
     """Return a part of a pattern of Go's `filepath.Match` as a regular expression."""
-    text = part.decode("latin-1")
-    if text.count("[") > text.count("]"):
+    text = _text(part)
+    if len(part) > MAX_PATH:
+        raise UsageError(f"not a pattern: it has {len(part)} bytes", hint=f"a path has at most {MAX_PATH}")
+    if "[" in _WHOLE.sub("", text):
         raise UsageError(f"not a pattern: {shown(part)!r}", hint="an opening [ needs its ]")
     text = re.sub(r"\\(.)", r"[\1]", text, flags=re.DOTALL).replace("[^", "[!")
-    return re.compile(fnmatch.translate(text).encode("latin-1"))
+    return re.compile(fnmatch.translate(text))
+
+
+def _text(name: bytes) -> str:
+    """Return a name as letters, which is what `?` stands for one of."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _take(source: Source, path: bytes, pivot: bytes, left_out: Ignore, *, parents: bool) -> Taken | None:

@@ -326,3 +326,16 @@ async def test_only_the_stages_that_the_target_needs_are_built(bench: Bench) -> 
     assert names((await bench.build(text)).files) == ["b"]
     assert names((await bench.build(text, target="ONE")).files) == ["a"]
     assert names((await bench.build(text, target="2")).files) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [("?.md", "é.md"), ("arr[[]0.txt", "arr[0.txt"), (r"arr\\[0*", "arr[0.txt"), ("[^a]*.md", "é.md")],
+)
+async def test_a_pattern_is_one_of_letters_in_which_a_bracket_may_be_escaped(
+    bench: Bench, pattern: str, found: str
+) -> None:
+    for name in ("é.md", "arr[0.txt", "a.mdx"):
+        bench.write(name)
+    image = await bench.build(f"FROM scratch\nCOPY {pattern} /x/\n")
+    assert names(image.files) == [f"x/{found}"]

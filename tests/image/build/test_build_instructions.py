@@ -160,6 +160,7 @@ async def test_a_run_cannot_delete_what_is_not_there(bench: Bench) -> None:
         ("COPY --from=later a /", "names a stage that is not built before"),
         ("COPY --from=3 a /", "names no stage before this one"),
         (f"COPY --from={'9' * 5000} a /", "names no stage before this one"),
+        (f"COPY {'[' * 5000}] /", "not a pattern"),
         ("COPY --from=² a /", "not a repository name"),
     ],
 )
