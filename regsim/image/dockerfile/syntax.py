@@ -95,6 +95,11 @@ def parse_script(text: str, problems: Problems) -> Script:
     while True:
         try:
             tree = parse_dockerfile_ast("\n".join(lines))
+        except RecursionError:
+            # The parser reads what begins with a bracket as JSON, however deep, and does not say where.
+            line = max(range(len(lines)), key=lambda number: lines[number].count("["))
+            problems.add(line + 1, "brackets are nested too deep")
+            return Script(instructions=(), escape="\\")
         except DockerfileSyntaxError as error:
             line = min(error.line or 1, len(lines))
             message = _ON_LINE.sub("", str(error))

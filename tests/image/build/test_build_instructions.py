@@ -159,8 +159,9 @@ async def test_a_run_cannot_delete_what_is_not_there(bench: Bench) -> None:
         ("COPY --chown=nobody a /", "no user 'nobody'"),
         ("COPY --from=later a /", "names a stage that is not built before"),
         ("COPY --from=3 a /", "names no stage before this one"),
-        (f"COPY --from={'9' * 5000} a /", "names no stage before this one"),
-        (f"COPY {'[' * 5000}] /", "not a pattern"),
+        pytest.param(f"COPY --from={'9' * 5000} a /", "names no stage before this one", id="long number"),
+        pytest.param(f"COPY a{'[' * 5000}] /", "not a pattern", id="long pattern"),
+        pytest.param(f"COPY {'[' * 9000}] /", "brackets are nested too deep", id="deep brackets"),
         ("COPY --from=² a /", "not a repository name"),
     ],
 )
