@@ -145,8 +145,8 @@ class Response:
         """The `Content-Length`; None where there is none that can be read."""
         return length_of(self.headers)
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the raw body in chunks of about `CHUNK` bytes.
+    async def chunks(self, size: int = CHUNK) -> AsyncGenerator[bytes, None]:
+        """Yield the raw body in chunks of about `size` bytes.
 
         What had arrived before a cut is yielded before the error is raised, so that a resumed
         download asks for nothing twice.
@@ -154,9 +154,9 @@ class Response:
         Raises:
             NetworkError: the body was cut short or stalled.
         """
-        async with aclosing(self._pieces(CHUNK)) as pieces:
+        async with aclosing(self._pieces(size)) as pieces:
             while True:
-                chunk, failure = await _gather(pieces)
+                chunk, failure = await _gather(pieces, size)
                 if chunk:
                     yield chunk
                 if failure is not None:
@@ -228,15 +228,15 @@ def unanswered(method: str, url: str, seconds: float) -> NetworkError:
     return NetworkError(f"{method} {where} was not answered within {seconds:g} s", trouble=Trouble.DEADLINE)
 
 
-async def _gather(pieces: AsyncGenerator[bytes, None]) -> tuple[bytes, NetworkError | None]:
-    """Join pieces up to `CHUNK`; empty at the end. A cut comes with what arrived before it."""
+async def _gather(pieces: AsyncGenerator[bytes, None], most: int) -> tuple[bytes, NetworkError | None]:
+    """Join pieces up to `most` bytes; empty at the end. A cut comes with what arrived before it."""
     held: list[bytes] = []
     size = 0
     try:
         async for piece in pieces:
             held.append(piece)
             size += len(piece)
-            if size >= CHUNK:
+            if size >= most:
                 break
     except NetworkError as error:
         return b"".join(held), error

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.content.relay import finished
+from regsim.content.relay import finished, hand_in_thread
 from regsim.errors import UsageError
 from regsim.remote.download import RemoteBlob
 from regsim.remote.stretch import RangeError, Stretch
@@ -20,6 +20,7 @@ from regsim.remote.stretch import RangeError, Stretch
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from regsim.content.protocols import Taker
     from regsim.oci import Descriptor
     from regsim.remote.account import Account, Reason
     from regsim.remote.conversation import Conversation
@@ -82,7 +83,7 @@ class Ranges:
 
 @dataclass(frozen=True, slots=True)
 class RangedBlob:
-    """A large blob of a repository, as content that comes over several connections. It does not pour.
+    """A large blob of a repository, as content that comes over several connections.
 
     A stretch whose turn it is is handed on as it comes, and `Ranges.room` bounds the others; all of them are
     resumed by themselves. It comes in one stream from where it stands as soon as the registry answers a Range
@@ -109,6 +110,12 @@ class RangedBlob:
         async with aclosing(source) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand the raw bytes to `takers`, in threads, as they come; else as `RemoteBlob.pour`."""
+        async with aclosing(self.open()) as chunks:
+            async for chunk in chunks:
+                await hand_in_thread(chunk, takers)
 
     async def _divided(self, offset: int) -> AsyncGenerator[bytes, None]:
         self.account.attempts += 1

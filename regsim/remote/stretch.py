@@ -81,7 +81,7 @@ class Stretch:
         self._failures = 0
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield it in chunks of about `CHUNK` bytes.
+        """Yield it in chunks of about `CHUNK` bytes, or a quarter of that.
 
         Raises:
             RangeError: see `strict`.
@@ -197,7 +197,7 @@ class Stretch:
     async def _wanted(self, response: Response, skip: int) -> AsyncGenerator[bytes, None]:
         """Yield the body without its first `skip` bytes; what follows them is what is lacking."""
         room = self.end - self.offset
-        async with aclosing(response.chunks()) as chunks:
+        async with aclosing(response.chunks(self._chunk)) as chunks:
             while chunk := await self._in_time(chunks):
                 wanted = chunk[skip:]
                 skip -= len(chunk) - len(wanted)
@@ -220,9 +220,14 @@ class Stretch:
             raise self._too_slow() from error
 
     @property
+    def _chunk(self) -> int:
+        """Bytes that are handed on at once: fewer where many stretches come at once, each with a buffer."""
+        return CHUNK if self.end == self._descriptor.size else CHUNK // 4
+
+    @property
     def _seconds(self) -> float:
         """How long a chunk may take."""
-        return CHUNK / self._place.transport.timeouts.slowest
+        return self._chunk / self._place.transport.timeouts.slowest
 
     def _too_slow(self) -> NetworkError:
         slowest = self._place.transport.timeouts.slowest
