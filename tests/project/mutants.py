@@ -48,11 +48,13 @@ SHOWN = 70
 OUTPUT = "pytest.out"
 
 RUN_TESTS = f"""
-import resource, sys
+import importlib.util, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({MEMORY}, {MEMORY}))
-import pytest, regsim
-if not regsim.__file__.startswith(sys.argv[1]):
-    sys.exit(f"the tests would not see the mutants: regsim comes from {{regsim.__file__}}")
+import pytest
+# Looked for and not imported: pytest wants to be the first to import its plugins, of which regsim has one.
+origin = importlib.util.find_spec("regsim").origin
+if not origin.startswith(sys.argv[1]):
+    sys.exit(f"the tests would not see the mutants: regsim comes from {{origin}}")
 sys.exit(pytest.main(sys.argv[2:]))
 """
 OPTIONS = (
