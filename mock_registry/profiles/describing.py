@@ -30,6 +30,14 @@ async def needs_a_content_type(service: Service, exchange: Exchange, handle: Han
     return await handle(service, exchange)
 
 
+async def manifests_by_sha256(service: Service, exchange: Exchange, handle: Handler) -> Response:
+    """Refuse a manifest that is put under a digest of another algorithm: it is compared with its sha256."""
+    reference = exchange.address.last or ""
+    if exchange.method == "PUT" and is_digest(reference) and not reference.startswith("sha256:"):
+        return refuse(400, error="DIGEST_INVALID")
+    return await handle(service, exchange)
+
+
 async def believes_the_media_type(service: Service, exchange: Exchange, handle: Handler) -> Response:
     """Take a manifest whose ``mediaType`` is not its Content-Type."""
     sent = exchange.header(b"content-type") or ""

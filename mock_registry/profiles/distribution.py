@@ -10,6 +10,7 @@ from .describing import (
     bad_tags,
     blobs_make_no_repository,
     digests_alone_are_deleted,
+    manifests_by_sha256,
     needs_a_content_type,
     no_referrers,
     oci_must_be_accepted,
@@ -73,6 +74,12 @@ SHARED = (
         _BLOB,
     ),
     Quirk("a manifest needs a Content-Type", "probe", needs_a_content_type, _MANIFEST),
+    Quirk(
+        "a manifest under a sha512 digest is DIGEST_INVALID",
+        "distribution/distribution registry/handlers/manifests.go",
+        manifests_by_sha256,
+        _MANIFEST,
+    ),
     Quirk("a bad tag is no path: 404", "probe", bad_tags(404, None), _MANIFEST),
     Quirk(
         "a manifest above 4 MiB is invalid (400), not too large",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,3 +46,18 @@ async def test_docker_registry_answers_as_is_written_of_it(docker_registry: Dock
 async def test_the_profile_answers_as_docker_registry_does(docker_registry: DockerRegistry) -> None:
     async with MockRegistry(profile="distribution-2.8").serve() as server:
         assert await answers(server.url) == await answers(docker_registry.url)
+
+
+async def test_neither_takes_a_manifest_under_its_sha512(docker_registry: DockerRegistry) -> None:
+    raw = b'{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}'
+    path = f"/v2/app/manifests/sha512:{hashlib.sha512(raw).hexdigest()}"
+    headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+    found = []
+    async with (
+        MockRegistry(profile="distribution-2.8").serve() as server,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
+        for url in (server.url, docker_registry.url):
+            answer = await http.put(f"{url}{path}", content=raw, headers=headers)
+            found.append((answer.status_code, answer.json()["errors"][0]["code"]))
+    assert found == [(400, "DIGEST_INVALID")] * 2
