@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping
     from pathlib import Path
 
-    from regsim.scenario.container import RegistryContainer
+    from regsim.scenario.registry_container import RegistryContainer
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class RegistryContainerFactory:
             RegsimError: there is no engine, or the registry does not start.
         """
         __tracebackhide__ = True
-        from regsim.scenario.container import registry_container  # noqa: PLC0415 (see above)
+        from regsim.scenario.registry_container import registry_container  # noqa: PLC0415 (see above)
 
         starting = registry_container(
             image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell

@@ -24,9 +24,9 @@ from regsim.oci import Descriptor
 from regsim.remote.auth import AuthFiles
 from regsim.report.quantities import exact, size
 from regsim.result import Mode, RunResult
-from regsim.scenario.container import engines
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
+from regsim.scenario.registry_container import engines
 from regsim.scenario.run import run
 from regsim.scenario.world import wire_world
 

@@ -1,7 +1,6 @@
 """HTTP to one registry host: bytes out, bytes in, every one of them counted.
 
-Owns redirects, timeouts, the choice of the network (`wire` behind httpx's interface, or whatever is injected)
-and the translation of httpx's exceptions; the only importer of httpx. Must not know repositories, retries of
+Owns redirects, timeouts, headers and who is told which credentials. Must not know repositories, retries of
 failed requests, or what a request is good for, beyond whether its bodies are content (an Account's `sent` and
 `received`) or not (`overhead`).
 
@@ -23,43 +22,29 @@ Decisions, and why:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import sys
 from contextlib import aclosing, asynccontextmanager
-from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 from weakref import WeakValueDictionary
 
-from regsim.content.protocols import CHUNK
-from regsim.errors import NetworkError, RegistryError, RegsimError, Trouble, UsageError
+from regsim.errors import RegistryError
 from regsim.oci.reference import is_loopback
 from regsim.remote import address
 from regsim.remote.account import Reason
-from regsim.remote.answer import HINTS, MAX_ERROR_BODY
+from regsim.remote.answer import MAX_ERROR_BODY
 from regsim.remote.auth.authorizer import Authorizer
 from regsim.remote.auth.realm import realm_url
 from regsim.remote.auth.scopes import Need
 from regsim.remote.auth.tokens import MAX_TOKEN_ANSWER
 from regsim.remote.bodies import Response, counted, counted_feed, unanswered
+from regsim.remote.http import httpx
+from regsim.remote.sockets import Incoming, SocketTransport, is_stale, network
 from regsim.remote.timeouts import Timeouts
+from regsim.remote.troubles import translated, where
 from regsim.remote.trust import Trust
-from regsim.remote.wire import Limits, Request, Waits, Wire, errors
-
-if "httpx" not in sys.modules:
-    # httpx imports its own command line (click, rich, pygments: 45 ms) wherever click is installed.
-    # A stand-in keeps it out; httpx.main, the only thing that is lost, is never called from here.
-    sys.modules["httpx._main"] = ModuleType("httpx._main")
-    sys.modules["httpx._main"].main = lambda: None  # type: ignore[attr-defined]
-    import httpx
-
-    del sys.modules["httpx._main"]
-else:
-    import httpx
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
@@ -70,7 +55,6 @@ if TYPE_CHECKING:
     from regsim.remote.auth.tokens import Authorization
     from regsim.remote.proxy import Proxy
     from regsim.remote.retry import Patience
-    from regsim.remote.wire.reply import Reply
 
 __all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
 
@@ -122,7 +106,7 @@ class Transport:
         self.host = address.host_of(self.base)
         self.timeouts = timeouts or Timeouts()
         self._origin = address.origin(self.base)
-        self._network = transport or _network(connections, trust or Trust(), proxy=proxy)
+        self._network = transport or network(connections, trust or Trust(), proxy=proxy)
         self._proxy = proxy if transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
@@ -345,9 +329,9 @@ class Transport:
                 method, url, headers, body, octets=_Octets(octets), authorization=authorization
             )
             request.extensions["feed"] = counted_feed(body, account, content=content)
-            with _translated(method, url, self._proxy):
+            with translated(method, url, self._proxy):
                 response = await self._ask(request, account)
-            _LOG.info("%s: %d", _where(method, url), response.status_code)
+            _LOG.info("%s: %d", where(method, url), response.status_code)
             try:
                 yield Response(
                     method=method,
@@ -361,7 +345,7 @@ class Transport:
                     secrets=authorization.secrets if authorization else (),
                 )
             finally:
-                with _translated(method, url):
+                with translated(method, url):
                     await response.aclose()
 
     async def _ask(self, request: httpx.Request, account: Account) -> httpx.Response:
@@ -369,7 +353,7 @@ class Transport:
         try:
             return await self._network.handle_async_request(request)
         except httpx.TransportError as error:
-            if request.method not in _IDEMPOTENT or not _is_stale(error):
+            if request.method not in _IDEMPOTENT or not is_stale(error):
                 raise
         account.requests += 1
         account.retried(Reason.STALE_CONNECTION)
@@ -411,7 +395,7 @@ class Transport:
                 "pool": limits.pool,
             },
         }
-        with _translated(method, url):
+        with translated(method, url):
             where = (self._home if near else None) or httpx.URL(url)
             request = httpx.Request(method, where, headers=sent, stream=octets, extensions=extensions)
         if self._proxy is not None:
@@ -443,146 +427,6 @@ class _Octets(httpx.AsyncByteStream):
         return self._octets
 
 
-# The first one that fits.
-_TROUBLES: tuple[tuple[type[httpx.HTTPError], Trouble], ...] = (
-    (httpx.ConnectTimeout, Trouble.CONNECT),
-    (httpx.PoolTimeout, Trouble.CONNECT),
-    (httpx.ConnectError, Trouble.CONNECT),
-    (httpx.TimeoutException, Trouble.STALL),
-    (httpx.NetworkError, Trouble.RESET),
-    (httpx.HTTPError, Trouble.CUT),
-)
-_TIMEOUTS: dict[type[httpx.HTTPError], str] = {
-    httpx.ConnectTimeout: "no connection in time",
-    httpx.PoolTimeout: "no connection became free in time",
-}
-
-
-def _network(connections: int, trust: Trust, *, proxy: Proxy | None) -> httpx.AsyncBaseTransport:
-    if proxy is None:
-        return SocketTransport(connections, trust)
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=15.0
-    )
-    # What is said of a registry's certificate is not said of the proxy's.
-    own = _tls_context(Trust()) if proxy.url.startswith("https:") else None
-    try:
-        through = httpx.Proxy(proxy.url, ssl_context=own)
-    except httpx.InvalidURL:
-        raise UsageError(f"not the URL of a proxy: {proxy.name!r}") from None
-    return httpx.AsyncHTTPTransport(verify=_tls_context(trust), limits=limits, proxy=through, trust_env=False)
-
-
-def _tls_context(trust: Trust) -> ssl.SSLContext:
-    context = httpx.create_ssl_context(verify=trust.verify, trust_env=True)
-    if trust.verify:
-        # Certificates that an administrator added to the system are trusted, as by docker.
-        context.load_default_certs()
-    trust.extend(context)
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-class SocketTransport(httpx.AsyncBaseTransport):
-    """`wire` behind httpx's interface.
-
-    Of a request's extensions it heeds `target`, `timeout`, `fresh` (use no connection that has served before)
-    and `feed` (take the body from there, not from the stream).
-
-    Args:
-        connections: open at once, at most.
-        trust: how certificates are judged; None: by the system's authorities.
-    """
-
-    def __init__(self, connections: int = 32, trust: Trust | None = None) -> None:
-        # TLS costs 20 ms to set up, and is only paid for where it is spoken.
-        limits = Limits(total=connections, each=connections)
-        self._wire = Wire(limits, lambda: _tls_context(trust or Trust()))
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request and return its answer, the body unread."""
-        extensions = request.extensions
-        asked = Request(
-            origin=address.Origin(*_origin(request.url)),
-            method=request.method.encode("ascii"),
-            target=extensions.get("target", request.url.raw_path),
-            headers=request.headers.raw,
-            body=cast("httpx.AsyncByteStream", request.stream),
-            waits=Waits(**extensions.get("timeout", {})),
-            feed=extensions.get("feed"),
-            fresh=extensions.get("fresh", False),
-        )
-        with _as_httpx(request):
-            reply = await self._wire.ask(asked)
-        return httpx.Response(
-            reply.status,
-            headers=reply.headers,
-            stream=_Incoming(reply, request),
-            extensions={"http_version": reply.version, "reason_phrase": reply.reason},
-        )
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        self._wire.close()
-
-
-def _origin(url: httpx.URL) -> tuple[str, str, int]:
-    if url.scheme not in ("http", "https"):
-        raise httpx.UnsupportedProtocol(f"not http or https: {url.scheme!r}")
-    return url.scheme, url.raw_host.decode("ascii"), url.port or (443 if url.scheme == "https" else 80)
-
-
-class _Incoming(httpx.AsyncByteStream):
-    """An answer's body as httpx wants it."""
-
-    def __init__(self, reply: Reply, request: httpx.Request) -> None:
-        self.reply = reply
-        self._request = request
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces(CHUNK)
-
-    async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Yield the body in pieces of about `size` bytes."""
-        with _as_httpx(self._request):
-            async with aclosing(self.reply.pieces(size)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
-        """Hand the body to `takers`; see `Reply.drain`."""
-        with _as_httpx(self._request):
-            await self.reply.drain(takers, count)
-
-    async def aclose(self) -> None:
-        self.reply.close()
-
-
-_AS_HTTPX: dict[type[errors.WireError], type[httpx.TransportError]] = {
-    errors.ConnectError: httpx.ConnectError,
-    errors.ConnectTimeoutError: httpx.ConnectTimeout,
-    errors.PoolTimeoutError: httpx.PoolTimeout,
-    errors.ReadError: httpx.ReadError,
-    errors.ReadTimeoutError: httpx.ReadTimeout,
-    errors.WriteError: httpx.WriteError,
-    errors.WriteTimeoutError: httpx.WriteTimeout,
-    errors.PeerProtocolError: httpx.RemoteProtocolError,
-    errors.OwnProtocolError: httpx.LocalProtocolError,
-}
-
-
-@contextlib.contextmanager
-def _as_httpx(request: httpx.Request) -> Iterator[None]:
-    try:
-        yield
-    except errors.WireError as error:
-        raise _AS_HTTPX[type(error)](str(error), request=request) from error
-
-
-def _is_stale(error: httpx.TransportError) -> bool:
-    return isinstance(error.__cause__, errors.WireError) and error.__cause__.stale
-
-
 class _Raw:
     """An answer's body as this room wants it: see `bodies.Octets`."""
 
@@ -594,63 +438,14 @@ class _Raw:
 
     @property
     def drainable(self) -> bool:
-        return isinstance(self._stream, _Incoming) and self._stream.reply.drainable
+        return isinstance(self._stream, Incoming) and self._stream.reply.drainable
 
     async def read(self, size: int) -> AsyncGenerator[bytes, None]:
         stream = self._stream
-        with _translated(self._method, self._url):
-            async for piece in stream.pieces(size) if isinstance(stream, _Incoming) else stream:
+        with translated(self._method, self._url):
+            async for piece in stream.pieces(size) if isinstance(stream, Incoming) else stream:
                 yield piece
 
     async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
-        with _translated(self._method, self._url):
-            await cast("_Incoming", self._stream).drain(takers, count)
-
-
-@contextlib.contextmanager
-def _translated(method: str, url: str, proxy: Proxy | None = None) -> Iterator[None]:
-    """Turn httpx's exceptions into this project's; what is not httpx's passes through."""
-    try:
-        yield
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise RegistryError(f"not a URL that can be asked: {address.without_query(url)}") from error
-    except httpx.LocalProtocolError as error:
-        raise RegsimError(f"{_where(method, url)} could not be sent: {error}") from error
-    except httpx.ProxyError as error:
-        raise _refused_by_proxy(method, url, str(error)[:3]) from error
-    except httpx.HTTPError as error:
-        what, hint = _failure(error, proxy)
-        trouble = next(trouble for kind, trouble in _TROUBLES if isinstance(error, kind))
-        raise NetworkError(f"{_where(method, url)}: {what}", hint=hint, trouble=trouble) from error
-
-
-def _refused_by_proxy(method: str, url: str, status: str) -> RegsimError:
-    """Return what it means that no tunnel was opened; a 5xx may pass."""
-    words = f"{_where(method, url)}: the proxy answered {status}"
-    if status.startswith("4"):
-        return RegistryError(words, hint=HINTS.get(int(status), ""), status=int(status))
-    return NetworkError(words, trouble=Trouble.CONNECT)
-
-
-def _where(method: str, url: str) -> str:
-    return f"{method} {address.without_query(url).partition('://')[2]}"
-
-
-def _failure(error: httpx.HTTPError, proxy: Proxy | None) -> tuple[str, str]:
-    """Return what happened, in words, and a hint."""
-    words = str(error) or type(error).__name__
-    if isinstance(error, httpx.TimeoutException):
-        return _TIMEOUTS.get(type(error), "the connection fell silent"), ""
-    if not isinstance(error, httpx.ConnectError):
-        return f"the connection broke ({words})", ""
-    if "CERTIFICATE_VERIFY_FAILED" in words:
-        return (
-            f"the certificate is not trusted ({words})",
-            "--ca-file (or SSL_CERT_FILE) names further authorities",
-        )
-    if "SSL" in words:
-        return f"no TLS connection ({words})", "a registry without TLS is addressed as http://…"
-    return (
-        f"no connection ({words})",
-        f"is {proxy.name} a proxy that is running?" if proxy else "is a registry running there?",
-    )
+        with translated(self._method, self._url):
+            await cast("Incoming", self._stream).drain(takers, count)

@@ -25,9 +25,9 @@ from regsim.remote.repository import Registry, Repository
 from regsim.remote.transport import Transport
 from regsim.result import Mode, Reconciliation
 from regsim.scenario import schema
-from regsim.scenario.container import check_image, registry_container
 from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
+from regsim.scenario.registry_container import check_image, registry_container
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.holdings import Holdings

@@ -23,7 +23,7 @@ from regsim.client.client import Client
 from regsim.errors import AuthenticationError, NetworkError
 from regsim.remote.auth import Credentials, FixedKeychain
 from regsim.remote.trust import Trust
-from regsim.scenario.container import Engine, registry_container
+from regsim.scenario.registry_container import Engine, registry_container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -48,8 +48,12 @@ VIOLATIONS = [
     Violation(MEETING, "regsim/transfer/x.py", "import mock_registry"),
     Violation(MEETING, "regsim/scenario/x.py", "import mock_registry"),
     Violation(MEETING, "regsim/cli/x.py", "import mock_registry"),
-    Violation("httpx: only the two transports", "regsim/remote/x.py", "import httpx"),
-    Violation("httpx: only the two transports", "mock_registry/x.py", "import httpx"),
+    Violation(
+        "httpx: only regsim.remote.http and mock_registry.transport", "regsim/remote/x.py", "import httpx"
+    ),
+    Violation(
+        "httpx: only regsim.remote.http and mock_registry.transport", "mock_registry/x.py", "import httpx"
+    ),
     Violation("aiofiles: only regsim.content", "regsim/remote/x.py", "import aiofiles.os"),
     Violation(PARSER, "mock_registry/x.py", "import httptools"),
     Violation(PARSER, "regsim/remote/x.py", "import httptools"),
@@ -113,7 +117,7 @@ def test_contract_breaks_when_a_module_breaks_it_on_purpose(copy: Path, violatio
 
 def test_exception_that_nothing_needs_is_an_error(copy: Path) -> None:
     settings = (copy / "pyproject.toml").read_text()
-    needed = '"regsim.remote.transport -> httpx"'
+    needed = '"regsim.remote.http -> httpx"'
     assert needed in settings
     unneeded = f'{needed}, "regsim.remote.retry -> httpx"'
     (copy / "pyproject.toml").write_text(settings.replace(needed, unneeded))

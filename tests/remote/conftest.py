@@ -20,7 +20,8 @@ import respx
 from regsim.remote.account import Account
 from regsim.remote.repository import Repository
 from regsim.remote.retry import Patience, Policy
-from regsim.remote.transport import SocketTransport, Timeouts, Transport
+from regsim.remote.sockets import SocketTransport
+from regsim.remote.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
     from pathlib import Path

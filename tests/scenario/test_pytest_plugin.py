@@ -116,7 +116,7 @@ def test_what_is_being_started_when_the_user_interrupts_is_removed(run: Try, eng
 import os, signal
 
 def test_one(registry_container, registry_container_factory):
-    from regsim.scenario import container
+    from regsim.scenario import registry_container as container
     reached = container._ready
     async def interrupted(started):
         os.kill(os.getpid(), signal.SIGINT)

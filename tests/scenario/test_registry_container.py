@@ -11,8 +11,8 @@ import pytest
 from regsim.errors import NetworkError, RegistryError, UsageError
 from regsim.remote.account import Account
 from regsim.remote.transport import Transport
-from regsim.scenario import container as module
-from regsim.scenario.container import Engine, find_engine, registry_container
+from regsim.scenario import registry_container as module
+from regsim.scenario.registry_container import Engine, find_engine, registry_container
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""What can go wrong on the wire. Translated where HTTP enters this room, in `remote.transport`.
+"""What can go wrong on the wire. Translated in `remote.sockets`, for httpx, and `remote.troubles`.
 
 WireError
 ├── ConnectError          no connection: refused, unreachable, unknown name, no TLS
