@@ -21,6 +21,9 @@ from regsim.transfer.ledger import Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    Fresh = Callable[[], Path]
 
 pytestmark = pytest.mark.anyio
 
@@ -32,11 +35,19 @@ def ignore(_: str) -> None:
     """Tell nobody."""
 
 
-async def wired(name: str, registry: Callable[..., MockRegistry], patch: pytest.MonkeyPatch) -> RunResult:
+@pytest.fixture
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Fresh:
+    """Return a function that makes a directory for what scenarios build."""
+    return lambda: tmp_path_factory.mktemp("scratch")
+
+
+async def wired(
+    name: str, registry: Callable[..., MockRegistry], patch: pytest.MonkeyPatch, scratch: Path
+) -> RunResult:
     """Run a shipped scenario against a registry of our choice, and hold it to the laws."""
     patch.setattr(world_module, "MockRegistry", registry)
     scenario = load_scenario(find_scenario(name))
-    images = await open_images(scenario, generate=True, tell=ignore)
+    images = await open_images(scenario, generate=True, tell=ignore, scratch=scratch)
     async with AsyncExitStack() as stack:
         world = await stack.enter_async_context(
             wire_world(scenario.registry, images, mode=Mode.WIRE, warn=ignore)
@@ -47,10 +58,10 @@ async def wired(name: str, registry: Callable[..., MockRegistry], patch: pytest.
     return result
 
 
-async def modelled(name: str) -> RunResult:
+async def modelled(name: str, scratch: Path) -> RunResult:
     """Run it against the specification's registry, as the model has it."""
     scenario = load_scenario(find_scenario(name))
-    images = await open_images(scenario, generate=False, tell=ignore)
+    images = await open_images(scenario, generate=False, tell=ignore, scratch=scratch)
     return await run(scenario, ModelWorld(images), Mode.MODEL, ignore)
 
 
@@ -69,17 +80,17 @@ LIBRARY = [
 @pytest.mark.parametrize("scenario", LIBRARY)
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 async def test_the_library_under_every_profile(
-    profile: str, scenario: str, monkeypatch: pytest.MonkeyPatch
+    profile: str, scenario: str, monkeypatch: pytest.MonkeyPatch, fresh: Fresh
 ) -> None:
-    result = await wired(scenario, lambda **_: MockRegistry(profile=profile), monkeypatch)
+    result = await wired(scenario, lambda **_: MockRegistry(profile=profile), monkeypatch, fresh())
     mounted = Outcome.EXISTS if profile in NO_ISOLATION else Outcome.MOUNTED
-    assert outcomes(result) == outcomes(await modelled(scenario), mounted=mounted)
+    assert outcomes(result) == outcomes(await modelled(scenario, fresh()), mounted=mounted)
 
 
 async def test_where_mounts_are_refused_what_would_be_mounted_is_transferred(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, fresh: Fresh
 ) -> None:
-    result = await wired("cross-repo-mount", lambda **_: MockRegistry(mount=False), monkeypatch)
-    plain = await modelled("cross-repo-mount")
+    result = await wired("cross-repo-mount", lambda **_: MockRegistry(mount=False), monkeypatch, fresh())
+    plain = await modelled("cross-repo-mount", fresh())
     assert "mounted" in outcomes(plain)
     assert outcomes(result) == outcomes(plain, mounted=Outcome.TRANSFERRED)
