@@ -14,6 +14,9 @@ import httpx
 import pytest
 import respx
 
+from mock_registry.journal import Route
+from mock_registry.profiles.describing import one_tag
+from mock_registry.profiles.quirk import Profile, Quirk
 from regsim.client.client import Client
 from regsim.content.archive import OciArchive
 from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
@@ -263,8 +266,15 @@ async def test_edge_40_a_wrong_byte_under_a_sha512_is_found() -> None:
         assert isinstance(ledger.error, ContentError)
 
 
+ONE_TAG = Profile(
+    "one-tag",
+    "a registry that knows sha512, but no tags beside a digest",
+    (Quirk("one push sets one tag", "none", one_tag, frozenset({Route.MANIFEST})),),
+)
+
+
 async def test_edge_40_a_registry_without_tags_beside_digests_is_given_the_manifest_twice() -> None:
-    async with shop(profile="distribution-2.8") as there:
+    async with shop(profile=ONE_TAG) as there:
         store, root = await long_named(SMALL)
         ledger = await there.push(store)
         assert (ledger.error, ledger.entries[0].wasted) == (None, 0)
