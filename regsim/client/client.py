@@ -28,7 +28,6 @@ from regsim.client.reading import Layers
 from regsim.content.layout import LayoutStore
 from regsim.content.memory import BytesContent
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
-from regsim.image.store import prune, remove, take_inventory
 from regsim.oci import Descriptor, Reference, media_types
 from regsim.oci.manifest import parse as parse_manifest
 from regsim.oci.reference import check_tag
@@ -487,6 +486,8 @@ class Client:
         Args:
             store: a layout's directory; None: the local store.
         """
+        from regsim.image.store import take_inventory  # noqa: PLC0415  (moving looks at no store as a whole)
+
         return await asyncio.to_thread(take_inventory, _store(store))
 
     async def remove(self, *images: str, store: str | Path | None = None) -> Removed:
@@ -500,6 +501,8 @@ class Client:
         Raises:
             LocalFileError: there is no such image, or a transfer into that store is under way.
         """
+        from regsim.image.store import remove  # noqa: PLC0415  (likewise)
+
         return await asyncio.to_thread(remove, _store(store), images)
 
     async def prune(self, store: str | Path | None = None, *, dry_run: bool = False) -> Removed:
@@ -512,6 +515,8 @@ class Client:
         Raises:
             LocalFileError: a transfer into that store is under way.
         """
+        from regsim.image.store import prune  # noqa: PLC0415  (likewise)
+
         return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
 
     async def _layers(self, address: str | Address, choice: Choice) -> tuple[Layers, tuple[Image, ...]]:

@@ -11,7 +11,7 @@ later entry counts. Nothing here touches a file system.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.content.files import file_errors, open_regular
@@ -25,7 +25,7 @@ from regsim.image.tar_read import Member, Take, TarReader
 from regsim.oci import Descriptor, Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from regsim.content.protocols import Content
@@ -149,7 +149,7 @@ class LayerReader:
             kept = self._spool.begin(entry)
             if kept is not None:
                 take, opener = kept
-                entry = _with_content(entry, opener)
+                entry = replace(entry, content=opener)
         self._entries.append(entry)
         self._metadata += len(entry.path) + len(entry.link)
         self._metadata += sum(len(key) + len(value) for key, value in entry.xattrs.items())
@@ -280,20 +280,6 @@ def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
 def _check_link(member: Member, name: str) -> None:
     if not 0 < len(member.link) <= MAX_PATH or b"\0" in member.link:
         raise _refused(name, member.name, f"is a symbolic link to nothing, or to more than {MAX_PATH} bytes")
-
-
-def _with_content(entry: Entry, content: Callable[[], Iterator[bytes]]) -> Entry:
-    return Entry(
-        path=entry.path,
-        kind=entry.kind,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        mtime_ns=entry.mtime_ns,
-        size=entry.size,
-        content=content,
-        xattrs=entry.xattrs,
-    )
 
 
 def _refused(name: str, path: bytes, why: str) -> ContentError:

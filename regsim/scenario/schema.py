@@ -406,11 +406,6 @@ class Step:
         """What the step does."""
         return self.action.verb
 
-    @property
-    def label(self) -> str:
-        """What reports call it: its name, or `step 2`."""
-        return self.name or f"step {self.number}"
-
 
 # --- the whole ------------------------------------------------------------------------------------------
 

@@ -90,7 +90,7 @@ def test_what_is_left_out_has_a_default() -> None:
     assert scenario.modes == (Mode.WIRE, Mode.MODEL, Mode.PLAN)
     [step] = scenario.steps
     assert step.action == Pull(reference=Place(repository="x", tag="latest"), node="node")
-    assert step.label == "step 1"
+    assert (step.number, step.name) == (1, None)
     assert (step.expect.comparisons, step.expect.error) == ((), None)
 
 

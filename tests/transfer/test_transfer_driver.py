@@ -296,7 +296,7 @@ class Counting:
         return None
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:
-        raise NotImplementedError
+        raise AssertionError("nothing here is read, sent or given up")
 
     async def has(self, check: CheckBlob) -> Evidence | None:
         await self.pass_by()
@@ -308,7 +308,7 @@ class Counting:
         return act.MountAnswer(mounted=False)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:
-        raise NotImplementedError
+        raise AssertionError("nothing here is read, sent or given up")
 
     async def put_manifest(
         self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
@@ -316,7 +316,7 @@ class Counting:
         pass
 
     async def abandon(self, session: object, account: Account) -> None:
-        raise NotImplementedError
+        raise AssertionError("nothing here is read, sent or given up")
 
 
 # What goes wrong.

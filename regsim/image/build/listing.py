@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +118,7 @@ class Hashed:
         self._entries.append(_bare(entry))
         if entry.kind is not Kind.FILE or entry.path in self._checksums:
             return entry
-        return _with(entry, partial(self._read, entry))
+        return replace(entry, content=partial(self._read, entry))
 
     def listing(self) -> Listing:
         """Return what was wrapped, once it was read."""
@@ -186,23 +186,7 @@ def _entry(line: list[Any]) -> Entry:
 
 
 def _bare(entry: Entry) -> Entry:
-    return _with(entry, None) if entry.content is not None else entry
-
-
-def _with(entry: Entry, content: Opener | None) -> Entry:
-    return Entry(
-        path=entry.path,
-        kind=entry.kind,
-        mode=entry.mode,
-        uid=entry.uid,
-        gid=entry.gid,
-        mtime_ns=entry.mtime_ns,
-        size=entry.size,
-        content=content,
-        link=entry.link,
-        xattrs=entry.xattrs,
-        device=entry.device,
-    )
+    return replace(entry, content=None) if entry.content is not None else entry
 
 
 def _text(raw: bytes) -> str:
