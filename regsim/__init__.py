@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from regsim.client.client import Client
+    from regsim.core.result import RunResult
     from regsim.errors import RegsimError
-    from regsim.remote.auth import Anonymous, AuthFiles, Credentials, FixedKeychain
-    from regsim.remote.timeouts import Timeouts
-    from regsim.remote.trust import Trust
-    from regsim.result import RunResult
+    from regsim.net.timeouts import Timeouts
+    from regsim.net.trust import Trust
+    from regsim.registry.login import Anonymous, AuthFiles, Credentials, FixedKeychain
     from regsim.transfer.events import Event, Moment, Step
 
 __all__ = [
@@ -34,18 +34,18 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Anonymous": "regsim.remote.auth",
-    "AuthFiles": "regsim.remote.auth",
+    "Anonymous": "regsim.registry.login",
+    "AuthFiles": "regsim.registry.login",
     "Client": "regsim.client.client",
-    "Credentials": "regsim.remote.auth",
+    "Credentials": "regsim.registry.login",
     "Event": "regsim.transfer.events",
-    "FixedKeychain": "regsim.remote.auth",
+    "FixedKeychain": "regsim.registry.login",
     "Moment": "regsim.transfer.events",
     "RegsimError": "regsim.errors",
-    "RunResult": "regsim.result",
+    "RunResult": "regsim.core.result",
     "Step": "regsim.transfer.events",
-    "Timeouts": "regsim.remote.timeouts",
-    "Trust": "regsim.remote.trust",
+    "Timeouts": "regsim.net.timeouts",
+    "Trust": "regsim.net.trust",
 }
 
 

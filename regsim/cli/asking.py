@@ -52,7 +52,7 @@ def ask(
         answer = _answer(question, (connecting or Connecting()).client(*hosts))
     except RegsimError as error:
         if form is Format.JSON:
-            from regsim.result import error_document  # noqa: PLC0415  (helping needs no results)
+            from regsim.core.result import error_document  # noqa: PLC0415  (helping needs no results)
 
             write(json.dumps({"error": error_document(error)}, indent=2) + "\n", output)
         raise

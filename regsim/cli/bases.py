@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING
 
 from regsim.client.addresses import RECORD, parse, registries
 from regsim.client.moving import wanted
-from regsim.content.images import ImageSource
-from regsim.content.recorded import load_record
-from regsim.content.remembered import RememberedLayers, default_folder
-from regsim.content.synthetic import LayerForge
-from regsim.content.verify import read_all
+from regsim.core import Descriptor, Digest, Platform, media_types
+from regsim.core.account import Account
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.manifest import parse as parse_manifest
 from regsim.errors import NotFoundError, UsageError
-from regsim.image.build.bases import Base, BaseLayer
-from regsim.image.build.config import Config
-from regsim.image.build.made_up import base_of
-from regsim.oci import Descriptor, Digest, Platform, media_types
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.oci.manifest import parse as parse_manifest
-from regsim.remote.account import Account
+from regsim.image.builder.bases import Base, BaseLayer
+from regsim.image.builder.config import Config
+from regsim.image.builder.made_up import base_of
+from regsim.store.verify import read_all
+from regsim.synth.images import ImageSource
+from regsim.synth.recorded import load_record
+from regsim.synth.remembered import RememberedLayers, default_folder
+from regsim.synth.synthetic import LayerForge
 
 if TYPE_CHECKING:
     from regsim.client.ends import Ends
-    from regsim.content.protocols import Content
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Source
 
 _MAX_DEPTH = 4

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, write
 from regsim.client.addresses import Layout, parse_destination
+from regsim.core.result import error_document
 from regsim.errors import RegsimError, UsageError
-from regsim.result import error_document
 
 
 class Compression(StrEnum):

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regsim.cli.output import Format, status
-from regsim.content.files import file_errors, read_bounded
-from regsim.content.layout import LayoutStore
+from regsim.core import Platform
 from regsim.errors import ContentError, UsageError
-from regsim.image.build.builder import Built, Request, build, export
-from regsim.image.build.cache import Cache
-from regsim.image.build.work import Outcome, StepReport
+from regsim.image.builder.builder import Built, Request, build, export
+from regsim.image.builder.cache import Cache
+from regsim.image.builder.work import Outcome, StepReport
 from regsim.image.compress import compressor
 from regsim.image.context.checksums import Checksums
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
-from regsim.oci import Platform
 from regsim.report.quantities import size
+from regsim.store.files import file_errors, read_bounded
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from regsim.cli.connecting import Connecting
     from regsim.client.addresses import Layout
     from regsim.client.ends import Ends
-    from regsim.image.build.bases import Base
-    from regsim.image.build.effects import Effect
+    from regsim.image.builder.bases import Base
+    from regsim.image.builder.effects import Effect
 
 # What Python and the kernel call machines that images call otherwise.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}

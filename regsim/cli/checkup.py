@@ -18,17 +18,17 @@ from pathlib import Path
 
 from regsim._version import __version__
 from regsim.client.addresses import local_store
-from regsim.content.layout import LayoutStore
+from regsim.core import Descriptor
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError, UsageError
-from regsim.oci import Descriptor
-from regsim.remote.auth import AuthFiles
+from regsim.registry.login import AuthFiles
 from regsim.report.quantities import exact, size
-from regsim.result import Mode, RunResult
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.registry_container import engines
 from regsim.scenario.run import run
 from regsim.scenario.world import wire_world
+from regsim.store.layout import LayoutStore
 
 # A transfer opens some 32 connections and as many files, and a scenario's nodes each as many.
 _FEW_FILES = 256

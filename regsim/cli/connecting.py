@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from regsim.client.client import Client
     from regsim.client.ends import Ends
-    from regsim.remote.auth import Credentials, Keychain
-    from regsim.remote.proxy import Proxy
-    from regsim.remote.transport import Transport
-    from regsim.remote.trust import Trust
+    from regsim.net.proxy import Proxy
+    from regsim.net.trust import Trust
+    from regsim.registry.login import Credentials, Keychain
+    from regsim.registry.transport import Transport
 
 
 @Parameter(name="*")
@@ -102,7 +102,7 @@ class Connecting:
 
     def connector(self, *hosts: str) -> Callable[[str], Transport]:
         """Return what opens a way to a registry by its URL; arguments and errors as for `client`."""
-        from regsim.remote.transport import Transport  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.registry.transport import Transport  # noqa: PLC0415  (helping needs no HTTP client)
 
         return partial(Transport, trust=self._trust(), keychain=self._keychain(hosts, {}), proxy=self._proxy)
 
@@ -114,19 +114,19 @@ class Connecting:
 
     @property
     def _proxy(self) -> Proxy | None:
-        from regsim.remote.proxy import Proxy  # noqa: PLC0415  (helping needs none)
+        from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs none)
 
         return None if self.proxy is None else Proxy.parse(self.proxy)
 
     def _trust(self) -> Trust:
-        from regsim.remote.trust import Trust  # noqa: PLC0415  (helping needs no TLS)
+        from regsim.net.trust import Trust  # noqa: PLC0415  (helping needs no TLS)
 
         trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
         trust.check()
         return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
-        from regsim.remote.auth import AuthFiles, FixedKeychain  # noqa: PLC0415  (helping needs none)
+        from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (helping needs none)
 
         files = AuthFiles(os.environ, self.authfile)
         files.check()
@@ -148,7 +148,7 @@ def read_credentials(text: str) -> Credentials:
     Raises:
         UsageError: it is no such thing, or there is no terminal.
     """
-    from regsim.remote.auth import Credentials  # noqa: PLC0415  (helping needs none)
+    from regsim.registry.login import Credentials  # noqa: PLC0415  (helping needs none)
 
     user, colon, _ = text.partition(":")
     if user and not colon:

@@ -14,7 +14,7 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 

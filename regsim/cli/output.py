@@ -32,7 +32,7 @@ def check_outputs(*outputs: Path | None) -> None:
     Raises:
         LocalFileError: one of them cannot.
     """
-    from regsim.content.files import file_errors  # noqa: PLC0415  (helping writes no file)
+    from regsim.store.files import file_errors  # noqa: PLC0415  (helping writes no file)
 
     for output in filter(None, outputs):
         with file_errors(output, "write"):
@@ -60,7 +60,7 @@ def write(text: str | bytes, output: Path | None) -> None:
     if output is None:
         _write_stream(sys.stdout, text)
         return
-    from regsim.content.files import file_errors, write_whole  # noqa: PLC0415  (helping writes no file)
+    from regsim.store.files import file_errors, write_whole  # noqa: PLC0415  (helping writes no file)
 
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     try:

@@ -15,8 +15,8 @@ from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
     from regsim.client.images import Image, Inspection
-    from regsim.content.memory import BytesContent
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.store.memory import BytesContent
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 

@@ -13,7 +13,7 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
 
 
 def referrers(

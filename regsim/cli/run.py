@@ -10,8 +10,8 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, status
 from regsim.cli.verdict import Wanted, conclude, failing
+from regsim.core.result import Mode
 from regsim.errors import ExitCode, UsageError
-from regsim.result import Mode
 
 
 def run(

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from regsim.core.result import Mode, RunResult
 from regsim.errors import RegsimError, ScenarioError, UsageError
-from regsim.remote.address import host_of
-from regsim.remote.transport import Transport
-from regsim.result import Mode, RunResult
+from regsim.net.address import host_of
+from regsim.registry.transport import Transport
 from regsim.scenario.find import find_scenario
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario

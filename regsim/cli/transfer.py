@@ -13,10 +13,10 @@ from regsim.cli.output import Format, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.verdict import Wanted, conclude, failing
 from regsim.client.addresses import registries
+from regsim.core.ledger import Direction
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, UsageError
-from regsim.result import Mode, RunResult
 from regsim.transfer.events import ignore
-from regsim.transfer.ledger import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -90,8 +90,8 @@ def _text(merged: Merged, listed: list[Place]) -> str:
 
 
 def _row(place: Place) -> tuple[str, ...]:
-    from regsim.image.entry import Kind, shown  # noqa: PLC0415  (helping reads no tars)
     from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
+    from regsim.store.entry import Kind, shown  # noqa: PLC0415  (helping reads no tars)
 
     entry = place.node.entry
     end = "/" if place.node.is_directory else ""
@@ -110,7 +110,7 @@ def _row(place: Place) -> tuple[str, ...]:
 
 
 def _mode(place: Place) -> str:
-    from regsim.image.entry import Kind  # noqa: PLC0415  (helping reads no tars)
+    from regsim.store.entry import Kind  # noqa: PLC0415  (helping reads no tars)
 
     types = {
         Kind.FILE: stat.S_IFREG,
@@ -140,7 +140,7 @@ def _layer_rows(merged: Merged) -> Iterator[tuple[str, ...]]:
 
 
 def _json(found: ImageTree, listed: list[Place]) -> str:
-    from regsim.image.entry import shown  # noqa: PLC0415  (helping reads no tars)
+    from regsim.store.entry import shown  # noqa: PLC0415  (helping reads no tars)
 
     merged, image = found.merged, found.image
     document = {
@@ -171,7 +171,7 @@ def _json(found: ImageTree, listed: list[Place]) -> str:
 
 
 def _document(place: Place) -> dict[str, Any]:
-    from regsim.image.entry import shown  # noqa: PLC0415  (helping reads no tars)
+    from regsim.store.entry import shown  # noqa: PLC0415  (helping reads no tars)
 
     entry = place.node.entry
     document: dict[str, Any] = {

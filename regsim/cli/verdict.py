@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from regsim.cli.output import Format, complain, show, status, write
+from regsim.core.result import Mode, RunResult
 from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst
 from regsim.report import document, text
-from regsim.result import Mode, RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from regsim.core import Reference
+from regsim.core.reference import check_tag
 from regsim.errors import UsageError
-from regsim.oci import Reference
-from regsim.oci.reference import check_tag
 
 _TRANSPORT = re.compile(r"([a-z][a-z-]*):(?!\d+/)(.*)", re.DOTALL)
 STORE = "store"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regsim.client.addresses import Archive, ArchiveKind
-from regsim.content.archive import OciArchive
-from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
-from regsim.content.docker_archive import DockerArchive
-from regsim.oci import Reference
+from regsim.core import Reference
+from regsim.store.archive import OciArchive
+from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
+from regsim.store.docker_archive import DockerArchive
 from regsim.transfer.ends import LocalDestination
 
 if TYPE_CHECKING:

@@ -25,21 +25,21 @@ from regsim.client.addresses import (
 from regsim.client.ends import Ends
 from regsim.client.moving import Move, wanted
 from regsim.client.reading import Layers
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent
+from regsim.core import Descriptor, Reference, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import Direction
+from regsim.core.manifest import parse as parse_manifest
+from regsim.core.reference import check_tag
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
-from regsim.oci import Descriptor, Reference, media_types
-from regsim.oci.manifest import parse as parse_manifest
-from regsim.oci.reference import check_tag
-from regsim.remote.account import Account
-from regsim.remote.auth import AuthFiles
-from regsim.remote.conversation import log_warning
-from regsim.remote.proxy import Proxy
-from regsim.remote.ranges import Ranges
-from regsim.remote.trust import Trust
+from regsim.net.proxy import Proxy
+from regsim.net.trust import Trust
+from regsim.registry.conversation import log_warning
+from regsim.registry.login import AuthFiles
+from regsim.registry.ranges import Ranges
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
 from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
-from regsim.transfer.ledger import Direction
 from regsim.transfer.selection import EVERYTHING, Selection, select
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ if TYPE_CHECKING:
     from regsim.client.ends import Readable
     from regsim.client.images import Image, Inspection
     from regsim.client.trees import ImageTree
+    from regsim.core.result import RunResult
     from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
-    from regsim.remote.auth import Keychain
-    from regsim.remote.timeouts import Timeouts
-    from regsim.remote.transport import Network
-    from regsim.result import RunResult
+    from regsim.net.timeouts import Timeouts
+    from regsim.registry.login import Keychain
+    from regsim.registry.transport import Network
     from regsim.transfer.events import Listener
     from regsim.transfer.selection import Choice
 
@@ -89,7 +89,7 @@ class Client:
             where it speaks TLS itself; None: none, whatever the environment says.
         remember: try mounts from the repositories where blobs were seen before, and take note of where they
             are now, in the user's cache.
-        warn: is told what the user should know though the work goes on; None: the log `regsim.remote`.
+        warn: is told what the user should know though the work goes on; None: the log `regsim.registry`.
     """
 
     def __init__(

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.client.addresses import Address, Archive, Layout
-from regsim.content.layout import LayoutStore
-from regsim.content.protocols import Fetcher
+from regsim.core import Reference, media_types
+from regsim.core.manifest import parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
-from regsim.oci import Reference, media_types
-from regsim.oci.manifest import parse, referrer_of
-from regsim.remote.referrers import fallback_tag
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.transport import Network, Transport
+from regsim.registry.referrers import fallback_tag
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.transport import Network, Transport
+from regsim.store.layout import LayoutStore
+from regsim.store.protocols import Fetcher
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.ends import (
     Destination,
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
     from contextlib import AsyncExitStack
 
-    from regsim.content.archive import OciArchive
-    from regsim.oci import Descriptor, Digest
-    from regsim.oci.manifest import Referrer
-    from regsim.remote.account import Account
-    from regsim.remote.auth import Keychain
-    from regsim.remote.foreign import ForeignHosts
-    from regsim.remote.proxy import Proxy
-    from regsim.remote.ranges import Ranges
-    from regsim.remote.timeouts import Timeouts
-    from regsim.remote.trust import Trust
+    from regsim.core import Descriptor, Digest
+    from regsim.core.account import Account
+    from regsim.core.manifest import Referrer
+    from regsim.net.proxy import Proxy
+    from regsim.net.timeouts import Timeouts
+    from regsim.net.trust import Trust
+    from regsim.registry.foreign import ForeignHosts
+    from regsim.registry.login import Keychain
+    from regsim.registry.ranges import Ranges
+    from regsim.store.archive import OciArchive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +142,7 @@ class Ends:
     def foreign(self) -> ForeignHosts:
         """Return the hosts of layers that may not be distributed."""
         if not self._foreign:
-            from regsim.remote.foreign import ForeignHosts  # noqa: PLC0415  (few images have such layers)
+            from regsim.registry.foreign import ForeignHosts  # noqa: PLC0415  (few images have such layers)
 
             hosts = ForeignHosts(
                 plain_http=self.plain_http,

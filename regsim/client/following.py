@@ -9,17 +9,17 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from regsim.core.graph import MANIFEST_ROLES
+from regsim.core.manifest import Referrer
 from regsim.errors import ContentError
-from regsim.oci.manifest import Referrer
-from regsim.remote.referrers import MAX_REFERRERS
+from regsim.registry.referrers import MAX_REFERRERS
 from regsim.transfer.copy import CONCURRENT_CHECKS
-from regsim.transfer.graph import MANIFEST_ROLES
 
 if TYPE_CHECKING:
     from regsim.client.ends import Readable
-    from regsim.oci import Descriptor, Digest
-    from regsim.remote.account import Account
-    from regsim.transfer.ledger import Ledger
+    from regsim.core import Descriptor, Digest
+    from regsim.core.account import Account
+    from regsim.core.ledger import Ledger
 
 
 @dataclass(slots=True)

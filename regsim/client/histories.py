@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from regsim.client.addresses import Layout
 from regsim.client.ends import ArchiveSource
 from regsim.client.reading import Layers, read_each
-from regsim.content.memory import is_document
-from regsim.content.recorded import Record, load_record, record_names
+from regsim.core import Descriptor, Digest, media_types
+from regsim.core.account import Account
+from regsim.core.manifest import parse
 from regsim.errors import NotFoundError
 from regsim.image.history import ImageHistory, Line, content_size, lines_of, measured, moment
 from regsim.image.layer_read import read_layer
 from regsim.image.store import take_inventory
-from regsim.oci import Descriptor, Digest, media_types
-from regsim.oci.manifest import parse
-from regsim.remote.account import Account
+from regsim.store.memory import is_document
+from regsim.synth.recorded import Record, load_record, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

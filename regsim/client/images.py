@@ -9,18 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.content.verify import read_all
+from regsim.core import Document, ImageConfig, Role, media_types, parse_config
+from regsim.core.account import Account
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.core.manifest import parse
 from regsim.errors import ContentError, RegsimError
-from regsim.oci import Document, ImageConfig, Role, media_types, parse_config
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.oci.manifest import parse
-from regsim.remote.account import Account
-from regsim.transfer.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regsim.oci import Descriptor, Platform
+    from regsim.core import Descriptor, Platform
     from regsim.transfer.ends import Source
 
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, cast
 from regsim.client.addresses import Address, Archive, ArchiveKind, Layout
 from regsim.client.following import Following
 from regsim.client.planning import LabelledPlan
+from regsim.core import Digest, Reference, Role
+from regsim.core.account import Account
+from regsim.core.ledger import Direction, Ledger, Outcome
+from regsim.core.machine import no_candidates
+from regsim.core.result import Mode, Reconciliation, RunResult, TransferResult
 from regsim.errors import RegsimError, UsageError
-from regsim.oci import Digest, Reference, Role
-from regsim.remote.account import Account
-from regsim.remote.holders import Holders, default_path
-from regsim.result import Mode, Reconciliation, RunResult, TransferResult
+from regsim.registry.holders import Holders, default_path
 from regsim.transfer.copy import Options, Transfer
-from regsim.transfer.ledger import Direction, Ledger, Outcome
-from regsim.transfer.machine import no_candidates
 from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from regsim.client.archives import ArchiveDestination
     from regsim.client.ends import Ends, Readable
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor
-    from regsim.oci.manifest import Referrer
+    from regsim.core import Descriptor
+    from regsim.core.manifest import Referrer
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination
     from regsim.transfer.events import Listener
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsim.content.verify import read_all
-from regsim.oci import media_types
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence
+from regsim.core import media_types
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence
+from regsim.store.verify import read_all
 from regsim.transfer.plan import PlannedDestination
 
 if TYPE_CHECKING:
-    from regsim.content.protocols import Content
-    from regsim.remote.account import Account
+    from regsim.core.account import Account
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination
 
 

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from regsim.client.addresses import Archive, Layout, local_store
-from regsim.content.layout import LayoutStore
-from regsim.remote.account import Account
+from regsim.core.account import Account
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
     from regsim.client.addresses import Address
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor, Digest
+    from regsim.core import Descriptor, Digest
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Source
 
 T = TypeVar("T")

@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.client.reading import Layers, read_each
+from regsim.core import media_types
 from regsim.errors import UsageError
 from regsim.image.layer_read import read_layer
 from regsim.image.merged import Merged, Merging
-from regsim.oci import media_types
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regsim.client.images import Image
-    from regsim.image.entry import Entry
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.store.entry import Entry
 
 _IN_HINT = 8
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.image.entry import MAX_PATH, Entry, Kind, shown
 from regsim.image.tree import Node, Tree, resolve
+from regsim.store.entry import MAX_PATH, Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,8 +14,8 @@ import isal
 import zstandard
 from isal import isal_zlib
 
+from regsim.core import media_types
 from regsim.errors import UsageError
-from regsim.oci import media_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable

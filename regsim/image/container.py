@@ -15,25 +15,25 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
+from regsim.core.ledger import Tally
 from regsim.errors import LocalFileError, UsageError
-from regsim.image.build.bases import BaseLayer
-from regsim.image.build.builder import Built, finished
-from regsim.image.build.layers import stage_layer
-from regsim.image.build.listing import write_listed
-from regsim.image.entry import PERMISSIONS, Entry, Kind, shown
+from regsim.image.builder.bases import BaseLayer
+from regsim.image.builder.builder import Built, finished
+from regsim.image.builder.layers import stage_layer
+from regsim.image.builder.listing import write_listed
 from regsim.image.held import Held, HeldFiles
 from regsim.image.writable import WritableLayer
-from regsim.transfer.ledger import Tally
+from regsim.store.entry import PERMISSIONS, Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from regsim.content.layout import LayoutStore
     from regsim.image.compress import Compressor
     from regsim.image.container_image import ContainerImage
-    from regsim.image.entry import Opener
     from regsim.image.tree import Node, Tree
     from regsim.image.writable import Target
+    from regsim.store.entry import Opener
+    from regsim.store.layout import LayoutStore
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from regsim.image.build.bases import config_of
-from regsim.image.build.config import Config
-from regsim.image.build.layers import Files, StageLayer, stage_layer
+from regsim.image.builder.bases import config_of
+from regsim.image.builder.config import Config
+from regsim.image.builder.layers import Files, StageLayer, stage_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from regsim.image.build.bases import Base
-    from regsim.image.build.builder import Built
+    from regsim.image.builder.bases import Base
+    from regsim.image.builder.builder import Built
 
 
 @dataclass(frozen=True, slots=True)

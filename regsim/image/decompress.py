@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import zstandard
 
-from regsim.content.protocols import CHUNK
 from regsim.errors import ContentError
+from regsim.store.protocols import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsim.content.files import file_errors
-from regsim.content.protocols import CHUNK
+from regsim.store.files import file_errors
+from regsim.store.protocols import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from regsim.image.entry import Entry, Kind
+from regsim.store.entry import Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from regsim.oci import Descriptor, Digest, ImageConfig, Platform
+    from regsim.core import Descriptor, Digest, ImageConfig, Platform
 
 _MARKERS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
 

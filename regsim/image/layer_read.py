@@ -14,21 +14,21 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.content.files import file_errors, open_regular
-from regsim.content.protocols import CHUNK
-from regsim.content.relay import hand_all
-from regsim.content.verify import Verifier
+from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.decompress import AnyDecompressor
-from regsim.image.entry import MAX_NAME, MAX_PATH, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Opener, shown
-from regsim.image.tar_read import Member, Take, TarReader
-from regsim.oci import Descriptor, Digest
+from regsim.store.entry import MAX_NAME, MAX_PATH, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Opener, shown
+from regsim.store.files import file_errors, open_regular
+from regsim.store.protocols import CHUNK
+from regsim.store.relay import hand_all
+from regsim.store.tar_read import Member, Take, TarReader
+from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from regsim.content.protocols import Content
+    from regsim.store.protocols import Content
 
 # AUFS, docker's first union file system, kept notes of its own in files of these names.
 _AUFS_PREFIX = b".wh..wh."

@@ -14,12 +14,12 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.content.protocols import CHUNK
-from regsim.content.synthetic import LayerInfo
+from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError
-from regsim.image.entry import Entry, Kind, check_path, shown
-from regsim.image.tar_write import END, padding, tar_header
-from regsim.oci import Descriptor, Digest
+from regsim.store.entry import Entry, Kind, check_path, shown
+from regsim.store.protocols import CHUNK
+from regsim.store.tar_write import END, padding, tar_header
+from regsim.synth.synthetic import LayerInfo
 
 if TYPE_CHECKING:
     from regsim.image.compress import Compressor

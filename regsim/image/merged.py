@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.image.apply import Lost, apply
-from regsim.image.entry import Kind
 from regsim.image.source import clean
 from regsim.image.tree import EMPTY, Node, Tree
+from regsim.store.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regsim.image.entry import Entry
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.store.entry import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.errors import ContentError
-from regsim.image.entry import Entry, Kind, shown
+from regsim.store.entry import Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

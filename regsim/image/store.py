@@ -19,19 +19,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from regsim.content import layout_index
-from regsim.content.files import file_errors, in_use, locked, read_bounded, remove_unlocked, sweep
-from regsim.content.listing import digest_of, ref_name
-from regsim.content.partial import parts
+from regsim.core import Descriptor, Digest, Reference, media_types
+from regsim.core.manifest import MAX_MANIFEST_SIZE, Role, Successor, parse
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
-from regsim.oci import Descriptor, Digest, Reference, media_types
-from regsim.oci.manifest import MAX_MANIFEST_SIZE, Role, Successor, parse
+from regsim.store import layout_index
+from regsim.store.files import file_errors, in_use, locked, read_bounded, remove_unlocked, sweep
+from regsim.store.listing import digest_of, ref_name
+from regsim.store.partial import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from regsim.content.listing import Listing
+    from regsim.store.listing import Listing
 
 # Somebody who removes waits for pulls under way only so long (seconds).
 _PATIENCE = 5.0

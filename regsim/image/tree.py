@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.image.entry import Entry, Kind, shown
+from regsim.store.entry import Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.apply import Editor
-from regsim.image.entry import Entry, Kind, check_path, shown
 from regsim.image.tree import Found, Node, resolve
+from regsim.store.entry import Entry, Kind, check_path, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regsim.result import RunResult
+    from regsim.core.result import RunResult
 
 
 def render(results: Sequence[RunResult], *, several: bool | None = None) -> str:

@@ -9,16 +9,16 @@ from collections import Counter
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from regsim.core.ledger import Direction
+from regsim.core.result import Mode
 from regsim.report.quantities import exact, percent, size
 from regsim.report.table import columns, instruction, one_line
-from regsim.result import Mode
-from regsim.transfer.ledger import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regsim.result import CheckResult, ContainerResult, RunResult, TransferResult
-    from regsim.transfer.ledger import Entry, Summary
+    from regsim.core.ledger import Entry, Summary
+    from regsim.core.result import CheckResult, ContainerResult, RunResult, TransferResult
 
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
 _RIGHT = frozenset({1})

@@ -10,35 +10,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.content.files import file_errors, read_bounded
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import AbsentContent
-from regsim.content.verify import read_all
+from regsim.core import Digest, Platform, media_types
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.manifest import MAX_MANIFEST_SIZE, parse
 from regsim.errors import ContentError, UsageError
-from regsim.image.build.bases import Base, BaseLayer
-from regsim.image.build.builder import Request, build
-from regsim.image.build.config import Config
-from regsim.image.build.made_up import base_of
+from regsim.image.builder.bases import Base, BaseLayer
+from regsim.image.builder.builder import Request, build
+from regsim.image.builder.config import Config
+from regsim.image.builder.made_up import base_of
 from regsim.image.compress import compressor
 from regsim.image.container_image import ContainerImage
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
-from regsim.oci import Digest, Platform, media_types
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.oci.manifest import MAX_MANIFEST_SIZE, parse
 from regsim.scenario.schema import DockerfileImage, LayoutImage, MultiPlatformImage
 from regsim.scenario.suggest import did_you_mean
+from regsim.store.files import file_errors, read_bounded
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import AbsentContent
+from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from regsim.content.images import ImageSource
-    from regsim.content.protocols import Content
-    from regsim.image.build.builder import Built
+    from regsim.core import Descriptor
+    from regsim.image.builder.builder import Built
     from regsim.image.container import Container
-    from regsim.oci import Descriptor
     from regsim.scenario.schema import ImageSpec
+    from regsim.store.protocols import Content
+    from regsim.synth.images import ImageSource
 
 _MACHINE = Platform("linux", "amd64")
 

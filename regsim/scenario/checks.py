@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from regsim.core.result import CheckResult
 from regsim.errors import UsageError
-from regsim.result import CheckResult
 from regsim.scenario.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
 from regsim.scenario.suggest import did_you_mean
 

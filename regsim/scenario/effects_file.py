@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from regsim.image.build.effects import Effect
+    from regsim.image.builder.effects import Effect
 
 
 def load_effects(path: Path) -> Mapping[str, Effect]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsim.core.ledger import EMPTY, Outcome
 from regsim.scenario.checks import OF_CONTAINERS, ImageSelector, Metric, StepSelector
-from regsim.transfer.ledger import EMPTY, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from regsim.result import ContainerResult, TransferResult
+    from regsim.core.ledger import Summary
+    from regsim.core.result import ContainerResult, TransferResult
     from regsim.scenario.checks import Number, Selector
-    from regsim.transfer.ledger import Summary
 
 
 _OVER_LAYERS: dict[Metric, Callable[[Summary], Number]] = {

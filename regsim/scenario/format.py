@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from regsim.core.result import Mode
 from regsim.errors import UsageError
-from regsim.result import Mode
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, ImageSelector, parse_condition
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.format_container import CONTAINER_TABLES

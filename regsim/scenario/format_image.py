@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regsim.content.recipe import MAX_FILES, MAX_RATIO, MAX_SIZE, check_path
+from regsim.core import Platform
+from regsim.core.reference import check_tag
 from regsim.errors import UsageError
-from regsim.oci import Platform
-from regsim.oci.reference import check_tag
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.format_run import RUNS
 from regsim.scenario.layers import check_size, layer_recipe
@@ -41,6 +40,7 @@ from regsim.scenario.shapes import (
     Whole,
 )
 from regsim.scenario.table import Key, Table
+from regsim.synth.recipe import MAX_FILES, MAX_RATIO, MAX_SIZE, check_path
 
 if TYPE_CHECKING:
     from regsim.scenario.positions import Entries, Position, Scalar, YamlNode

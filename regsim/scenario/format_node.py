@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from regsim.content.digests import SkipRule
 from regsim.errors import UsageError
 from regsim.scenario.compound import ListOf
 from regsim.scenario.misbehaviour import PROFILES, parse_fault, parse_profile
 from regsim.scenario.schema import Client, ContainerRegistry, Login, MockRegistry, NodeSpec, RegistrySpec
 from regsim.scenario.shapes import Choice, Fields, Name, Parsed, Reader, Whole
 from regsim.scenario.table import Key, Table
+from regsim.store.digests import SkipRule
 
 if TYPE_CHECKING:
     from regsim.scenario.positions import Entries

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from regsim.content.recipe import MAX_RATIO
 from regsim.errors import ContentError, UsageError
-from regsim.image.build.effects import Effect, MadeFile, check_effect
+from regsim.image.builder.effects import Effect, MadeFile, check_effect
 from regsim.image.dockerfile.reading import command_key
-from regsim.image.entry import check_path
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.shapes import SIZE, Amount, Decimal, Fields, Parsed, Reader, Text
 from regsim.scenario.table import Key, Table
+from regsim.store.entry import check_path
+from regsim.synth.recipe import MAX_RATIO
 
 if TYPE_CHECKING:
     from regsim.scenario.positions import Entries, YamlNode

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from regsim.oci.reference import check_tag
+from regsim.core.reference import check_tag
 from regsim.scenario.checks import (
     COMPARISON_PATTERN,
     METRICS,

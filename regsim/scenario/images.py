@@ -9,16 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.content.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
-from regsim.content.layout import LayoutStore
-from regsim.content.recorded import load_record
-from regsim.content.remembered import RememberedLayers, default_folder
-from regsim.content.synthetic import LayerForge
-from regsim.content.verify import read_all
+from regsim.core import Digest, Role, media_types, parse_config
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.entries import Labels
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence
+from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.errors import NotFoundError, RegsimError
-from regsim.oci import Digest, Role, media_types, parse_config
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.oci.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.scenario.building import Builder
 from regsim.scenario.layers import layer_recipe
 from regsim.scenario.schema import (
@@ -31,19 +28,22 @@ from regsim.scenario.schema import (
     SyntheticImage,
 )
 from regsim.scenario.schema_container import Create
-from regsim.transfer.entries import Labels
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence
+from regsim.store.layout import LayoutStore
+from regsim.store.verify import read_all
+from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
+from regsim.synth.recorded import load_record
+from regsim.synth.remembered import RememberedLayers, default_folder
+from regsim.synth.synthetic import LayerForge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.content.protocols import Fetcher
-    from regsim.image.build.builder import Built
+    from regsim.image.builder.builder import Built
     from regsim.image.container import Container
     from regsim.image.container_image import ContainerImage
     from regsim.scenario.schema import ImageSpec, Scenario
+    from regsim.store.protocols import Fetcher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.oci import Digest, Role
-from regsim.transfer.ledger import Outcome
+from regsim.core import Digest, Role
+from regsim.core.ledger import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regsim.transfer.ledger import Ledger
+    from regsim.core.ledger import Ledger
 
 _HELD = frozenset({Outcome.TRANSFERRED, Outcome.EXISTS, Outcome.MOUNTED, Outcome.JOINED})
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsim.content.layer_plan import minimum_size
-from regsim.content.recipe import LayerRecipe, layer_key
+from regsim.core import media_types
 from regsim.errors import UsageError
-from regsim.oci import media_types
 from regsim.scenario.quantities import format_size
 from regsim.scenario.schema import LayerFormat
+from regsim.synth.layer_plan import minimum_size
+from regsim.synth.recipe import LayerRecipe, layer_key
 
 if TYPE_CHECKING:
     from regsim.scenario.schema import LayerSpec

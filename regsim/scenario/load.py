@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.content.recorded import record_names
 from regsim.errors import LocalFileError, ScenarioError
 from regsim.scenario.checks import ImageSelector, StepSelector
 from regsim.scenario.format import SCENARIO
@@ -28,6 +27,7 @@ from regsim.scenario.schema import (
 )
 from regsim.scenario.schema_container import Commit, Create
 from regsim.scenario.shapes import Reader
+from regsim.synth.recorded import record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence

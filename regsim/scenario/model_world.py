@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.content.digests import SkipRule
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence
+from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, UsageError
-from regsim.network.untimed import ModelEnd, ModelRegistry, ModelTransfer
-from regsim.result import Mode, Reconciliation
 from regsim.scenario.known import Known
 from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
+from regsim.store.digests import SkipRule
 from regsim.transfer.copy import MANIFEST_UNKNOWN
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence
+from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from regsim.core.ledger import Ledger
     from regsim.scenario.images import Images
     from regsim.scenario.schema import Place, Scenario
-    from regsim.transfer.ledger import Ledger
 
 
 class ModelWork:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from mock_registry.journal import Route
+from regsim.core.ledger import Direction, Evidence, Outcome, violations
+from regsim.core.result import Reconciliation
 from regsim.errors import RegistryError
-from regsim.result import Reconciliation
-from regsim.transfer.ledger import Direction, Evidence, Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mock_registry.journal import Journal, Record
-    from regsim.remote.account import Account
-    from regsim.transfer.ledger import Entry, Ledger
+    from regsim.core.account import Account
+    from regsim.core.ledger import Entry, Ledger
 
 _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201

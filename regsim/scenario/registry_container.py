@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from regsim.core.account import Account
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
-from regsim.remote.account import Account
-from regsim.remote.timeouts import Timeouts
-from regsim.remote.transport import Transport
-from regsim.remote.trust import Trust
+from regsim.net.timeouts import Timeouts
+from regsim.net.trust import Trust
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping

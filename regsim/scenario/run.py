@@ -10,8 +10,8 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from regsim.core.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.scenario.checks import evaluate
 from regsim.scenario.figures import RunFigures, figure
 from regsim.scenario.run_containers import Containers, verdicts
@@ -21,10 +21,10 @@ from regsim.scenario.world import Member
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from regsim.result import Mode
+    from regsim.core.ledger import Ledger
+    from regsim.core.result import Mode
     from regsim.scenario.schema import Scenario, Step
     from regsim.scenario.world import Work, World
-    from regsim.transfer.ledger import Ledger
 
 # Layers that all nodes of a pull step together move at the same time: each takes some 4 MB in this process,
 # with what the registry holds of it, and more of them only wait for each other.

@@ -10,20 +10,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
+from regsim.core.ledger import Tally
+from regsim.core.result import CheckResult, Committed, ContainerResult
 from regsim.errors import LocalFileError
-from regsim.image.build.effects import Effect
+from regsim.image.builder.effects import Effect
 from regsim.image.container import Container, State
-from regsim.image.entry import Kind, shown
-from regsim.result import CheckResult, Committed, ContainerResult
 from regsim.scenario import schema_container as doings
 from regsim.scenario.figures import of_containers
-from regsim.transfer.ledger import Tally
+from regsim.store.entry import Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator, Mapping
 
     from regsim.errors import RegsimError
-    from regsim.image.build.effects import MadeFile
+    from regsim.image.builder.effects import MadeFile
     from regsim.scenario.images import Images
     from regsim.scenario.schema import Step
     from regsim.scenario.schema_container import Doing, Presence

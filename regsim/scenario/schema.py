@@ -11,20 +11,20 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from urllib.parse import urlsplit
 
-from regsim.content.digests import SkipRule
+from regsim.core import Reference
+from regsim.core.reference import check_repository
+from regsim.core.result import Mode
 from regsim.errors import UsageError
-from regsim.oci import Reference
-from regsim.oci.reference import check_repository
-from regsim.result import Mode
 from regsim.scenario.schema_container import Seen
 from regsim.scenario.suggest import did_you_mean
+from regsim.store.digests import SkipRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from regsim.image.build.effects import Effect
-    from regsim.oci import Digest, Platform
+    from regsim.core import Digest, Platform
+    from regsim.image.builder.effects import Effect
     from regsim.scenario.checks import Comparison, Condition
     from regsim.scenario.schema_container import Doing
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regsim.image.build.effects import MadeFile
+    from regsim.image.builder.effects import MadeFile
 
 
 class Act(StrEnum):

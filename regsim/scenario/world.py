@@ -14,36 +14,36 @@ from typing import TYPE_CHECKING, Protocol
 
 from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
-from regsim.content.digests import SkipRule, node_store
-from regsim.content.layout import LayoutStore
+from regsim.core import Digest, Role
+from regsim.core.account import Account
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence, Outcome
+from regsim.core.reference import DEFAULT_TAG, check_repository
+from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, RegsimError
-from regsim.oci import Digest, Role
-from regsim.oci.reference import DEFAULT_TAG, check_repository
-from regsim.remote.account import Account
-from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.transport import Transport
-from regsim.result import Mode, Reconciliation
+from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.transport import Transport
 from regsim.scenario import schema
 from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
+from regsim.store.digests import SkipRule, node_store
+from regsim.store.layout import LayoutStore
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence, Outcome
 from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from collections.abc import Set as AbstractSet
 
-    from regsim.content.protocols import Store
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.core.ledger import Ledger
     from regsim.scenario.images import Images
     from regsim.scenario.schema import NodeSpec, Place, RegistrySpec, Scenario
+    from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
-    from regsim.transfer.ledger import Ledger
 
 
 # How long a registry of ours may take to notice that an interrupted client is gone.

@@ -14,27 +14,27 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.content.memory import BytesContent
+from regsim.core import Digest, manifest, media_types, parse_config
+from regsim.core import actions as act
+from regsim.core.account import Account, Reason
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.entries import Labels, beside, entries, referenced
+from regsim.core.ledger import Direction, Ledger
+from regsim.core.machine import Machine, Rules, keep_all, no_candidates
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
-from regsim.oci import Digest, manifest, media_types, parse_config
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.remote.account import Account, Reason
-from regsim.transfer import actions as act
-from regsim.transfer.entries import Labels, beside, entries, referenced
+from regsim.store.memory import BytesContent
 from regsim.transfer.events import ignore
-from regsim.transfer.ledger import Direction, Ledger
-from regsim.transfer.machine import Machine, Rules, keep_all, no_candidates
 from regsim.transfer.progress import Progress, tick
 from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.core.ledger import Evidence
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
-    from regsim.transfer.ledger import Evidence
 
 DEFAULT_JOBS = 6
 # What a registry would have said to a GET; a HEAD has no body to say it in.

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.content.memory import BytesContent
-from regsim.content.protocols import ChainKeeper
-from regsim.content.verify import read_all
+from regsim.core.actions import MountAnswer
+from regsim.core.ledger import Evidence
+from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import RegistryError
-from regsim.oci.manifest import MAX_MANIFEST_SIZE
-from regsim.remote.repository import Mounted, UploadSession
-from regsim.transfer.actions import MountAnswer
-from regsim.transfer.ledger import Evidence
+from regsim.registry.repository import Mounted, UploadSession
+from regsim.store.memory import BytesContent
+from regsim.store.protocols import ChainKeeper
+from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
-    from regsim.content.protocols import Content, Fetcher, Store
-    from regsim.oci import Descriptor, Digest, Document
-    from regsim.remote.account import Account
-    from regsim.remote.repository import Repository
-    from regsim.transfer.actions import CheckBlob
+    from regsim.core import Descriptor, Digest, Document
+    from regsim.core.account import Account
+    from regsim.core.actions import CheckBlob
+    from regsim.registry.repository import Repository
+    from regsim.store.protocols import Content, Fetcher, Store
 
 
 class Source(Protocol):

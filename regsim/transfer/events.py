@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
 
 
 class Moment(StrEnum):

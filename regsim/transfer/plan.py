@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsim.transfer.actions import MountAnswer
+from regsim.core.actions import MountAnswer
 
 if TYPE_CHECKING:
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor, Digest, Document
-    from regsim.remote.account import Account
-    from regsim.transfer.actions import CheckBlob
+    from regsim.core import Descriptor, Digest, Document
+    from regsim.core.account import Account
+    from regsim.core.actions import CheckBlob
+    from regsim.core.holdings import Holdings
+    from regsim.core.ledger import Evidence
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
-    from regsim.transfer.holdings import Holdings
-    from regsim.transfer.ledger import Evidence
 
 
 class PlannedSource:

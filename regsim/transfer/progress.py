@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.transfer import actions as act
+from regsim.core import actions as act
 from regsim.transfer.events import Event, Moment, Step, ignore
 
 if TYPE_CHECKING:

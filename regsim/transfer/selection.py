@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.content.verify import read_all
+from regsim.core import Digest, Platform, manifest, media_types, parse_config
+from regsim.core.account import Account
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.core.platform import choose
 from regsim.errors import ContentError, NotFoundError, UsageError
-from regsim.oci import Digest, Platform, manifest, media_types, parse_config
-from regsim.oci.config import MAX_CONFIG_SIZE
-from regsim.oci.platform import choose
-from regsim.remote.account import Account
-from regsim.transfer.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
-    from regsim.oci import Descriptor, Document
+    from regsim.core import Descriptor, Document
     from regsim.transfer.ends import Source
 
 _SHOWN = 12

@@ -17,17 +17,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from regsim.core import Descriptor, History, ImageConfig, Platform, config_document, media_types
+from regsim.core.manifest import encode, manifest_document
 from regsim.image.compress import GzipCompressor
-from regsim.image.entry import of_bytes
 from regsim.image.layer_write import write_layer
-from regsim.oci import Descriptor, History, ImageConfig, Platform, config_document, media_types
-from regsim.oci.manifest import encode, manifest_document
+from regsim.store.entry import of_bytes
 from tests.benchmarks import measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regsim.content.synthetic import LayerInfo
+    from regsim.synth.synthetic import LayerInfo
 
 BASES, IMAGES = 10, 1_000
 BASE_LAYERS, OWN_LAYERS = 5, 3

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import MockRegistry
-from regsim.content.layout import LayoutStore
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
     from tests.cli.conftest import Outcome, Regsim
     from tests.conftest import FakeEngine
 

@@ -29,9 +29,8 @@ HEAVY = (
     "jinja2",
     "mock_registry",
     "pydantic",
-    "regsim.content",
-    "regsim.network",
-    "regsim.remote",
+    "regsim.store",
+    "regsim.registry",
     "regsim.scenario",
     "regsim.transfer.copy",
     "ruamel",
@@ -61,11 +60,11 @@ def test_help_loads_nothing_that_only_work_needs() -> None:
 
 def test_the_list_of_what_is_heavy_is_not_out_of_date() -> None:
     loaded = modules_after("run shared-base --dry-run --quiet")
-    assert loaded >= {"asyncio", "mock_registry", "regsim.content", "regsim.transfer.copy", "ruamel", "ssl"}
+    assert loaded >= {"asyncio", "mock_registry", "regsim.store", "regsim.transfer.copy", "ruamel", "ssl"}
 
 
 def test_schema_needs_no_network_and_no_server() -> None:
-    assert modules_after("schema").isdisjoint({"httpx", "mock_registry", "regsim.remote.transport"})
+    assert modules_after("schema").isdisjoint({"httpx", "mock_registry", "regsim.registry.transport"})
 
 
 def test_help_lists_every_command_and_the_exit_codes(regsim: Regsim) -> None:

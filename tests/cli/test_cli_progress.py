@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsim.cli.progress import Bars
-from regsim.oci import Descriptor, media_types
+from regsim.core import Descriptor, media_types
 from regsim.transfer.events import Event, Moment, Step
 
 if TYPE_CHECKING:

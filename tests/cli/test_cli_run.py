@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mock_registry import Journal, MockRegistry, Record
-from regsim.remote import blobs
-from regsim.remote.account import Account
-from regsim.transfer.entries import entries
+from regsim.core.account import Account
+from regsim.core.entries import entries
+from regsim.registry import blobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -341,7 +341,7 @@ def test_an_entry_dropped_from_the_ledger_is_found_out_in_every_mode(
         return entries(*arguments, **more)[:-1]
 
     monkeypatch.setattr("regsim.transfer.copy.entries", dropping)
-    monkeypatch.setattr("regsim.network.untimed.entries", dropping)
+    monkeypatch.setattr("regsim.transfer.untimed.entries", dropping)
     path = scenario("images: {base: {layers: [20kB, 4kB]}}\nsteps:\n  - push: {image: base, to: app}\n")
     done = regsim("run", path, *filter(None, [flag]), "--format", "json")
     assert_difference(done, ["references: 4 but sum over outcomes: 3"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.remote.holders import Holders
+from regsim.registry.holders import Holders
 
 if TYPE_CHECKING:
     from collections.abc import Callable

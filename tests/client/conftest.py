@@ -9,11 +9,11 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.client.client import Client
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent
-from regsim.oci import Descriptor, Platform, media_types
-from regsim.oci.config import History, ImageConfig, config_document
-from regsim.oci.manifest import index_document, manifest_document
+from regsim.core import Descriptor, Platform, media_types
+from regsim.core.config import History, ImageConfig, config_document
+from regsim.core.manifest import index_document, manifest_document
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from pathlib import Path

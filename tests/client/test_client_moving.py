@@ -12,9 +12,9 @@ import pytest
 import regsim
 from mock_registry import MockRegistry
 from regsim.client.client import Client
+from regsim.core.ledger import Direction, Evidence, Outcome
 from regsim.errors import NotFoundError, RegistryError, UsageError
 from regsim.transfer.events import Event, Moment, Step
-from regsim.transfer.ledger import Direction, Evidence, Outcome
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,20 +10,20 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.client.client import Client
+from regsim.core.account import Account
+from regsim.core.ledger import violations
 from regsim.errors import NetworkError, RegistryError, RegsimError, UsageError
-from regsim.remote.account import Account
-from regsim.remote.proxy import Proxy
-from regsim.remote.transport import Transport
-from regsim.remote.trust import Trust
+from regsim.net.proxy import Proxy
+from regsim.net.trust import Trust
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer.ledger import violations
 from tests.client.proxying import SECRETS, proxying
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from regsim.result import RunResult
+    from regsim.core.result import RunResult
     from tests.client.conftest import Make
 
 pytestmark = pytest.mark.anyio

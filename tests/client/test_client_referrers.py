@@ -9,19 +9,19 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.client.client import Client
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent
+from regsim.core import Descriptor, media_types
+from regsim.core.ledger import Outcome, violations
+from regsim.core.manifest import encode
 from regsim.errors import NotFoundError, RegistryError, UsageError
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import encode
-from regsim.remote.referrers import fallback_tag
+from regsim.registry.referrers import fallback_tag
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer.ledger import Outcome, violations
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.result import RunResult
+    from regsim.core.result import RunResult
     from tests.client.conftest import Make
 
 pytestmark = pytest.mark.anyio

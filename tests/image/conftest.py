@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from regsim.image.build.bases import BaseLayer
-from regsim.image.build.builder import finished
-from regsim.image.build.config import Config
-from regsim.image.build.layers import StageLayer, stage_layer
-from regsim.image.build.listing import write_listed
+from regsim.core import Descriptor, Platform, media_types
+from regsim.image.builder.bases import BaseLayer
+from regsim.image.builder.builder import finished
+from regsim.image.builder.config import Config
+from regsim.image.builder.layers import StageLayer, stage_layer
+from regsim.image.builder.listing import write_listed
 from regsim.image.compress import NoCompressor
 from regsim.image.container_image import ContainerImage
-from regsim.image.entry import Entry, Kind
 from regsim.image.layer_read import Layer, LayerReader, Limits
 from regsim.image.tree import Tree
-from regsim.oci import Descriptor, Platform, media_types
+from regsim.store.entry import Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from pathlib import Path
 
-    from regsim.content.layout import LayoutStore
     from regsim.image.layer_read import Spool
+    from regsim.store.layout import LayoutStore
 
 
 class Raw(NamedTuple):

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.content.layout import LayoutStore
+from regsim.core import Descriptor, Digest, ImageConfig, Platform, config_document
+from regsim.core.ledger import Tally
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.image.apply import apply
-from regsim.image.build.bases import Base, BaseLayer
-from regsim.image.build.builder import Built, export
+from regsim.image.builder.bases import Base, BaseLayer
+from regsim.image.builder.builder import Built, export
 from regsim.image.compress import GzipCompressor, NoCompressor, compressor
 from regsim.image.container import Container, State
 from regsim.image.container_image import ContainerImage
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.layer_read import read_layer
 from regsim.image.tree import EMPTY, Tree
-from regsim.oci import Descriptor, Digest, ImageConfig, Platform, config_document
-from regsim.transfer.ledger import Tally
+from regsim.store.entry import Entry, Kind, of_bytes
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

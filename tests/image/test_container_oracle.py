@@ -14,20 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regsim.content.layout import LayoutStore
 from regsim.errors import RegsimError
 from regsim.image.apply import apply
-from regsim.image.build.spool import DiskSpool
+from regsim.image.builder.spool import DiskSpool
 from regsim.image.compress import NoCompressor
 from regsim.image.container import Container
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.layer_read import Spool, read_layer
 from regsim.image.tree import EMPTY, Tree
+from regsim.store.entry import Entry, Kind, of_bytes
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from regsim.image.build.layers import StageLayer
+    from regsim.image.builder.layers import StageLayer
     from regsim.image.container_image import ContainerImage
 
     ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.layout import LayoutStore
 from regsim.image.apply import apply
-from regsim.image.build.builder import Built, export
-from regsim.image.build.spool import DiskSpool
+from regsim.image.builder.builder import Built, export
+from regsim.image.builder.spool import DiskSpool
 from regsim.image.compress import GzipCompressor
 from regsim.image.container import Container
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.layer_read import read_layer
 from regsim.image.tree import EMPTY
+from regsim.store.entry import Entry, Kind, of_bytes
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

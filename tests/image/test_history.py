@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from regsim.image.entry import Entry, Kind, of_bytes
+from regsim.core import Descriptor, History, ImageConfig, Platform, media_types
 from regsim.image.history import Line, content_size, lines_of, measured, moment
-from regsim.oci import Descriptor, History, ImageConfig, Platform, media_types
+from regsim.store.entry import Entry, Kind, of_bytes
 
 LAYERS = tuple(Descriptor.of(name, media_types.OCI_LAYER) for name in (b"base", b"own"))
 ONE, OTHER, OWN = (Descriptor.of(name, media_types.OCI_MANIFEST).digest for name in (b"1", b"2", b"3"))

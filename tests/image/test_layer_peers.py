@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent
+from regsim.core import Descriptor, ImageConfig, Platform, config_document, media_types
+from regsim.core.manifest import manifest_document
 from regsim.image.apply import apply
 from regsim.image.compress import compressor
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.layer_write import write_layer
 from regsim.image.tree import EMPTY
-from regsim.oci import Descriptor, ImageConfig, Platform, config_document, media_types
-from regsim.oci.manifest import manifest_document
+from regsim.store.entry import Entry, Kind, of_bytes
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from regsim.content.synthetic import LayerInfo
     from regsim.image.layer_write import Sink
+    from regsim.synth.synthetic import LayerInfo
 
 pytestmark = [pytest.mark.peers, pytest.mark.anyio]
 

@@ -13,13 +13,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regsim.content.memory import BytesContent
+from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.compress import compressor
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.layer_read import LayerReader, Limits, read_layer, read_layer_file
 from regsim.image.layer_write import arrange, write_layer
-from regsim.oci import Descriptor, Digest, media_types
+from regsim.store.entry import Entry, Kind, of_bytes
+from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,20 +15,20 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from regsim.content.layout import LayoutStore
+from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, UsageError
 from regsim.image.compress import GzipCompressor, NoCompressor, ZstdCompressor, compressor, identity
-from regsim.image.entry import Entry, Kind, check_path, of_bytes, shown
 from regsim.image.layer_write import write_layer
-from regsim.oci import Descriptor, Digest
+from regsim.store.entry import Entry, Kind, check_path, of_bytes, shown
+from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.content.synthetic import LayerInfo
     from regsim.image.compress import Compressor
     from regsim.image.layer_write import Sink
+    from regsim.synth.synthetic import LayerInfo
 
 
 def written(entries: list[Entry], by: Compressor | None = None) -> tuple[LayerInfo, bytes]:

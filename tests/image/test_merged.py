@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError
 from regsim.image.apply import apply
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.merged import Merged, Merging, places
 from regsim.image.tree import EMPTY, Tree
-from regsim.oci import Descriptor, media_types
+from regsim.store.entry import Entry, Kind, of_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

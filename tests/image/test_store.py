@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent
-from regsim.content.partial import PARTIAL
+from regsim.core import Descriptor, media_types
+from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, LocalFileError
 from regsim.image import store as store_module
 from regsim.image.store import prune, remove, take_inventory
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import index_document, manifest_document
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
+from regsim.store.partial import PARTIAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,8 +6,8 @@ import pytest
 
 from regsim.errors import ContentError
 from regsim.image.apply import Lost, apply
-from regsim.image.entry import Entry, Kind, of_bytes
 from regsim.image.tree import EMPTY, Tree
+from regsim.store.entry import Entry, Kind, of_bytes
 
 
 def directory(path: bytes, mode: int = 0o755) -> Entry:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from regsim.core import Descriptor, Digest, media_types
+from regsim.core.entries import Labels
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence, Ledger, Tally, violations
+from regsim.core.manifest import parse
 from regsim.errors import NotFoundError
-from regsim.network.untimed import ModelEnd, ModelRegistry, ModelTransfer
-from regsim.oci import Descriptor, Digest, media_types
-from regsim.oci.manifest import parse
-from regsim.transfer.entries import Labels
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence, Ledger, Tally, violations
+from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
 
 @dataclass(frozen=True)

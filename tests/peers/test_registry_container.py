@@ -21,8 +21,8 @@ import trustme
 
 from regsim.client.client import Client
 from regsim.errors import AuthenticationError, NetworkError
-from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.trust import Trust
+from regsim.net.trust import Trust
+from regsim.registry.login import Credentials, FixedKeychain
 from regsim.scenario.registry_container import Engine, registry_container
 
 if TYPE_CHECKING:

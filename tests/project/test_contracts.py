@@ -22,7 +22,7 @@ CONTRACTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["im
 LAYERS = "regsim: each room imports only the rows below it"
 INDEPENDENT = "mock_registry is an independent account: it never imports regsim"
 MEETING = "regsim meets mock_registry only in scenario.world, .reconcile and .misbehaviour, and cli.serve"
-PARSER = "httptools: only regsim.remote.wire and mock_registry.server"
+PARSER = "httptools: only regsim.net and mock_registry.server"
 EXTRAS = "bcrypt and trustme: only mock_registry.auth.users and mock_registry.tls"
 ZSTD = "zstandard: only regsim.image.compress and decompress"
 DOCKERFILES = "e2b_dockerfile_utils: only the Dockerfile's syntax, its variables, and .dockerignore"
@@ -38,34 +38,34 @@ class Violation(NamedTuple):
 
 
 VIOLATIONS = [
-    Violation(LAYERS, "regsim/oci/x.py", "import regsim.content.protocols"),
-    Violation(LAYERS, "regsim/transfer/x.py", "from regsim import network"),
-    Violation(LAYERS, "regsim/image/x.py", "import regsim.network"),
+    Violation(LAYERS, "regsim/core/x.py", "import regsim.store.protocols"),
+    Violation(LAYERS, "regsim/transfer/x.py", "from regsim import image"),
+    Violation(LAYERS, "regsim/core/x.py", "import regsim.image"),
     Violation(LAYERS, "regsim/report/x.py", "import regsim.scenario"),
     Violation(LAYERS, "regsim/scenario/x.py", "import regsim.report"),
     Violation(LAYERS, "regsim/unlisted.py", ""),
-    Violation(INDEPENDENT, "mock_registry/x.py", "from regsim.oci import Digest"),
+    Violation(INDEPENDENT, "mock_registry/x.py", "from regsim.core import Digest"),
     Violation(MEETING, "regsim/transfer/x.py", "import mock_registry"),
     Violation(MEETING, "regsim/scenario/x.py", "import mock_registry"),
     Violation(MEETING, "regsim/cli/x.py", "import mock_registry"),
     Violation(
-        "httpx: only regsim.remote.http and mock_registry.transport", "regsim/remote/x.py", "import httpx"
+        "httpx: only regsim.net.http and mock_registry.transport", "regsim/registry/x.py", "import httpx"
     ),
     Violation(
-        "httpx: only regsim.remote.http and mock_registry.transport", "mock_registry/x.py", "import httpx"
+        "httpx: only regsim.net.http and mock_registry.transport", "mock_registry/x.py", "import httpx"
     ),
-    Violation("aiofiles: only regsim.content", "regsim/remote/x.py", "import aiofiles.os"),
+    Violation("aiofiles: only regsim.store", "regsim/registry/x.py", "import aiofiles.os"),
     Violation(PARSER, "mock_registry/x.py", "import httptools"),
-    Violation(PARSER, "regsim/remote/x.py", "import httptools"),
+    Violation(PARSER, "regsim/registry/x.py", "import httptools"),
     Violation(EXTRAS, "mock_registry/x.py", "import bcrypt"),
-    Violation(EXTRAS, "regsim/remote/x.py", "import trustme"),
+    Violation(EXTRAS, "regsim/registry/x.py", "import trustme"),
     Violation("ruamel.yaml: only regsim.scenario", "regsim/cli/x.py", "import ruamel.yaml"),
     Violation("rich: only regsim.report and regsim.cli", "regsim/transfer/x.py", "import rich.table"),
     Violation(ZSTD, "regsim/image/x.py", "import zstandard"),
     Violation("isal: only regsim.image.compress", "regsim/image/x.py", "import isal"),
     Violation(DOCKERFILES, "regsim/image/x.py", "import e2b_dockerfile_utils"),
     Violation("cyclopts: only regsim.cli", "regsim/report/x.py", "import cyclopts"),
-    Violation(VOCABULARY, "regsim/oci/x.py", "import rich"),
+    Violation(VOCABULARY, "regsim/core/x.py", "import rich"),
 ]
 
 
@@ -117,17 +117,17 @@ def test_contract_breaks_when_a_module_breaks_it_on_purpose(copy: Path, violatio
 
 def test_exception_that_nothing_needs_is_an_error(copy: Path) -> None:
     settings = (copy / "pyproject.toml").read_text()
-    needed = '"regsim.remote.http -> httpx"'
+    needed = '"regsim.net.http -> httpx"'
     assert needed in settings
-    unneeded = f'{needed}, "regsim.remote.retry -> httpx"'
+    unneeded = f'{needed}, "regsim.registry.retry -> httpx"'
     (copy / "pyproject.toml").write_text(settings.replace(needed, unneeded))
     run = lint(copy)
     assert run.returncode != 0
-    assert "regsim.remote.retry -> httpx" in run.stdout
+    assert "regsim.registry.retry -> httpx" in run.stdout
 
 
 def test_room_that_is_listed_and_not_there_is_an_error(copy: Path) -> None:
-    shutil.rmtree(copy / "regsim" / "network")
+    shutil.rmtree(copy / "regsim" / "synth")
     run = lint(copy)
     assert run.returncode != 0
-    assert "regsim.network" in run.stdout
+    assert "regsim.synth" in run.stdout

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsim.cli.app import build
+from regsim.core.ledger import Evidence, Outcome
 from regsim.errors import ExitCode
-from regsim.transfer.ledger import Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

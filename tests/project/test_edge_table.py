@@ -1,4 +1,4 @@
-"""The tables of `regsim/remote/README.md`: each known mistake has a row, each row its tests."""
+"""The tables of `regsim/registry/README.md`: each known mistake has a row, each row its tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
-README = CHECKOUT / "regsim" / "remote" / "README.md"
+README = CHECKOUT / "regsim" / "registry" / "README.md"
 FAULTS = CHECKOUT / "mock_registry" / "faults" / "README.md"
 # What the mock registry's own tests call a fault is that it happens; here, that a client gets through it.
 ELSEWHERE = {"mock_registry", "project"}
@@ -97,4 +97,4 @@ def test_each_test_that_a_further_case_names_is_there(tests: str) -> None:
 
 def module(word: str) -> Path:
     """Return the test file that a table calls by a word."""
-    return CHECKOUT / "tests" / "remote" / f"test_remote_{word}.py"
+    return CHECKOUT / "tests" / "registry" / f"test_remote_{word}.py"

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from regsim.core.result import RunResult
 from regsim.report import document
 from regsim.report.quantities import age, exact, percent, size
 from regsim.report.table import columns
-from regsim.result import RunResult
 
 
 @pytest.mark.parametrize(

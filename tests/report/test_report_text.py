@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from regsim.core import Digest, Role, media_types
+from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
+from regsim.core.result import CheckResult, Mode, Reconciliation, RunResult, TransferResult
 from regsim.errors import NetworkError, NotFoundError
-from regsim.oci import Digest, Role, media_types
 from regsim.report.text import headline, render
-from regsim.result import CheckResult, Mode, Reconciliation, RunResult, TransferResult
-from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 
 
 def entry(name: str, outcome: Outcome, evidence: Evidence | None, **fields: Any) -> Entry:

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from regsim.core import Digest, Role, media_types
+from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
+from regsim.core.result import SCHEMA_VERSION, CheckResult, Mode, Reconciliation, RunResult, TransferResult
 from regsim.errors import (
     ContentError,
     ExitCode,
@@ -18,9 +21,6 @@ from regsim.errors import (
     RegsimError,
     UsageError,
 )
-from regsim.oci import Digest, Role, media_types
-from regsim.result import SCHEMA_VERSION, CheckResult, Mode, Reconciliation, RunResult, TransferResult
-from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 
 LAYER = Entry(
     digest=Digest.of(b"base"),

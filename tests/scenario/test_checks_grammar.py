@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from regsim.core.result import CheckResult
 from regsim.errors import UsageError
-from regsim.result import CheckResult
 from regsim.scenario.checks import (
     CONDITION_PATTERN,
     METRICS,

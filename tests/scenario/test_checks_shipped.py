@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from regsim.content.digests import SkipRule
-from regsim.content.recorded import load_record
-from regsim.oci.manifest import parse
+from regsim.core.manifest import parse
 from regsim.scenario.checks import ImageSelector, Metric, Number, Selector, StepSelector, evaluate
 from regsim.scenario.find import Shipped, shipped
 from regsim.scenario.images import open_images
@@ -34,11 +32,13 @@ from regsim.scenario.schema import (
     SyntheticImage,
 )
 from regsim.scenario.schema_container import Commit, Create, Presence, Read, Write
+from regsim.store.digests import SkipRule
+from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.image.build.effects import MadeFile
+    from regsim.image.builder.effects import MadeFile
     from regsim.scenario.schema_container import Doing
 
 

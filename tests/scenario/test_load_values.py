@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from regsim.content.digests import SkipRule
-from regsim.oci import Platform, Reference
-from regsim.result import Mode
+from regsim.core import Platform, Reference
+from regsim.core.result import Mode
 from regsim.scenario.checks import ImageSelector, StepSelector
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.schema import (
@@ -33,6 +32,7 @@ from regsim.scenario.schema import (
     SyntheticImage,
     Tag,
 )
+from regsim.store.digests import SkipRule
 
 EVERYTHING = """\
 name: everything

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsim.core.account import Account
 from regsim.errors import NetworkError, RegistryError, UsageError
-from regsim.remote.account import Account
-from regsim.remote.transport import Transport
+from regsim.registry.transport import Transport
 from regsim.scenario import registry_container as module
 from regsim.scenario.registry_container import Engine, find_engine, registry_container
 

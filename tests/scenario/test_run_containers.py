@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
+from regsim.core.ledger import Tally
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, LocalFileError, ScenarioError
 from regsim.report.text import render
-from regsim.result import Mode, RunResult
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
 from regsim.scenario.world import World, wire_world
-from regsim.transfer.ledger import Tally
 
 pytestmark = pytest.mark.anyio
 

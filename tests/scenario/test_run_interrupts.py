@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import mock_registry
+from regsim.core.ledger import Outcome, violations
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode
-from regsim.result import Mode, RunResult
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.run import run
 from regsim.scenario.world import wire_world
-from regsim.transfer.ledger import Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

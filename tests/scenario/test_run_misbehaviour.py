@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from mock_registry.profiles import NAMES
+from regsim.core.ledger import Outcome, violations
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, ScenarioError, UsageError
-from regsim.result import Mode, RunResult
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.misbehaviour import PROFILES
@@ -20,7 +21,6 @@ from regsim.scenario.model_world import check_model
 from regsim.scenario.run import run
 from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import WireWorld, wire_world
-from regsim.transfer.ledger import Outcome, violations
 
 if TYPE_CHECKING:
     from regsim.scenario.schema import Scenario

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from regsim.core.ledger import Entry, Evidence, violations
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode
-from regsim.result import Mode, RunResult
 from regsim.scenario.find import Shipped, find_scenario, shipped
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
 from regsim.scenario.world import World, wire_world
-from regsim.transfer.ledger import Entry, Evidence, violations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

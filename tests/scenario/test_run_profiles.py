@@ -9,7 +9,8 @@ import pytest
 
 from mock_registry import MockRegistry
 from mock_registry.profiles import NAMES as PROFILES
-from regsim.result import Mode, RunResult
+from regsim.core.ledger import Outcome, violations
+from regsim.core.result import Mode, RunResult
 from regsim.scenario import world as world_module
 from regsim.scenario.find import find_scenario, shipped
 from regsim.scenario.images import open_images
@@ -17,7 +18,6 @@ from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
 from regsim.scenario.world import wire_world
-from regsim.transfer.ledger import Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable

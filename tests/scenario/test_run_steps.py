@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from anyio.lowlevel import checkpoint
 
-from regsim.content.images import ImageSource
+from regsim.core import Digest, Role
+from regsim.core.entries import Labels
+from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
+from regsim.core.result import Mode, Reconciliation, RunResult
 from regsim.errors import (
     ContentError,
     ExitCode,
@@ -25,13 +28,10 @@ from regsim.errors import (
     RegistryError,
     RegsimError,
 )
-from regsim.oci import Digest, Role
-from regsim.result import Mode, Reconciliation, RunResult
 from regsim.scenario.images import Images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import MAX_MOVES_AT_ONCE, run
-from regsim.transfer.entries import Labels
-from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
+from regsim.synth.images import ImageSource
 
 if TYPE_CHECKING:
     from regsim.scenario.schema import Place

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import Journal, MockRegistry, Route
+from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, UsageError
-from regsim.result import Mode, RunResult
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import run

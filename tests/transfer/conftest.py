@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from mock_registry import MockRegistry
-from regsim.content.memory import BytesContent, MemoryStore
-from regsim.oci import Descriptor, media_types
-from regsim.remote.repository import Registry
-from regsim.remote.transport import Transport
+from regsim.core import Descriptor, media_types
+from regsim.registry.repository import Registry
+from regsim.registry.transport import Transport
+from regsim.store.memory import BytesContent, MemoryStore
 
 Stock = Callable[..., Awaitable[Descriptor]]
 

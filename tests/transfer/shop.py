@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 from mock_registry import MockRegistry
 from mock_registry.clock import ManualClock
-from regsim.content.memory import BytesContent, MemoryStore
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import manifest_document
-from regsim.remote.repository import Registry
-from regsim.remote.retry import Patience, Policy
-from regsim.remote.transport import Timeouts, Transport
+from regsim.core import Descriptor, media_types
+from regsim.core.ledger import violations
+from regsim.core.manifest import manifest_document
+from regsim.registry.repository import Registry
+from regsim.registry.retry import Patience, Policy
+from regsim.registry.transport import Timeouts, Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import violations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from regsim.content.protocols import Content, Store
-    from regsim.remote.account import Account
-    from regsim.remote.conversation import Habits
-    from regsim.remote.ranges import Ranges
+    from regsim.core.account import Account
+    from regsim.core.ledger import Entry, Ledger
+    from regsim.registry.conversation import Habits
+    from regsim.registry.ranges import Ranges
+    from regsim.store.protocols import Content, Store
     from regsim.transfer.ends import Destination, Source
-    from regsim.transfer.ledger import Entry, Ledger
 
 MIB = 1024 * 1024
 LARGE = bytes(range(251)) * (5 * MIB // 251)

@@ -1,4 +1,4 @@
-"""What naive clients get wrong; numbers as in the table of `regsim/remote/README.md`.
+"""What naive clients get wrong; numbers as in the table of `regsim/registry/README.md`.
 
 Each transfer's ledger is held to its laws, and against the registry's journal (`Shop.run`).
 """
@@ -11,16 +11,16 @@ import httpx
 import pytest
 import respx
 
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, media_types
+from regsim.core.account import Account
+from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import MAX_MANIFEST_SIZE
-from regsim.remote.account import Account
-from regsim.remote.conversation import Habits
-from regsim.remote.repository import Registry
-from regsim.remote.retry import Patience, Policy
-from regsim.remote.session import MAX_PIECE
-from regsim.remote.transport import Transport
+from regsim.registry.conversation import Habits
+from regsim.registry.repository import Registry
+from regsim.registry.retry import Patience, Policy
+from regsim.registry.session import MAX_PIECE
+from regsim.registry.transport import Transport
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination
 from tests.transfer.shop import CONFIG, IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop

@@ -1,4 +1,4 @@
-"""What naive clients get wrong of documents and digests; numbers as in `regsim/remote/README.md`.
+"""What naive clients get wrong of documents and digests; numbers as in `regsim/registry/README.md`.
 
 Each transfer's ledger is held to its laws, and against the registry's journal (`Shop.run`).
 """
@@ -18,28 +18,28 @@ from mock_registry.journal import Route
 from mock_registry.profiles.describing import one_tag
 from mock_registry.profiles.quirk import Profile, Quirk
 from regsim.client.client import Client
-from regsim.content.archive import OciArchive
-from regsim.content.archive_writer import ArchiveWriter, DockerArchiveWriter
-from regsim.content.docker_archive import DockerArchive
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, Platform, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import violations
+from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
-from regsim.oci import Descriptor, Platform, media_types
-from regsim.oci.manifest import index_document, manifest_document
-from regsim.remote.account import Account
-from regsim.remote.conversation import Habits
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.transport import Transport
+from regsim.registry.conversation import Habits
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.transport import Transport
+from regsim.store.archive import OciArchive
+from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
+from regsim.store.docker_archive import DockerArchive
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistrySource
-from regsim.transfer.ledger import violations
 from tests.transfer.shop import CONFIG, LARGE, MIB, SMALL, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from regsim.content.protocols import Store
+    from regsim.store.protocols import Store
 
 pytestmark = pytest.mark.anyio
 

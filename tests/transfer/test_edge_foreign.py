@@ -16,26 +16,26 @@ import respx
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth
 from regsim.client.client import Client
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import Outcome
+from regsim.core.manifest import manifest_document
 from regsim.errors import ContentError, NetworkError, RegistryError, RegsimError
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import manifest_document
-from regsim.remote.account import Account
-from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.foreign import MAX_URLS, ForeignHosts
-from regsim.remote.retry import Patience, Policy
-from regsim.remote.timeouts import Timeouts
+from regsim.net.timeouts import Timeouts
+from regsim.registry.foreign import MAX_URLS, ForeignHosts
+from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.retry import Patience, Policy
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, RegistrySource
-from regsim.transfer.ledger import Outcome
 from tests.transfer.shop import CONFIG, LARGE, SMALL, entry_of, reasons, shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from regsim.content.protocols import Content
+    from regsim.store.protocols import Content
     from regsim.transfer.events import Event
 
 pytestmark = pytest.mark.anyio

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry.clock import ManualClock
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import MemoryStore
+from regsim.core.account import Account
 from regsim.errors import NetworkError, NotFoundError, RegistryError
-from regsim.remote.account import Account
-from regsim.remote.conversation import Habits
-from regsim.remote.timeouts import Timeouts
+from regsim.net.timeouts import Timeouts
+from regsim.registry.conversation import Habits
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:

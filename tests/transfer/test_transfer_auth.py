@@ -9,22 +9,22 @@ import pytest
 
 from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Challenges, Lifetime, Right, TokenAuth
-from regsim.content.memory import MemoryStore
-from regsim.oci import Digest
-from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.repository import Registry
-from regsim.remote.transport import Transport
+from regsim.core import Digest
+from regsim.core.ledger import violations
+from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.repository import Registry
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.store.memory import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import violations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.core.ledger import Entry, Ledger
     from regsim.transfer.ends import Destination, Source
-    from regsim.transfer.ledger import Entry, Ledger
 
     Stock = Callable[..., Awaitable[Descriptor]]
 

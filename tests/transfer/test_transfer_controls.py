@@ -10,25 +10,25 @@ import pytest
 from mock_registry import Journal, MockRegistry, Record
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
-from regsim.content.digests import node_store
-from regsim.content.memory import MemoryStore
+from regsim.core import Descriptor, Digest
+from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
+from regsim.core.result import RunResult, TransferResult
 from regsim.errors import ExitCode
-from regsim.oci import Descriptor, Digest
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.retry import Patience
-from regsim.remote.transport import Transport
-from regsim.result import RunResult, TransferResult
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.retry import Patience
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.store.digests import node_store
+from regsim.store.memory import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import Entry, Evidence, Ledger, Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from mock_registry.faults.course import Admitted
-    from regsim.content.protocols import Content
-    from regsim.remote.account import Account
+    from regsim.core.account import Account
+    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
 
     Stock = Callable[..., Awaitable[Descriptor]]

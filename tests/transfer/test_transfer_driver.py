@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.digests import node_store
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Digest, Role
+from regsim.core import actions as act
+from regsim.core.entries import Labels
+from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
-from regsim.oci import Digest, Role
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer import actions as act
+from regsim.store.digests import node_store
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer import copy
 from regsim.transfer.copy import CONCURRENT_CHECKS, DEFAULT_JOBS, Options, Transfer
 from regsim.transfer.ends import (
@@ -24,19 +26,17 @@ from regsim.transfer.ends import (
     RegistryDestination,
     RegistrySource,
 )
-from regsim.transfer.entries import Labels
 from regsim.transfer.events import Event, Moment, Step
-from regsim.transfer.ledger import Evidence, Ledger, Outcome, violations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from mock_registry import MockRegistry
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor, Document
-    from regsim.remote.account import Account
-    from regsim.remote.repository import Registry
-    from regsim.transfer.actions import CheckBlob, MountAnswer
+    from regsim.core import Descriptor, Document
+    from regsim.core.account import Account
+    from regsim.core.actions import CheckBlob, MountAnswer
+    from regsim.registry.repository import Registry
+    from regsim.store.protocols import Content
 
     Stock = Callable[..., Awaitable[Descriptor]]
 

@@ -10,15 +10,17 @@ import pytest
 import respx
 
 from mock_registry import MockRegistry
-from regsim.content.digests import SkipRule, node_store
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, Digest, Document, media_types
+from regsim.core.account import Account
+from regsim.core.actions import CheckBlob, MountAnswer
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence
+from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
-from regsim.oci import Descriptor, Digest, Document, media_types
-from regsim.oci.manifest import parse
-from regsim.remote.account import Account
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.transport import Transport
-from regsim.transfer.actions import CheckBlob, MountAnswer
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.transport import Transport
+from regsim.store.digests import SkipRule, node_store
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,
@@ -27,8 +29,6 @@ from regsim.transfer.ends import (
     RegistrySource,
     Source,
 )
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence
 from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 Stock = Callable[..., Awaitable[Descriptor]]

@@ -19,16 +19,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mock_registry import MockRegistry, Record, Route
-from regsim.content.digests import ChainDigestStore, DigestStore, SkipRule, node_store
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, Digest, Role, Successor, media_types
+from regsim.core import actions as act
+from regsim.core.account import Account
+from regsim.core.entries import Labels, entries, referenced
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Direction, Evidence, Ledger, violations
+from regsim.core.machine import Machine, Rules
 from regsim.errors import NetworkError, NotFoundError
-from regsim.network.untimed import ModelEnd, ModelRegistry, ModelTransfer
-from regsim.oci import Descriptor, Digest, Role, Successor, media_types
-from regsim.remote.account import Account
-from regsim.remote.repository import Registry
-from regsim.remote.transport import Transport
+from regsim.registry.repository import Registry
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer import actions as act
+from regsim.store.digests import ChainDigestStore, DigestStore, SkipRule, node_store
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     Destination,
@@ -38,11 +41,8 @@ from regsim.transfer.ends import (
     RegistrySource,
     Source,
 )
-from regsim.transfer.entries import Labels, entries, referenced
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Direction, Evidence, Ledger, violations
-from regsim.transfer.machine import Machine, Rules
 from regsim.transfer.plan import PlannedDestination, PlannedSource
+from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from regsim.errors import NetworkError
-from regsim.oci import Digest, Role, media_types
-from regsim.remote.account import Account
-from regsim.transfer.ledger import (
+from regsim.core import Digest, Role, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import (
     EMPTY,
     Direction,
     Entry,
@@ -22,6 +21,7 @@ from regsim.transfer.ledger import (
     summarise,
     violations,
 )
+from regsim.errors import NetworkError
 
 FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 

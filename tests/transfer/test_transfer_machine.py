@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from regsim.core import Descriptor, Digest, media_types
+from regsim.core import actions as act
+from regsim.core import machine as machine_module
+from regsim.core.account import Account
+from regsim.core.entries import Labels, entries, referenced
+from regsim.core.graph import Task
+from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
+from regsim.core.machine import Machine, Rules
 from regsim.errors import ContentError, NetworkError
-from regsim.oci import Descriptor, Digest, media_types
-from regsim.remote.account import Account
-from regsim.transfer import actions as act
-from regsim.transfer import machine as machine_module
-from regsim.transfer.entries import Labels, entries, referenced
-from regsim.transfer.graph import Task
-from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
-from regsim.transfer.machine import Machine, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

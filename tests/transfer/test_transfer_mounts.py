@@ -15,17 +15,17 @@ import respx
 from mock_registry import MockRegistry, Record, Route
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
-from regsim.content.digests import node_store
-from regsim.content.memory import MemoryStore
+from regsim.core import Descriptor, Digest
+from regsim.core.actions import MountAnswer
+from regsim.core.ledger import Entry, Evidence, Ledger, violations
 from regsim.errors import RegistryError
-from regsim.oci import Descriptor, Digest
-from regsim.remote.repository import Registry, Repository
-from regsim.remote.transport import Transport
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer.actions import MountAnswer
+from regsim.store.digests import node_store
+from regsim.store.memory import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import Entry, Evidence, Ledger, violations
 
 if TYPE_CHECKING:
     from mock_registry.faults.course import Admitted

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.memory import BytesContent, MemoryStore
-from regsim.oci import media_types
+from regsim.core import media_types
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.events import Event, Moment, Step
@@ -16,9 +16,9 @@ from regsim.transfer.events import Event, Moment, Step
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from regsim.content.protocols import Content
-    from regsim.oci import Descriptor
-    from regsim.remote.repository import Registry
+    from regsim.core import Descriptor
+    from regsim.registry.repository import Registry
+    from regsim.store.protocols import Content
     from tests.transfer.conftest import Stock
 
 pytestmark = pytest.mark.anyio

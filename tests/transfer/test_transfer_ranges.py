@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import MemoryStore
+from regsim.core import Descriptor
+from regsim.core.account import Account
+from regsim.core.media_types import OCI_LAYER
 from regsim.errors import ContentError, NetworkError
-from regsim.oci import Descriptor
-from regsim.oci.media_types import OCI_LAYER
-from regsim.remote.account import Account
-from regsim.remote.ranges import Ranges, Room
-from regsim.remote.timeouts import Timeouts
+from regsim.net.timeouts import Timeouts
+from regsim.registry.ranges import Ranges, Room
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:

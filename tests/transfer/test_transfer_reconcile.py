@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from mock_registry import Journal, Record, Route
+from regsim.core import Digest, Role, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 from regsim.errors import NetworkError, NotFoundError
-from regsim.oci import Digest, Role, media_types
-from regsim.remote.account import Account
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 
 DIGEST, OTHER = Digest.of(b"base"), Digest.of(b"other")
 SIZE = 100

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.content.digests import node_store
-from regsim.content.memory import BytesContent, MemoryStore
+from regsim.core import Descriptor, Platform, graph, media_types
+from regsim.core.account import Account
+from regsim.core.holdings import Holdings
+from regsim.core.ledger import Evidence, Ledger, Outcome, violations
+from regsim.core.manifest import index_document
 from regsim.errors import ContentError, NotFoundError
-from regsim.oci import Descriptor, Platform, media_types
-from regsim.oci.manifest import index_document
-from regsim.remote.account import Account
 from regsim.scenario.reconcile import reconcile
-from regsim.transfer import graph, selection
+from regsim.store.digests import node_store
+from regsim.store.memory import BytesContent, MemoryStore
+from regsim.transfer import selection
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
@@ -22,8 +24,6 @@ from regsim.transfer.ends import (
     RegistryDestination,
     RegistrySource,
 )
-from regsim.transfer.holdings import Holdings
-from regsim.transfer.ledger import Evidence, Ledger, Outcome, violations
 from regsim.transfer.plan import PlannedDestination
 from regsim.transfer.selection import Choice
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mock_registry import MockRegistry
-    from regsim.remote.repository import Registry
+    from regsim.registry.repository import Registry
 
     Stock = Callable[..., Awaitable[Descriptor]]
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import MockRegistry
-from regsim.content.memory import BytesContent, MemoryStore
-from regsim.oci import Descriptor, media_types
-from regsim.oci.manifest import encode
-from regsim.remote.account import Account
-from regsim.remote.repository import Registry
-from regsim.remote.transport import Transport
+from regsim.core import Descriptor, media_types
+from regsim.core.account import Account
+from regsim.core.ledger import Ledger, violations
+from regsim.core.manifest import encode
+from regsim.registry.repository import Registry
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Transfer
 from regsim.transfer.ends import LocalSource, RegistryDestination
-from regsim.transfer.ledger import Ledger, violations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

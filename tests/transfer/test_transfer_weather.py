@@ -16,28 +16,28 @@ import pytest
 
 from mock_registry import MockRegistry
 from mock_registry.auth import TokenAuth
-from regsim.content.layout import LayoutStore
-from regsim.content.memory import MemoryStore
-from regsim.content.verify import read_all
+from regsim.core.ledger import violations
+from regsim.core.manifest import parse
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.oci.manifest import parse
-from regsim.remote.auth import Credentials, FixedKeychain
-from regsim.remote.repository import Registry
-from regsim.remote.retry import Patience, Policy
-from regsim.remote.transport import Timeouts, Transport
+from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.repository import Registry
+from regsim.registry.retry import Patience, Policy
+from regsim.registry.transport import Timeouts, Transport
 from regsim.scenario.reconcile import reconcile
+from regsim.store.layout import LayoutStore
+from regsim.store.memory import MemoryStore
+from regsim.store.verify import read_all
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.ledger import violations
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from regsim.content.protocols import Store
-    from regsim.oci import Descriptor
+    from regsim.core import Descriptor
+    from regsim.core.ledger import Ledger
+    from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
-    from regsim.transfer.ledger import Ledger
 
     Stock = Callable[..., Awaitable[Descriptor]]
 

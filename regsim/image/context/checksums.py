@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.content.files import file_errors, read_bounded, write_whole
 from regsim.errors import RegsimError
+from regsim.store.files import file_errors, read_bounded, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsim.content.files import file_error, file_errors, open_regular, read_bounded
-from regsim.content.protocols import CHUNK
 from regsim.errors import ContentError, LocalFileError, UsageError
 from regsim.image.context.checksums import Checksums, Stamp
 from regsim.image.context.ignore import NOTHING, Ignore
-from regsim.image.entry import Entry, Kind, shown
+from regsim.store.entry import Entry, Kind, shown
+from regsim.store.files import file_error, file_errors, open_regular, read_bounded
+from regsim.store.protocols import CHUNK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

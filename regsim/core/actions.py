@@ -1,0 +1,105 @@
+"""What the machine asks for. Each action names content, and carries the account that its cost goes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsim.core import media_types
+
+if TYPE_CHECKING:
+    from regsim.core import Descriptor, Digest
+    from regsim.core.account import Account
+    from regsim.core.manifest import Document
+
+
+def is_elsewhere(descriptor: Descriptor) -> bool:
+    """Tell whether a blob that is read from a registry is to be fetched from the URLs of its descriptor."""
+    return media_types.is_foreign(descriptor.media_type) and bool(descriptor.urls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Action:
+    """One piece of work. Actions are told apart by identity; each is answered exactly once."""
+
+    descriptor: Descriptor
+    account: Account
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CheckManifest(Action):
+    """Which digest does `reference` (a tag or a digest) name at the destination? Answer: it, or None."""
+
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FetchManifest(Action):
+    """Get the exact bytes of a manifest, from the destination if it holds them already. Answer: bytes."""
+
+    from_destination: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CheckBlob(Action):
+    """Does the destination hold the blob? Answer: the evidence, or None.
+
+    `layers` are those of the blob's manifest, base first, and `layer` is its place among them, which a
+    store that skips by unbroken runs needs to know; None for a config. `closely`: the registry has claimed to
+    hold it, and then refused a manifest that names it; its word alone does not do any more.
+    """
+
+    layers: tuple[Digest, ...] = ()
+    layer: int | None = None
+    closely: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Mount(Action):
+    """Link the blob from another repository of the destination's registry. Answer: `MountAnswer`.
+
+    `session` is what an earlier candidate's refusal has opened.
+    """
+
+    repository: str
+    session: object | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountAnswer:
+    """Whether a mount was granted (or, in a plan, `assumed`), else the upload session offered instead.
+
+    `refused`: the registry was asked for it; otherwise the candidate turned out not to hold the blob.
+    """
+
+    mounted: bool
+    assumed: bool = False
+    refused: bool = False
+    session: object | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Upload(Action):
+    """Send the blob to a registry, in `session` if a refused mount has opened one.
+
+    Answer: None, or the evidence that it had come there by somebody else's doing meanwhile.
+    """
+
+    session: object | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Download(Action):
+    """Bring the blob into a local store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PutManifest(Action):
+    """Store a manifest, and then let `tag` name it; a registry does both at once.
+
+    `patiently`: the registry does not see yet what it was given.
+    """
+
+    document: Document
+    tag: str | None
+    patiently: bool = False

@@ -1,0 +1,115 @@
+"""The descriptor: how one piece of content names another (image-spec, descriptor.md)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from regsim.core.digest import Digest
+from regsim.core.platform import Platform
+from regsim.errors import ContentError, InvalidReferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_SIZE = 2**63 - 1  # an int64 in the specification
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descriptor:
+    """Names content by media type, digest and size in bytes.
+
+    `data` is the content itself where the descriptor carries it (decoded from base64).
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    platform: Platform | None = None
+    artifact_type: str | None = None
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+
+    @classmethod
+    def of(cls, raw: bytes, media_type: str, algorithm: str = "sha256") -> Descriptor:
+        """Return the descriptor of bytes in hand."""
+        return cls(media_type=media_type, digest=Digest.of(raw, algorithm), size=len(raw))
+
+    @classmethod
+    def from_json(cls, value: object, *, where: str) -> Descriptor:
+        """Read a descriptor out of a parsed document.
+
+        Args:
+            value: what stands in the document.
+            where: the document and the key, for error messages.
+
+        Raises:
+            ContentError: a key is missing or malformed, or `data` is not what digest and size say.
+        """
+        if not isinstance(value, dict):
+            raise ContentError(f"{where} is not a descriptor")
+        media_type, size = value.get("mediaType"), value.get("size")
+        if not isinstance(media_type, str) or not media_type:
+            raise ContentError(f"{where} has no mediaType")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= MAX_SIZE:
+            raise ContentError(f"{where} has no valid size: {size!r:.80}")
+        try:
+            digest = Digest(str(value.get("digest")))
+        except InvalidReferenceError as error:
+            raise ContentError(f"{where}: {error.message}", hint=error.hint) from error
+        descriptor = cls(
+            media_type=media_type,
+            digest=digest,
+            size=size,
+            annotations=strings(value.get("annotations")),
+            platform=Platform.from_json(value["platform"]) if value.get("platform") else None,
+            artifact_type=value.get("artifactType") if isinstance(value.get("artifactType"), str) else None,
+            urls=tuple(url for url in value.get("urls") or () if isinstance(url, str)),
+            data=_decode(value.get("data"), where),
+        )
+        descriptor._check_data(where)
+        return descriptor
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the descriptor as the specification writes it; absent keys stay absent."""
+        document: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": str(self.digest),
+            "size": self.size,
+        }
+        if self.urls:
+            document["urls"] = list(self.urls)
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        if self.data is not None:
+            document["data"] = base64.b64encode(self.data).decode("ascii")
+        if self.artifact_type is not None:
+            document["artifactType"] = self.artifact_type
+        if self.platform is not None:
+            document["platform"] = self.platform.to_json()
+        return document
+
+    def _check_data(self, where: str) -> None:
+        if self.data is None:
+            return
+        if len(self.data) != self.size or Digest.of(self.data, self.digest.algorithm) != self.digest:
+            raise ContentError(f"{where}: the embedded data is not what {self.digest} names")
+
+
+def strings(value: object) -> dict[str, str]:
+    """Return what of a parsed JSON object maps text to text, as annotations and labels do."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: text for key, text in value.items() if isinstance(key, str) and isinstance(text, str)}
+
+
+def _decode(value: object, where: str) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        return base64.b64decode(str(value), validate=True)
+    except binascii.Error as error:
+        raise ContentError(f"{where}: the embedded data is not base64") from error

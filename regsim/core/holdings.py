@@ -1,0 +1,57 @@
+"""What a repository or a node holds, by digest alone: the state of plans and of the model.
+
+Owns the answers to "is it here?" where no bytes are. Must not know how anything got here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from regsim.core.ledger import Evidence
+
+if TYPE_CHECKING:
+    from regsim.core import Descriptor, Digest, Document
+    from regsim.core.actions import CheckBlob
+
+
+@dataclass(slots=True, kw_only=True)
+class Holdings:
+    """The blobs, manifests and tags of one repository or node.
+
+    Attributes:
+        present: what a blob that is here is known by (`head` at a registry, `local` on a node).
+        runs: the unbroken runs of layers that are here, for a node that skips by `chain`; else None.
+    """
+
+    present: Evidence
+    runs: set[tuple[Digest, ...]] | None = None
+    blobs: set[Digest] = field(default_factory=set)
+    manifests: dict[str, tuple[Descriptor, bytes]] = field(default_factory=dict)
+    tags: dict[str, Digest] = field(default_factory=dict)
+
+    def resolve(self, reference: str) -> Descriptor | None:
+        """Return what a tag or digest names here."""
+        held = self.manifests.get(self.tags.get(reference, reference))
+        return held[0] if held is not None else None
+
+    def has(self, check: CheckBlob) -> Evidence | None:
+        """Return how it is known that a blob is here, None if it is not."""
+        if check.layer is not None and self.runs is not None:
+            return Evidence.CHAIN if check.layers[: check.layer + 1] in self.runs else None
+        return self.present if check.descriptor.digest in self.blobs else None
+
+    def put_manifest(self, document: Document, tag: str | None) -> None:
+        """Take in a manifest whose content is here, and its tag."""
+        self.manifests[document.descriptor.digest] = (document.descriptor, document.raw)
+        if tag is not None:
+            self.tags[tag] = document.descriptor.digest
+        if self.runs is not None and document.config is not None:
+            layers = tuple(layer.digest for layer in document.layers)
+            self.runs.update(layers[:length] for length in range(1, len(layers) + 1))
+
+    def delete_manifest(self, reference: str) -> None:
+        """Forget a tag; or by digest a manifest and all its tags. Blobs stay (distribution-spec, end-9)."""
+        if self.tags.pop(reference, None) is None:
+            self.manifests.pop(reference, None)
+            self.tags = {tag: digest for tag, digest in self.tags.items() if digest != reference}

@@ -1,0 +1,289 @@
+"""One stage being built: its instructions done one after the other, from the cache where they can be.
+
+Owns what each instruction reads and leaves, and so what decides a step's key: the layers below, the
+instruction with its variables replaced, and what it copies or is declared to leave. Metadata alone decides
+nothing: a new LABEL builds no layer anew. Must not know which stages there are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from regsim.errors import UsageError
+from regsim.image.builder.archives import is_archive, unpack
+from regsim.image.builder.effects import declared
+from regsim.image.builder.layers import Files
+from regsim.image.builder.metadata import change
+from regsim.image.builder.owners import owner
+from regsim.image.builder.placing import Placement
+from regsim.image.builder.selecting import Taken, take, take_inline
+from regsim.image.builder.spool import DiskSpool
+from regsim.image.dockerfile.instructions import Arg, Copy, Run, Start, Text
+from regsim.image.dockerfile.variables import expand, expand_content, expand_words
+from regsim.image.source import follow
+from regsim.store.entry import Entry, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import ExitStack
+
+    from regsim.image.builder.config import Config
+    from regsim.image.builder.effects import Effect
+    from regsim.image.builder.layers import StageLayer
+    from regsim.image.builder.work import Maker, Work
+    from regsim.image.dockerfile.instructions import Instruction
+    from regsim.image.source import Source
+    from regsim.store.entry import Opener
+
+_MODE = re.compile(r"[0-7]{1,4}")
+_SUFFIX = " # buildkit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variables:
+    """What a stage's words may refer to.
+
+    Attributes:
+        given: `--build-arg`s.
+        inherited: what an ARG without a value takes from before the first FROM.
+        escape: the Dockerfile's.
+    """
+
+    given: Mapping[str, str]
+    inherited: Mapping[str, str]
+    escape: str
+
+
+class StageBuilder:
+    """Builds one stage.
+
+    Args:
+        name: what messages call it.
+        config: that of its base; changed from here on.
+        layers: those of its base; added to from here on.
+        variables: what its words may refer to.
+        work: writes layers, or finds them.
+    """
+
+    def __init__(
+        self, name: str, config: Config, layers: Sequence[StageLayer], variables: Variables, work: Work
+    ) -> None:
+        self.config = config
+        self.layers = list(layers)
+        self._name = name
+        self._variables = variables
+        self._work = work
+        self._arguments: dict[str, str] = {}
+        self._shown_arguments: dict[str, str] = {}
+        self._has_cmd = False
+        self._files = Files(f"stage {name}")
+
+    def inherit(self, below: StageBuilder) -> None:
+        """Take over the ARGs of the stage that this one begins with."""
+        self._arguments |= below._arguments
+        self._shown_arguments |= below._shown_arguments
+
+    async def files(self) -> Files:
+        """Return what the stage holds by now."""
+        await self._files.grow(self.layers)
+        return self._files
+
+    async def do(self, instruction: Instruction, source: Source | Files) -> None:
+        """Do an instruction.
+
+        Args:
+            instruction: any.
+            source: what COPY and ADD copy from.
+
+        Raises:
+            RegsimError: it cannot be done; whatever is at fault is named.
+        """
+        match instruction:
+            case Copy():
+                await self._copy(instruction, source)
+            case Run():
+                await self._run(instruction)
+            case Text(name="WORKDIR"):
+                await self._workdir(instruction)
+            case Arg():
+                self._note(self._arg(instruction))
+            case _:
+                line = change(
+                    self.config, instruction, self._expand, self._expand_words, has_cmd=self._has_cmd
+                )
+                self._has_cmd |= isinstance(instruction, Start) and not instruction.is_entrypoint
+                if line is not None:
+                    self._note(line)
+
+    def _note(self, created_by: str) -> None:
+        self.config.add(created_by, self._work.timestamp)
+        self._work.note(self._name, created_by)
+
+    @property
+    def _values(self) -> dict[str, str]:
+        return {**self._arguments, **self.config.environment}
+
+    def _expand(self, word: str) -> str:
+        return expand(word, self._values, self._variables.escape)
+
+    def _expand_words(self, text: str) -> list[str]:
+        return expand_words(text, self._values, self._variables.escape)
+
+    def _arg(self, arg: Arg) -> str:
+        shown = []
+        for name, default in arg.names:
+            value = self._variables.given.get(name)
+            if value is None:
+                value = self._expand(default) if default is not None else self._variables.inherited.get(name)
+            if value is not None:
+                self._arguments[name] = value
+            self._shown_arguments[name] = value or ""
+            shown.append(name if value is None else f"{name}={value}")
+        return " ".join(("ARG", *shown))
+
+    async def _workdir(self, text: Text) -> None:
+        path = self.config.absolute(self._expand(text.value)).rstrip("/") or "/"
+        self.config.config["WorkingDir"] = path
+        if path == "/":
+            self._note("WORKDIR /")
+            return
+
+        async def make(_: ExitStack) -> Placement:
+            user = await self._owner(self.config.user) if self.config.user else None
+            placement = Placement(find=(await self.files()).find, timestamp=self._work.timestamp, owner=user)
+            placement.make_directory(path.encode("utf-8", "surrogateescape").strip(b"/"))
+            return placement
+
+        inputs = ["workdir", path, self.config.user]
+        await self._layer(f"WORKDIR {path}", inputs, make)
+
+    async def _run(self, run: Run) -> None:
+        effect = declared(self._work.effects, run.key)
+        words = self.config.shell_words(run.command)
+        arguments = [f"{name}={value}" for name, value in self._shown_arguments.items()]
+        prefix = [f"|{len(arguments)}", *arguments] if arguments else []
+        line = " ".join(("RUN", *prefix, *words)) + _SUFFIX
+
+        async def make(_: ExitStack) -> Placement:
+            return _left(effect, await self.files(), self._work.timestamp)
+
+        environment = sorted(self._values.items())
+        inputs = ["run", words, arguments, environment, self.config.workdir, self.config.user]
+        await self._layer(line, [*inputs, effect.fingerprint()], make)
+
+    async def _copy(self, copy: Copy, source: Source | Files) -> None:
+        sources = [self._expand(each) for each in copy.sources]
+        written = self._expand(copy.destination)
+        destination = self.config.absolute(written or ".")
+        # A variable that is not set says nothing, as in BuildKit.
+        chown = self._expand(copy.chown or "") or None
+        chmod = self._expand(copy.chmod or "")
+        mode = _mode(chmod) if chmod else None
+        taken = await asyncio.to_thread(
+            take, source, sources, exclude=tuple(map(self._expand, copy.exclude)), parents=copy.parents
+        )
+        for each in copy.heredocs:
+            content = each.content
+            if each.expand:
+                content = expand_content(content, self._values, self._variables.escape)
+            taken.append(take_inline(each.name, content))
+
+        async def make(stack: ExitStack) -> Placement:
+            filled = await _filled(taken, source, stack)
+            placement = Placement(
+                find=_nothing if copy.link else (await self.files()).find,
+                timestamp=self._work.timestamp,
+                owner=await self._owner(chown) if chown is not None else None,
+                mode=mode,
+            )
+            await asyncio.to_thread(_put, placement, filled, destination, stack, unpacking=copy.unpack)
+            return placement
+
+        flags = [f"--{name}={value}" for name, value in (("chown", chown), ("chmod", chmod)) if value]
+        names = [*sources, *(f"<<{each.name}" for each in copy.heredocs)]
+        line = " ".join(("ADD" if copy.is_add else "COPY", *flags, *names, written)) + _SUFFIX
+        if all(each.is_directory for each in taken):
+            destination = destination.rstrip("/")  # it says nothing then
+        # With --link what is below is not in the key, and so the name's meaning there has to be.
+        who = await self._owner(chown) if copy.link and chown is not None else chown
+        inputs = ["copy", destination, who, mode, copy.unpack, [each.fingerprint() for each in taken]]
+        await self._layer(line, inputs, make, alone=copy.link)
+
+    async def _layer(self, line: str, inputs: Sequence[object], make: Maker, *, alone: bool = False) -> None:
+        below = [] if alone else self.config.diff_ids
+        layer = await self._work.layer(self._name, line, [below, inputs], make)
+        self.layers.append(layer)
+        self.config.add(line, self._work.timestamp, diff_id=layer.diff_id)
+
+    async def _owner(self, text: str) -> tuple[int, int]:
+        async def read(path: bytes) -> bytes:
+            return await (await self.files()).small_file(path)
+
+        return await owner(text, read)
+
+
+def _nothing(_path: bytes) -> Entry | None:
+    return None
+
+
+def _mode(text: str) -> int:
+    if _MODE.fullmatch(text) is None:
+        raise UsageError(f"not a mode: --chmod={text[:40]}", hint="octal digits, such as 0755")
+    return int(text, 8)
+
+
+def _left(effect: Effect, files: Files, timestamp: int) -> Placement:
+    """Return what a RUN leaves of what was there.
+
+    Raises:
+        UsageError: it deletes what is not there.
+        ContentError: a file cannot be where it is declared.
+    """
+    placement = Placement(find=files.find, timestamp=timestamp)
+    for path in effect.delete:
+        place = follow(files.find, path, last=False)
+        if files.find(place) is None:
+            shown = path.decode("utf-8", "replace")
+            raise UsageError(f"a command is declared to delete {shown!r}, which is not there")
+        placement.entries[place] = Entry(path=place, kind=Kind.WHITEOUT)
+    for entry in effect.entries(timestamp):
+        placement.put(follow(placement.find, entry.path, last=False), entry)
+    return placement
+
+
+async def _filled(taken: Sequence[Taken], source: Source | Files, stack: ExitStack) -> list[Taken]:
+    """Return what was taken with contents: those of a stage are in its layers."""
+    if not isinstance(source, Files):
+        return list(taken)
+    entries = [entry for each in taken for _, entry in each.entries if entry.content is None]
+    contents = await source.contents(entries, stack)
+    return [
+        replace(each, entries=tuple((path, _with_content(entry, contents)) for path, entry in each.entries))
+        for each in taken
+    ]
+
+
+def _with_content(entry: Entry, contents: Mapping[bytes, Opener]) -> Entry:
+    if entry.kind is not Kind.FILE or entry.content is not None:
+        return entry
+    return replace(entry, content=contents[entry.path])
+
+
+def _put(
+    placement: Placement, taken: Sequence[Taken], destination: str, stack: ExitStack, *, unpacking: bool
+) -> None:
+    if len(taken) > 1:
+        placement.directory_of(taken, destination)  # one after the other, each would be the only one
+    for each in taken:
+        archive = each.entries[0][1] if unpacking and not each.is_directory else None
+        if archive is None or not is_archive(archive):
+            placement.copy([each] if unpacking else taken, destination)
+            if not unpacking:
+                return
+            continue
+        place = placement.directory_of([replace(each, is_directory=True)], destination)
+        if place is not None:
+            placement.unpack(unpack(archive, stack.enter_context(DiskSpool())), place)

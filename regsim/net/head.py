@@ -1,0 +1,213 @@
+"""Answers' heads, out of octets.
+
+Owns their parsing, what they may cost, and what they say of the body and of the connection's future. Does no
+I/O.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import httptools
+
+from regsim.net.errors import PeerProtocolError
+
+if TYPE_CHECKING:
+    from regsim.net.request import Header
+
+# Octets of everything before a body, preliminary answers included. Signed URLs take some kilobytes.
+MAX_HEAD = 64 * 1024
+MAX_HEADERS = 256
+
+_END = b"\r\n\r\n"
+_VERSIONS = ("1.1", "1.0")
+# Behind these comes no body, whatever their headers say (RFC 9112, 6.3).
+_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+
+
+class Head:
+    """An answer without its body, which `feed` reads. Preliminary answers (1xx) are skipped.
+
+    Args:
+        method: of the request.
+
+    Attributes:
+        status: the HTTP status.
+        reason: the words behind it.
+        headers: as they came.
+        excess: more came behind the body, which nobody asked for.
+    """
+
+    def __init__(self, method: bytes) -> None:
+        self._method = method
+        self._seen = 0
+        self._tail = b""
+        self._pieces: list[bytes] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self.status = 0
+        self.reason = b""
+        self.headers: list[Header] = []
+        self.excess = False
+        self._complete = self._body_complete = False
+        self._parser = httptools.HttpResponseParser(self)
+        # With both, chunks win (RFC 9112, 6.3), and the connection serves no further request.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the peer has said anything at all."""
+        return self._seen > 0
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Take in octets; return those behind the head once it is whole, None before.
+
+        Raises:
+            PeerProtocolError: they are no head, or too large a one.
+        """
+        while True:
+            end = self._end_in(data)
+            ours = data if end is None else data[:end]
+            self._count(len(ours))
+            self._parse(ours)
+            if end is None:
+                self._tail = (self._tail + data)[-len(_END) + 1 :]
+                if self._complete:
+                    raise PeerProtocolError("the head ends where it may not")
+                return None
+            if not self._complete:
+                raise PeerProtocolError("an empty line instead of an answer")
+            data, self._tail = data[end:], b""
+            if self.status >= HTTPStatus.OK:
+                return data
+            if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                raise PeerProtocolError("the peer changes the protocol, unasked")
+            self._begin()
+            if not data:
+                return None
+
+    def _end_in(self, data: bytes) -> int | None:
+        """Return where the head's empty line ends, which may have begun in what came before."""
+        known = len(self._tail)
+        found = (self._tail + data[: len(_END) - 1]).find(_END) if known else -1
+        if found >= 0:
+            return found + len(_END) - known
+        found = data.find(_END)
+        return found + len(_END) if found >= 0 else None
+
+    def _count(self, octets: int) -> None:
+        self._seen += octets
+        if self._seen > MAX_HEAD:
+            raise PeerProtocolError(f"a head of more than {MAX_HEAD} bytes")
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as error:
+            raise PeerProtocolError("the peer changes the protocol, unasked") from error
+        except httptools.HttpParserError as error:
+            raise PeerProtocolError(_words(error)) from error
+
+    # What an answer says
+
+    @property
+    def length(self) -> int | None:
+        """Octets of the body; None: its end is told by chunks, or by the end of the connection."""
+        if self._method == b"HEAD" or self.status in _BODILESS:
+            return 0
+        if self.chunked:
+            return None
+        lengths = self._values(b"content-length")
+        return int(lengths[0]) if lengths else None  # one number: the parser saw to it
+
+    @property
+    def chunked(self) -> bool:
+        """Whether the body comes in chunks.
+
+        Raises:
+            PeerProtocolError: it comes in a coding that nobody asked for.
+        """
+        codings = self._values(b"transfer-encoding")
+        if codings and [each.lower() for each in codings] != [b"chunked"]:
+            raise PeerProtocolError("a transfer coding that was not asked for")
+        return bool(codings)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the connection may serve another request behind this answer."""
+        if self.length is None and not self.chunked:
+            return False
+        if self._values(b"transfer-encoding") and self._values(b"content-length"):
+            return False
+        options = b",".join(self._values(b"connection")).lower().replace(b" ", b"").split(b",")
+        if self.version == b"HTTP/1.0":
+            return b"keep-alive" in options
+        return b"close" not in options
+
+    @property
+    def version(self) -> bytes:
+        """Such as `HTTP/1.1`."""
+        return b"HTTP/" + self._parser.get_http_version().encode()
+
+    def _values(self, name: bytes) -> list[bytes]:
+        return [value for each, value in self.headers if each.lower() == name]
+
+    # Chunks
+
+    def unchunk(self, data: bytes | memoryview) -> tuple[list[bytes], bool]:
+        """Return the pieces of the body in `data`, and whether the body is complete.
+
+        Raises:
+            PeerProtocolError: they are no chunks.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            # What follows a complete body is nobody's answer; the connection is not used again.
+            if not self._body_complete:
+                raise PeerProtocolError(_words(error)) from error
+            self.excess = True
+        pieces, self._pieces = self._pieces, []
+        return pieces, self._body_complete
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """Note that another answer begins, which nobody asked for."""
+        if self._body_complete:
+            self.excess = True
+
+    def on_status(self, reason: bytes) -> None:
+        """Take the words behind the status, or a part of them."""
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those behind the body are dropped."""
+        if self._complete:
+            self._count(len(name) + len(value))
+            return
+        self.headers.append((name, value.strip(b" \t")))
+        if len(self.headers) > MAX_HEADERS:
+            raise PeerProtocolError(f"more than {MAX_HEADERS} headers")
+
+    def on_headers_complete(self) -> None:
+        """Know that the head is whole."""
+        self.status = self._parser.get_status_code()
+        if self._parser.get_http_version() not in _VERSIONS:
+            raise PeerProtocolError("an answer of another version of HTTP")
+        self._complete = True
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body."""
+        self._pieces.append(data)
+
+    def on_message_complete(self) -> None:
+        """Know that the body is whole."""
+        self._body_complete = True
+
+
+def _words(error: httptools.HttpParserError) -> str:
+    cause = error.__context__
+    return str(cause if isinstance(cause, PeerProtocolError) else error)

@@ -1,0 +1,130 @@
+"""Which repositories of a registry held which blobs: the mount candidates of push and copy.
+
+Owns one small JSON file per registry host in the user's cache. It is a memory of hints: a stale candidate
+costs one refused mount, so a cache that is corrupt, foreign or unwritable is as good as an empty one.
+Must not know transfers, and is never asked by scenarios, whose outcomes must not depend on the past.
+
+JSON and not a database: the whole is read once a transfer (a few milliseconds), needs no driver and no
+schema migration, works on network homes where database locks do not, and can be read by its owner.
+Writers merge under an advisory lock and rename a whole file into place, so readers never lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from regsim.core.reference import check_repository
+from regsim.errors import InvalidReferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from regsim.core import Digest
+
+MAX_DIGESTS = 8192  # per host; about 1.5 MB at the most usual
+MAX_REPOSITORIES = 8  # per digest
+_MAX_FILE = 16 * 1024 * 1024
+_VERSION = 1
+_TRIES, _PAUSE = 40, 0.005  # for the lock: writers hold it for milliseconds, unless they are stopped
+
+
+def default_path(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder for the index in the user's cache: `$XDG_CACHE_HOME/regsim/holders`."""
+    cache = Path(environment.get("XDG_CACHE_HOME", ""))
+    # The base directory specification has relative paths ignored.
+    base = cache if cache.is_absolute() else Path(environment.get("HOME", "~")).expanduser() / ".cache"
+    return base / "regsim" / "holders"
+
+
+class Holders:
+    """The index from digests to the repositories that held them. Never raises for its files.
+
+    Args:
+        path: a folder, made when first needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def candidates(self, host: str, digest: Digest) -> tuple[str, ...]:
+        """Return repositories of `host` that held the blob, most recent first, `MAX_REPOSITORIES` at most."""
+        return tuple(self._read(self._file(host)).get(digest, ()))
+
+    def add(self, host: str, repository: str, digests: Iterable[Digest]) -> None:
+        """Remember that a repository of `host` holds these blobs. The oldest are forgotten for the newest."""
+        new = list(dict.fromkeys(digests))
+        if not new:
+            return
+        with contextlib.suppress(OSError):
+            self._path.mkdir(parents=True, exist_ok=True)
+            with self._locked(host):
+                known = self._read(self._file(host))
+                for digest in new:
+                    others = [each for each in known.pop(digest, ()) if each != repository]
+                    known[digest] = [repository, *others][:MAX_REPOSITORIES]
+                kept = list(known.items())[-MAX_DIGESTS:]
+                self._write(self._file(host), dict(kept))
+
+    def _file(self, host: str) -> Path:
+        return self._path / f"{quote(host.lower(), safe='')[:200]}.json"
+
+    @contextlib.contextmanager
+    def _locked(self, host: str) -> Iterator[None]:
+        """Keep other writers out. On a file of its own: the index is replaced, and a lock goes with it.
+
+        Raises:
+            OSError: another writer does not come to its end.
+        """
+        with self._file(host).with_suffix(".lock").open("w") as lock:
+            for left in reversed(range(_TRIES)):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not left:
+                        raise
+                    time.sleep(_PAUSE)
+            yield
+
+    def _read(self, file: Path) -> dict[str, list[str]]:
+        """Return the index, oldest digest first; empty unless it is wholly what was written here."""
+        try:
+            if file.stat().st_size > _MAX_FILE:
+                return {}
+            document = json.loads(file.read_bytes())
+            if document["version"] != _VERSION:
+                return {}
+            return {str(digest): _names(names) for digest, names in document["digests"].items()}
+        except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            return {}
+
+    def _write(self, file: Path, digests: dict[str, list[str]]) -> None:
+        document = json.dumps({"version": _VERSION, "digests": digests}, separators=(",", ":"))
+        descriptor, aside = tempfile.mkstemp(dir=self._path, prefix=".", suffix=".new")
+        try:
+            with os.fdopen(descriptor, "w") as out:
+                out.write(document)
+            Path(aside).replace(file)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
+
+def _names(value: list[str]) -> list[str]:
+    # They go into URLs: whoever else can write the file must not be able to steer a request.
+    return [name for name in value if _is_name(name)][:MAX_REPOSITORIES]
+
+
+def _is_name(name: str) -> bool:
+    try:
+        return bool(check_repository(name))
+    except InvalidReferenceError:
+        return False

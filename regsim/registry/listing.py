@@ -1,0 +1,97 @@
+"""Lists that come page by page: the tags of a repository (distribution-spec, end-8), a registry's catalog.
+
+Owns paging and its bounds: a list is metadata, and never endless.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from regsim.errors import RegistryError
+from regsim.net.address import origin, resolve
+from regsim.net.answer import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from regsim.core.account import Account
+    from regsim.net.answer import Answer
+    from regsim.registry.conversation import Conversation
+
+MAX_PAGE = 4 * 1024 * 1024  # bytes
+MAX_PAGES = 1000
+MAX_LIST = 64 * 1024 * 1024  # bytes of all pages together: a million names
+# distribution's registry lists 100 repositories where nobody asks for more, and 1000 at most.
+CATALOG = "/v2/_catalog?n=1000"
+
+# Some leave out the brackets (distribution-spec#116), or the quotes.
+_NEXT = re.compile(
+    r"(?:<(?P<url>[^<>]*)>[^,<>]*|(?:^|,)\s*(?P<bare>[^\s<>,;]++)[^,<>]*);\s*rel=\"?next\"?", re.IGNORECASE
+)
+
+
+async def tags(conversation: Conversation, account: Account) -> tuple[str, ...]:
+    """Return all tags; see `Repository.tags`."""
+
+    async def ask(target: str) -> Answer:
+        return await conversation.ask("GET", target, account, limit=MAX_PAGE)
+
+    # The page size is left to the registry: ECR refuses more than 1000, docker's 2.8 ignores it.
+    what = f"the tags of {conversation.name}"
+    return tuple([each async for each in _listed(ask, conversation.tags, "tags", what)])
+
+
+async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[str, ...]:
+    """Return all repositories; see `Registry.catalog`."""
+    return tuple([each async for each in _listed(ask, CATALOG, "repositories", f"the catalog of {host}")])
+
+
+async def _listed(
+    ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
+) -> AsyncIterator[str]:
+    octets = 0
+    for _ in range(MAX_PAGES):
+        answer = await ask(target)
+        if answer.status != HTTPStatus.OK:
+            raise refusal(answer)
+        octets += len(answer.body)
+        if octets > MAX_LIST:
+            raise RegistryError(f"{what}: their list is larger than {MAX_LIST} bytes")
+        for each in _page(answer, key, what):
+            yield each
+        page = following(answer, what)
+        if page is None:
+            return
+        target = page
+    raise RegistryError(f"{what}: there is no end to them within {MAX_PAGES} pages")
+
+
+def _page(answer: Answer, key: str, what: str) -> list[str]:
+    if not answer.whole:
+        raise RegistryError(f"a page of {what} is larger than {MAX_PAGE} bytes")
+    try:
+        # A repository without tags answers null (docker's registry) or an empty list.
+        listed = json.loads(answer.body)[key] or []
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise RegistryError(f"{what}: the answer is something else") from error
+    if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+        raise RegistryError(f"{what}: the answer is something else")
+    return listed
+
+
+def following(answer: Answer, what: str) -> str | None:
+    """Return the URL of the next page of a list; None after the last one.
+
+    Raises:
+        RegistryError: it is said to be at another host.
+    """
+    match = _NEXT.search(answer.headers.get("Link", ""))
+    if match is None:
+        return None
+    url = resolve(answer.url, match["url"] or match["bare"])
+    if origin(url) != origin(answer.url):
+        raise RegistryError(f"the next page of {what} is said to be at another host")
+    return url

@@ -1,0 +1,200 @@
+"""Patience: which failures are worth another try, how often, and how long to wait before it.
+
+Owns the policy, the waiting, and one back-off for all who talk to a host. Must not know what is being tried:
+who asks also counts, so that every retry shows in the account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as randomness
+import time
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+from regsim.errors import NetworkError, RegistryError
+from regsim.net.answer import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from regsim.core.account import Account
+    from regsim.errors import RegsimError
+    from regsim.net.answer import Answer
+
+# 408 and 429 say "later"; the 5xx are those that proxies and overloaded registries give in passing.
+# 501, 505, 507 and the like will not change by asking again.
+STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# Of these, the ones that speak of the host and not of the request: everybody waits.
+_BUSY = frozenset({429, 503})
+# Good answers after which a host counts as recovered.
+_RECOVERED = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long to keep trying.
+
+    Attributes:
+        retries: tries of one request after the first one.
+        base: seconds before the first retry; each later one waits twice as long.
+        longest: seconds that no wait exceeds, whatever the registry asks for.
+        statuses: that are worth another try.
+        total: retries in all, whatever they are of: the budget of a run at one host.
+    """
+
+    retries: int = 3
+    base: float = 0.25
+    longest: float = 30.0
+    statuses: frozenset[int] = STATUSES
+    total: int = 500
+
+
+class Unready(Exception):  # noqa: N818  (not an error yet: it becomes `error` when patience ends)
+    """An answer that may well be another one later. Never leaves this room."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.error = refusal(answer)
+        self.status = answer.status
+        self.retry_after = answer.headers.get("Retry-After")
+
+
+class Patience:
+    """Waits between tries. One of them is shared by all who talk to a host in a run.
+
+    A host that says that it is busy is left in peace by all of them until the longest wait for it is over,
+    and the next one who hears so waits longer, until the host has answered some requests well.
+
+    Args:
+        policy: how long to keep trying.
+        sleep: waits for so many seconds.
+        random: a number in [0, 1), for jitter: many clients must not come back at once.
+        now: seconds since the epoch, to read a `Retry-After` that is a date.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        random: Callable[[], float] = randomness.random,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._policy = policy or Policy()
+        self._sleep = sleep
+        self._random = random
+        self._now = now
+        self._left = self._policy.total
+        self._pauses: set[asyncio.Future[None]] = set()
+        self._busy = 0  # answers in a row that said so
+        self._well = 0
+
+    def wants(self, status: int) -> bool:
+        """Tell whether an answer of this status is worth another try."""
+        return status in self._policy.statuses
+
+    def settled(self, answer: Answer) -> Answer:
+        """Return an answer that will not change by asking again.
+
+        Raises:
+            Unready: it may.
+        """
+        if self.wants(answer.status):
+            raise Unready(answer)
+        self.well()
+        return answer
+
+    def well(self) -> None:
+        """Take note that the host has answered well."""
+        self._well += 1
+        if self._well >= _RECOVERED:
+            self._busy = self._well = 0
+
+    async def ready(self) -> None:
+        """Wait until nobody waits for the host to recover."""
+        while self._pauses:
+            await asyncio.wait(set(self._pauses))
+
+    async def again(
+        self, failures: int, failure: Unready | RegsimError, account: Account, *, reason: str | None = None
+    ) -> bool:
+        """Wait before the next try, and note it; False, at once, if there shall be none.
+
+        Args:
+            failures: how many tries had failed before this one.
+            failure: what happened; its `Retry-After` is heeded.
+            account: is told of the retry.
+            reason: what it is told; None: what the failure is called.
+        """
+        if failures >= self._policy.retries or self._left <= 0:
+            return False
+        self._left -= 1
+        busy = isinstance(failure, Unready) and failure.status in _BUSY
+        asked = self._asked(failure.retry_after) if isinstance(failure, Unready) else None
+        delay = self._delay(max(failures, self._busy if busy else 0)) if asked is None else asked
+        delay = min(delay, self._policy.longest)
+        account.retried(reason or reason_of(failure), seconds=delay)
+        if not busy:
+            await self._sleep(delay)
+            return True
+        self._busy, self._well = self._busy + 1, 0
+        pause = asyncio.get_running_loop().create_future()
+        self._pauses.add(pause)
+        try:
+            await self._sleep(delay)
+        finally:
+            self._pauses.discard(pause)
+            pause.set_result(None)
+        return True
+
+    async def ask(self, send: Callable[[], Awaitable[Answer]], account: Account) -> Answer:
+        """Send until there is an answer that will not change, or patience ends.
+
+        Only for requests that may be repeated without harm.
+
+        Raises:
+            NetworkError: no try got an answer.
+            RegistryError: the last try got one that is worth another.
+        """
+        failures = 0
+        while True:
+            await self.ready()
+            try:
+                return self.settled(await send())
+            except (NetworkError, Unready) as failure:
+                if not await self.again(failures, failure, account):
+                    raise final(failure) from failure.__cause__
+            failures += 1
+
+    def _delay(self, failures: int) -> float:
+        """Return base * 2^failures seconds, of which the second half is left to chance."""
+        return float(self._policy.base * 2 ** min(failures, 32) * (0.5 + 0.5 * self._random()))
+
+    def _asked(self, text: str | None) -> float | None:
+        """Read `Retry-After`: seconds, or a date (RFC 9110, 10.2.3)."""
+        if text is None:
+            return None
+        if text.isascii() and text.isdigit():
+            return float(text)
+        try:
+            date = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):
+            return None
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._now())
+
+
+def reason_of(failure: Unready | RegsimError) -> str:
+    """Return what a failure is called in the account."""
+    if isinstance(failure, Unready):
+        return str(failure.status)
+    if isinstance(failure, NetworkError):
+        return str(failure.trouble)
+    return str(failure.status) if isinstance(failure, RegistryError) and failure.status else "error"
+
+
+def final(failure: Unready | RegsimError) -> RegsimError:
+    """Return the error to raise when patience has ended."""
+    return failure.error if isinstance(failure, Unready) else failure

@@ -1,0 +1,115 @@
+"""One upload session: where it is, what it holds, how it ends (distribution-spec, end-4a, end-13, end-14).
+
+Owns what a session's answers say. Must not know what is uploaded, or why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple
+
+from regsim.core.digest import CANONICAL
+from regsim.errors import RegistryError, RegsimError
+from regsim.net.address import resolve, with_query
+from regsim.net.answer import Answer, Body, refusal
+
+if TYPE_CHECKING:
+    from regsim.core import Digest
+    from regsim.core.account import Account
+    from regsim.registry.conversation import Conversation
+
+EMPTY = Body.of(b"")
+# Whatever a registry asks for, a piece of an upload is not larger.
+MAX_PIECE = 1024 * 1024 * 1024
+
+# Both ends are inclusive, and the unit is left out, but not by everybody (distribution#2363, #3496).
+_RANGE = re.compile(r"(?:bytes[= ])?[0-9]{1,19}-(?P<last>[0-9]{1,19})(?:/.*)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadSession:
+    """An upload that the registry has opened.
+
+    Attributes:
+        url: where it goes on; carries the registry's state, which is a secret.
+        smallest: bytes that every piece but the last one must have (`OCI-Chunk-Min-Length`).
+    """
+
+    url: str = field(repr=False)
+    smallest: int = 0
+
+
+async def open_session(conversation: Conversation, digest: Digest, account: Account) -> UploadSession:
+    """Open an upload session (end-4a) for a blob. A session whose answer was lost is left to expire.
+
+    An algorithm that is not the usual one is announced (end-4c), so that the registry can hash what comes.
+
+    Raises:
+        RegistryError: the registry opens none.
+    """
+    target = conversation.uploads
+    if digest.algorithm != CANONICAL:
+        target = with_query(target, f"digest-algorithm={digest.algorithm}")
+    answer = await conversation.ask("POST", target, account, body=EMPTY)
+    if answer.status != HTTPStatus.ACCEPTED:
+        raise refusal(answer)
+    return session_of(answer)
+
+
+def session_of(answer: Answer, before: UploadSession | None = None) -> UploadSession:
+    """Return the session that an answer tells of; each answer may move it (distribution-spec#415).
+
+    Raises:
+        RegistryError: it does not say where the session is, and nothing did before.
+    """
+    text = answer.headers.get("OCI-Chunk-Min-Length", "")
+    smallest = min(int(text), MAX_PIECE) if text.isascii() and text.isdigit() and len(text) < 20 else 0  # noqa: PLR2004 (digits of an int64)
+    if answer.location:
+        smallest = max(smallest, before.smallest if before else 0)
+        return UploadSession(url=resolve(answer.url, answer.location), smallest=smallest)
+    if before is not None:
+        return before
+    raise RegistryError(f"{answer.method} {answer.url.partition('?')[0]}: an upload without a Location")
+
+
+def held_by(answer: Answer) -> int | None:
+    """Return how many bytes a session holds by its `Range`; None where that does not say.
+
+    `0-0` is what an empty session says, and one that holds a single byte: it counts as empty.
+    """
+    match = _RANGE.fullmatch(answer.headers.get("Range", ""))
+    if match is None:
+        return None
+    last = int(match["last"])
+    return last + 1 if last else 0
+
+
+class Status(NamedTuple):
+    """What a session is now: where it goes on, and how many bytes it holds, if it tells."""
+
+    session: UploadSession
+    held: int | None
+
+
+async def status(conversation: Conversation, session: UploadSession, account: Account) -> Status | None:
+    """Ask a session what it holds (end-13); None where the registry does not know it."""
+    try:
+        answer = await conversation.ask("GET", session.url, account)
+        if answer.status == HTTPStatus.NOT_FOUND or "BLOB_UPLOAD_UNKNOWN" in refusal(answer).codes:
+            return None
+        if answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.ACCEPTED):
+            return Status(session, None)
+        return Status(session_of(answer, session), held_by(answer))
+    except RegsimError:
+        return Status(session, None)
+
+
+async def cancel(conversation: Conversation, session: UploadSession, account: Account) -> None:
+    """Give a session up (end-14), so that the registry need not keep its bytes. Failure is no matter."""
+    with contextlib.suppress(RegsimError):
+        await conversation.transport.request(
+            "DELETE", session.url, account, deadline=conversation.transport.timeouts.cancel
+        )

@@ -1,0 +1,394 @@
+"""Writing a blob: mount, session, pieces, commit (distribution-spec, end-4 to end-6, end-11, end-14).
+
+Owns how a blob gets through whatever goes wrong: sessions go on at the byte that the registry holds, each one
+ends committed or cancelled, and nothing is committed twice. Must not know why a blob is written, or whether
+it had to be.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from regsim.core.account import Reason
+from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
+from regsim.net.address import with_query, without_query
+from regsim.net.answer import refusal
+from regsim.registry import blobs
+from regsim.registry.outgoing import Outgoing
+from regsim.registry.retry import Unready, final, reason_of
+from regsim.registry.session import (
+    EMPTY,
+    UploadSession,
+    cancel,
+    held_by,
+    open_session,
+    session_of,
+    status,
+)
+from regsim.store.protocols import CHUNK
+
+if TYPE_CHECKING:
+    from regsim.core import Descriptor, Digest
+    from regsim.core.account import Account
+    from regsim.net.answer import Answer
+    from regsim.registry.conversation import Conversation
+    from regsim.store.protocols import Content
+
+_OCTETS = {"Content-Type": "application/octet-stream"}
+# 201 by the specification; ECR and others have been seen with the rest.
+_COMMITTED = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
+_TAKEN = _COMMITTED | {HTTPStatus.ACCEPTED}
+_UNSATISFIABLE = HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+# Refusals that do not rule out that the blob is there: the session was forgotten behind a commit whose
+# answer was lost (jib#4301: 40 of 51), or another pusher of the same blob was first (nexus-public#967).
+_DOUBTFUL = frozenset(
+    {
+        HTTPStatus.ACCEPTED,
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        _UNSATISFIABLE,
+    }
+)
+_FORGOTTEN = "BLOB_UPLOAD_UNKNOWN"
+_WRONG_DIGEST = "DIGEST_INVALID"
+# What is tried in turn where a request was too large for the registry, or for a proxy before it.
+_PIECES = tuple(size * 1024 * 1024 for size in (64, 16, 4, 1))
+# Of a piece, one part in so many has to be kept, or keeping it counts as a failure.
+_FEW = 4
+# A blob up to this goes with the POST where the registry is known to take it.
+SINGLE_POST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mounted:
+    """A blob that the registry linked from another repository: nothing has to be sent."""
+
+    digest: Digest
+    from_repository: str
+
+
+async def mount(
+    conversation: Conversation, digest: Digest, from_repository: str, account: Account
+) -> Mounted | UploadSession | None:
+    """Ask the registry to link a blob from another repository; see `Repository.mount`."""
+    target = with_query(conversation.uploads, f"mount={digest}&from={from_repository}")
+    try:
+        answer = await conversation.ask("POST", target, account, body=EMPTY, mounts_from=from_repository)
+    except AuthenticationError:
+        return None
+    if answer.status == HTTPStatus.CREATED:
+        return Mounted(digest=digest, from_repository=from_repository)
+    if answer.status == HTTPStatus.ACCEPTED:
+        return session_of(answer)
+    if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise refusal(answer)
+    # 400, 401, 403 and 404 all occur where the source may not be read (ggcr#1404, containerd#14086).
+    return None
+
+
+async def upload(
+    conversation: Conversation, content: Content, account: Account, session: UploadSession | None = None
+) -> bool:
+    """Write a blob; see `Repository.upload`."""
+    async with aclosing(Outgoing(content)) as source:
+        work = _Upload(conversation, source, account, session)
+        try:
+            sent = await work.finish()
+        except BaseException:
+            await work.give_up()
+            raise
+        work.settle()
+        return sent
+
+
+class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still get there)
+    """A request did not do what it was for.
+
+    Args:
+        failure: what to raise if this was the last try.
+        reason: what the account calls it.
+        wait: it may pass, given time.
+        anew: the session is of no use any more.
+        gone: the registry does not know it, so there is nothing to cancel either.
+    """
+
+    def __init__(
+        self,
+        failure: Unready | RegsimError,
+        reason: str,
+        *,
+        wait: bool = True,
+        anew: bool = False,
+        gone: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.failure = failure
+        self.reason = reason
+        self.wait = wait
+        self.anew = anew or gone
+        self.gone = gone
+
+
+class _Upload:
+    """One blob on its way up: its session, and how much of it the registry holds."""
+
+    def __init__(
+        self, conversation: Conversation, source: Outgoing, account: Account, session: UploadSession | None
+    ) -> None:
+        self._conversation = conversation
+        self._descriptor: Descriptor = source.descriptor
+        self._source = source
+        self._account = account
+        self._trusting = True  # what registries say of how much they hold
+        self._start = account.sent
+        self._wasted = 0
+        self._adopt(session)
+
+    def _adopt(self, session: UploadSession | None) -> None:
+        self._session = session
+        self._offset = 0  # bytes that it holds
+        self._given = 0  # it cannot hold more than these
+        self._untouched = self._account.sent
+        self._mended = False  # it has gone on in the middle
+        if session is not None:
+            self._account.attempts += 1
+
+    async def finish(self) -> bool:
+        """Get it there. False: it was there by somebody else's doing, before all of it was sent."""
+        if self._session is None and await self._posted():
+            return True
+        failures = reached = 0
+        while True:
+            try:
+                return await self._send()
+            except _Setback as setback:
+                # Only what no session held before: one that is forgotten again and again gets nowhere.
+                if self._offset - reached >= CHUNK:
+                    failures, reached = 0, self._offset
+                if isinstance(setback.failure, NetworkError) and await self._is_there_after_all():
+                    self._account.retried(setback.reason)
+                    return True
+                if not setback.wait:
+                    self._account.retried(setback.reason)
+                elif await self._conversation.patience.again(
+                    failures, setback.failure, self._account, reason=setback.reason
+                ):
+                    failures += 1
+                else:
+                    self._session = None if setback.gone else self._session
+                    raise final(setback.failure) from setback.failure.__cause__
+                if await self._recover(setback):
+                    return True
+
+    async def give_up(self) -> None:
+        """Cancel the session, if there is one."""
+        session, self._session = self._session, None
+        if session is not None:
+            await cancel(self._conversation, session, self._account)
+
+    # Sending
+
+    async def _posted(self) -> bool:
+        """Send a small blob with its POST (end-4b), if the registry is known to take it so."""
+        size, habits = self._descriptor.size, self._conversation.habits
+        if not habits.single_post or size > SINGLE_POST:
+            return False
+        target = with_query(self._conversation.uploads, f"digest={self._descriptor.digest}")
+        self._account.attempts += 1
+        try:
+            answer = await self._request("POST", target, 0, size)
+        except _Setback as setback:
+            self._account.retried(setback.reason)
+            if await self._is_there_after_all():
+                return True
+        else:
+            if answer.status == HTTPStatus.CREATED:
+                return True
+            passing = self._conversation.patience.wants(answer.status)
+            self._account.retried(str(answer.status) if passing else Reason.POST_IGNORED)
+            if passing and await self._is_there():
+                return True
+            habits.single_post = passing
+            if answer.status == HTTPStatus.ACCEPTED:
+                self._adopt(session_of(answer))
+        self._note_waste()
+        return False
+
+    async def _send(self) -> bool:
+        """Send what the registry lacks, and commit.
+
+        Raises:
+            _Setback: it may be tried again.
+        """
+        while True:
+            session = self._session
+            if session is None:
+                session = await open_session(self._conversation, self._descriptor.digest, self._account)
+                self._adopt(session)
+            start, end = self._offset, self._end(session)
+            last = end == self._descriptor.size
+            query = f"digest={self._descriptor.digest}"
+            target = with_query(session.url, query) if last else session.url
+            answer = await self._request("PUT" if last else "PATCH", target, start, end)
+            if last and answer.status in _COMMITTED:
+                return True
+            if last or answer.status not in _TAKEN:
+                return await self._refused(answer, session, end - start)
+            self._taken(answer, session, end)
+
+    def _end(self, session: UploadSession) -> int:
+        """Return where the next piece ends: at the end, unless that has been too much already."""
+        largest = self._conversation.habits.largest
+        if largest is None:
+            return self._descriptor.size
+        return min(self._descriptor.size, self._offset + max(largest, session.smallest))
+
+    async def _request(self, method: str, target: str, start: int, end: int) -> Answer:
+        before = self._account.sent
+        headers = dict(_OCTETS)
+        if end > start and (start or method == "PATCH"):
+            headers["Content-Range"] = f"{start}-{end - 1}"
+        conversation = self._conversation
+        try:
+            return await conversation.send(
+                method,
+                target,
+                self._account,
+                headers=headers,
+                body=self._source.body(start, end),
+                content=True,
+                deadline=conversation.transport.timeouts.whole(end - start),
+            )
+        except NetworkError as error:
+            # A copy's source may be what broke, and was retried where it was read.
+            if error is self._source.failure:
+                raise
+            raise _Setback(error, reason_of(error)) from error
+        finally:
+            self._given = max(self._given, min(end, start + self._account.sent - before))
+
+    def _taken(self, answer: Answer, session: UploadSession, end: int) -> None:
+        """Take note of how much of a piece the registry says to have kept.
+
+        Raises:
+            _Setback: it was so little that with more of the like there would be no end.
+        """
+        held, before = held_by(answer), self._offset
+        self._session = session_of(answer, session)
+        # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
+        # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
+        if self._trusting and held is not None and before < held < end:
+            if (held - before) * _FEW < end - before:
+                where = without_query(answer.url).partition("://")[2]
+                raise _Setback(
+                    RegistryError(f"{where} kept no more than {held - before:,} of {end - before:,} bytes"),
+                    Reason.SHORT_ACCEPTANCE,
+                )
+            self._offset, self._mended = held, True
+            self._account.retried(Reason.SHORT_ACCEPTANCE)
+            self._note_waste()
+        else:
+            self._offset = end
+
+    async def _refused(self, answer: Answer, session: UploadSession, size: int) -> bool:
+        """Tell what became of the upload where a request of `size` bytes was refused.
+
+        Raises:
+            _Setback: it may be tried again.
+            RegistryError: it may not.
+        """
+        error, conversation = refusal(answer), self._conversation
+        passing = conversation.patience.wants(answer.status)
+        forgotten = answer.status == HTTPStatus.NOT_FOUND or _FORGOTTEN in error.codes
+        if (passing or answer.status in _DOUBTFUL) and await self._is_there():
+            self._account.retried(str(answer.status))
+            if not (passing or forgotten):
+                await self.give_up()
+            return self._source.complete
+        if passing:
+            raise _Setback(Unready(answer), str(answer.status))
+        if forgotten:
+            raise _Setback(error, Reason.SESSION_FORGOTTEN, gone=True)
+        if self._is_too_large(answer, size) and self._shrink(session, size):
+            raise _Setback(error, Reason.TOO_LARGE, wait=False)
+        if self._trusting and answer.status == _UNSATISFIABLE and not self._mended:
+            raise _Setback(error, Reason.RANGE_WRONG)
+        # The bytes were right when they left here: something on the way was not, or what was said of how many
+        # had come. Where neither can be, a second time would change nothing.
+        damaged = _WRONG_DIGEST in error.codes
+        confused = answer.status in _DOUBTFUL and bool(self._mended or self._offset)
+        if self._trusting and (damaged or confused):
+            self._trusting = False
+            raise _Setback(error, Reason.WRONG_BYTES if damaged else Reason.SESSION_REFUSED, anew=True)
+        raise error
+
+    def _is_too_large(self, answer: Answer, size: int) -> bool:
+        if answer.status != _UNSATISFIABLE:
+            return answer.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        # ghcr says so of more than 4 MiB (ocx#237); else it speaks of another byte than the session's.
+        return size > _PIECES[-1] and held_by(answer) in (None, self._offset)
+
+    def _shrink(self, session: UploadSession, refused: int) -> bool:
+        """Settle on smaller pieces from now on, if there are any."""
+        largest = self._conversation.habits.largest
+        if largest is not None and max(largest, session.smallest) < refused:
+            return True  # others have done so meanwhile
+        for size in _PIECES:
+            if session.smallest <= size < refused:
+                self._conversation.habits.largest = size
+                return True
+        return False
+
+    # Going on
+
+    async def _recover(self, setback: _Setback) -> bool:
+        """Find out where to go on. True: there is nothing left to do."""
+        session = None if setback.gone else self._session
+        if session is not None and not setback.anew and self._account.sent == self._untouched:
+            return False  # it has not got anything yet
+        if setback.gone:
+            if await self._is_there_after_all():
+                return True
+        elif session is not None and not setback.anew and self._trusting:
+            found = await status(self._conversation, session, self._account)
+            if found is None:
+                self._session = None
+                if await self._is_there_after_all():
+                    return True
+            elif found.held is not None and 0 < found.held <= self._given:
+                self._session, self._offset, self._mended = found.session, found.held, True
+                self._note_waste()
+                return False
+        if setback.gone:
+            self._session = None
+        await self.give_up()
+        self._adopt(None)
+        self._note_waste()
+        return False
+
+    async def _is_there_after_all(self) -> bool:
+        """Tell whether all had been sent, only the answer was lost, and the blob is there."""
+        return self._source.complete and await self._is_there()
+
+    async def _is_there(self) -> bool:
+        """Tell whether the blob is there although nobody said so; in doubt it is not."""
+        try:
+            return await blobs.has(self._conversation, self._descriptor, self._account)
+        except RegsimError:
+            return False
+
+    def settle(self) -> None:
+        """Charge the last retry with what it took beyond the blob, which is there now."""
+        if self._source.complete and self._account.retries:
+            self._offset = self._descriptor.size
+            self._note_waste()
+
+    def _note_waste(self) -> None:
+        """Charge the last retry with what has been sent and is not held."""
+        wasted = self._account.sent - self._start - self._offset - self._wasted
+        self._wasted += wasted
+        self._account.waste(wasted)

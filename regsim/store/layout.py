@@ -1,0 +1,422 @@
+"""An OCI image layout in a directory, as a store (image-spec, image-layout.md).
+
+Owns reading and writing the blobs of a layout, its own or another tool's. Must not know registries.
+What is there is complete: each blob is written aside, hashed on the way, and renamed when it is right.
+
+Blobs are not flushed to the disk one by one unless `durable` is asked for: killing the process loses
+nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
+`index.json` is always flushed, since no hash would tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiofiles.threadpool import wrap
+
+from regsim.core import Descriptor, Digest
+from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
+from regsim.errors import ContentError, LocalFileError
+from regsim.store import layout_index
+from regsim.store.files import (
+    AsideFile,
+    GuardedFile,
+    file_errors,
+    in_use,
+    open_regular,
+    read_bounded,
+    regular_size,
+    sweep,
+)
+from regsim.store.partial import Arrival, tidy
+from regsim.store.protocols import CHUNK, Content, Seekable
+from regsim.store.relay import Relay, Threads, hand_all, hand_in_thread, in_thread
+from regsim.store.verify import verified
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from regsim.store.protocols import Taker
+
+
+def _threads() -> Threads:
+    return Threads(16, "regsim-file")  # more than anybody moves at once
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """Content in a file at its place in a layout. It pours.
+
+    Attributes:
+        descriptor: what the file must turn out to hold.
+        path: of the file.
+        threads: in which it pours.
+    """
+
+    descriptor: Descriptor
+    path: Path
+    threads: Threads = field(default_factory=_threads, repr=False, compare=False)
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
+
+        Raises (while iterating):
+            LocalFileError: the file is missing, not a regular one, or cannot be read.
+            ContentError: it has another size than the descriptor says; told before the first byte.
+        """
+        return self.open_at(0)
+
+    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
+        file = self._open()
+        reading = wrap(file)
+        try:
+            with file_errors(self.path, "read"):
+                file.seek(offset)
+                while chunk := await reading.read(CHUNK):
+                    yield chunk
+        finally:
+            file.close()  # not in a thread: when cancelled there may be no waiting any more
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand the file's bytes to `takers`, in threads; see `Pourable`.
+
+        Raises:
+            LocalFileError, ContentError: as from `open`.
+            Exception: what a taker raised.
+        """
+        file = self._open()
+        try:
+            relay = Relay(partial(self._fill, file), self.descriptor.size, takers)
+            await self.threads.run(relay, relay.stop)
+        finally:
+            file.close()
+
+    def _fill(self, file: GuardedFile, buffer: memoryview) -> int:
+        with file_errors(self.path, "read"):
+            count = file.readinto(buffer)
+        if not count:
+            raise ContentError(f"{self.path} became shorter while it was read")
+        return count
+
+    def _open(self) -> GuardedFile:
+        size = regular_size(self.path)
+        if size is not None and size != self.descriptor.size:
+            raise ContentError(
+                f"{self.path} has {size} bytes, its descriptor says {self.descriptor.size}",
+                hint="the image layout is damaged; write that image anew",
+            )
+        try:
+            return open_regular(self.path)
+        except FileNotFoundError as error:
+            raise LocalFileError(
+                f"the image layout lacks {self.path}", hint="it is not whole; write that image anew"
+            ) from error
+
+
+class LayoutStore:
+    """A `Store` over an OCI image layout.
+
+    Args:
+        path: the layout's directory.
+        create: for a destination: a directory that is missing or empty counts as an empty layout, and the
+            first write makes it one. Without it, it is an error.
+        verify: `has` hashes what it finds; otherwise a file of the right size counts as present.
+        durable: flush every blob to the disk before it appears.
+    """
+
+    def __init__(
+        self, path: Path | str, *, create: bool = False, verify: bool = False, durable: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self._create = create
+        self._verify = verify
+        self._durable = durable
+        self._prepared = False
+        self._threads = _threads()
+        self._using: ExitStack | None = None
+        self._locked = False
+        # Threads are few, and one that waits for the lock of index.json must not keep others from working.
+        self._tagging = asyncio.Lock()
+
+    async def resolve(self, reference: str) -> Descriptor | None:
+        """Return the descriptor of a manifest by tag or digest, None where it is absent.
+
+        An empty reference means the only image of the layout. A manifest that `index.json` lists but
+        whose file is missing is absent.
+
+        Raises:
+            ContentError: the layout is malformed, or lists several manifests under that tag.
+            LocalFileError: there is no layout, or it cannot be read.
+        """
+        found = await asyncio.to_thread(self._lookup, reference)
+        return found if found is not None and await self.has(found) else None
+
+    async def find(self, reference: str = "") -> Descriptor:
+        """Return the manifest that a user names by tag or digest, or the only one if they name none.
+
+        Raises:
+            ContentError: as for `resolve`.
+            LocalFileError: there is no layout, no such manifest, or no telling which; the hint lists
+                the tags.
+        """
+        return await asyncio.to_thread(self._find, reference)
+
+    async def tags(self) -> tuple[str, ...]:
+        """Return the tags of the layout, sorted."""
+        return await asyncio.to_thread(self._tags)
+
+    async def documents(self) -> tuple[Descriptor, ...]:
+        """Return each manifest and index that `index.json` lists.
+
+        Raises:
+            ContentError: the layout is malformed.
+            LocalFileError: there is no layout, or it cannot be read.
+        """
+        return await asyncio.to_thread(self._documents)
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
+        return FileContent(descriptor, self._place(descriptor.digest), self._threads)
+
+    async def has(self, descriptor: Descriptor) -> bool:
+        """Tell whether the content is present, with the descriptor's size (and hash, if `verify`).
+
+        Raises:
+            LocalFileError: something that is no regular file stands at its place.
+        """
+        size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
+        if size != descriptor.size or not self._verify:
+            return size == descriptor.size
+        try:
+            async with aclosing(verified(self.content(descriptor).open(), descriptor)) as stream:
+                async for _ in stream:
+                    pass
+        except ContentError:
+            return False
+        return True
+
+    async def put(self, content: Content) -> int:
+        """Store verified content under its digest, in place of whatever file is there.
+
+        What came of a large blob before it broke off is kept beside the others, and gone on with by the next
+        put of it, in whatever process.
+
+        Returns:
+            Bytes that an earlier put had left.
+
+        Raises:
+            ContentError: the bytes are not what the descriptor says; nothing was stored.
+            LocalFileError: they could not be written; nothing was stored.
+        """
+        await self._prepare()
+        place = self._place(content.descriptor.digest)
+        arrival = await in_thread(partial(self._begin, content, place), lost=Arrival.discard)
+        try:
+            try:
+                await self._take(content, arrival, place)
+            except ContentError:
+                if not arrival.kept:
+                    raise
+                # It may be what was kept that was wrong.
+                arrival.restart()
+                await self._take(content, arrival, place)
+            await in_thread(partial(self._commit, arrival.file, place))
+        except LocalFileError:
+            arrival.discard(keep=False)  # a disk that is full has no room for parts
+            raise
+        finally:
+            arrival.discard()
+        return arrival.kept
+
+    def _begin(self, content: Content, place: Path) -> Arrival:
+        with file_errors(place, "write"):
+            return Arrival(self.path, content)
+
+    async def _take(self, content: Content, arrival: Arrival, place: Path) -> None:
+        def write(piece: memoryview) -> None:
+            with file_errors(place, "write"):
+                arrival.file.write(piece)
+
+        takers = (arrival.verifier.update, write)
+        if arrival.whole:
+            return
+        if arrival.kept and isinstance(content, Seekable):
+            async with aclosing(content.open_at(arrival.kept)) as stream:
+                async for chunk in stream:
+                    await hand_in_thread(chunk, takers)
+        else:
+            await hand_all(content, takers)
+        arrival.verifier.finish()
+
+    @asynccontextmanager
+    async def in_use(self) -> AsyncGenerator[None, None]:
+        """Keep what is here, and what is written meanwhile, from being removed as part of no image.
+
+        Whoever writes an image's blobs before its manifest, as all do, is in use from the first question
+        to the tag. A layout that is not there yet is in use from when it is made.
+
+        Raises:
+            LocalFileError: somebody was alone with it for 30 s.
+        """
+        with ExitStack() as self._using:
+            if self.path.is_dir():
+                await in_thread(self._use)
+            yield
+        self._using, self._locked = None, False
+
+    async def ingest(self, write: Callable[[Callable[[bytes], object]], Descriptor]) -> Descriptor:
+        """Store content whose digest is known only when it has been written, and return its descriptor.
+
+        Args:
+            write: runs in a worker thread; hands the bytes on to what it is given, hashes them, and says
+                what they are. What it raises stores nothing.
+
+        Raises:
+            LocalFileError: the bytes could not be written; nothing was stored.
+        """
+        await self._prepare()
+        with file_errors(self.path, "write"):
+            aside = AsideFile(self.path)
+
+        stopped = threading.Event()
+
+        def take(data: bytes) -> None:
+            if stopped.is_set():
+                raise InterruptedError
+            with file_errors(self.path, "write"):
+                aside.write(data)
+
+        try:
+            descriptor = await in_thread(partial(write, take), stop=stopped.set)
+            await in_thread(partial(self._commit, aside, self._place(descriptor.digest)))
+        finally:
+            aside.discard()
+        return descriptor
+
+    async def link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
+        """Take over a blob of another layout as a hard link: no byte is copied, and none is read.
+
+        Returns:
+            Whether it is here now; False where the other layout lacks it or file systems cannot do so.
+
+        Raises:
+            LocalFileError: this layout cannot be written.
+        """
+        await self._prepare()
+        return await other.has(descriptor) and await in_thread(partial(self._link, descriptor, other))
+
+    async def tag(self, descriptor: Descriptor, tag: str) -> None:
+        """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
+
+        Raises:
+            ContentError: `index.json` is malformed.
+            LocalFileError: the manifest is not here, or `index.json` cannot be written.
+        """
+        if not await self.has(descriptor):
+            raise LocalFileError(
+                f"{self.path} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
+            )
+        await self._prepare()
+        async with self._tagging:
+            await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
+
+    async def untag(self, reference: str) -> None:
+        """List a tag no more, or by digest a manifest under none of its tags; blobs stay where they are.
+
+        Raises:
+            ContentError: `index.json` is malformed.
+            LocalFileError: there is no layout or no such tag, or `index.json` cannot be written.
+        """
+        found = await self.find(reference)
+        async with self._tagging:
+            await in_thread(partial(layout_index.remove, self.path, found.digest, reference))
+
+    def _commit(self, aside: AsideFile, place: Path) -> None:
+        with file_errors(place, "write"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside.commit(place, durable=self._durable)
+
+    def _link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
+        place = self._place(descriptor.digest)
+        with file_errors(place, "write"):
+            place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(other._place(descriptor.digest), place)
+        except OSError:
+            return regular_size(place) == descriptor.size
+        return True
+
+    def _place(self, digest: Digest) -> Path:
+        return self.path / layout_index.BLOBS / digest.algorithm / digest.encoded
+
+    async def _prepare(self) -> None:
+        if not self._prepared:
+            await in_thread(self._make_ready)
+            self._prepared = True
+
+    def _make_ready(self) -> None:
+        if self._create:
+            layout_index.create(self.path)
+            self._use()
+        else:
+            self._exists()
+        sweep(self.path)
+        tidy(self.path)
+
+    def _use(self) -> None:
+        if self._using is not None and not self._locked:
+            self._using.enter_context(in_use(self.path, alone=False))
+            self._locked = True
+
+    def _exists(self) -> bool:
+        if layout_index.check_marker(self.path):
+            return True
+        if self._create:
+            return False
+        if not self.path.is_dir():
+            raise LocalFileError(f"there is no image layout {self.path}", hint="check the path")
+        raise LocalFileError(
+            f"{self.path} is not an image layout: it has no {layout_index.MARKER} file",
+            hint="name the directory that holds index.json and blobs",
+        )
+
+    def _tags(self) -> tuple[str, ...]:
+        return layout_index.read_index(self.path).tags() if self._exists() else ()
+
+    def _documents(self) -> tuple[Descriptor, ...]:
+        return tuple(layout_index.read_index(self.path).everything()) if self._exists() else ()
+
+    def _lookup(self, reference: str) -> Descriptor | None:
+        if not self._exists():
+            return None
+        return layout_index.read_index(self.path).lookup(reference, str(self.path), self._unlisted)
+
+    def _find(self, reference: str) -> Descriptor:
+        if not self._exists():
+            missing = f"no image {reference!r}" if reference else "not exactly one image"
+            raise LocalFileError(f"{self.path} holds {missing}", hint="nothing was written there yet")
+        listing = layout_index.read_index(self.path)
+        found = listing.lookup(reference, str(self.path), self._unlisted)
+        if found is None:
+            raise listing.missing(reference, str(self.path))
+        return found
+
+    def _unlisted(self, digest: Digest) -> Descriptor | None:
+        # A manifest that an index names is a blob like others: it must say itself what it is.
+        place = self._place(digest)
+        size = regular_size(place)
+        if size is None or size > MAX_MANIFEST_SIZE:
+            return None
+        try:
+            raw = read_bounded(place, MAX_MANIFEST_SIZE)
+            return Descriptor(media_type=media_type_of(raw), digest=digest, size=len(raw))
+        except (ContentError, FileNotFoundError):
+            return None

@@ -1,0 +1,333 @@
+"""Gzip made by hand: stored blocks for noise, runs for zeros, nothing left to a compressor's taste.
+
+Owns the framing (RFC 1952) and the two kinds of deflate blocks used (RFC 1951): stored ones, and those
+with the fixed Huffman codes, in which the only match is a repetition of the byte before. So the size of
+what will be written is known beforehand (`header_bits`, `zeros_bits`), and the bytes are the same on every
+machine. Must not know layers or recipes.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from functools import cache, lru_cache
+from typing import Protocol
+
+from regsim.store.tar_header import CHECKSUM_FIELD, PATH_END, SIZE_FIELD
+
+MAX_STORED = 65535
+MAX_COMMENT = 512  # Go's reader refuses a longer one, its NUL included
+GZIP_HEADER = 10
+GZIP_TRAILER = 8
+EMPTY_STORED = b"\0\0\0\xff\xff"
+
+BLOCK_START_BITS = 3
+BLOCK_END_BITS = 7
+
+# Longer stretches of zeros are written in slices of this many bytes, each with a first zero of its own.
+ZEROS_SLICE = 1024 * 1024
+_ZEROS = memoryview(bytes(ZEROS_SLICE))
+_LONGEST = 258
+_SHORTEST = 3
+_RUN = re.compile(rb"(.)\1{3,}", re.DOTALL)
+_FLAG_COMMENT = 0x10
+_OS_UNKNOWN = 255
+_FIXED = 0b01 << 1
+# Eight of the longest matches are 104 bits: thirteen bytes that repeat wherever in a byte they start.
+_UNIT_MATCHES = 8
+_UNIT_BITS = 13 * 8
+# Bits are gathered in one integer up to here; a longer one makes each addition slower.
+_MAX_GATHERED = 2048
+
+# First length, first code and extra bits of the length codes (RFC 1951 section 3.2.5).
+_LENGTHS = (
+    (3, 257, 0),
+    (11, 265, 1),
+    (19, 269, 2),
+    (35, 273, 3),
+    (67, 277, 4),
+    (131, 281, 5),
+    (258, 285, 0),
+)
+
+
+class Hashing(Protocol):
+    """Whoever wants to see the uncompressed bytes."""
+
+    def update(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Take in more bytes."""
+
+
+@cache
+def _symbol(value: int) -> tuple[int, int]:
+    """Return a symbol's fixed code, its first bit lowest, and its length (RFC 1951 section 3.2.6)."""
+    if value < 144:  # noqa: PLR2004  (the table of the RFC)
+        code, length = 0x30 + value, 8
+    elif value < 256:  # noqa: PLR2004
+        code, length = 0x190 + value - 144, 9
+    elif value < 280:  # noqa: PLR2004
+        code, length = value - 256, 7
+    else:
+        code, length = 0xC0 + value - 280, 8
+    return int(f"{code:0{length}b}"[::-1], 2), length
+
+
+@cache
+def _match(length: int) -> tuple[int, int]:
+    """Return the code for repeating the byte before `length` times, 3 to 258, and its length in bits."""
+    first, code, extra = max(each for each in _LENGTHS if each[0] <= length)
+    above = length - first
+    bits, count = _symbol(code + (above >> extra))
+    bits |= (above & ((1 << extra) - 1)) << count
+    return bits, count + extra + 5  # distance 1 is five zero bits
+
+
+@cache
+def _reversed_codes() -> bytes:
+    return bytes(_symbol(value)[0] & 0xFF for value in range(256))
+
+
+def _literals(data: bytes) -> tuple[int, int]:
+    if data.isascii():  # then each code has eight bits, and a table does it
+        return int.from_bytes(data.translate(_reversed_codes()), "little"), 8 * len(data)
+    bits, count = 0, 0
+    for value in data:
+        code, length = _symbol(value)
+        bits |= code << count
+        count += length
+    return bits, count
+
+
+@lru_cache(maxsize=4096)
+def _repeat(value: int, times: int) -> tuple[int, int]:
+    """Return the code for a byte and its repetitions, `times` in all, at most 258 + 1 of them."""
+    bits, count = _symbol(value)
+    rest = times - 1
+    more, length = _match(rest) if rest >= _SHORTEST else _literals(bytes([value]) * rest)
+    return bits | more << count, count + length
+
+
+def _with_runs(data: bytes) -> tuple[int, int]:
+    """Return the code for bytes in which runs of four and more are repetitions."""
+    bits, count, position = 0, 0, 0
+    for run in _RUN.finditer(data):
+        for more, length in (
+            _literals(data[position : run.start()]),
+            _repeat(run[1][0], run.end() - run.start()),
+        ):
+            bits |= more << count
+            count += length
+        position = run.end()
+    more, length = _literals(data[position:])
+    return bits | more << count, count + length
+
+
+# All headers of a layer are the same here, or nearly all.
+_cached_with_runs = lru_cache(maxsize=1024)(_with_runs)
+
+
+def header_code(header: bytes) -> tuple[int, int]:
+    """Return the code for a tar header and its length in bits.
+
+    The length depends on the header's path alone: what depends on the file's size is never repeated.
+    """
+    bits, count = _with_runs(header[:PATH_END])
+    for more, length in (
+        _cached_with_runs(header[PATH_END : SIZE_FIELD.start]),
+        _literals(header[SIZE_FIELD]),
+        _cached_with_runs(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
+        _literals(header[CHECKSUM_FIELD]),
+        _cached_with_runs(header[CHECKSUM_FIELD.stop :]),
+    ):
+        bits |= more << count
+        count += length
+    return bits, count
+
+
+@lru_cache(maxsize=65536)
+def zeros_bits(count: int) -> int:
+    """Return the length in bits of the code for `count` zeros, 1 to `ZEROS_SLICE` of them."""
+    whole, rest = divmod(count - 1, _LONGEST)
+    last = _match(rest)[1] if rest >= _SHORTEST else _literals(bytes(rest))[1]
+    return _symbol(0)[1] + whole * _match(_LONGEST)[1] + last
+
+
+@cache
+def _crc_of_slice() -> tuple[int, tuple[int, ...]]:
+    start = zlib.crc32(_ZEROS)
+    return start, tuple(zlib.crc32(_ZEROS, 1 << bit) ^ start for bit in range(32))
+
+
+def _crc_over_slice(crc: int) -> int:
+    """Return `zlib.crc32` of a slice of zeros without reading it: as a function of `crc` it is affine."""
+    result, columns = _crc_of_slice()
+    for bit, column in enumerate(columns):
+        if crc >> bit & 1:
+            result ^= column
+    return result
+
+
+class GzipWriter:
+    """Writes one gzip member piece by piece; `take` what is ready from time to time.
+
+    Args:
+        stamp: four bytes of the header that mean nothing to readers of layers (RFC 1952, MTIME).
+        comment: text of the header, without NUL and at most 511 bytes; None for no comment.
+        empty_blocks: blocks of five bytes that hold nothing.
+        noise: bytes that `noise` will be given in all, known beforehand to mark the last block.
+        hasher: sees the uncompressed bytes.
+    """
+
+    def __init__(
+        self, *, stamp: bytes, comment: bytes | None, empty_blocks: int, noise: int, hasher: Hashing | None
+    ) -> None:
+        flags = 0 if comment is None else _FLAG_COMMENT
+        self._out: list[bytes | memoryview] = [
+            bytes([0x1F, 0x8B, 8, flags, *stamp, 0, _OS_UNKNOWN]),
+            b"" if comment is None else comment + b"\0",
+            EMPTY_STORED * empty_blocks,
+        ]
+        self.ready = sum(map(len, self._out))
+        self._bits = self._count = 0
+        self._in_block = False
+        self._noise_left = noise
+        self._hasher = hasher
+        self._crc = self._length = 0
+
+    def header(self, header: bytes) -> None:
+        """Write the header of a file."""
+        self._enter()
+        self._add(*header_code(header))
+        self._account(header)
+
+    def noise(self, data: memoryview) -> None:
+        """Write bytes that do not compress, 65,535 at most."""
+        if self._in_block:
+            self._add(*_symbol(256))
+            self._in_block = False
+        self._noise_left -= len(data)
+        self._add(0, BLOCK_START_BITS)
+        self._align()
+        length = len(data).to_bytes(2, "little")
+        self._emit(length + bytes(byte ^ 0xFF for byte in length))
+        self._emit(data)
+        self._account(data)
+
+    def zeros(self, count: int) -> None:
+        """Write zeros, 1 to `ZEROS_SLICE` of them."""
+        self._count_zeros(count)
+        self._enter()
+        self._add(*_symbol(0))
+        whole, rest = divmod(count - 1, _LONGEST)
+        self._longest(whole)
+        self._add(*(_match(rest) if rest >= _SHORTEST else _literals(bytes(rest))))
+
+    def finish(self) -> None:
+        """Write what ends the member."""
+        self._enter()
+        self._add(*_symbol(256))
+        self._align()
+        self._emit(self._crc.to_bytes(4, "little") + (self._length & 0xFFFFFFFF).to_bytes(4, "little"))
+
+    def take(self) -> bytes:
+        """Return the bytes that are ready, once."""
+        chunk = b"".join(self._out)
+        self._out, self.ready = [], 0
+        return chunk
+
+    def _enter(self) -> None:
+        if not self._in_block:
+            self._add(_FIXED | (self._noise_left == 0), BLOCK_START_BITS)
+            self._in_block = True
+
+    def _account(self, data: bytes | memoryview) -> None:
+        self._crc = zlib.crc32(data, self._crc)
+        self._length += len(data)
+        if self._hasher is not None:
+            self._hasher.update(data)
+
+    def _count_zeros(self, count: int) -> None:
+        if count < ZEROS_SLICE:
+            self._account(_ZEROS[:count])
+            return
+        self._crc = _crc_over_slice(self._crc)
+        self._length += count
+        if self._hasher is not None:
+            self._hasher.update(_ZEROS)
+
+    def _emit(self, data: bytes | memoryview) -> None:
+        self._out.append(data)
+        self.ready += len(data)
+
+    def _add(self, bits: int, count: int) -> None:
+        self._bits |= bits << self._count
+        self._count += count
+        if self._count > _MAX_GATHERED:
+            self._flush()
+
+    def _flush(self) -> None:
+        whole, self._count = divmod(self._count, 8)
+        self._emit((self._bits & ((1 << 8 * whole) - 1)).to_bytes(whole, "little"))
+        self._bits >>= 8 * whole
+
+    def _align(self) -> None:
+        self._count += -self._count % 8
+        self._flush()
+
+    def _longest(self, times: int) -> None:
+        bits, count = _match(_LONGEST)
+        units, rest = divmod(times, _UNIT_MATCHES)
+        for _ in range(rest):
+            self._add(bits, count)
+        if units:
+            unit = sum(bits << count * position for position in range(_UNIT_MATCHES))
+            self._add_units(unit, units)
+
+    def _add_units(self, unit: int, times: int) -> None:
+        # From its second byte on the stream repeats every thirteen bytes, so they are written all at once.
+        self._flush()
+        two = (unit | unit << _UNIT_BITS) << self._count | self._bits
+        raw = two.to_bytes(2 * _UNIT_BITS // 8 + 1, "little")
+        self._emit(raw[:1] + raw[1:14] * (times - 1))
+        self._bits = two >> _UNIT_BITS + 8
+        self._count += _UNIT_BITS - 8
+
+
+class TarWriter:
+    """Writes the same pieces as `GzipWriter` without compression: a plain tar.
+
+    Args:
+        hasher: sees the bytes.
+    """
+
+    def __init__(self, *, hasher: Hashing | None) -> None:
+        self._out: list[bytes | memoryview] = []
+        self.ready = 0
+        self._hasher = hasher
+
+    def header(self, header: bytes) -> None:
+        """Write the header of a file."""
+        self._emit(header)
+
+    def noise(self, data: memoryview) -> None:
+        """Write bytes of a file."""
+        self._emit(data)
+
+    def zeros(self, count: int) -> None:
+        """Write zeros, 1 to `ZEROS_SLICE` of them."""
+        self._emit(_ZEROS[:count])
+
+    def finish(self) -> None:
+        """Write nothing: a tar has no trailer."""
+
+    def take(self) -> bytes:
+        """Return the bytes that are ready, once."""
+        chunk = b"".join(self._out)
+        self._out, self.ready = [], 0
+        return chunk
+
+    def _emit(self, data: bytes | memoryview) -> None:
+        self._out.append(data)
+        self.ready += len(data)
+        if self._hasher is not None:
+            self._hasher.update(data)

@@ -1,0 +1,279 @@
+"""Images made up from recipes, as a source to push from.
+
+Owns how an image follows from its instructions: config, manifest, and the layers of its base below its own.
+Must not know how a layer is made (`content.synthetic`), nor scenarios.
+
+An image is made when it is first resolved, since that takes its layers' digests. With `without_bytes` no
+bytes are made at all: digests are made up too, and because they are as long, configs and manifests have
+exactly the sizes of the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from regsim.core import Descriptor, Digest, History, ImageConfig, Platform, config_document, media_types
+from regsim.core.manifest import index_document, manifest_document
+from regsim.errors import UsageError
+from regsim.store.memory import AbsentContent, BytesContent, is_document
+from regsim.synth.layer_plan import plan
+from regsim.synth.synthetic import LayerForge, LayerInfo, SyntheticLayer, stand_in
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Mapping
+
+    from regsim.store.protocols import Content
+    from regsim.synth.recipe import LayerRecipe
+
+_AMD64 = Platform("linux", "amd64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instruction:
+    """One line of an image's history, and the layer that it made unless it changed only metadata.
+
+    Args:
+        created_by: what was executed.
+        recipe: of the layer; None if there is none.
+        created: when, as configs write it (RFC 3339).
+        comment: of whoever built it.
+        content_size: bytes of all files in the layer, where that is known of a real one.
+    """
+
+    created_by: str = ""
+    recipe: LayerRecipe | None = None
+    created: str | None = None
+    comment: str | None = None
+    content_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecipe:
+    """An image to be made.
+
+    Args:
+        key: what it is called here, and what `resolve` takes.
+        instructions: its own, in order; those of the base come before them.
+        base: key of the image that it is built from.
+        platform: what it runs on; None for its base's, or linux/amd64.
+    """
+
+    key: str
+    instructions: tuple[Instruction, ...]
+    base: str | None = None
+    platform: Platform | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexRecipe:
+    """An index over images of several platforms.
+
+    Args:
+        key: what it is called here, and what `resolve` takes.
+        images: keys of the images, in order.
+    """
+
+    key: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeImage:
+    """An image whose digests are known.
+
+    Args:
+        manifest: what names it.
+        config: its config.
+        layers: all its layers, base first, as many as its history has lines with a layer.
+    """
+
+    manifest: Descriptor
+    config: Descriptor
+    layers: tuple[LayerInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UnmadeLayer:
+    """A layer that goes by a made-up digest, since nothing was made (`protocols.Unmade`)."""
+
+    descriptor: Descriptor
+    recipe: LayerRecipe
+    forge: LayerForge
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Return a stream that only raises.
+
+        Raises (while iterating):
+            NotFoundError: always.
+        """
+        return AbsentContent(self.descriptor, "the model", "its layers have no bytes").open()
+
+    async def made(self) -> SyntheticLayer:
+        """Make the layer, to learn its digest, and return it under that one.
+
+        Raises:
+            UsageError: the recipe cannot be met.
+        """
+        return SyntheticLayer(self.recipe, (await self.forge.layer(self.recipe)).descriptor)
+
+
+class ImageSource:
+    """A `Fetcher` of made-up images and indexes.
+
+    Args:
+        recipes: images and indexes, in any order.
+        forge: learns the layers' digests.
+        without_bytes: nothing is made: layers have made-up digests and cannot be opened.
+
+    Raises:
+        UsageError: a key is used twice, a base or a member is missing, or an image is built on itself.
+    """
+
+    def __init__(
+        self,
+        recipes: Iterable[ImageRecipe | IndexRecipe],
+        forge: LayerForge | None = None,
+        *,
+        without_bytes: bool = False,
+    ) -> None:
+        self._images, self._indexes = _by_key(recipes)
+        self._forge = forge or LayerForge()
+        self._without_bytes = without_bytes
+        self._made: dict[str, MadeImage] = {}
+        self._documents: dict[Digest, BytesContent] = {}
+        self._layers: dict[Digest, LayerRecipe] = {}
+        for key in self._images:
+            self.recipe_of(key)
+        for index in self._indexes.values():
+            _check_members(index, self._images)
+
+    @property
+    def recorded_digests(self) -> Mapping[Digest, Digest]:
+        """For each layer made so far that stands for a real one: its digest, and the real one's."""
+        return {
+            digest: recipe.recorded for digest, recipe in self._layers.items() if recipe.recorded is not None
+        }
+
+    def recipe_of(self, key: str) -> ImageRecipe:
+        """Return an image's recipe with its base resolved: all instructions, base first, and a platform.
+
+        Raises:
+            UsageError: there is no such image, its base is missing, or it is built on itself.
+        """
+        chain: list[ImageRecipe] = []
+        wanted: str | None = key
+        while wanted is not None:
+            if wanted not in self._images:
+                raise UsageError(f"image {key!r} is built on {wanted!r}, which there is not")
+            if any(each.key == wanted for each in chain):
+                raise UsageError(f"image {key!r} is built on itself")
+            chain.append(self._images[wanted])
+            wanted = chain[-1].base
+        instructions = tuple(line for each in reversed(chain) for line in each.instructions)
+        platform = next((each.platform for each in chain if each.platform is not None), _AMD64)
+        return ImageRecipe(key=key, instructions=instructions, platform=platform)
+
+    async def image(self, key: str) -> MadeImage:
+        """Make an image unless it is made, and return it.
+
+        Raises:
+            UsageError: there is no such image, or a layer's recipe cannot be met.
+        """
+        if key not in self._made:
+            self._made[key] = await self._make(self.recipe_of(key))
+        return self._made[key]
+
+    async def resolve(self, reference: str) -> Descriptor | None:
+        """Return the manifest of an image or index by its key, or by the digest of one that is made.
+
+        Raises:
+            UsageError: a layer's recipe cannot be met.
+        """
+        if reference in self._images:
+            return (await self.image(reference)).manifest
+        if reference in self._indexes:
+            return await self._make_index(self._indexes[reference])
+        found = (each.descriptor for each in self._documents.values() if each.descriptor.digest == reference)
+        return next(filter(is_document, found), None)
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
+        if descriptor.digest in self._documents:
+            return self._documents[descriptor.digest]
+        recipe = self._layers.get(descriptor.digest)
+        if recipe is None:
+            return AbsentContent(descriptor, "the scenario's images", "resolve the image before its content")
+        if self._without_bytes:
+            return UnmadeLayer(descriptor, recipe, self._forge)
+        return SyntheticLayer(recipe, descriptor)
+
+    async def _make(self, recipe: ImageRecipe) -> MadeImage:
+        recipes = [line.recipe for line in recipe.instructions if line.recipe is not None]
+        layers = await self._layer_infos(recipes)
+        self._layers.update(zip((each.descriptor.digest for each in layers), recipes, strict=True))
+        config = self._keep(
+            config_document(
+                ImageConfig(
+                    platform=recipe.platform or _AMD64,
+                    history=tuple(
+                        History(
+                            created_by=line.created_by,
+                            created=line.created,
+                            comment=line.comment,
+                            empty_layer=line.recipe is None,
+                        )
+                        for line in recipe.instructions
+                    ),
+                    diff_ids=tuple(each.diff_id for each in layers),
+                )
+            ),
+            media_types.OCI_CONFIG,
+        )
+        manifest = manifest_document(config, [each.descriptor for each in layers])
+        return MadeImage(
+            manifest=self._keep(manifest, media_types.OCI_MANIFEST), config=config, layers=tuple(layers)
+        )
+
+    async def _layer_infos(self, recipes: list[LayerRecipe]) -> list[LayerInfo]:
+        if self._without_bytes:
+            return [stand_in(recipe) for recipe in recipes]
+        for recipe in recipes:
+            plan(recipe)  # so that what cannot be met is said plainly, and not in a group of errors
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._forge.layer(recipe)) for recipe in recipes]
+        return [task.result() for task in tasks]
+
+    async def _make_index(self, index: IndexRecipe) -> Descriptor:
+        manifests = []
+        for key in index.images:
+            made = await self.image(key)
+            manifests.append(replace(made.manifest, platform=self.recipe_of(key).platform))
+        return self._keep(index_document(manifests), media_types.OCI_INDEX)
+
+    def _keep(self, raw: bytes, media_type: str) -> Descriptor:
+        descriptor = Descriptor.of(raw, media_type)
+        self._documents[descriptor.digest] = BytesContent(descriptor, raw)
+        return descriptor
+
+
+def _by_key(
+    recipes: Iterable[ImageRecipe | IndexRecipe],
+) -> tuple[dict[str, ImageRecipe], dict[str, IndexRecipe]]:
+    images: dict[str, ImageRecipe] = {}
+    indexes: dict[str, IndexRecipe] = {}
+    for recipe in recipes:
+        if recipe.key in images or recipe.key in indexes:
+            raise UsageError(f"there are two images called {recipe.key!r}")
+        if isinstance(recipe, IndexRecipe):
+            indexes[recipe.key] = recipe
+        else:
+            images[recipe.key] = recipe
+    return images, indexes
+
+
+def _check_members(index: IndexRecipe, images: Mapping[str, ImageRecipe]) -> None:
+    missing = [key for key in index.images if key not in images]
+    if missing:
+        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is no image")
