@@ -143,7 +143,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
     ) -> RunResult:
         """Push a local image to a registry and return the account of it.
 
@@ -158,9 +157,6 @@ class Client:
                 beside the account of what had been done until then.
             listener: is called with each event. It must return soon, and what it raises ends the transfer.
             choice: what of an index, such as `Choice.of("linux/amd64")`.
-            foreign: take layers that may not be distributed too: from a layout or archive if they are there,
-                from a registry's image by the URLs in their descriptors, asked without credentials, in TLS
-                unless `plain_http` is True. Else they are listed, and stay where they are.
 
         Returns:
             The result, whose one transfer holds the ledger: an entry for each reference, sizes in bytes.
@@ -175,7 +171,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -188,7 +183,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
     ) -> RunResult:
         """Pull an image from a registry and return the account of it (distribution-spec, end-2, end-3).
 
@@ -200,7 +194,6 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
         """
         move = self.move(
             reference,
@@ -209,7 +202,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -222,7 +214,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
         referrers: bool = False,
     ) -> RunResult:
         """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`.
@@ -234,7 +225,6 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
             referrers: take along what refers to it (signatures, bills of materials, attestations), and what
                 refers to that: each has a transfer of its own in the result.
         """
@@ -244,7 +234,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
             referrers=referrers,
         )
         return _checked(await move.run(), check=check)
@@ -258,7 +247,6 @@ class Client:
         dry_run: bool = False,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
         referrers: bool = False,
     ) -> Move:
         """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
@@ -270,7 +258,6 @@ class Client:
             dry_run: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
             referrers: as for `copy`.
 
         Raises:
@@ -293,7 +280,6 @@ class Client:
             listener=listener,
             remember=self._remember,
             choice=choice,
-            foreign=foreign,
             referrers=referrers,
         )
 

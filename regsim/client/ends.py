@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from regsim.net.proxy import Proxy
     from regsim.net.timeouts import Timeouts
     from regsim.net.trust import Trust
-    from regsim.registry.foreign import ForeignHosts
     from regsim.registry.login import Keychain
     from regsim.registry.ranges import Ranges
     from regsim.store.archive import OciArchive
@@ -70,7 +69,6 @@ class Ends:
     proxy: Proxy | None = None
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
-    _foreign: list[ForeignHosts] = field(default_factory=list)
 
     async def source(self, address: Address) -> Readable:
         """Open an address for reading."""
@@ -139,26 +137,9 @@ class Ends:
         elif isinstance(address, Reference):
             await self.repository(address, writes=True).list_missing_referrers(found, account)
 
-    def foreign(self) -> ForeignHosts:
-        """Return the hosts of layers that may not be distributed."""
-        if not self._foreign:
-            from regsim.registry.foreign import ForeignHosts  # noqa: PLC0415  (few images have such layers)
-
-            hosts = ForeignHosts(
-                plain_http=self.plain_http,
-                trust=self.trust,
-                timeouts=self.timeouts,
-                transport=self.transport,
-                proxy=self.proxy,
-            )
-            self._foreign.append(hosts)
-        return self._foreign[0]
-
     async def close(self) -> None:
         """Close every connection."""
         self._registries.clear()
-        while self._foreign:
-            await self._foreign.pop().aclose()
         while self._transports:
             await self._transports.popitem()[1].aclose()
 

@@ -45,7 +45,6 @@ from regsim.registry.login.tokens import MAX_TOKEN_ANSWER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from regsim.core.account import Account
@@ -209,28 +208,6 @@ class Transport:
             if content and body is not None:
                 account.attempts += 1
                 account.retried(str(answer.status))
-
-    def exchange_as_nobody(
-        self,
-        method: str,
-        target: str,
-        account: Account,
-        *,
-        headers: Mapping[str, str],
-        content: bool,
-        check: Callable[[str], object],
-    ) -> AbstractAsyncContextManager[Response]:
-        """Send a request that nobody logs in for, whoever asks, and hand over its answer.
-
-        Args:
-            method: GET or HEAD.
-            target: as for `request`.
-            account: is charged.
-            headers: beside those of every request.
-            content: as for `request`.
-            check: is shown each URL that a redirect leads to, before it is asked; what it raises is raised.
-        """
-        return self._follow(method, target, account, headers, None, content=content, check=check)
 
     async def _ask_for_token(
         self,

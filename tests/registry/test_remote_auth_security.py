@@ -185,19 +185,19 @@ async def test_a_link_elsewhere_is_not_followed(
 
 
 @BOTH
-async def test_edge_47_a_foreign_url_is_asked_without_credentials(
+async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
-    foreign = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
+    other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
     keychain = FixedKeychain({"registry.example": CI})
     network = httpx.MockTransport(world.async_handler)
     async with Transport(HOST, transport=network, keychain=keychain, patience=patience) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
         answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
-    assert authorizations(foreign) == [None]
+    assert authorizations(other) == [None]
 
 
 @pytest.mark.parametrize("realm", ["http://auth.example/token", "https://169.254.169.254/token", "x"])
