@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsim.cli.output import Format, status
 from regsim.core import Platform
+from regsim.core.quantities import size
 from regsim.errors import ContentError, UsageError
 from regsim.image.builder.builder import Built, Request, build, export
 from regsim.image.builder.cache import Cache
@@ -19,7 +20,6 @@ from regsim.image.compress import compressor
 from regsim.image.context.checksums import Checksums
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
-from regsim.report.quantities import size
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 

@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from regsim.core.ledger import Direction
+from regsim.core.quantities import exact, percent, size
 from regsim.core.result import Mode
-from regsim.report.quantities import exact, percent, size
 from regsim.report.table import columns, instruction, one_line
 
 if TYPE_CHECKING:
