@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,7 +33,7 @@ from regsim.core.manifest import parse as parse_manifest
 from regsim.core.reference import check_tag
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
 from regsim.net.proxy import Proxy
-from regsim.net.trust import Trust
+from regsim.registry.connection import Connection
 from regsim.registry.conversation import log_warning
 from regsim.registry.login import AuthFiles
 from regsim.registry.ranges import Ranges
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.net.timeouts import Timeouts
+    from regsim.net.trust import Trust
     from regsim.registry.login import Keychain
     from regsim.registry.transport import Network
     from regsim.transfer.events import Listener
@@ -109,16 +111,29 @@ class Client:
         if jobs < 1:
             raise UsageError(f"{jobs} jobs move nothing", hint="1 or more")
         self._jobs, self._remember = jobs, remember
-        self._ends = Ends(
+        connection = Connection(
             plain_http=plain_http,
-            trust=trust or Trust(),
+            trust=trust,
             keychain=keychain or AuthFiles(os.environ),
             timeouts=timeouts,
             transport=transport,
-            warn=warn or log_warning,
-            ranges=Ranges(count=ranges),
             proxy=None if proxy is None else Proxy.parse(proxy),
         )
+        self._ends = Ends(connection, warn=warn or log_warning, ranges=Ranges(count=ranges))
+
+    @classmethod
+    def over(
+        cls,
+        connection: Connection,
+        *,
+        jobs: int = DEFAULT_JOBS,
+        ranges: int = 1,
+        warn: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Return a client that connects as a `Connection` says; other arguments as for the constructor."""
+        client = cls(jobs=jobs, ranges=ranges, warn=warn)
+        client._ends = replace(client._ends, connection=connection)
+        return client
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from mock_registry.clock import ManualClock
 from regsim.core import Descriptor, media_types
 from regsim.core.ledger import violations
 from regsim.core.manifest import manifest_document
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport
@@ -144,7 +145,7 @@ async def shop(
     patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)
     async with (
         mock.serve() as server,
-        Transport(server.url, timeouts=timeouts, connections=connections) as transport,
+        Transport(server.url, Connection(timeouts=timeouts, connections=connections)) as transport,
     ):
         registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits, ranges=ranges)
         yield Shop(mock, registry, sleeps, warnings)

@@ -23,6 +23,7 @@ from regsim.core.account import Account
 from regsim.core.ledger import violations
 from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.conversation import Habits
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
@@ -56,7 +57,7 @@ def router() -> respx.MockRouter:
 
 @pytest.fixture
 def repository(router: respx.MockRouter) -> Repository:
-    transport = Transport(HOST, transport=httpx.MockTransport(router.async_handler))
+    transport = Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler)))
     return Registry(transport).repository("shop/api")
 
 
