@@ -1,4 +1,4 @@
-"""What FROM names on the command line: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
+"""The images that FROM names: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
 
 Owns how a build reads such an image. Must not know Dockerfiles.
 """
@@ -38,7 +38,7 @@ class AddressedBases:
 
     Args:
         ends: opens them.
-        names: `--build-context`: what a name means.
+        names: `--build-context`: the address that a name stands for.
     """
 
     def __init__(self, ends: Ends, names: Mapping[str, str]) -> None:
@@ -49,7 +49,7 @@ class AddressedBases:
         """Return the image of a name.
 
         Raises:
-            UsageError: the name is no address.
+            UsageError: the name is not an address.
             NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
         address = self._names.get(name, name)
@@ -87,11 +87,11 @@ async def _image(source: Source, root: Descriptor, platform: Platform, name: str
             raise UsageError(f"{name} has no image for {platform}", hint=f"it has {offered or 'none'}")
         root = fitting[0]
     if document.config is None or document.config.media_type not in media_types.CONFIGS:
-        raise UsageError(f"{name} is no image to build on", hint="its config is not that of an image")
+        raise UsageError(f"{name} cannot be built on", hint="its config is not the config of an image")
     raw = await read_all(source.content(document.config, Account()), limit=MAX_CONFIG_SIZE)
     diff_ids = Config.of(raw).diff_ids
     if len(diff_ids) != len(document.layers):
-        raise UsageError(f"{name} has {len(document.layers)} layers, and a config for {len(diff_ids)}")
+        raise UsageError(f"{name} has {len(document.layers)} layers, and its config lists {len(diff_ids)}")
     layers = (
         BaseLayer(descriptor=_oci(layer), diff_id=Digest(diff_id), content=_content(source, layer))
         for layer, diff_id in zip(document.layers, diff_ids, strict=True)

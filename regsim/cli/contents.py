@@ -1,4 +1,4 @@
-"""`regsim history` and `tree`: what each instruction of an image added, and the files that its layers hold."""
+"""`regsim history` and `tree`: what each instruction of an image added, and the files of its layers."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def history(
     printing: Printing = PRINTING,
     connecting: Connecting | None = None,
 ) -> None:
-    """Print an image's history as docker does, with each layer's compressed size and how many images share it.
+    """Print an image's history as docker does, with each layer's compressed size and who shares it.
 
     The newest line comes first. SIZE is the files' bytes, COMPRESSED what is transferred, SHARED BY how many
     other images of the layout or archive, or of all records, have the layer. The first five columns are

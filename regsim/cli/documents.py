@@ -1,8 +1,7 @@
-"""`regsim inspect`, `manifest`, `config`, `layers` and `referrers`: what an image says, without moving a layer."""
+"""`regsim inspect`, `manifest`, `config`, `layers` and `referrers`: an image without its layers' contents."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -20,9 +19,7 @@ from regsim.transfer.selection import Choice
 Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
-def inspect(
-    image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None
-) -> None:
+def inspect(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
     """Print an image's digest, platforms, date, labels, and layers with their sizes.
 
     Args:

@@ -1,4 +1,4 @@
-"""`regsim ls`, `catalog`, `tag`, `delete`, `df`, `rmi` and `prune`: what is stored, and removing some of it."""
+"""`regsim ls`, `catalog`, `tag`, `delete`, `df`, `rmi` and `prune`: what is stored, and removing it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def tag(
 
 
 def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
-    """Delete a tag, or by digest an image with all its tags; blobs are left to the registry's garbage collector.
+    """Delete a tag, or by digest an image with all its tags; blobs stay until the registry collects garbage.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
@@ -200,8 +200,9 @@ def _usage_text(inventory: Inventory) -> str:
     ]
     headings = ("IMAGE", "DIGEST", "SIZE", "SHARED SIZE", "UNIQUE SIZE")
     lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
+    takes = "takes" if len(rows) == 1 else "take"
     lines.append(
-        f"{number(len(rows), 'image')} of {exact(total)} {'takes' if len(rows) == 1 else 'take'} {exact(held)}: "
+        f"{number(len(rows), 'image')} of {exact(total)} {takes} {exact(held)}: "
         f"sharing saves {exact(total - held)} ({percent((total - held) / total if total else 0.0)})"
     )
     missing = sum(image.missing for image in inventory.images)

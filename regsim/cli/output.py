@@ -4,8 +4,7 @@ Owns how anything is written: a file appears whole or not at all, and a reader t
 (`| head`) is not an error. Must not know what is written.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: cyclopts evaluates those of `Printing` in its subclasses' modules.
 import json
 import os
 import sys
@@ -13,15 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
 from regsim.core.quantities import number
-from regsim.errors import DockerfileError, LocalFileError, ScenarioError
-
-if TYPE_CHECKING:
-    from regsim.errors import RegsimError
+from regsim.errors import DockerfileError, LocalFileError, RegsimError, ScenarioError
 
 
 class Format(StrEnum):
@@ -149,7 +145,7 @@ def _is_special(path: Path) -> bool:
 
 
 def printable(text: str) -> str:
-    """Return text on one line with control characters escaped: much of it comes from registries and images."""
+    """Return text on one line with control characters escaped: it may come from a registry."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
     )

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import (
@@ -29,11 +29,13 @@ from regsim.cli.output import (
     write_json,
 )
 from regsim.client.addresses import registries
-from regsim.client.client import Client
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
 from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst
 from regsim.report import document, text
+
+if TYPE_CHECKING:
+    from regsim.client.client import Client
 
 T = TypeVar("T")
 
@@ -179,7 +181,7 @@ def conclude(results: Sequence[RunResult], wanted: Wanted) -> ExitCode:
 
 @contextmanager
 def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
-    """If nothing can run, print a result that holds only the error where JSON is wanted, and raise it again."""
+    """With `--format json`, print an error of the block as a result without transfers, and raise it again."""
     try:
         yield
     except RegsimError as error:

@@ -51,9 +51,7 @@ class Flags(Printing):
 _FLAGS = Flags()
 
 
-def push(
-    src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None
-) -> ExitCode:
+def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
     """Push an image to a registry and say what moved.
 
     Args:
