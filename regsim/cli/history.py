@@ -129,7 +129,7 @@ def _shared(image: Image, layer: Layer | None, view: Sharing, *, human: bool) ->
 
 
 def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
-    from regsim.report.quantities import age  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import age  # noqa: PLC0415  (helping prints no table)
 
     if created is None:
         return "N/A"
@@ -143,7 +143,7 @@ def _date(moment: datetime) -> str:
 
 
 def _size(count: int | None, *, human: bool) -> str:
-    from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import size  # noqa: PLC0415  (helping prints no table)
 
     if count is None:
         return _UNKNOWN

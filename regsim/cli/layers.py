@@ -60,7 +60,7 @@ def table(image: Image) -> str:
 
 def layer_table(image: Image) -> list[str]:
     """Return an image's layers as lines of a table, and their sum."""
-    from regsim.report.quantities import exact, size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import exact, size  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import columns, instruction  # noqa: PLC0415  (likewise)
 
     rows = [

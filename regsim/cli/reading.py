@@ -106,7 +106,7 @@ def _text(image: str, found: Inspection) -> str:
 
 
 def _facts(descriptor: Descriptor) -> list[str]:
-    from regsim.report.quantities import exact  # noqa: PLC0415  (helping prints no facts)
+    from regsim.core.quantities import exact  # noqa: PLC0415  (helping prints no facts)
 
     return [
         f"digest      {descriptor.digest}",

@@ -109,7 +109,7 @@ def _document(image: StoredImage, unique: int) -> dict[str, Any]:
 
 
 def _table(inventory: Inventory) -> list[str]:
-    from regsim.report.quantities import exact, percent, size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import exact, percent, size  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import columns  # noqa: PLC0415  (likewise)
 
     sharing = inventory.sharing
@@ -139,7 +139,7 @@ def _table(inventory: Inventory) -> list[str]:
 
 
 def _removed(removed: Removed, form: Format, *, freed: str = "freed") -> str:
-    from regsim.report.quantities import exact  # noqa: PLC0415  (helping prints nothing)
+    from regsim.core.quantities import exact  # noqa: PLC0415  (helping prints nothing)
 
     if form is Format.JSON:
         document = {

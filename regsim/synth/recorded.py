@@ -18,7 +18,6 @@ be rounded, which `notes` then says. `total_size` is the sum of the layers' size
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from typing import Any
 
 from regsim.core import Descriptor, Digest, Platform, media_types
 from regsim.core.image import Image, Layer
+from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.store.files import read_bounded
 from regsim.synth.images import ImageRecipe, Instruction
@@ -124,7 +124,7 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     folder = folder or records_folder()
     path = folder / f"{name}.json"
     if _NAME.fullmatch(name) is None or not path.is_file():
-        raise UsageError(f"no record named {name!r:.200}", hint=_nearest(name, folder))
+        raise UsageError(f"no record named {name!r:.200}", hint=did_you_mean(name, record_names(folder)))
     raw = read_bounded(path, MAX_RECORD_SIZE)
     try:
         document = json.loads(raw)
@@ -138,13 +138,6 @@ def load_record(name: str, folder: Path | None = None) -> Record:
         ) from error
     except RegsimError as error:
         raise ContentError(f"{path} is not a record: {error.message}", hint=error.hint) from error
-
-
-def _nearest(name: str, folder: Path) -> str:
-    known = record_names(folder)
-    near = [each for each in known if name and each.startswith(name)]
-    near = near or difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(near[:3])}?" if near else f"the records are {', '.join(known)}"
 
 
 def _record(name: str, document: dict[str, Any]) -> Record:

@@ -106,7 +106,7 @@ def test_a_record_that_there_is_not_is_answered_with_those_like_it(regsim: Regsi
     done = regsim("history", "record:golang-1.23.4")
     assert done.code == 2
     assert done.errors[0] == "Error: no record named 'golang-1.23.4'"
-    assert "did you mean golang-1.23.4-bookworm" in done.errors[1]
+    assert 'did you mean "golang-1.23.4-bookworm' in done.errors[1]
 
 
 def test_a_record_is_for_its_platform_alone(regsim: Regsim) -> None:
