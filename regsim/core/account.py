@@ -44,19 +44,6 @@ class Retry:
         return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
 
 
-@dataclass(slots=True, kw_only=True)
-class Elsewhere:
-    """What content cost at hosts that are no registries, where it was fetched from.
-
-    Attributes:
-        account: the cost, which stands in no other figure.
-        url: where it was fetched from, without its query.
-    """
-
-    account: Account
-    url: str = ""
-
-
 @dataclass(slots=True)
 class Account:
     """Counts what the requests made on its behalf cost. Headers are not counted.
@@ -74,7 +61,6 @@ class Account:
         divided: the content came in several stretches at a time, one of which may be wrong.
         retries: why anything was asked or moved again, in order.
         beside: what it has led to about other content, by digest; None where no digest is known.
-        elsewhere: what a foreign layer cost where its URLs lead; None of what was asked of registries alone.
     """
 
     requests: int = 0
@@ -101,7 +87,6 @@ class Account:
                 return
 
     beside: list[tuple[Digest | None, Account]] = field(default_factory=list)
-    elsewhere: Elsewhere | None = None
 
     def aside(self, digest: Digest | None) -> Account:
         """Return an account for what this work leads to about other content."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core.account import Account
-from regsim.core.ledger import Elsewhere, Entry, Evidence, Outcome, Tally
+from regsim.core.ledger import Entry, Evidence, Outcome, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.core import Digest
-    from regsim.core.account import Elsewhere as Spent
+    from regsim.core.account import Account
     from regsim.core.graph import Reference, Task
     from regsim.core.machine import Machine
 
@@ -81,21 +80,18 @@ class _Builder:
         moved = outcome is Outcome.TRANSFERRED
         resumed = account.resumed if moved and self.receives and not self.sends else 0
         useful = reference.descriptor.size - resumed if moved else 0
-        fetched = account.elsewhere.account if account.elsewhere else Account()
-        received = account.received + fetched.received
         return replace(
             self._entry(reference, outcome, evidence),
             mounted_from=task.mounted_from,
             wire_sent=account.sent,
-            wire_received=received,
+            wire_received=account.received,
             wasted_sent=account.sent - (useful if self.sends else 0),
-            wasted_received=received - (useful if self.receives else 0),
-            overhead=account.overhead + fetched.overhead,
+            wasted_received=account.received - (useful if self.receives else 0),
+            overhead=account.overhead,
             resumed=resumed,
-            retries=(*account.retries, *fetched.retries),
-            attempts=account.attempts + fetched.attempts,
-            requests=account.requests + fetched.requests,
-            elsewhere=_elsewhere(account.elsewhere),
+            retries=tuple(account.retries),
+            attempts=account.attempts,
+            requests=account.requests,
         )
 
     def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
@@ -111,13 +107,6 @@ class _Builder:
             created_by=self.labels.created_by.get(descriptor.digest),
             recorded_digest=self.labels.recorded.get(descriptor.digest),
         )
-
-
-def _elsewhere(spent: Spent | None) -> Elsewhere | None:
-    if spent is None:
-        return None
-    cost = spent.account
-    return Elsewhere(url=spent.url, requests=cost.requests, received=cost.received, overhead=cost.overhead)
 
 
 def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:

@@ -94,12 +94,8 @@ class Reference:
         """Tell whether this names a manifest or an index."""
         return self.role in MANIFEST_ROLES
 
-    def expand(self, document: Document, *, foreign: bool = False) -> None:
+    def expand(self, document: Document) -> None:
         """List what the manifest names.
-
-        Args:
-            document: the manifest.
-            foreign: layers that may not be distributed are wanted all the same.
 
         Raises:
             ContentError: indexes are nested deeper than `MAX_DEPTH`.
@@ -116,7 +112,7 @@ class Reference:
                 depth=self.depth + 1,
                 parent=self,
                 position=position,
-                stays=not foreign and successor.is_foreign,
+                stays=successor.is_foreign,
             )
             for position, successor in enumerate(document.successors)
         )

@@ -55,7 +55,6 @@ class Evidence(StrEnum):
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
-    URL = "url"
     STORED = "stored"
     MOUNT_REFUSED = "mount-refused"
     HEAD = "head"
@@ -71,7 +70,7 @@ class Evidence(StrEnum):
 
 _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
     Outcome.TRANSFERRED: frozenset(
-        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.URL, Evidence.STORED, Evidence.MOUNT_REFUSED}
+        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.STORED, Evidence.MOUNT_REFUSED}
     ),
     Outcome.EXISTS: frozenset({Evidence.HEAD, Evidence.MANIFEST, Evidence.LOCAL, Evidence.CHAIN}),
     Outcome.MOUNTED: frozenset({Evidence.CREATED, Evidence.ASSUMED}),
@@ -83,39 +82,12 @@ _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What of an entry's figures was spent at a host that is no registry.
-
-    Attributes:
-        url: where a foreign layer was fetched from, or was last tried to be; without its query.
-        requests: HTTP requests.
-        received: body octets of the layer.
-        overhead: all other body octets.
-    """
-
-    url: str
-    requests: int
-    received: int
-    overhead: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it under the keys of the result format."""
-        return {
-            "url": self.url,
-            "requests": self.requests,
-            "received": self.received,
-            "overhead": self.overhead,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
     All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
     that served no outcome; `resumed` what an interrupted earlier run had left in place. `retries` tells why
-    anything was asked or moved again, and what of `wasted` that explains. `elsewhere` is None where only
-    registries were asked.
+    anything was asked or moved again, and what of `wasted` that explains.
     """
 
     digest: Digest
@@ -137,7 +109,6 @@ class Entry:
     retries: tuple[Retry, ...] = ()
     created_by: str | None = None
     recorded_digest: Digest | None = None
-    elsewhere: Elsewhere | None = None
 
     @property
     def wasted(self) -> int:
@@ -167,7 +138,6 @@ class Entry:
             "retries": [retry.to_json() for retry in self.retries],
             "created_by": self.created_by,
             "recorded_digest": self.recorded_digest,
-            "elsewhere": self.elsewhere.to_json() if self.elsewhere else None,
         }
 
 
@@ -317,7 +287,6 @@ class Ledger:
         referenced: counted on the graph of descriptors, not on the entries, so that a lost entry shows.
         sends, receives: which sides of the transfer are registries.
         unselected: descriptors that a choice of platform left out.
-        foreign: layers that may not be distributed were wanted too.
         seconds: how long it took.
         resolving: what was spent on a reference that could not be resolved, and so has no entry.
         beside: what was spent on content that has no entry either, by digest if that is known: indexes that
@@ -333,7 +302,6 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
     referenced: Tally = Tally()
     unselected: int = 0
-    foreign: bool = False
     seconds: float = field(default=0.0, compare=False)
     resolving: Account | None = None
     beside: tuple[tuple[Digest | None, Account], ...] = ()
@@ -376,7 +344,7 @@ def violations(ledger: Ledger) -> list[str]:
             wire=sum(entry.wire_received for entry in ledger.entries),
             entries=ledger.entries,
         ),
-        *_entry_laws(ledger.entries, foreign=ledger.foreign),
+        *_entry_laws(ledger.entries),
         *_first_reference_law(ledger.entries),
     ]
 
@@ -394,7 +362,7 @@ def _side(side: str, *, over_wire: bool, wire: int, entries: Iterable[Entry]) ->
     return _law(f"wire {side}", wire, "transferred - resumed + wasted", moved + wasted)
 
 
-def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
+def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
     for entry in entries:
         figures = {
             "wasted_sent": entry.wasted_sent,
@@ -413,7 +381,7 @@ def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
             yield f"{name}: {entry.outcome} by {entry.evidence}"
         if (entry.outcome is Outcome.MOUNTED) is (entry.mounted_from is None):
             yield f"{name}: {entry.outcome} from {entry.mounted_from}"
-        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type) and not foreign
+        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type)
         if (entry.outcome is Outcome.FOREIGN) is not stays:
             yield f"{name}: {entry.outcome}, though it is {entry.media_type}"
 

@@ -14,6 +14,7 @@ from regsim.core import Descriptor, Digest
 from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.result import RunResult, TransferResult
 from regsim.errors import ExitCode
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport
@@ -308,7 +309,7 @@ async def pushed(mock: MockRegistry, stock: Stock, **hidden: int) -> Ledger:
     async def no_wait(_: float) -> None:
         return
 
-    async with mock, Transport("127.0.0.1:5000", transport=mock.transport()) as transport:
+    async with mock, Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
         repository = Registry(transport, patience=Patience(sleep=no_wait)).repository("shop/api")
         return await Transfer(LocalSource(store), "v1", Hiding(repository, **hidden), tag="v1").run()
 

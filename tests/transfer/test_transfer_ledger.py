@@ -179,7 +179,6 @@ def test_entry_is_written_with_the_keys_of_the_format() -> None:
         "retries": [],
         "created_by": "RUN make",
         "recorded_digest": None,
-        "elsewhere": None,
     }
 
 
@@ -279,7 +278,7 @@ def test_no_figure_is_below_zero(figure: str) -> None:
 
 
 EVIDENCE_OF: dict[Outcome, set[str | None]] = {
-    Outcome.TRANSFERRED: {"upload", "download", "url", "stored", "mount-refused"},
+    Outcome.TRANSFERRED: {"upload", "download", "stored", "mount-refused"},
     Outcome.EXISTS: {"head", "manifest", "local", "chain"},
     Outcome.MOUNTED: {"201", "assumed"},
     Outcome.JOINED: {None},
@@ -315,13 +314,6 @@ def test_foreign_is_what_its_media_type_says() -> None:
     ]
     moved = entry(media_type=FOREIGN)
     assert violations(push_of(moved)) == [f"layer {name}: transferred, though it is {FOREIGN}"]
-
-
-def test_foreign_is_nothing_where_such_layers_were_asked_for() -> None:
-    name = Digest.of(b"base").short
-    assert violations(push_of(entry(media_type=FOREIGN), foreign=True)) == []
-    left = without_cost("base", Outcome.FOREIGN, media_type=FOREIGN)
-    assert violations(push_of(left, foreign=True)) == [f"layer {name}: foreign, though it is {FOREIGN}"]
 
 
 def test_joined_needs_something_to_join() -> None:
