@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsim.cli.output import Format, status
 from regsim.core import Platform
+from regsim.core.quantities import size
 from regsim.errors import ContentError, UsageError
 from regsim.image.builder.builder import Built, Request, build, export
 from regsim.image.builder.cache import Cache
@@ -19,7 +20,6 @@ from regsim.image.compress import compressor
 from regsim.image.context.checksums import Checksums
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
-from regsim.report.quantities import size
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 
@@ -110,11 +110,12 @@ class _Bases:
             UsageError: the name is no address, or credentials that are for one registry meet two.
         """
         from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
+        from regsim.client.ends import Ends  # noqa: PLC0415  (likewise)
 
         hosts = hosts_of(self._names.get(name, name))
         if self._addressed is None or not self._hosts.keys() >= hosts:
             self._hosts |= dict.fromkeys(sorted(hosts))
-            self._ends.append(self._connecting.ends(*self._hosts))
+            self._ends.append(Ends(self._connecting.connection(*self._hosts), warn=status))
             self._addressed = AddressedBases(self._ends[-1], self._names)
         return await self._addressed.open(name, platform)
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from regsim._version import __version__
 from regsim.client.addresses import local_store
 from regsim.core import Descriptor
+from regsim.core.quantities import exact, size
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError, UsageError
 from regsim.registry.login import AuthFiles
-from regsim.report.quantities import exact, size
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.registry_container import engines

@@ -52,7 +52,7 @@ def referrers(
 
 
 def _table(found: tuple[Descriptor, ...]) -> list[str]:
-    from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import size  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import columns  # noqa: PLC0415  (likewise)
 
     if not found:

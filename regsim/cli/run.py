@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -60,6 +61,7 @@ def run(
         check_outputs(output, json)
         from regsim.cli.running import run as run_to_end  # noqa: PLC0415  (not needed for help)
         from regsim.cli.scenarios import Choice, hosts, load_all, run_all  # noqa: PLC0415  (likewise)
+        from regsim.registry.transport import Transport  # noqa: PLC0415  (likewise)
 
         choice = Choice(
             mode=mode,
@@ -70,7 +72,7 @@ def run(
             tell=_ignore if quiet else status,
         )
         loaded = load_all(scenarios, choice)
-        connect = connecting.connector(*hosts(loaded))
+        connect = partial(Transport, connection=connecting.connection(*hosts(loaded)))
     return conclude(run_to_end(run_all(loaded, choice, connect)), wanted)
 
 

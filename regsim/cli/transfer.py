@@ -40,8 +40,6 @@ class Flags:
         platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
             of its own, keep the index around them.
         sparse: keep the index around one image too; a registry may refuse an index that names more.
-        foreign: take layers that may not be distributed too, from a registry's image by their URLs, which are
-            asked without credentials, in TLS unless --plain-http.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
@@ -52,7 +50,6 @@ class Flags:
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
     platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
     sparse: Annotated[bool, Parameter(negative=())] = False
-    foreign: Annotated[bool, Parameter(negative=())] = False
 
     @property
     def wanted(self) -> Wanted:
@@ -170,7 +167,6 @@ def _move(
             # A dry run moves nothing, so that there is no progress to tell.
             listener=ignore if flags.dry_run else shown.show,
             choice=Choice.of(*flags.platform, sparse=flags.sparse),
-            foreign=flags.foreign,
             referrers=referrers,
         )
         check_outputs(flags.output)

@@ -75,7 +75,7 @@ def tree(
 
 
 def _text(merged: Merged, listed: list[Place]) -> str:
-    from regsim.report.quantities import exact, percent  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import exact, percent  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import columns  # noqa: PLC0415  (likewise)
 
     count = len(merged.layers)
@@ -90,7 +90,7 @@ def _text(merged: Merged, listed: list[Place]) -> str:
 
 
 def _row(place: Place) -> tuple[str, ...]:
-    from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import size  # noqa: PLC0415  (helping prints no table)
     from regsim.store.entry import Kind, shown  # noqa: PLC0415  (helping reads no tars)
 
     entry = place.node.entry
@@ -124,18 +124,18 @@ def _mode(place: Place) -> str:
 
 
 def _layer_rows(merged: Merged) -> Iterator[tuple[str, ...]]:
-    from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
+    from regsim.core.quantities import size  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import instruction  # noqa: PLC0415  (likewise)
 
     for number, layer in enumerate(merged.layers):
         yield (
             str(number),
-            layer.descriptor.digest.short,
-            size(layer.descriptor.size),
+            layer.layer.descriptor.digest.short,
+            size(layer.layer.descriptor.size),
             f"{layer.files:,}",
             size(layer.size),
             size(layer.wasted),
-            instruction(layer.created_by or ""),
+            instruction(layer.layer.created_by or ""),
         )
 
 
@@ -152,12 +152,12 @@ def _json(found: ImageTree, listed: list[Place]) -> str:
         "layers": [
             {
                 "layer": number,
-                "digest": layer.descriptor.digest,
-                "compressed_size": layer.descriptor.size,
+                "digest": layer.layer.descriptor.digest,
+                "compressed_size": layer.layer.descriptor.size,
                 "files": layer.files,
                 "size": layer.size,
                 "wasted": layer.wasted,
-                "created_by": layer.created_by,
+                "created_by": layer.layer.created_by,
             }
             for number, layer in enumerate(merged.layers)
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -32,7 +33,7 @@ from regsim.core.manifest import parse as parse_manifest
 from regsim.core.reference import check_tag
 from regsim.errors import ContentError, NotFoundError, RegistryError, UsageError
 from regsim.net.proxy import Proxy
-from regsim.net.trust import Trust
+from regsim.registry.connection import Connection
 from regsim.registry.conversation import log_warning
 from regsim.registry.login import AuthFiles
 from regsim.registry.ranges import Ranges
@@ -47,12 +48,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from regsim.client.ends import Readable
-    from regsim.client.images import Image, Inspection
+    from regsim.client.histories import Histories
+    from regsim.client.images import Inspection
     from regsim.client.trees import ImageTree
+    from regsim.core.image import Image
     from regsim.core.result import RunResult
-    from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.net.timeouts import Timeouts
+    from regsim.net.trust import Trust
     from regsim.registry.login import Keychain
     from regsim.registry.transport import Network
     from regsim.transfer.events import Listener
@@ -109,16 +112,29 @@ class Client:
         if jobs < 1:
             raise UsageError(f"{jobs} jobs move nothing", hint="1 or more")
         self._jobs, self._remember = jobs, remember
-        self._ends = Ends(
+        connection = Connection(
             plain_http=plain_http,
-            trust=trust or Trust(),
+            trust=trust,
             keychain=keychain or AuthFiles(os.environ),
             timeouts=timeouts,
             transport=transport,
-            warn=warn or log_warning,
-            ranges=Ranges(count=ranges),
             proxy=None if proxy is None else Proxy.parse(proxy),
         )
+        self._ends = Ends(connection, warn=warn or log_warning, ranges=Ranges(count=ranges))
+
+    @classmethod
+    def over(
+        cls,
+        connection: Connection,
+        *,
+        jobs: int = DEFAULT_JOBS,
+        ranges: int = 1,
+        warn: Callable[[str], None] | None = None,
+    ) -> Self:
+        """Return a client that connects as a `Connection` says; other arguments as for the constructor."""
+        client = cls(jobs=jobs, ranges=ranges, warn=warn)
+        client._ends = replace(client._ends, connection=connection)
+        return client
 
     async def __aenter__(self) -> Self:
         return self
@@ -143,7 +159,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
     ) -> RunResult:
         """Push a local image to a registry and return the account of it.
 
@@ -158,9 +173,6 @@ class Client:
                 beside the account of what had been done until then.
             listener: is called with each event. It must return soon, and what it raises ends the transfer.
             choice: what of an index, such as `Choice.of("linux/amd64")`.
-            foreign: take layers that may not be distributed too: from a layout or archive if they are there,
-                from a registry's image by the URLs in their descriptors, asked without credentials, in TLS
-                unless `plain_http` is True. Else they are listed, and stay where they are.
 
         Returns:
             The result, whose one transfer holds the ledger: an entry for each reference, sizes in bytes.
@@ -175,7 +187,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -188,7 +199,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
     ) -> RunResult:
         """Pull an image from a registry and return the account of it (distribution-spec, end-2, end-3).
 
@@ -200,7 +210,6 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
         """
         move = self.move(
             reference,
@@ -209,7 +218,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
         )
         return _checked(await move.run(), check=check)
 
@@ -222,7 +230,6 @@ class Client:
         check: bool = True,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
         referrers: bool = False,
     ) -> RunResult:
         """Copy an image from anywhere to anywhere and return the account of it; arguments as for `push`.
@@ -234,7 +241,6 @@ class Client:
             check: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
             referrers: take along what refers to it (signatures, bills of materials, attestations), and what
                 refers to that: each has a transfer of its own in the result.
         """
@@ -244,7 +250,6 @@ class Client:
             dry_run=dry_run,
             listener=listener,
             choice=choice,
-            foreign=foreign,
             referrers=referrers,
         )
         return _checked(await move.run(), check=check)
@@ -258,7 +263,6 @@ class Client:
         dry_run: bool = False,
         listener: Listener = ignore,
         choice: Choice = EVERYTHING,
-        foreign: bool = False,
         referrers: bool = False,
     ) -> Move:
         """Return a transfer that has not begun, for whoever wants its account also when it was cancelled.
@@ -270,7 +274,6 @@ class Client:
             dry_run: as for `push`.
             listener: as for `push`.
             choice: as for `push`.
-            foreign: as for `push`.
             referrers: as for `copy`.
 
         Raises:
@@ -293,7 +296,6 @@ class Client:
             listener=listener,
             remember=self._remember,
             choice=choice,
-            foreign=foreign,
             referrers=referrers,
         )
 
@@ -328,7 +330,7 @@ class Client:
         return await images.inspect(*await self._open(address))
 
     async def layers(self, address: str | Address, *, choice: Choice = EVERYTHING) -> tuple[Image, ...]:
-        """Return each image that an address names, whose `layers` are descriptors, base first.
+        """Return each image that an address names, with its layers, base first.
 
         Args:
             address: what names an image or an index.
@@ -342,7 +344,7 @@ class Client:
 
     async def history(
         self, address: str | Address, *, choice: Choice = EVERYTHING, sizes: bool = False
-    ) -> tuple[ImageHistory, ...]:
+    ) -> Histories:
         """Return the history of each image that an address names, base first (image-spec, config.md).
 
         A line tells what made a layer, how many bytes of files are in it and how many travel, and how many
@@ -360,7 +362,7 @@ class Client:
         from regsim.client.histories import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
 
         if isinstance(address, str) and address.startswith(RECORD):
-            return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
+            return await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice)
         layers, found = await self._layers(address, choice)
         return await histories(layers, found, fetch=sizes)
 

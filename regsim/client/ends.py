@@ -16,7 +16,7 @@ from regsim.core.manifest import parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
-from regsim.registry.transport import Network, Transport
+from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
 from regsim.store.protocols import Fetcher
 from regsim.transfer.copy import MANIFEST_UNKNOWN
@@ -36,41 +36,26 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.net.proxy import Proxy
-    from regsim.net.timeouts import Timeouts
-    from regsim.net.trust import Trust
-    from regsim.registry.foreign import ForeignHosts
-    from regsim.registry.login import Keychain
+    from regsim.registry.connection import Connection
     from regsim.registry.ranges import Ranges
     from regsim.store.archive import OciArchive
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Ends:
     """Opens ends, with one connection pool for each registry, which lasts until `close`.
 
     Attributes:
-        plain_http: speak plain HTTP, or TLS; None: HTTP to this machine alone.
-        trust: how certificates are judged.
-        keychain: who has credentials.
-        timeouts: of every wait; None: the usual ones.
-        transport: stands in for the network; None: sockets.
+        connection: how to connect to registries, and as whom.
         warn: is told what the user should know though the work goes on.
         ranges: how large blobs are divided to be read; None: they are not.
-        proxy: that all requests go through; None: none.
     """
 
-    plain_http: bool | None
-    trust: Trust
-    keychain: Keychain
-    timeouts: Timeouts | None
-    transport: Network | None
+    connection: Connection
     warn: Callable[[str], None]
     ranges: Ranges | None = None
-    proxy: Proxy | None = None
     _transports: dict[str, Transport] = field(default_factory=dict)
     _registries: dict[str, Registry] = field(default_factory=dict)
-    _foreign: list[ForeignHosts] = field(default_factory=list)
 
     async def source(self, address: Address) -> Readable:
         """Open an address for reading."""
@@ -114,15 +99,7 @@ class Ends:
         """
         known = self._registries.get(host)
         if known is None:
-            transport = self._transports[host] = Transport(
-                host,
-                plain_http=self.plain_http,
-                trust=self.trust,
-                keychain=self.keychain,
-                timeouts=self.timeouts,
-                transport=self.transport,
-                proxy=self.proxy,
-            )
+            transport = self._transports[host] = Transport(host, self.connection)
             known = self._registries[host] = Registry(transport, warn=self.warn, ranges=self.ranges)
         return known
 
@@ -139,26 +116,9 @@ class Ends:
         elif isinstance(address, Reference):
             await self.repository(address, writes=True).list_missing_referrers(found, account)
 
-    def foreign(self) -> ForeignHosts:
-        """Return the hosts of layers that may not be distributed."""
-        if not self._foreign:
-            from regsim.registry.foreign import ForeignHosts  # noqa: PLC0415  (few images have such layers)
-
-            hosts = ForeignHosts(
-                plain_http=self.plain_http,
-                trust=self.trust,
-                timeouts=self.timeouts,
-                transport=self.transport,
-                proxy=self.proxy,
-            )
-            self._foreign.append(hosts)
-        return self._foreign[0]
-
     async def close(self) -> None:
         """Close every connection."""
         self._registries.clear()
-        while self._foreign:
-            await self._foreign.pop().aclose()
         while self._transports:
             await self._transports.popitem()[1].aclose()
 

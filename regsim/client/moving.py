@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
     from regsim.client.archives import ArchiveDestination
     from regsim.client.ends import Ends, Readable
-    from regsim.core import Descriptor
     from regsim.core.manifest import Referrer
-    from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination
     from regsim.transfer.events import Listener
 
@@ -67,7 +65,6 @@ class Move:
         remember: mount from where blobs were seen before, and take note of where they are now.
         choice: what of it.
         referrers: take along what refers to it, and what refers to that.
-        foreign: take layers that may not be distributed too, from where their URLs lead.
 
     Raises:
         UsageError: the destination has no room for what refers to an image.
@@ -85,14 +82,13 @@ class Move:
         remember: bool,
         choice: Choice = EVERYTHING,
         referrers: bool = False,
-        foreign: bool = False,
     ) -> None:
         if referrers and _holds_one(destination):
             raise UsageError(
                 f"an archive of docker's holds nothing that refers to an image: {str(destination)!r}",
                 hint="write an oci-archive:, which holds it all",
             )
-        self._choice, self._follows, self._takes_foreign = choice, referrers, foreign
+        self._choice, self._follows = choice, referrers
         self._ends, self._source, self._destination = ends, source, destination
         self._dry_run, self._jobs, self._listener, self._remember = dry_run, jobs, listener, remember
         self._parts: list[_Part] = []
@@ -146,17 +142,12 @@ class Move:
             candidates=_candidates(self._source, self._destination, remember=self._remember),
             listener=self._listener,
             choice=replace(self._choice, single=_holds_one(self._destination)),
-            foreign=self._foreign if self._takes_foreign else None,
         )
         tag = await _tag(self._source, self._destination, reader)
         image = Transfer(reader, wanted(self._source), writer, tag=tag, name=self._name, options=options)
         self._parts.append(_Part(image))
         if (await image.run()).error is None and self._follows:
             await self._follow(reader, writer, replace(options, choice=EVERYTHING))
-
-    def _foreign(self, descriptor: Descriptor, account: Account) -> Content:
-        assert isinstance(self._source, Reference)  # noqa: S101  (others are read where they lie)
-        return self._ends.foreign().content(descriptor, account, near=self._source.host)
 
     async def _follow(self, reader: Readable, writer: Destination, options: Options) -> None:
         following = Following(reader)

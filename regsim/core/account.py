@@ -78,19 +78,6 @@ class Retry:
         return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
 
 
-@dataclass(slots=True, kw_only=True)
-class Elsewhere:
-    """What content cost at hosts that are no registries, where it was fetched from.
-
-    Attributes:
-        account: the cost, which stands in no other figure.
-        url: where it was fetched from, without its query.
-    """
-
-    account: Account
-    url: str = ""
-
-
 @dataclass(slots=True)
 class Account:
     """Counts what the requests made on its behalf cost. Headers are not counted.
@@ -113,7 +100,6 @@ class Account:
         retries: why anything was asked or moved again, in order.
         losses: octets that were wasted without a retry.
         beside: what it has led to about other content, by digest; None where no digest is known.
-        elsewhere: what a foreign layer cost where its URLs lead; None of what was asked of registries alone.
     """
 
     requests: int = 0
@@ -131,7 +117,6 @@ class Account:
     retries: list[Retry] = field(default_factory=list, compare=False)
     losses: list[Waste] = field(default_factory=list, compare=False)
     beside: list[tuple[Digest | None, Account]] = field(default_factory=list)
-    elsewhere: Elsewhere | None = None
     _read: tuple[int, int] | None = field(default=None, compare=False)
 
     def retried(self, reason: str, *, seconds: float = 0.0, sent: int = 0, received: int = 0) -> None:
@@ -158,12 +143,15 @@ class Account:
             self.losses.append(Waste(loss or Loss.FAILED, octets))
 
     def _take_back(self, octets: int) -> None:
-        for reasons in (self.losses, self.retries):
-            for position, each in reversed(list(enumerate(reasons))):
-                taken = min(octets, each.wasted)
-                reasons[position] = replace(each, wasted=each.wasted - taken)
-                octets -= taken
-        self.losses = [each for each in self.losses if each.wasted]
+        for position, loss in reversed(list(enumerate(self.losses))):
+            taken = min(octets, loss.wasted)
+            self.losses[position] = replace(loss, wasted=loss.wasted - taken)
+            octets -= taken
+        for position, retry in reversed(list(enumerate(self.retries))):
+            taken = min(octets, retry.wasted)
+            self.retries[position] = replace(retry, wasted=retry.wasted - taken)
+            octets -= taken
+        self.losses = [loss for loss in self.losses if loss.wasted]
 
     def lose(self, loss: Loss | None = None) -> None:
         """Note that all octets so far were wasted, those that had been useful too."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core.account import Account, Loss
-from regsim.core.ledger import Elsewhere, Entry, Evidence, Outcome
+from regsim.core.account import Loss
+from regsim.core.ledger import Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.core import Digest
-    from regsim.core.account import Elsewhere as Spent
+    from regsim.core.account import Account
     from regsim.core.graph import Reference, Task
     from regsim.core.machine import Machine
 
@@ -93,7 +93,6 @@ class _Builder:
             losses=tuple(account.losses),
             attempts=account.attempts,
             requests=account.requests,
-            elsewhere=_elsewhere(account.elsewhere),
         )
 
     def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
@@ -109,13 +108,6 @@ class _Builder:
             created_by=self.labels.created_by.get(descriptor.digest),
             recorded_digest=self.labels.recorded.get(descriptor.digest),
         )
-
-
-def _elsewhere(spent: Spent | None) -> Elsewhere | None:
-    if spent is None:
-        return None
-    cost = spent.account
-    return Elsewhere(url=spent.url, requests=cost.requests, received=cost.received, overhead=cost.overhead)
 
 
 def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:

@@ -97,9 +97,6 @@ class Task:
         for each in self.accounts:
             account = Account()
             account.add(each)
-            for spent in [each.elsewhere] if each.elsewhere else []:
-                account.add(spent.account)
-                total.elsewhere = spent
             if id(each) in self.running:
                 account.lose(Loss.FAILED)
             total.add(account)
@@ -132,12 +129,8 @@ class Reference:
         """Tell whether this names a manifest or an index."""
         return self.role in MANIFEST_ROLES
 
-    def expand(self, document: Document, *, foreign: bool = False) -> None:
+    def expand(self, document: Document) -> None:
         """List what the manifest names.
-
-        Args:
-            document: the manifest.
-            foreign: layers that may not be distributed are wanted all the same.
 
         Raises:
             ContentError: indexes are nested deeper than `MAX_DEPTH`.
@@ -154,7 +147,7 @@ class Reference:
                 depth=self.depth + 1,
                 parent=self,
                 position=position,
-                stays=not foreign and successor.is_foreign,
+                stays=successor.is_foreign,
             )
             for position, successor in enumerate(document.successors)
         )

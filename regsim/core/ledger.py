@@ -55,7 +55,6 @@ class Evidence(StrEnum):
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
-    URL = "url"
     STORED = "stored"
     MOUNT_REFUSED = "mount-refused"
     HEAD = "head"
@@ -71,7 +70,7 @@ class Evidence(StrEnum):
 
 _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
     Outcome.TRANSFERRED: frozenset(
-        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.URL, Evidence.STORED, Evidence.MOUNT_REFUSED}
+        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.STORED, Evidence.MOUNT_REFUSED}
     ),
     Outcome.EXISTS: frozenset({Evidence.HEAD, Evidence.MANIFEST, Evidence.LOCAL, Evidence.CHAIN}),
     Outcome.MOUNTED: frozenset({Evidence.CREATED, Evidence.ASSUMED}),
@@ -83,40 +82,13 @@ _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What of an entry's figures was spent at a host that is no registry.
-
-    Attributes:
-        url: where a foreign layer was fetched from, or was last tried to be; without its query.
-        requests: HTTP requests.
-        received: body octets of the layer.
-        overhead: all other body octets.
-    """
-
-    url: str
-    requests: int
-    received: int
-    overhead: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it under the keys of the result format."""
-        return {
-            "url": self.url,
-            "requests": self.requests,
-            "received": self.received,
-            "overhead": self.overhead,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
     All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
     that served no outcome, and `useful_*` the part that its destination accepted; `resumed` what an
     interrupted earlier run had left in place. `retries` tells why anything was asked or moved again, and what
-    was wasted by it; `losses` what was wasted otherwise. `elsewhere` is None where only
-    registries were asked.
+    was wasted by it; `losses` what was wasted otherwise.
     """
 
     digest: Digest
@@ -141,7 +113,6 @@ class Entry:
     losses: tuple[Waste, ...] = ()
     created_by: str | None = None
     recorded_digest: Digest | None = None
-    elsewhere: Elsewhere | None = None
 
     @property
     def wasted(self) -> int:
@@ -172,7 +143,6 @@ class Entry:
             "losses": [loss.to_json() for loss in self.losses],
             "created_by": self.created_by,
             "recorded_digest": self.recorded_digest,
-            "elsewhere": self.elsewhere.to_json() if self.elsewhere else None,
         }
 
 
@@ -322,7 +292,6 @@ class Ledger:
         referenced: counted on the graph of descriptors, not on the entries, so that a lost entry shows.
         sends, receives: which sides of the transfer are registries.
         unselected: descriptors that a choice of platform left out.
-        foreign: layers that may not be distributed were wanted too.
         seconds: how long it took.
         resolving: what was spent on a reference that could not be resolved, and so has no entry.
         beside: what was spent on content that has no entry either, by digest if that is known: indexes that
@@ -338,7 +307,6 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
     referenced: Tally = Tally()
     unselected: int = 0
-    foreign: bool = False
     seconds: float = field(default=0.0, compare=False)
     resolving: Account | None = None
     beside: tuple[tuple[Digest | None, Account], ...] = ()
@@ -370,7 +338,7 @@ def violations(ledger: Ledger) -> list[str]:
         *_law("references", ledger.referenced.count, "sum over outcomes", summary.referenced.count),
         *_law("referenced bytes", ledger.referenced.bytes, "sum over outcomes", summary.referenced.bytes),
         *_wire_laws(ledger),
-        *_entry_laws(ledger.entries, foreign=ledger.foreign),
+        *_entry_laws(ledger.entries),
         *_first_reference_law(ledger.entries),
     ]
 
@@ -394,7 +362,7 @@ def _wire_laws(ledger: Ledger) -> Iterable[str]:
             yield from _law(f"{name}: useful {side}", useful, "transferred - resumed", wanted)
 
 
-def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
+def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
     for entry in entries:
         figures = {
             "wasted_sent": entry.wasted_sent,
@@ -402,7 +370,8 @@ def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
             "resumed": entry.resumed,
         }
         name = f"{entry.role} {entry.digest.short}"
-        explained = sum(each.wasted for each in (*entry.retries, *entry.losses))
+        explained = sum(retry.wasted for retry in entry.retries)
+        explained += sum(loss.wasted for loss in entry.losses)
         yield from _law(f"{name}: wasted", entry.wasted, "retries and losses", explained)
         for word, figure in figures.items():
             if figure < 0:
@@ -413,7 +382,7 @@ def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
             yield f"{name}: {entry.outcome} by {entry.evidence}"
         if (entry.outcome is Outcome.MOUNTED) is (entry.mounted_from is None):
             yield f"{name}: {entry.outcome} from {entry.mounted_from}"
-        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type) and not foreign
+        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type)
         if (entry.outcome is Outcome.FOREIGN) is not stays:
             yield f"{name}: {entry.outcome}, though it is {entry.media_type}"
 

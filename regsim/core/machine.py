@@ -63,7 +63,6 @@ class Rules:
         tag: what the root is to be called at the destination; None leaves it untagged.
         candidates: repositories of the destination's registry that may hold a digest, best first.
         keeps: returns a manifest or index without those of its successors that are left out.
-        foreign: layers that may not be distributed are wanted too.
     """
 
     direction: Direction
@@ -72,7 +71,6 @@ class Rules:
     tag: str | None = None
     candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
     keeps: Callable[[Document], Document] = keep_all
-    foreign: bool = False
 
 
 @dataclass(slots=True)
@@ -253,8 +251,7 @@ class Machine:
         if pulled and action.descriptor.data is not None:
             self._finish(task, Outcome.INLINED, None)
         else:
-            moved_by = Evidence.URL if self._is_elsewhere(task.descriptor) else self._moved_by
-            evidence = Evidence.MOUNT_REFUSED if task.mount_refused else moved_by
+            evidence = Evidence.MOUNT_REFUSED if task.mount_refused else self._moved_by
             self._finish(task, Outcome.TRANSFERRED, evidence)
 
     def _finish(self, task: Task, outcome: Outcome, evidence: Evidence | None) -> None:
@@ -302,7 +299,7 @@ class Machine:
         document = reference.task.document if reference.task else None
         if document is None or not reference.leads:
             return []
-        reference.expand(document, foreign=self.rules.foreign)
+        reference.expand(document)
         sizes = [each.descriptor.size for each in document.successors]
         self.referenced += Tally(len(sizes), sum(sizes))
         if self.referenced.count > MAX_REFERENCES:
@@ -432,10 +429,6 @@ class Machine:
         kind = (act.CheckBlob, act.Mount, act.Upload, act.Download)
         tasks = self._blobs if isinstance(action, kind) else self._manifests
         return tasks[action.descriptor.digest]
-
-    def _is_elsewhere(self, descriptor: Descriptor) -> bool:
-        """Tell whether a blob is fetched from its URLs: a registry does not hold it."""
-        return self.rules.from_registry and act.is_elsewhere(descriptor)
 
     @property
     def _present_by(self) -> Evidence:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from regsim.core import Digest, Platform, media_types
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse
+from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, UsageError
 from regsim.image.builder.bases import Base, BaseLayer
 from regsim.image.builder.builder import Request, build
@@ -23,7 +24,6 @@ from regsim.image.container_image import ContainerImage
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
 from regsim.scenario.schema import DockerfileImage, LayoutImage, MultiPlatformImage
-from regsim.scenario.suggest import did_you_mean
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import AbsentContent

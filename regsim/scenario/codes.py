@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 
+from regsim.core.suggest import closest
 from regsim.errors import UsageError
-from regsim.scenario.suggest import closest
 
 ERROR_CODE_PATTERN = "[A-Z][A-Z0-9_]*"
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, UsageError
 from regsim.scenario.load import read_file
 from regsim.scenario.positions import Entries, Problems, Rejected, Scalar, parse
-from regsim.scenario.suggest import closest, did_you_mean
 
 _SUFFIXES = (".yaml", ".yml")
 

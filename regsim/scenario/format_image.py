@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from regsim.core import Platform
+from regsim.core.quantities import format_size, parse_size
 from regsim.core.reference import check_tag
 from regsim.errors import UsageError
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.format_run import RUNS
 from regsim.scenario.layers import check_size, layer_recipe
-from regsim.scenario.quantities import format_size, parse_size
 from regsim.scenario.schema import (
     DockerfileImage,
     ImageSpec,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regsim.core import media_types
+from regsim.core.quantities import format_size
 from regsim.errors import UsageError
-from regsim.scenario.quantities import format_size
 from regsim.scenario.schema import LayerFormat
 from regsim.synth.layer_plan import minimum_size
 from regsim.synth.recipe import LayerRecipe, layer_key

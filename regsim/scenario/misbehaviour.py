@@ -6,8 +6,8 @@ them: the world hands them on.
 
 from __future__ import annotations
 
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.suggest import did_you_mean
 
 # Written out, since the schema of scenarios needs no server; a test holds them against the registry's own.
 PROFILES = ("distribution-2.8", "distribution-3", "olareg", "ggcr", "ecr", "ghcr", "quay", "gitlab", "acr")

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.scenario.names_container import check_containers, committed
 from regsim.scenario.positions import Entries, Items, Scalar
 from regsim.scenario.schema import DEFAULT_NODE
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.scenario.positions import Entries, Scalar
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

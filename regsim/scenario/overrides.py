@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.scenario.positions import Entries, Items, Position, Problems, Rejected, Scalar, YamlNode, parse
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from regsim.core import Reference
 from regsim.core.reference import check_repository
 from regsim.core.result import Mode
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.scenario.schema_container import Seen
-from regsim.scenario.suggest import did_you_mean
 from regsim.store.digests import SkipRule
 
 if TYPE_CHECKING:

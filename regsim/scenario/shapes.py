@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, Protocol, TypeAlias, TypeVar
 
+from regsim.core.quantities import MAX_SIZE, SIZE_PATTERN, parse_size
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.scenario.positions import Entries, Items, Position, Problems, Scalar, YamlNode
-from regsim.scenario.quantities import MAX_SIZE, SIZE_PATTERN, parse_size
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from regsim.core.suggest import closest, did_you_mean
 from regsim.scenario.positions import Entries, Rejected, Scalar, YamlNode
-from regsim.scenario.suggest import closest, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

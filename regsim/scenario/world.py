@@ -21,6 +21,7 @@ from regsim.core.ledger import Evidence, Outcome
 from regsim.core.reference import DEFAULT_TAG, check_repository
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, RegsimError
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
@@ -391,7 +392,9 @@ async def wire_world(
                     images=images,
                     stack=stack,
                     warn=warn,
-                    connect=partial(Transport, keychain=FixedKeychain({server.netloc: ours})),
+                    connect=partial(
+                        Transport, connection=Connection(keychain=FixedKeychain({server.netloc: ours}))
+                    ),
                     prefix=check_repository(prefix) if prefix else "",
                     registry=registry,
                 )

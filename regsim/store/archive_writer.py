@@ -200,7 +200,7 @@ def _saved(root: Path, manifest: Descriptor, names: list[str]) -> dict[str, Any]
     if foreign:
         raise ContentError(
             f"layer {foreign[0].digest.short} may not be distributed; docker cannot load an image without it",
-            hint="--foreign fetches it from where its URLs lead",
+            hint="write an oci-archive: instead",
         )
     layers = [place(layer.digest) for layer in document.layers]
     return {"Config": place(document.config.digest), "RepoTags": names or None, "Layers": layers}

@@ -205,14 +205,14 @@ class TarReader:
         position = 0
         while position < len(body):
             blank = body.find(b" ", position, position + 8)
-            digits = body[position:blank] if blank > 0 else b""
-            length = int(digits) if digits.isdigit() else 0
-            record = body[blank + 1 : position + length]
-            key, equals, value = record[:-1].partition(b"=")
-            if length <= blank - position or len(record) != position + length - blank - 1 or not equals:
+            digits = body[position : max(blank, position)]
+            end = position + (int(digits) if digits.isdigit() else 0)
+            key, equals, value = body[blank + 1 : end].partition(b"=")
+            # Each record ends behind its own length, so that the next one begins further on.
+            if not position < blank < end <= len(body) or not equals or not value.endswith(b"\n"):
                 raise self._wrong("has a damaged PAX header")
-            records[key] = value
-            position += length
+            records[key] = value[:-1]
+            position = end
         return records
 
     def _member(self, block: bytes, type_: int, size: int) -> None:

@@ -57,8 +57,6 @@ class Options:
         clock: seconds, for the duration.
         tick: waits until the listener is to be told again how far moves have come.
         choice: what is transferred of an index.
-        foreign: layers that may not be distributed are wanted too; returns what a registry's descriptor names
-            from where its URLs lead. None leaves them where they are.
     """
 
     jobs: int = DEFAULT_JOBS
@@ -68,7 +66,6 @@ class Options:
     clock: Callable[[], float] = time.monotonic
     tick: Callable[[], Awaitable[None]] = tick
     choice: Choice = EVERYTHING
-    foreign: Callable[[Descriptor, Account], Content] | None = None
 
 
 class Transfer:
@@ -155,7 +152,6 @@ class Transfer:
             referenced=self._machine.referenced,
             beside=beside(self._machine),
             unselected=self._selection.unselected if self._selection else 0,
-            foreign=self._options.foreign is not None,
         )
 
     async def _resolve(self) -> Machine:
@@ -172,7 +168,6 @@ class Transfer:
             tag=self._tag and _own_name(self._tag, selection.root),
             candidates=self._options.candidates,
             keeps=keep_all if selection.kept is None else selection.keeps,
-            foreign=self._options.foreign is not None,
         )
         return Machine.of(selection.root, rules, self._resolving)
 
@@ -257,9 +252,6 @@ class Transfer:
         descriptor = action.descriptor
         if descriptor.data is not None and self._is_inline(descriptor):
             return BytesContent(descriptor, descriptor.data)
-        foreign = self._options.foreign if self._source.remote else None
-        if foreign is not None and act.is_elsewhere(descriptor):
-            return foreign(descriptor, action.account)
         content = self._source.content(descriptor, action.account)
         return _Overheard(content, self._configs) if _is_config(descriptor) else content
 

@@ -162,8 +162,8 @@ def test_every_mistake_is_told_at_once_with_its_line_and_a_hint() -> None:
     )
     found = mistakes(text)
     assert [problem.split(":")[1] for problem in found] == ["1", "2", "3", "5", "6", "7", "8", "9", "10"]
-    assert found[1] == "Dockerfile:2: there is no flag --chwon — did you mean --chown?"
-    assert found[2] == "Dockerfile:3: there is no instruction RNU — did you mean RUN?"
+    assert found[1] == 'Dockerfile:2: there is no flag --chwon — did you mean "--chown"?'
+    assert found[2] == 'Dockerfile:3: there is no instruction RNU — did you mean "RUN"?'
     assert "download it into the context" in found[4]
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.compress import compressor
-from regsim.image.layer_read import LayerReader, Limits, read_layer, read_layer_file
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer, read_layer_file
 from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.memory import BytesContent
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from regsim.image.layer_read import Layer
-
-    Read = Callable[..., Layer]
+    Read = Callable[..., LayerFiles]
     Tar = Callable[..., bytes]
     RawType = Callable[..., tuple[object, ...]]
 
+NOTHING = Descriptor.of(b"", media_types.OCI_LAYER)
 names = st.binary(min_size=1, max_size=60).filter(
     lambda name: not {0, 47} & set(name) and name not in {b".", b".."} and not name.startswith(b".wh.")
 )
@@ -303,3 +302,22 @@ def write_of(data: bytes) -> bytes:
     chunks: list[bytes] = []
     write_layer([of_bytes(b"a", data)], compressor("gzip"), chunks.append)
     return b"".join(chunks)
+
+
+def test_the_size_of_a_layer_is_the_bytes_of_its_files_each_path_once() -> None:
+    entries = [
+        Entry(path=b"d", kind=Kind.DIRECTORY),
+        of_bytes(b"d/f", b"12345"),
+        Entry(path=b"d/again", kind=Kind.HARDLINK, link=b"d/f"),
+        Entry(path=b"d/link", kind=Kind.SYMLINK, link=b"f"),
+        Entry(path=b"d/gone", kind=Kind.WHITEOUT),
+        of_bytes(b"twice", b"long before"),
+        of_bytes(b"twice", b"now"),
+        Entry(path=b"twice", kind=Kind.WHITEOUT),  # of what is below, wherever it stands
+        of_bytes(b"became", b"a directory"),
+        Entry(path=b"became", kind=Kind.DIRECTORY),
+    ]
+    layer = LayerFiles(
+        descriptor=NOTHING, diff_id=NOTHING.digest, uncompressed_size=0, entries=tuple(entries)
+    )
+    assert layer.content_size == len(b"12345") + len(b"now")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Fact = tuple[str, str]
     Facts = dict[Fact, Any]
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Step = Callable[["Client"], Awaitable[httpx.Response | None]]
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 MODULES = (
     "changelog",

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip(
     "importlinter", reason="import-linter belongs to the [lint] extra; .ci/run runs this file with it"
 )

@@ -84,7 +84,7 @@ def test_the_grammar(
         ("exists == -1", 'not an amount: "-1"', "write a number such as 28 or 1.5, then a unit"),
         ("saved_ratio == 1MB", "saved_ratio is a ratio, not an amount of MB", "write 0.9 or 90%"),
         ("saved_ratio >= 90", "saved_ratio is never above 1", "write 0.9 or 90%"),
-        ("saved_bytes >= 90%", 'no unit of size: "%"', None),
+        ("saved_bytes >= 90%", 'unknown unit of size: "%"', None),
         ("exists == __import__('os')", "not an amount: \"__import__('os')\"", None),
     ],
 )

@@ -14,6 +14,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Loss, Waste
 from regsim.core.ledger import Direction, Outcome, violations
 from regsim.core.manifest import manifest_document
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport
@@ -23,13 +24,12 @@ from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from regsim.core.account import Account
     from regsim.core.ledger import Entry, Ledger
     from regsim.registry.conversation import Habits
     from regsim.registry.ranges import Ranges
-    from regsim.store.protocols import Content, Store
+    from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 
 MIB = 1024 * 1024
@@ -75,7 +75,6 @@ class Shop:
         sleeps: seconds that the client would have waited.
         warnings: what the user was told.
         ledgers: of all that was done since the journal began.
-        foreign: takes layers that may not be distributed, if they are wanted.
     """
 
     mock: MockRegistry
@@ -83,7 +82,6 @@ class Shop:
     sleeps: list[float]
     warnings: list[str]
     ledgers: list[Ledger] = field(default_factory=list)
-    foreign: Callable[[Descriptor, Account], Content] | None = None
 
     async def push(self, store: Store, to: str = "shop/api", *mount_from: str) -> Ledger:
         return await self.run(LocalSource(store), self.destination(to), *mount_from)
@@ -103,7 +101,7 @@ class Shop:
 
     async def run(self, source: Source, destination: Destination, *mount_from: str, jobs: int = 1) -> Ledger:
         """Do a transfer, hold its ledger to the laws and against the journal, and return it."""
-        options = Options(jobs=jobs, candidates=lambda _: mount_from, foreign=self.foreign)
+        options = Options(jobs=jobs, candidates=lambda _: mount_from)
         async with asyncio.timeout(30):
             ledger = await Transfer(source, "app", destination, tag="app", options=options).run()
             await self.mock.settled()
@@ -160,7 +158,7 @@ async def shop(
     patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)
     async with (
         mock.serve() as server,
-        Transport(server.url, timeouts=timeouts, connections=connections) as transport,
+        Transport(server.url, Connection(timeouts=timeouts, connections=connections)) as transport,
     ):
         registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits, ranges=ranges)
         yield Shop(mock, registry, sleeps, warnings)

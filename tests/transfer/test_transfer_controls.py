@@ -16,6 +16,7 @@ from regsim.core.entries import entries
 from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.result import Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport
@@ -317,7 +318,7 @@ async def pushed(mock: MockRegistry, stock: Stock, **hidden: int) -> Ledger:
     async def no_wait(_: float) -> None:
         return
 
-    async with mock, Transport("127.0.0.1:5000", transport=mock.transport()) as transport:
+    async with mock, Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
         repository = Registry(transport, patience=Patience(sleep=no_wait)).repository("shop/api")
         return await Transfer(LocalSource(store), "v1", Hiding(repository, **hidden), tag="v1").run()
 
@@ -398,7 +399,7 @@ async def test_client_that_gets_one_count_wrong_breaks_a_law_with_no_journal_to_
     async def no_wait(_: float) -> None:
         return
 
-    async with mock, Transport("127.0.0.1:5000", transport=mock.transport()) as transport:
+    async with mock, Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
         registry = Registry(transport, patience=Patience(sleep=no_wait))
         source = registry.repository("library/base")
         await Transfer(LocalSource(store), "v1", RegistryDestination(source), tag="v1").run()

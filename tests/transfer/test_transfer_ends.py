@@ -17,6 +17,7 @@ from regsim.core.holdings import Holdings
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.digests import SkipRule, node_store
@@ -213,7 +214,10 @@ async def test_repository_is_written_to_and_read_from_on_the_account_of_who_asks
 
 
 async def test_session_that_a_mount_opened_is_used() -> None:
-    async with MockRegistry(mount=False) as mock, Transport(HOST, transport=mock.transport()) as transport:
+    async with (
+        MockRegistry(mount=False) as mock,
+        Transport(HOST, Connection(transport=mock.transport())) as transport,
+    ):
         registry = Registry(transport)
         await registry.repository("library/base").upload(content(A, b"a"), Account())
         destination = RegistryDestination(registry.repository("shop/api"))
@@ -247,7 +251,9 @@ async def refusing() -> Repository:
     """A repository of a registry that says 403 to every question about a manifest."""
     router = respx.MockRouter(assert_all_called=False)
     router.route(path__startswith="/v2/shop/api/manifests/").respond(403)
-    transport = Transport("http://127.0.0.1:5000", transport=httpx.MockTransport(router.async_handler))
+    transport = Transport(
+        "http://127.0.0.1:5000", Connection(transport=httpx.MockTransport(router.async_handler))
+    )
     return Repository(transport, "shop/api", warn=lambda _: None)
 
 

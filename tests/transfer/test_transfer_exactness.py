@@ -27,6 +27,7 @@ from regsim.core.holdings import Holdings
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.machine import Machine, Rules
 from regsim.errors import NetworkError, NotFoundError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
@@ -760,7 +761,7 @@ async def require_end(story: Story, wire: Wire, model: Model) -> None:
 async def in_process(story: Story, jobs: int) -> None:
     async with (
         MockRegistry() as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         await live_through(story, mock, transport, jobs)
 
@@ -966,7 +967,7 @@ def test_accounts_agree_whatever_is_lost_or_spoilt_at_the_source(
 async def live_through_losses(story: Story, jobs: int, random: Random) -> None:
     async with (
         MockRegistry() as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         wire = await Wire.begin(story, mock, transport, jobs)
         for step in story.steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,7 +87,6 @@ class Hand:
         from_registry: bool,
         tag: str | None = None,
         candidates: tuple[str, ...] = (),
-        foreign: bool = False,
     ) -> Hand:
         rules = Rules(
             direction=direction,
@@ -95,7 +94,6 @@ class Hand:
             from_registry=from_registry,
             tag=tag,
             candidates=lambda _: candidates,
-            foreign=foreign,
         )
         hand = cls(root, Machine.of(root.descriptor, rules, Account()), to_registry, from_registry)
         hand.note(hand.machine.start())
@@ -189,7 +187,6 @@ class Hand:
             sends=self.sends,
             receives=self.receives,
             entries=entries(self.machine, Labels(), sends=self.sends, receives=self.receives),
-            foreign=self.machine.rules.foreign,
             referenced=self.machine.referenced,
             error=self.machine.error,
         )
@@ -453,23 +450,6 @@ def test_foreign_layer_is_listed_and_never_asked_for() -> None:
         "windows foreign",
         "top transferred upload",
     ]
-
-
-def test_foreign_layer_that_is_asked_for_is_a_blob_like_others() -> None:
-    root = image("app", blob("windows", FOREIGN), "top")
-    hand = Hand.take(root, Direction.PUSH, to_registry=True, from_registry=False, foreign=True)
-    words = hand.answer_all()
-    assert words.index("upload windows") < words.index("put app")
-    assert hand.told[2] == "windows transferred upload"
-
-
-def test_foreign_layer_of_a_registry_is_fetched_from_its_url_if_it_has_one() -> None:
-    there = blob("windows", FOREIGN)
-    named = replace(there, descriptor=replace(there.descriptor, urls=("https://layers.example/w",)))
-    root = image("app", named, blob("bare", FOREIGN))
-    hand = Hand.take(root, Direction.PULL, to_registry=False, from_registry=True, foreign=True)
-    hand.answer_all()
-    assert hand.told[2:] == ["windows transferred url", "bare transferred download"]
 
 
 def test_image_of_nothing_but_foreign_layers_is_put() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.image.builder.effects import declared
 from regsim.image.dockerfile.instructions import Copy, Run
-from regsim.image.dockerfile.problems import nearest
 from regsim.image.dockerfile.variables import expand
 
 if TYPE_CHECKING:
@@ -185,7 +185,9 @@ def _target(target: str | None, planned: list[PlannedStage]) -> PlannedStage:
             return each
     names = [each.stage.start.name for each in planned if each.stage.start.name]
     hint = (
-        nearest(target, names) if names else f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
+        did_you_mean(target, names)
+        if names
+        else f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
     )
     raise UsageError(f"there is no stage {target!r:.80}", hint=hint)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.image.dockerfile.problems import nearest
+from regsim.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +60,9 @@ def read_flags(
     for word in written:
         name, equals, value = word.removeprefix("--").partition("=")
         if name not in known:
-            hint = nearest(f"--{name}", [f"--{each}" for each in known]) if known else "it takes none here"
+            hint = (
+                did_you_mean(f"--{name}", [f"--{each}" for each in known]) if known else "it takes none here"
+            )
             problems.add(line, f"there is no flag --{name[:60]}", hint)
         elif name in flags.values and name not in several:
             problems.add(line, f"--{name} is given twice")

@@ -5,14 +5,9 @@ Owns the wording `Dockerfile:LINE: …`. Must not know what an instruction means
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from regsim.errors import DockerfileError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Beyond this many, one cause has most likely had many effects.
 _MAX_REPORTED = 100
@@ -44,9 +39,3 @@ class Problems:
         """
         if self._found:
             raise DockerfileError([text for _, text in sorted(self._found, key=lambda found: found[0])])
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Return the hint for a word that is not known: the known one that is most like it, else all of them."""
-    near = difflib.get_close_matches(word[:200], known, n=1)
-    return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -18,7 +18,7 @@ from e2b_dockerfile_utils import (
     parse_heredoc,
 )
 
-from regsim.image.dockerfile.problems import nearest
+from regsim.core.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from regsim.image.dockerfile.problems import Problems
@@ -146,7 +146,7 @@ def heredoc_name(word: str) -> str | None:
 def _explain(message: str) -> tuple[str, str]:
     if message.startswith(_UNKNOWN):
         word = message.removeprefix(_UNKNOWN)
-        return f"there is no instruction {word[:60]}", nearest(word.upper(), INSTRUCTIONS)
+        return f"there is no instruction {word[:60]}", did_you_mean(word.upper(), INSTRUCTIONS)
     if message == _UNTERMINATED:
         return "a heredoc is not ended", "its terminator stands alone on a line, without spaces before it"
     return message, ""

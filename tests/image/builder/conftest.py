@@ -21,8 +21,7 @@ from regsim.image.context.checksums import Checksums
 from regsim.image.context.context import Context, read_ignore
 from regsim.image.layer_read import read_layer
 from regsim.image.tree import EMPTY
-from regsim.net.trust import Trust
-from regsim.registry.login import FixedKeychain
+from regsim.registry.connection import Connection
 from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
@@ -99,14 +98,7 @@ class Bench:
         checksums = Checksums(cache.checksums_file(self.context) if cache is not None else None)
         steps: list[StepReport] = []
         store = LayoutStore(self.layout, create=True)
-        ends = Ends(
-            plain_http=False,
-            trust=Trust(),
-            keychain=FixedKeychain({}),
-            timeouts=None,
-            transport=None,
-            warn=print,
-        )
+        ends = Ends(Connection(plain_http=False), warn=print)
         try:
             request = Request(
                 text=text,
