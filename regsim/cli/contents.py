@@ -16,10 +16,12 @@ from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
 from regsim.client.addresses import RECORD
 from regsim.client.client import Client
+from regsim.client.histories import Histories
 from regsim.client.trees import ImageTree
+from regsim.core import History
+from regsim.core.image import Image, Layer, Sharing, moment
 from regsim.core.quantities import age, exact, number, percent, size
 from regsim.errors import UsageError
-from regsim.image.history import ImageHistory, Line
 from regsim.image.merged import Merged, Place, places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
@@ -74,19 +76,21 @@ def history(
     """
     now = datetime.now(UTC)
 
-    def render(images: Sequence[ImageHistory]) -> str:
-        tables = [history_table(each, full=no_trunc, human=human, now=now) for each in images]
-        if len(images) == 1:
+    def render(found: Histories) -> str:
+        tables = [
+            history_table(each, found.view, full=no_trunc, human=human, now=now) for each in found.images
+        ]
+        if len(tables) == 1:
             return tables[0]
-        return "\n".join(f"{_title(each)}\n{table}" for each, table in zip(images, tables, strict=True))
+        return "\n".join(f"{_title(each)}\n{table}" for each, table in zip(found.images, tables, strict=True))
 
-    def asked(client: Client) -> Awaitable[tuple[ImageHistory, ...]]:
+    def asked(client: Client) -> Awaitable[Histories]:
         return client.history(image, choice=Choice.of(*platform), sizes=sizes)
 
     ask(
         asked,
         render=render,
-        as_json=lambda images: [_history_json(each) for each in images],
+        as_json=lambda found: [_history_json(each, found.view) for each in found.images],
         printing=printing,
         connecting=connecting,
         address=None if image.startswith(RECORD) else image,
@@ -132,38 +136,48 @@ def tree(
     ask(asked, render=_tree_text, as_json=_tree_json, printing=printing, connecting=connecting, address=image)
 
 
-def history_table(image: ImageHistory, *, full: bool, human: bool, now: datetime) -> str:
+def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
     """Return a history as docker prints it, with two more columns.
 
     Args:
         image: whose history.
+        view: the images that may share its layers.
         full: with whole digests and instructions.
         human: with readable sizes, and ages in place of dates.
         now: what ages are counted from.
     """
     headings = _HEADINGS if human else (_HEADINGS[0], "CREATED AT", *_HEADINGS[2:])
-    rows = [_line_row(line, image.others, full=full, human=human, now=now) for line in reversed(image.lines)]
+    rows = [
+        _line_row(line, layer, _shared(image, layer, view, human=human), full=full, human=human, now=now)
+        for line, layer in reversed(image.lines)
+    ]
     if rows:
         rows[0] = (image.id if full else image.id.short, *rows[0][1:])
     return "".join(f"{line}\n" for line in _dockers_columns([headings, *rows]))
 
 
-def _line_row(line: Line, others: int, *, full: bool, human: bool, now: datetime) -> tuple[str, ...]:
+def _line_row(
+    line: History, layer: Layer | None, shared: str, *, full: bool, human: bool, now: datetime
+) -> tuple[str, ...]:
     created_by = printable(line.created_by.replace("\t", " "))
     if not full and len(created_by) > _INSTRUCTION:
         created_by = f"{created_by[: _INSTRUCTION - 1]}…"
-    shared = _UNKNOWN
-    if line.layer is not None:
-        shared = f"{line.shared_by} of {others}" if human else str(line.shared_by)
     return (
         "<missing>",
-        _created(line.created, human=human, now=now),
+        _created(moment(line.created), human=human, now=now),
         created_by,
-        _size(line.size, human=human),
-        printable(line.comment),
-        _size(line.layer.size if line.layer is not None else 0, human=human),
+        _size(layer.content_size if layer is not None else 0, human=human),
+        printable(line.comment or ""),
+        _size(layer.descriptor.size if layer is not None else 0, human=human),
         shared,
     )
+
+
+def _shared(image: Image, layer: Layer | None, view: Sharing, *, human: bool) -> str:
+    if layer is None:
+        return _UNKNOWN
+    shared = view.others(image.digest, layer.descriptor.digest)
+    return f"{shared} of {view.others(image.digest)}" if human else str(shared)
 
 
 def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
@@ -174,8 +188,8 @@ def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
     return f"{age((now - created).total_seconds())} ago" if created > _FIRST_DATE else "N/A"
 
 
-def _date(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _date(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _size(count: int | None, *, human: bool) -> str:
@@ -190,31 +204,32 @@ def _dockers_columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _title(image: ImageHistory) -> str:
-    return printable(f"{image.manifest} ({image.platform})" if image.platform else image.manifest)
+def _title(image: Image) -> str:
+    return printable(f"{image.digest} ({image.platform})" if image.platform else image.digest)
 
 
-def _history_json(image: ImageHistory) -> dict[str, Any]:
+def _history_json(image: Image, view: Sharing) -> dict[str, Any]:
     return {
         "id": image.id,
-        "digest": image.manifest,
+        "digest": image.digest,
         "platform": str(image.platform) if image.platform else None,
-        "other_images": image.others,
-        "history": [_line_json(line) for line in reversed(image.lines)],
+        "other_images": view.others(image.digest),
+        "history": [_line_json(line, layer, image, view) for line, layer in reversed(image.lines)],
     }
 
 
-def _line_json(line: Line) -> dict[str, Any]:
+def _line_json(line: History, layer: Layer | None, image: Image, view: Sharing) -> dict[str, Any]:
+    created = moment(line.created)
     return {
-        "created": _date(line.created) if line.created is not None else None,
+        "created": _date(created) if created is not None else None,
         "created_by": line.created_by,
-        "comment": line.comment,
-        "empty_layer": line.layer is None,
-        "size": line.size,
-        "digest": line.layer.digest if line.layer is not None else None,
-        "media_type": line.layer.media_type if line.layer is not None else None,
-        "compressed_size": line.layer.size if line.layer is not None else 0,
-        "shared_by": line.shared_by if line.layer is not None else None,
+        "comment": line.comment or "",
+        "empty_layer": layer is None,
+        "size": layer.content_size if layer is not None else 0,
+        "digest": layer.descriptor.digest if layer is not None else None,
+        "media_type": layer.descriptor.media_type if layer is not None else None,
+        "compressed_size": layer.descriptor.size if layer is not None else 0,
+        "shared_by": view.others(image.digest, layer.descriptor.digest) if layer is not None else None,
     }
 
 
@@ -251,12 +266,12 @@ def _layer_rows(merged: Merged) -> Iterator[tuple[str, ...]]:
     for index, layer in enumerate(merged.layers):
         yield (
             str(index),
-            layer.descriptor.digest.short,
-            size(layer.descriptor.size),
+            layer.layer.descriptor.digest.short,
+            size(layer.layer.descriptor.size),
             f"{layer.files:,}",
             size(layer.size),
             size(layer.wasted),
-            instruction(layer.created_by or ""),
+            instruction(layer.layer.created_by or ""),
         )
 
 
@@ -272,12 +287,12 @@ def _tree_json(answer: tuple[ImageTree, list[Place]]) -> dict[str, Any]:
         "layers": [
             {
                 "layer": index,
-                "digest": layer.descriptor.digest,
-                "compressed_size": layer.descriptor.size,
+                "digest": layer.layer.descriptor.digest,
+                "compressed_size": layer.layer.descriptor.size,
                 "files": layer.files,
                 "size": layer.size,
                 "wasted": layer.wasted,
-                "created_by": layer.created_by,
+                "created_by": layer.layer.created_by,
             }
             for index, layer in enumerate(merged.layers)
         ],

@@ -9,8 +9,9 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Output, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.images import Image, Inspection
+from regsim.client.images import Inspection
 from regsim.core import Descriptor
+from regsim.core.image import Image
 from regsim.core.quantities import exact, number, size
 from regsim.report.table import columns, instruction
 from regsim.store.memory import BytesContent
@@ -136,11 +137,11 @@ def _inspection_json(image: str, found: Inspection) -> dict[str, Any]:
         **_descriptor(found.descriptor),
         "images": [
             {
-                **_descriptor(each.document.descriptor),
+                **_descriptor(each.manifest),
                 "platform": str(each.platform) if each.platform else None,
                 "created": each.created,
                 "labels": dict(each.labels),
-                "config": _descriptor(each.document.config) if each.document.config else None,
+                "config": _descriptor(each.config) if each.config else None,
                 "layers": _layer_list(each),
                 "content_size": each.size,
             }
@@ -159,7 +160,7 @@ def _inspection_text(image: str, found: Inspection) -> str:
         return "\n".join([*lines, *_image(found.images[0])]) + "\n"
     lines.append(f"images      {len(found.images)}")
     for each in found.images:
-        lines += ["", *_facts(each.document.descriptor), *_image(each)]
+        lines += ["", *_facts(each.manifest), *_image(each)]
     return "\n".join(lines) + "\n"
 
 
@@ -175,8 +176,8 @@ def _image(image: Image) -> list[str]:
     lines = [f"platform    {printable(str(image.platform))}"] if image.platform else []
     if image.created:
         lines.append(f"created     {printable(image.created)}")
-    if image.document.config is not None:
-        lines.append(f"config      {image.document.config.digest}")
+    if image.config is not None:
+        lines.append(f"config      {image.config.digest}")
     lines += [f"label       {printable(key)}={printable(value)}" for key, value in image.labels.items()]
     return [*lines, *_layer_table(image)]
 
@@ -196,24 +197,24 @@ def _layers_json(image: Image) -> dict[str, Any]:
 
 def _layer_table(image: Image) -> list[str]:
     rows = [
-        (layer.digest.short, size(layer.size), instruction(created_by or ""))
-        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+        (each.descriptor.digest.short, size(each.descriptor.size), instruction(each.created_by or ""))
+        for each in image.layers
     ]
     return [
         *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
-        f"{number(len(rows), 'layer')}, {exact(sum(layer.size for layer in image.layers))}",
+        f"{number(len(rows), 'layer')}, {exact(sum(each.descriptor.size for each in image.layers))}",
     ]
 
 
 def _layer_list(image: Image) -> list[dict[str, Any]]:
     return [
         {
-            "digest": layer.digest,
-            "size": layer.size,
-            "media_type": layer.media_type,
-            "created_by": created_by,
+            "digest": each.descriptor.digest,
+            "size": each.descriptor.size,
+            "media_type": each.descriptor.media_type,
+            "created_by": each.created_by,
         }
-        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+        for each in image.layers
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
-from regsim.core import Descriptor, Digest
+from regsim.core import Descriptor
 from regsim.core.quantities import exact, number, percent, size
 from regsim.errors import UsageError
 from regsim.image.store import Inventory, Removed, StoredImage
@@ -153,24 +153,17 @@ def _lines(names: Sequence[str]) -> str:
 
 
 def _usage_json(inventory: Inventory) -> dict[str, Any]:
-    unique = inventory.unique()
-    total, held = _sums(inventory)
+    sharing = inventory.sharing
     return {
-        "images": [_image_json(image, unique[image.digest]) for image in inventory.images],
+        "images": [_image_json(image, sharing.unique(image.digest)) for image in inventory.images],
         "total": {
             "images": len(inventory.images),
-            "size": total,
-            "stored": held,
-            "saved": total - held,
+            "size": sharing.referenced,
+            "stored": sharing.stored,
+            "saved": sharing.saved,
             "unreferenced": sum(inventory.unreferenced().values()),
         },
     }
-
-
-def _sums(inventory: Inventory) -> tuple[int, int]:
-    """Return the bytes of all images, and the bytes that they take together."""
-    held = sum(inventory.blobs.values()) - sum(inventory.unreferenced().values())
-    return sum(image.size for image in inventory.images), held
 
 
 def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
@@ -186,15 +179,14 @@ def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
 
 
 def _usage_text(inventory: Inventory) -> str:
-    unique: Mapping[Digest, int] = inventory.unique()
-    total, held = _sums(inventory)
+    sharing = inventory.sharing
     rows = [
         (
             printable(", ".join(image.names)) or "(by digest)",
             image.digest.short,
             size(image.size),
-            size(image.size - unique[image.digest]),
-            size(unique[image.digest]),
+            size(image.size - sharing.unique(image.digest)),
+            size(sharing.unique(image.digest)),
         )
         for image in inventory.images
     ]
@@ -202,8 +194,8 @@ def _usage_text(inventory: Inventory) -> str:
     lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
     takes = "takes" if len(rows) == 1 else "take"
     lines.append(
-        f"{number(len(rows), 'image')} of {exact(total)} {takes} {exact(held)}: "
-        f"sharing saves {exact(total - held)} ({percent((total - held) / total if total else 0.0)})"
+        f"{number(len(rows), 'image')} of {exact(sharing.referenced)} {takes} {exact(sharing.stored)}: "
+        f"sharing saves {exact(sharing.saved)} ({percent(sharing.saved_ratio)})"
     )
     missing = sum(image.missing for image in inventory.images)
     if missing:

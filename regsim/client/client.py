@@ -48,10 +48,11 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from regsim.client.ends import Readable
-    from regsim.client.images import Image, Inspection
+    from regsim.client.histories import Histories
+    from regsim.client.images import Inspection
     from regsim.client.trees import ImageTree
+    from regsim.core.image import Image
     from regsim.core.result import RunResult
-    from regsim.image.history import ImageHistory
     from regsim.image.store import Inventory, Removed
     from regsim.net.timeouts import Timeouts
     from regsim.net.trust import Trust
@@ -329,7 +330,7 @@ class Client:
         return await images.inspect(*await self._open(address))
 
     async def layers(self, address: str | Address, *, choice: Choice = EVERYTHING) -> tuple[Image, ...]:
-        """Return each image that an address names, whose `layers` are descriptors, base first.
+        """Return each image that an address names, with its layers, base first.
 
         Args:
             address: what names an image or an index.
@@ -343,7 +344,7 @@ class Client:
 
     async def history(
         self, address: str | Address, *, choice: Choice = EVERYTHING, sizes: bool = False
-    ) -> tuple[ImageHistory, ...]:
+    ) -> Histories:
         """Return the history of each image that an address names, base first (image-spec, config.md).
 
         A line tells what made a layer, how many bytes of files are in it and how many travel, and how many
@@ -361,7 +362,7 @@ class Client:
         from regsim.client.histories import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
 
         if isinstance(address, str) and address.startswith(RECORD):
-            return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
+            return await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice)
         layers, found = await self._layers(address, choice)
         return await histories(layers, found, fetch=sizes)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.client.addresses import Layout
@@ -15,25 +16,34 @@ from regsim.client.ends import ArchiveSource
 from regsim.client.reading import Layers, read_each
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
+from regsim.core.image import Image, Sharing, share
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError
-from regsim.image.history import ImageHistory, Line, content_size, lines_of, measured, moment
 from regsim.image.layer_read import read_layer
 from regsim.image.store import take_inventory
 from regsim.store.memory import is_document
-from regsim.synth.recorded import Record, load_record, record_names
+from regsim.synth.recorded import load_record, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from regsim.client.images import Image
     from regsim.transfer.selection import Choice
 
-# The layers of each image in view, by its manifest.
-View = dict[Digest, frozenset[Digest]]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histories:
+    """The histories of images, and which of their layers other images share.
+
+    Attributes:
+        images: with the content sizes of layers where they are known.
+        view: all images in view, these among them.
+    """
+
+    images: tuple[Image, ...]
+    view: Sharing
 
 
-def recorded_history(name: str, choice: Choice) -> ImageHistory:
+def recorded_history(name: str, choice: Choice) -> Histories:
     """Return the history of a recorded image, with all records in view.
 
     Raises:
@@ -46,17 +56,10 @@ def recorded_history(name: str, choice: Choice) -> ImageHistory:
         raise NotFoundError(
             f"record {name} has no image for {choice.platforms[0]}", hint=f"it has {record.platform}"
         )
-    view = {each.manifest: frozenset(_layers(each)) for each in records.values()}
-    return ImageHistory(
-        id=record.manifest,
-        manifest=record.manifest,
-        platform=record.platform,
-        lines=measured(_lines(record), _layers(record), view, record.manifest),
-        others=len(view.keys() - {record.manifest}),
-    )
+    return Histories(images=(record.real,), view=share(each.real for each in records.values()))
 
 
-async def histories(layers: Layers, images: Sequence[Image], *, fetch: bool) -> tuple[ImageHistory, ...]:
+async def histories(layers: Layers, images: Sequence[Image], *, fetch: bool) -> Histories:
     """Return the histories of images.
 
     Args:
@@ -67,58 +70,22 @@ async def histories(layers: Layers, images: Sequence[Image], *, fetch: bool) -> 
     Raises:
         ContentError: a layer is damaged or hostile, or another image's manifest in view is.
     """
-    view = await _view(layers, images)
-    sizes = await _sizes(layers, [layer for image in images for layer in image.layers], fetch=fetch)
-    return tuple(_history(image, sizes, view) for image in images)
+    view = share(await _view(layers, images))
+    wanted = [layer.descriptor for image in images for layer in image.layers]
+    sizes = await _sizes(layers, wanted, fetch=fetch)
+    return Histories(images=tuple(image.measured(sizes) for image in images), view=view)
 
 
-def _history(image: Image, sizes: dict[Digest, int | None], view: View) -> ImageHistory:
-    own, config = image.document.descriptor.digest, image.document.config
-    return ImageHistory(
-        id=config.digest if config is not None else own,
-        manifest=own,
-        platform=image.platform,
-        lines=measured(lines_of(image.config, image.layers), sizes, view, own),
-        others=len(view.keys() - {own}),
-    )
-
-
-def _lines(record: Record) -> list[Line]:
-    lines = []
-    for each in record.instructions:
-        recipe, layer = each.recipe, None
-        if recipe is not None and recipe.recorded is not None:
-            layer = Descriptor(media_type=recipe.media_type, digest=recipe.recorded, size=recipe.size)
-        created = moment(each.created)
-        lines.append(
-            Line(created_by=each.created_by, created=created, comment=each.comment or "", layer=layer)
-        )
-    return lines
-
-
-def _layers(record: Record) -> dict[Digest, int | None]:
-    """Return a record's layers, and how many bytes of files they hold where that is recorded."""
-    layers: dict[Digest, int | None] = {}
-    for each in record.instructions:
-        if each.recipe is not None and each.recipe.recorded is not None:
-            known = each.content_size if each.content_size is not None else each.recipe.uncompressed_size
-            layers[each.recipe.recorded] = known
-    return layers
-
-
-async def _view(layers: Layers, images: Iterable[Image]) -> View:
+async def _view(layers: Layers, images: Sequence[Image]) -> Sequence[Image]:
     if isinstance(layers.place, Layout):
-        return dict((await asyncio.to_thread(take_inventory, layers.place.directory)).manifests)
+        return (await asyncio.to_thread(take_inventory, layers.place.directory)).manifests
     if isinstance(layers.source, ArchiveSource):
         return await _archived(layers.source)
-    return {
-        image.document.descriptor.digest: frozenset(layer.digest for layer in image.layers)
-        for image in images
-    }
+    return images
 
 
-async def _archived(source: ArchiveSource) -> View:
-    view: View = {}
+async def _archived(source: ArchiveSource) -> list[Image]:
+    view: list[Image] = []
     pending, seen = list(await source.documents()), set[Digest]()
     while pending:
         descriptor = pending.pop()
@@ -130,7 +97,7 @@ async def _archived(source: ArchiveSource) -> View:
             if media_types.is_index(descriptor.media_type):
                 pending += [each.descriptor for each in document.successors]
             else:
-                view[descriptor.digest] = frozenset(layer.digest for layer in document.layers)
+                view.append(Image.of(document))
     return view
 
 
@@ -144,7 +111,7 @@ async def _sizes(layers: Layers, wanted: Iterable[Descriptor], *, fetch: bool) -
         if content is None and fetch and layers.remote and not media_types.is_foreign(layer.media_type):
             content = layers.fetched(layer)
         with suppress(NotFoundError):
-            return content_size((await read_layer(content)).entries) if content is not None else None
+            return (await read_layer(content)).content_size if content is not None else None
         return None
 
     async with read_each(wanted, size) as sizes:

@@ -19,8 +19,8 @@ from regsim.image.merged import Merged, Merging
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regsim.client.images import Image
     from regsim.core import Descriptor
+    from regsim.core.image import Image
     from regsim.store.entry import Entry
 
 _IN_HINT = 8
@@ -53,7 +53,8 @@ async def tree(layers: Layers, images: Sequence[Image], name: str) -> ImageTree:
         LocalFileError, NotFoundError: a layer is missing.
     """
     image = _only(images, name)
-    others = [layer for layer in image.layers if layer.media_type not in media_types.LAYERS]
+    layers_of_image = [layer.descriptor for layer in image.layers]
+    others = [layer for layer in layers_of_image if layer.media_type not in media_types.LAYERS]
     if others:
         raise UsageError(
             f"{name} is no image of files: layer {others[0].digest.short} is {others[0].media_type!r:.120}"
@@ -64,9 +65,9 @@ async def tree(layers: Layers, images: Sequence[Image], name: str) -> ImageTree:
         return (await read_layer(content)).entries
 
     merging = Merging()
-    async with read_each(image.layers, read) as entries:
-        for layer, created_by in zip(image.layers, image.created_by, strict=True):
-            await asyncio.to_thread(merging.add, layer, created_by, await entries[layer.digest])
+    async with read_each(layers_of_image, read) as entries:
+        for layer in image.layers:
+            await asyncio.to_thread(merging.add, layer, await entries[layer.descriptor.digest])
     return ImageTree(image=image, merged=merging.finish())
 
 
