@@ -64,7 +64,7 @@ def history(
 
         return client.history(image, choice=Choice.of(*platform), sizes=sizes)
 
-    from regsim.client.addresses import RECORD  # noqa: PLC0415  (helping needs no addresses)
+    from regsim.client.address import RECORD  # noqa: PLC0415  (helping needs no addresses)
 
     render = partial(_render, full=no_trunc, human=human, now=datetime.now(UTC))
     address = None if image.startswith(RECORD) else image

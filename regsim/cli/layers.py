@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from regsim.client.client import Client
-    from regsim.client.images import Image
+    from regsim.client.inspection import Image
 
 
 def layers(
