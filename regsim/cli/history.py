@@ -13,12 +13,15 @@ from cyclopts import Parameter
 from regsim.cli.asking import ask
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, printable
+from regsim.core.image import moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from regsim.client.client import Client
-    from regsim.image.history import ImageHistory, Line
+    from regsim.client.contents import Histories
+    from regsim.core import History
+    from regsim.core.image import Image, Layer, Sharing
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
 # What docker's command line does: so many letters of an instruction, so wide a column at least, such gaps.
@@ -59,7 +62,7 @@ def history(
         connecting: see below.
     """
 
-    def asked(client: Client) -> Awaitable[tuple[ImageHistory, ...]]:
+    def asked(client: Client) -> Awaitable[Histories]:
         from regsim.transfer.selection import Choice  # noqa: PLC0415  (helping needs no HTTP client)
 
         return client.history(image, choice=Choice.of(*platform), sizes=sizes)
@@ -71,47 +74,58 @@ def history(
     ask(asked, render, connecting, address=address, form=format, output=output)
 
 
-def _render(images: Sequence[ImageHistory], form: Format, *, full: bool, human: bool, now: datetime) -> str:
+def _render(found: Histories, form: Format, *, full: bool, human: bool, now: datetime) -> str:
+    images, view = found.images, found.view
     if form is Format.JSON:
-        return json.dumps([_document(image) for image in images], indent=2) + "\n"
-    tables = (table(image, full=full, human=human, now=now) for image in images)
+        return json.dumps([_document(image, view) for image in images], indent=2) + "\n"
+    tables = (table(image, view, full=full, human=human, now=now) for image in images)
     if len(images) == 1:
         return next(tables)
     return "\n".join(f"{_title(image)}\n{each}" for image, each in zip(images, tables, strict=True))
 
 
-def table(image: ImageHistory, *, full: bool, human: bool, now: datetime) -> str:
+def table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
     """Return a history as docker prints it, with two more columns.
 
     Args:
         image: whose.
+        view: the images in view, which may share its layers.
         full: with whole digests and instructions.
         human: with readable sizes, and ages in place of dates.
         now: what ages are counted from.
     """
     headings = _HEADINGS if human else (_HEADINGS[0], "CREATED AT", *_HEADINGS[2:])
-    rows = [_row(line, image.others, full=full, human=human, now=now) for line in reversed(image.lines)]
+    rows = [
+        _row(line, layer, _shared(image, layer, view, human=human), full=full, human=human, now=now)
+        for line, layer in reversed(image.lines)
+    ]
     if rows:
         rows[0] = (image.id if full else image.id.short, *rows[0][1:])
     return "".join(f"{line}\n" for line in _columns([headings, *rows]))
 
 
-def _row(line: Line, others: int, *, full: bool, human: bool, now: datetime) -> tuple[str, ...]:
+def _row(
+    line: History, layer: Layer | None, shared: str, *, full: bool, human: bool, now: datetime
+) -> tuple[str, ...]:
     created_by = printable(line.created_by.replace("\t", " "))
     if not full and len(created_by) > _INSTRUCTION:
         created_by = f"{created_by[: _INSTRUCTION - 1]}…"
-    shared = _UNKNOWN
-    if line.layer is not None:
-        shared = f"{line.shared_by} of {others}" if human else str(line.shared_by)
     return (
         "<missing>",
-        _created(line.created, human=human, now=now),
+        _created(moment(line.created), human=human, now=now),
         created_by,
-        _size(line.size, human=human),
-        printable(line.comment),
-        _size(line.layer.size if line.layer is not None else 0, human=human),
+        _size(layer.content_size if layer is not None else 0, human=human),
+        printable(line.comment or ""),
+        _size(layer.descriptor.size if layer is not None else 0, human=human),
         shared,
     )
+
+
+def _shared(image: Image, layer: Layer | None, view: Sharing, *, human: bool) -> str:
+    if layer is None:
+        return _UNKNOWN
+    shared = view.others(image.digest, layer.descriptor.digest)
+    return f"{shared} of {view.others(image.digest)}" if human else str(shared)
 
 
 def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
@@ -142,29 +156,42 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
         yield "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _title(image: ImageHistory) -> str:
-    return printable(f"{image.manifest} ({image.platform})" if image.platform else image.manifest)
+def _title(image: Image) -> str:
+    return printable(f"{image.digest} ({image.platform})" if image.platform else image.digest)
 
 
-def _document(image: ImageHistory) -> dict[str, Any]:
+def _document(image: Image, view: Sharing) -> dict[str, Any]:
     return {
         "id": image.id,
-        "digest": image.manifest,
+        "digest": image.digest,
         "platform": str(image.platform) if image.platform else None,
-        "other_images": image.others,
-        "history": [_line(line) for line in reversed(image.lines)],
+        "other_images": view.others(image.digest),
+        "history": [_line(line, layer, image, view) for line, layer in reversed(image.lines)],
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
-    return {
-        "created": _date(line.created) if line.created is not None else None,
+def _line(line: History, layer: Layer | None, image: Image, view: Sharing) -> dict[str, Any]:
+    created = moment(line.created)
+    document = {
+        "created": _date(created) if created is not None else None,
         "created_by": line.created_by,
-        "comment": line.comment,
-        "empty_layer": line.layer is None,
-        "size": line.size,
-        "digest": line.layer.digest if line.layer is not None else None,
-        "media_type": line.layer.media_type if line.layer is not None else None,
-        "compressed_size": line.layer.size if line.layer is not None else 0,
-        "shared_by": line.shared_by if line.layer is not None else None,
+        "comment": line.comment or "",
+        "empty_layer": layer is None,
+    }
+    if layer is None:
+        return {
+            **document,
+            "size": 0,
+            "digest": None,
+            "media_type": None,
+            "compressed_size": 0,
+            "shared_by": None,
+        }
+    return {
+        **document,
+        "size": layer.content_size,
+        "digest": layer.descriptor.digest,
+        "media_type": layer.descriptor.media_type,
+        "compressed_size": layer.descriptor.size,
+        "shared_by": view.others(image.digest, layer.descriptor.digest),
     }

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from regsim.client.client import Client
-    from regsim.client.inspection import Image
+    from regsim.core.image import Image
 
 
 def layers(
@@ -64,13 +64,13 @@ def layer_table(image: Image) -> list[str]:
     from regsim.report.table import columns, instruction  # noqa: PLC0415  (likewise)
 
     rows = [
-        (layer.digest.short, size(layer.size), instruction(created_by or ""))
-        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+        (each.descriptor.digest.short, size(each.descriptor.size), instruction(each.created_by or ""))
+        for each in image.layers
     ]
-    count = len(image.layers)
+    count, total = len(image.layers), sum(each.descriptor.size for each in image.layers)
     return [
         *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
-        f"{count} layer{'' if count == 1 else 's'}, {exact(sum(layer.size for layer in image.layers))}",
+        f"{count} layer{'' if count == 1 else 's'}, {exact(total)}",
     ]
 
 
@@ -78,12 +78,12 @@ def layer_documents(image: Image) -> list[dict[str, Any]]:
     """Return an image's layers as JSON has them, base first."""
     return [
         {
-            "digest": layer.digest,
-            "size": layer.size,
-            "media_type": layer.media_type,
-            "created_by": created_by,
+            "digest": each.descriptor.digest,
+            "size": each.descriptor.size,
+            "media_type": each.descriptor.media_type,
+            "created_by": each.created_by,
         }
-        for layer, created_by in zip(image.layers, image.created_by, strict=True)
+        for each in image.layers
     ]
 
 

@@ -14,8 +14,9 @@ from regsim.cli.layers import layer_documents, layer_table
 from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
-    from regsim.client.inspection import Image, Inspection
+    from regsim.client.inspection import Inspection
     from regsim.core import Descriptor
+    from regsim.core.image import Image
     from regsim.store.memory import BytesContent
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
@@ -76,11 +77,11 @@ def _json(image: str, found: Inspection) -> str:
         **_descriptor(found.descriptor),
         "images": [
             {
-                **_descriptor(each.document.descriptor),
+                **_descriptor(each.manifest),
                 "platform": str(each.platform) if each.platform else None,
                 "created": each.created,
                 "labels": dict(each.labels),
-                "config": _descriptor(each.document.config) if each.document.config else None,
+                "config": _descriptor(each.config) if each.config else None,
                 "layers": layer_documents(each),
                 "content_size": each.size,
             }
@@ -100,7 +101,7 @@ def _text(image: str, found: Inspection) -> str:
         return "\n".join([*lines, *_image(found.images[0])]) + "\n"
     lines.append(f"images      {len(found.images)}")
     for each in found.images:
-        lines += ["", *_facts(each.document.descriptor), *_image(each)]
+        lines += ["", *_facts(each.manifest), *_image(each)]
     return "\n".join(lines) + "\n"
 
 
@@ -118,7 +119,7 @@ def _image(image: Image) -> list[str]:
     lines = [f"platform    {printable(str(image.platform))}"] if image.platform else []
     if image.created:
         lines.append(f"created     {printable(image.created)}")
-    if image.document.config is not None:
-        lines.append(f"config      {image.document.config.digest}")
+    if image.config is not None:
+        lines.append(f"config      {image.config.digest}")
     lines += [f"label       {printable(key)}={printable(value)}" for key, value in image.labels.items()]
     return [*lines, *layer_table(image)]

@@ -80,22 +80,20 @@ def prune(
 
 
 def _usage(inventory: Inventory, form: Format) -> str:
-    unique = inventory.unique()
-    total = sum(image.size for image in inventory.images)
-    held = sum(inventory.blobs.values()) - sum(inventory.unreferenced().values())
+    sharing = inventory.sharing
     if form is Format.JSON:
         document = {
-            "images": [_document(image, unique[image.digest]) for image in inventory.images],
+            "images": [_document(image, sharing.unique(image.digest)) for image in inventory.images],
             "total": {
                 "images": len(inventory.images),
-                "size": total,
-                "stored": held,
-                "saved": total - held,
+                "size": sharing.referenced,
+                "stored": sharing.stored,
+                "saved": sharing.saved,
                 "unreferenced": sum(inventory.unreferenced().values()),
             },
         }
         return json.dumps(document, indent=2) + "\n"
-    return "\n".join(_table(inventory, unique, total, held)) + "\n"
+    return "\n".join(_table(inventory)) + "\n"
 
 
 def _document(image: StoredImage, unique: int) -> dict[str, Any]:
@@ -110,17 +108,18 @@ def _document(image: StoredImage, unique: int) -> dict[str, Any]:
     }
 
 
-def _table(inventory: Inventory, unique: dict[Any, int], total: int, held: int) -> list[str]:
+def _table(inventory: Inventory) -> list[str]:
     from regsim.core.quantities import exact, percent, size  # noqa: PLC0415  (helping prints no table)
     from regsim.report.table import columns  # noqa: PLC0415  (likewise)
 
+    sharing = inventory.sharing
     rows = [
         (
             printable(", ".join(image.names)) or "(by digest)",
             image.digest.short,
             size(image.size),
-            size(image.size - unique[image.digest]),
-            size(unique[image.digest]),
+            size(image.size - sharing.unique(image.digest)),
+            size(sharing.unique(image.digest)),
         )
         for image in inventory.images
     ]
@@ -128,8 +127,8 @@ def _table(inventory: Inventory, unique: dict[Any, int], total: int, held: int) 
     count = len(inventory.images)
     lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
     lines.append(
-        f"{count} image{'' if count == 1 else 's'} of {exact(total)} take {exact(held)}: "
-        f"sharing saves {exact(total - held)} ({percent((total - held) / total if total else 0.0)})"
+        f"{count} image{'' if count == 1 else 's'} of {exact(sharing.referenced)} "
+        f"take {exact(sharing.stored)}: sharing saves {exact(sharing.saved)} ({percent(sharing.saved_ratio)})"
     )
     missing = sum(image.missing for image in inventory.images)
     if missing:

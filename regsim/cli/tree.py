@@ -130,12 +130,12 @@ def _layer_rows(merged: Merged) -> Iterator[tuple[str, ...]]:
     for number, layer in enumerate(merged.layers):
         yield (
             str(number),
-            layer.descriptor.digest.short,
-            size(layer.descriptor.size),
+            layer.layer.descriptor.digest.short,
+            size(layer.layer.descriptor.size),
             f"{layer.files:,}",
             size(layer.size),
             size(layer.wasted),
-            instruction(layer.created_by or ""),
+            instruction(layer.layer.created_by or ""),
         )
 
 
@@ -152,12 +152,12 @@ def _json(found: ImageTree, listed: list[Place]) -> str:
         "layers": [
             {
                 "layer": number,
-                "digest": layer.descriptor.digest,
-                "compressed_size": layer.descriptor.size,
+                "digest": layer.layer.descriptor.digest,
+                "compressed_size": layer.layer.descriptor.size,
                 "files": layer.files,
                 "size": layer.size,
                 "wasted": layer.wasted,
-                "created_by": layer.created_by,
+                "created_by": layer.layer.created_by,
             }
             for number, layer in enumerate(merged.layers)
         ],

@@ -16,19 +16,18 @@ from regsim.client.inspection import chosen
 from regsim.client.opener import LocalImages
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
+from regsim.core.image import Image, Sharing, share
 from regsim.core.manifest import parse
 from regsim.errors import LocalFileError, NotFoundError, UsageError
-from regsim.image.history import ImageHistory, Line, content_size, lines_of, measured, moment
 from regsim.image.layer_read import read_layer
 from regsim.image.merged import Merged, Merging
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import is_document
-from regsim.synth.recorded import Record, load_record, record_names
+from regsim.synth.recorded import load_record, record_names
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from regsim.client.inspection import Image
     from regsim.client.opener import Readable
     from regsim.store.entry import Entry
     from regsim.store.protocols import Content
@@ -36,11 +35,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# The layers of each image in view, by its manifest.
-View = dict[Digest, frozenset[Digest]]
 # Layers that are unpacked at the same time: more would only use more memory.
 _AT_ONCE = 4
 _IN_HINT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histories:
+    """The histories of images, and which of their layers other images share.
+
+    Attributes:
+        images: with the content sizes of layers where they are known.
+        view: all images in view, these among them.
+    """
+
+    images: tuple[Image, ...]
+    view: Sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +81,8 @@ async def tree(source: Readable, place: Address, root: Descriptor, choice: Choic
         LocalFileError, NotFoundError: a layer is missing.
     """
     image = _only(await chosen(source, root, choice, str(place)), str(place))
-    others = [layer for layer in image.layers if layer.media_type not in media_types.LAYERS]
+    described = [layer.descriptor for layer in image.layers]
+    others = [layer for layer in described if layer.media_type not in media_types.LAYERS]
     if others:
         raise UsageError(
             f"{place} is no image of files: layer {others[0].digest.short} is {others[0].media_type!r:.120}"
@@ -81,15 +92,15 @@ async def tree(source: Readable, place: Address, root: Descriptor, choice: Choic
         content = await _near(source, place, layer) or source.content(layer, Account())
         return (await read_layer(content)).entries
 
-    merging, entries = Merging(), await _each(image.layers, read)
-    for layer, created_by in zip(image.layers, image.created_by, strict=True):
-        await asyncio.to_thread(merging.add, layer, created_by, entries[layer.digest])
+    merging, entries = Merging(), await _each(described, read)
+    for layer in image.layers:
+        await asyncio.to_thread(merging.add, layer, entries[layer.descriptor.digest])
     return ImageTree(image=image, merged=merging.finish())
 
 
 async def histories(
     source: Readable, place: Address, root: Descriptor, choice: Choice, *, fetch: bool
-) -> tuple[ImageHistory, ...]:
+) -> Histories:
     """Return the histories of images.
 
     Args:
@@ -103,9 +114,7 @@ async def histories(
         ContentError: a layer is damaged or hostile, or another image's manifest in view is.
     """
     images = await chosen(source, root, choice, str(place))
-    view = {image.digest: frozenset(layer.digest for layer in image.layers) for image in images}
-    if isinstance(source, LocalImages):
-        view = await _view(source)
+    view = share(await _view(source) if isinstance(source, LocalImages) else images)
 
     async def size(layer: Descriptor) -> int | None:
         if layer.media_type not in media_types.LAYERS:
@@ -114,14 +123,14 @@ async def histories(
         if content is None and fetch and source.remote and not media_types.is_foreign(layer.media_type):
             content = source.content(layer, Account())
         with suppress(NotFoundError):
-            return content_size((await read_layer(content)).entries) if content is not None else None
+            return (await read_layer(content)).content_size if content is not None else None
         return None
 
-    sizes = await _each((layer for image in images for layer in image.layers), size)
-    return tuple(_history(image, sizes, view) for image in images)
+    sizes = await _each((layer.descriptor for image in images for layer in image.layers), size)
+    return Histories(images=tuple(image.measured(sizes) for image in images), view=view)
 
 
-def recorded_history(name: str, choice: Choice) -> ImageHistory:
+def recorded_history(name: str, choice: Choice) -> Histories:
     """Return the history of a recorded image, with all records in view.
 
     Raises:
@@ -134,14 +143,7 @@ def recorded_history(name: str, choice: Choice) -> ImageHistory:
         raise NotFoundError(
             f"record {name} has no image for {choice.platforms[0]}", hint=f"it has {record.platform}"
         )
-    view = {each.manifest: frozenset(_recorded_sizes(each)) for each in records.values()}
-    return ImageHistory(
-        id=record.manifest,
-        manifest=record.manifest,
-        platform=record.platform,
-        lines=measured(_recorded_lines(record), _recorded_sizes(record), view, record.manifest),
-        others=len(view.keys() - {record.manifest}),
-    )
+    return Histories(images=(record.real,), view=share(each.real for each in records.values()))
 
 
 async def _near(source: Readable, place: Address, layer: Descriptor) -> Content | None:
@@ -184,9 +186,9 @@ def _only(images: Sequence[Image], name: str) -> Image:
     return real[0]
 
 
-async def _view(source: LocalImages) -> View:
+async def _view(source: LocalImages) -> list[Image]:
     """Return the images of a layout or an archive, as far as their manifests are there."""
-    view: View = {}
+    view: list[Image] = []
     pending, seen = list(await source.documents()), set[Digest]()
     while pending:
         descriptor = pending.pop()
@@ -198,40 +200,5 @@ async def _view(source: LocalImages) -> View:
             if media_types.is_index(descriptor.media_type):
                 pending += [each.descriptor for each in document.successors]
             else:
-                view[descriptor.digest] = frozenset(layer.digest for layer in document.layers)
+                view.append(Image.of(document))
     return view
-
-
-def _history(image: Image, sizes: dict[Digest, int | None], view: View) -> ImageHistory:
-    own, config = image.document.descriptor.digest, image.document.config
-    return ImageHistory(
-        id=config.digest if config is not None else own,
-        manifest=own,
-        platform=image.platform,
-        lines=measured(lines_of(image.config, image.layers), sizes, view, own),
-        others=len(view.keys() - {own}),
-    )
-
-
-def _recorded_lines(record: Record) -> list[Line]:
-    lines = []
-    for each in record.instructions:
-        recipe, layer = each.recipe, None
-        if recipe is not None and recipe.recorded is not None:
-            layer = Descriptor(media_type=recipe.media_type, digest=recipe.recorded, size=recipe.size)
-        created = moment(each.created)
-        lines.append(
-            Line(created_by=each.created_by, created=created, comment=each.comment or "", layer=layer)
-        )
-    return lines
-
-
-def _recorded_sizes(record: Record) -> dict[Digest, int | None]:
-    """Return a record's layers, and how many bytes of files they hold where that is recorded."""
-    return {
-        each.recipe.recorded: each.content_size
-        if each.content_size is not None
-        else each.recipe.uncompressed_size
-        for each in record.instructions
-        if each.recipe is not None and each.recipe.recorded is not None
-    }

@@ -13,6 +13,7 @@ from regsim.core import Document, ImageConfig, Role, media_types, parse_config
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.core.image import Image
 from regsim.core.manifest import parse
 from regsim.errors import ContentError, RegsimError, UsageError
 from regsim.store.memory import BytesContent
@@ -20,65 +21,11 @@ from regsim.store.verify import read_all
 from regsim.transfer.selection import Selection, select
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from regsim.core import Descriptor, Digest, Platform
+    from regsim.core import Descriptor
     from regsim.transfer.ends import Source
     from regsim.transfer.selection import Choice
 
 _IN_HINT = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """One image: its manifest, and what its config says where that is an image's.
-
-    Attributes:
-        document: the manifest: descriptor, exact bytes, and what it names.
-        config: None of an artifact, or where it cannot be read.
-    """
-
-    document: Document
-    config: ImageConfig | None
-
-    @property
-    def digest(self) -> Digest:
-        """The manifest's digest."""
-        return self.document.descriptor.digest
-
-    @property
-    def platform(self) -> Platform | None:
-        """What it runs on: what an index says stands above what a config says of itself."""
-        if self.document.descriptor.platform is not None:
-            return self.document.descriptor.platform
-        return self.config.platform if self.config is not None and self.config.platform.os else None
-
-    @property
-    def layers(self) -> tuple[Descriptor, ...]:
-        """The layers, base first."""
-        return self.document.layers
-
-    @property
-    def size(self) -> int:
-        """Bytes of all layers and the config, as they travel; the manifest itself is not among them."""
-        config = self.document.config
-        return sum(layer.size for layer in self.layers) + (config.size if config is not None else 0)
-
-    @property
-    def created_by(self) -> tuple[str | None, ...]:
-        """The instruction that made each layer, base first; None where the history does not say."""
-        count = len(self.layers)
-        return self.config.created_by(count) if self.config is not None else (None,) * count
-
-    @property
-    def created(self) -> str | None:
-        """When it was made, as its config says."""
-        return self.config.created if self.config is not None else None
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """What its maker wrote on it."""
-        return self.config.labels if self.config is not None else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +61,7 @@ async def inspect(source: Source, root: Descriptor) -> Inspection:
         document = parse(descriptor, await source.manifest(descriptor, Account()))
         documents.append(document)
         if not media_types.is_index(descriptor.media_type):
-            found.append(Image(document=document, config=await _image_config(source, document)))
+            found.append(Image.of(document, await _image_config(source, document)))
             continue
         if depth >= MAX_DEPTH or seen + len(document.successors) > MAX_REFERENCES:
             raise ContentError(f"index {descriptor.digest.short} names more than any image does")

@@ -19,10 +19,10 @@ from regsim.store.memory import BytesContent
 from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
-    from regsim.client.contents import ImageTree
-    from regsim.client.inspection import Image, Inspection
+    from regsim.client.contents import Histories, ImageTree
+    from regsim.client.inspection import Inspection
     from regsim.client.opener import Opener, Readable
-    from regsim.image.history import ImageHistory
+    from regsim.core.image import Image
     from regsim.image.store import Inventory, Removed
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
@@ -61,7 +61,7 @@ class Reader:
         return await inspect(*await self._open(address))
 
     async def layers(self, address: str | Address, *, choice: Choice = EVERYTHING) -> tuple[Image, ...]:
-        """Return each image that an address names, whose `layers` are descriptors, base first.
+        """Return each image that an address names, with its layers, base first.
 
         Args:
             address: of an image or an index.
@@ -76,7 +76,7 @@ class Reader:
 
     async def history(
         self, address: str | Address, *, choice: Choice = EVERYTHING, sizes: bool = False
-    ) -> tuple[ImageHistory, ...]:
+    ) -> Histories:
         """Return the history of each image that an address names, base first (image-spec, config.md).
 
         A line tells what made a layer, how many bytes of files are in it and how many travel, and how many
@@ -94,7 +94,7 @@ class Reader:
         from regsim.client.contents import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
 
         if isinstance(address, str) and address.startswith(RECORD):
-            return (await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice),)
+            return await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice)
         source, root = await self._open(address)
         return await histories(source, _parsed(address), root, choice, fetch=sizes)
 

@@ -25,7 +25,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from regsim.core import Descriptor, Digest, Platform
+from regsim.core import Descriptor, Digest, Platform, media_types
+from regsim.core.image import Image, Layer
 from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.store.files import read_bounded
@@ -66,6 +67,29 @@ class Record:
     def size(self) -> int:
         """Bytes of all layers as they are transferred."""
         return sum(each.recipe.size for each in self.instructions if each.recipe is not None)
+
+    @property
+    def real(self) -> Image:
+        """The real image: its digest, its history, and its layers with what is recorded of their sizes."""
+        layers = (
+            Layer(
+                descriptor=Descriptor(
+                    media_type=each.recipe.media_type, digest=each.recipe.recorded, size=each.recipe.size
+                ),
+                uncompressed_size=each.recipe.uncompressed_size,
+                content_size=each.measured_size,
+                created_by=each.created_by,
+                created=each.created,
+            )
+            for each in self.instructions
+            if each.recipe is not None and each.recipe.recorded is not None
+        )
+        return Image(
+            manifest=Descriptor(media_type=media_types.OCI_MANIFEST, digest=self.manifest, size=0),
+            layers=tuple(layers),
+            history=tuple(each.history for each in self.instructions),
+            platform=self.platform,
+        )
 
     def image_recipe(self, key: str) -> ImageRecipe:
         """Return how to make an image of this shape, under a scenario's key."""

@@ -19,7 +19,7 @@ from regsim.image.builder.layers import StageLayer, stage_layer
 from regsim.image.builder.listing import write_listed
 from regsim.image.compress import NoCompressor
 from regsim.image.container_image import ContainerImage
-from regsim.image.layer_read import Layer, LayerReader, Limits
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits
 from regsim.image.tree import Tree
 from regsim.store.entry import Entry, Kind
 
@@ -55,7 +55,7 @@ def _tar(members: Iterable[Raw], form: int = tarfile.PAX_FORMAT) -> bytes:
 
 def _read(
     blob: bytes, *, limits: Limits | None = None, spool: Spool | None = None, step: int = 1 << 20
-) -> Layer:
+) -> LayerFiles:
     reader = LayerReader(Descriptor.of(blob, media_types.OCI_LAYER), limits or Limits(), spool)
     for start in range(0, len(blob), step):
         reader.feed(blob[start : start + step])
@@ -172,7 +172,7 @@ def tar() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def read() -> Callable[..., Layer]:
+def read() -> Callable[..., LayerFiles]:
     """Read a layer's blob, pushed in pieces of `step` bytes."""
     return _read
 

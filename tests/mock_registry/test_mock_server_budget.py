@@ -32,7 +32,7 @@ SERVER = """
 import asyncio, sys
 from mock_registry import MockRegistry
 from mock_registry.server import Limits
-from mock_registry.storage.directory_upload import DirectoryUpload
+from mock_registry.storage.directory import DirectoryUpload
 
 append, waiting, together = DirectoryUpload.append, set(), asyncio.Event()
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from regsim.core import Digest
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import encode
-from regsim.errors import RegsimError
+from regsim.errors import RegsimError, UsageError
 from regsim.image.builder.bases import Base, BaseLayer
 from regsim.image.builder.config import Config
 from regsim.image.builder.listing import Listing
@@ -50,15 +51,17 @@ async def base_of(source: ImageSource, key: str) -> Base:
     """
     made = await source.image(key)
     recipes = [line.recipe for line in source.recipe_of(key).instructions if line.recipe is not None]
+    if made.config is None:
+        raise UsageError(f"{key} has no config", hint="it is no image to build on")
     raw = await read_all(source.content(made.config), limit=MAX_CONFIG_SIZE)
     layers = (
         BaseLayer(
-            descriptor=info.descriptor,
-            diff_id=info.diff_id,
-            content=_content(source, info.descriptor),
+            descriptor=layer.descriptor,
+            diff_id=Digest(diff_id),
+            content=_content(source, layer.descriptor),
             listing=_listing(recipe),
         )
-        for info, recipe in zip(made.layers, recipes, strict=True)
+        for layer, diff_id, recipe in zip(made.layers, Config.of(raw).diff_ids, recipes, strict=True)
     )
     return Base(config=_configured(raw), layers=tuple(layers))
 

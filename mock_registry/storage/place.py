@@ -1,37 +1,33 @@
-"""The directory of one registry: its lock, its folders, and names in them that are never followed elsewhere.
+"""The directory of one registry: its lock, its folders, names that are never followed elsewhere, and flushes.
 
-Owns the layout of the directory and the descriptors of its folders. Must not know what is in its files.
+Owns the layout of the directory, the descriptors of its folders, and the order in which files, folders and
+changes are flushed. Must not know what is in its files.
 """
 
+import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from mock_registry.spec import Algorithm, Digest, is_digest
 
 from . import changelog
+from .content import Threads
 
 _LOCK = "lock"
 _LAYOUT = "oci-layout"
 _INDEX = "index.json"
 _NEW_INDEX = "index.json.new"
-_OURS = frozenset(
-    {
-        _INDEX,
-        _LAYOUT,
-        _LOCK,
-        _NEW_INDEX,
-        changelog.ASIDE,
-        changelog.NAME,
-        changelog.RESERVE,
-        "blobs",
-        "lost+found",
-        "uploads",
-    },
-)
+_OURS = {_INDEX, _LAYOUT, _LOCK, _NEW_INDEX, "blobs", "lost+found", "uploads"} | {
+    changelog.ASIDE,
+    changelog.NAME,
+    changelog.RESERVE,
+}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -55,12 +51,12 @@ class Place:
 
     Attributes:
         top: Descriptor of the directory.
-        uploads: Descriptor of the folder for what still grows.
+        uploads: Descriptor of the folder for open uploads.
         blobs: Descriptors of the folders for content, by algorithm.
 
     Raises:
-        DirectoryError: It holds what no registry put there.
-        DirectoryInUseError: Another registry has it.
+        DirectoryError: It holds what no registry makes.
+        DirectoryInUseError: Another registry has it open.
         OSError: It cannot be made or opened.
     """
 
@@ -86,14 +82,14 @@ class Place:
         return descriptor
 
     def _require_ours(self) -> None:
-        """Refuse a directory with content of somebody else, before anything in it is touched."""
+        """Refuse a directory with other content, before anything in it is touched."""
         found = set(names(self.top))
         foreign = found - _OURS
         if foreign and changelog.NAME not in found:
-            raise DirectoryError(f"{self.path} is no registry's directory: it holds {min(foreign)}")
+            raise DirectoryError(f"{self.path} is not a registry's directory: it holds {min(foreign)}")
 
     def _require_changes(self) -> None:
-        """Refuse content without the changes that tell whose it is: it would all be taken for left over."""
+        """Refuse content without the changes that tell whose it is: it would all be removed."""
         if not changelog.size_in(self.top) and any(names(folder) for folder in self.blobs.values()):
             raise DirectoryError(f"{self.path} holds content, but nothing in a {changelog.NAME}")
 
@@ -126,7 +122,7 @@ class Place:
         return encoded, self.blobs[Algorithm(algorithm)]
 
     def digests(self) -> list[Digest]:
-        """Return the digests that files are named after; other names are none of ours."""
+        """Return the digests that files are named after; other names are ignored."""
         return [
             digest
             for algorithm, folder in self.blobs.items()
@@ -153,7 +149,7 @@ class Place:
             os.rename(_NEW_INDEX, name, src_dir_fd=self.top, dst_dir_fd=self.top)
 
     def close(self) -> None:
-        """Let go of the directory and its lock."""
+        """Close the directory and release its lock."""
         self._close()
 
 
@@ -163,7 +159,7 @@ def names(folder: int) -> list[str]:
 
 
 def look(name: str, folder: int) -> os.stat_result | None:
-    """Return what a file is like; ``None`` if there is none, or something that is no file."""
+    """Return what ``stat`` says of a regular file; ``None`` if the name is missing or something else."""
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -175,14 +171,14 @@ def open_file(name: str, folder: int) -> int:
     """Open a file for reading.
 
     Raises:
-        FileNotFoundError: There is none.
-        OSError: It cannot be read, or is no file.
+        FileNotFoundError: It is missing.
+        OSError: It cannot be read, or is not a file.
     """
     return os.open(name, _READ, dir_fd=folder)
 
 
 def unlink(name: str, folder: int) -> None:
-    """Remove a name, if it is there and is not a folder's; what a link points to stays."""
+    """Remove a name, unless it is missing or a folder; what a link points to stays."""
     with contextlib.suppress(FileNotFoundError, IsADirectoryError):
         os.unlink(name, dir_fd=folder)
 
@@ -190,3 +186,102 @@ def unlink(name: str, folder: int) -> None:
 def _close_all(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
+
+
+class Barrier:
+    """Flushes once for all who wait at the same time. Unless it is durable, there is nothing to wait for.
+
+    Args:
+        place: The directory.
+        changes: Its file of changes.
+        threads: Threads to flush in.
+        durable: Whether to flush at all.
+    """
+
+    def __init__(
+        self, place: Place, changes: changelog.ChangeLog, threads: Threads, *, durable: bool
+    ) -> None:
+        self.durable = durable
+        self._place = place
+        self._changes = changes
+        self._threads = threads
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._done = 0
+        self._failed = False
+        self._descriptors: list[int] = []
+        self._afterwards: list[Callable[[], None]] = []
+
+    @property
+    def flushing(self) -> bool:
+        """The file of changes is being flushed, and must not be replaced."""
+        return self._lock.locked()
+
+    def note(self) -> None:
+        """Know of a change that is about to be written and flushed.
+
+        Raises:
+            OSError: A flush has failed before. What it was for may be lost though a second try succeeds, so
+                that nothing that builds on it is begun.
+        """
+        if self._failed:
+            raise OSError(errno.EIO, "the disk failed; the directory has to be opened again")
+        self._asked += 1
+
+    def flush_later(self, descriptor: int) -> None:
+        """Take over an open file that is to be flushed with the next changes, and closed."""
+        if self.durable:
+            self._descriptors.append(descriptor)
+        else:
+            os.close(descriptor)
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do something short once what was noted before is on the disk."""
+        self._afterwards.append(work)
+
+    async def flush(self, descriptor: int) -> None:
+        """Bring a growing file to the disk, and its name."""
+        if self.durable:
+            await self._threads.together(lambda: _flush(descriptor, self._place.uploads))
+
+    async def wait(self) -> None:
+        """Wait until everything noted so far is on the disk.
+
+        Raises:
+            OSError: Some of it may not be.
+        """
+        if not self.durable or self._asked <= self._done:
+            return
+        mine = self._asked
+        async with self._lock:
+            if self._done >= mine:
+                return  # somebody flushed it together with theirs
+            reached = self._asked
+            descriptors, self._descriptors = self._descriptors, []
+            afterwards, self._afterwards = self._afterwards, []
+            await self._threads.together(lambda: self._flush_all(descriptors))
+            self._done = reached
+            for work in afterwards:
+                work()
+
+    def _flush_all(self, descriptors: list[int]) -> None:
+        try:
+            _flush(*descriptors, *self._place.blobs.values(), self._place.uploads)
+            self._changes.flush()
+        except OSError:
+            self._failed = True
+            raise
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Close what was never flushed."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+def _flush(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.fsync(descriptor)
