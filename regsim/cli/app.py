@@ -53,7 +53,7 @@ _COMMANDS = {
 _MODULES = {
     **dict.fromkeys(("push", "pull", "copy"), "transfer"),
     **dict.fromkeys(("inspect", "manifest", "config", "layers", "referrers"), "documents"),
-    **dict.fromkeys(("history", "tree"), "contents"),
+    **dict.fromkeys(("history", "tree"), "history"),
     **dict.fromkeys(("ls", "catalog", "tag", "delete", "df", "rmi", "prune"), "housekeeping"),
 }
 

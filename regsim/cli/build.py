@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
 from regsim.cli.running import errors_as_json, run
-from regsim.client.addresses import Layout, parse_destination
+from regsim.client.address import Local, parse_destination
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
@@ -34,7 +34,7 @@ from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
     from regsim.cli.bases import AddressedBases
-    from regsim.client.ends import Ends
+    from regsim.client.opener import Opener
 
 # What Python and the kernel call machines that images call otherwise.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -96,7 +96,7 @@ def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None 
     """
     with errors_as_json(flags):
         tag = parse_destination(flags.tag)
-        if not isinstance(tag, Layout) or tag.tag is None:
+        if not isinstance(tag, Local) or tag.is_archive or tag.tag is None:
             raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
         check_outputs(flags.output)
         outcomes = run(_build(context, tag, flags, connecting or Connecting()))
@@ -111,11 +111,11 @@ class Outcomes:
     """A finished build: the image, where it went, and the outcome of each step."""
 
     built: Built
-    tag: Layout
+    tag: Local
     steps: list[StepReport]
 
 
-async def _build(context: Path, tag: Layout, flags: BuildFlags, connecting: Connecting) -> Outcomes:
+async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Connecting) -> Outcomes:
     dockerfile = flags.file if flags.file is not None else context / "Dockerfile"
     text = _read_text(dockerfile)
     cache = Cache(flags.cache) if flags.cache is not None else None
@@ -142,7 +142,7 @@ async def _build(context: Path, tag: Layout, flags: BuildFlags, connecting: Conn
             target=flags.target,
             timestamp=_timestamp(flags.timestamp),
         )
-        store = LayoutStore(tag.directory, create=True)
+        store = LayoutStore(tag.path, create=True)
         async with store.in_use():
             built = await build_from(request, store, cache, tell=tell)
             await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
@@ -162,7 +162,7 @@ class _Bases:
         self._names = names
         self._connecting = connecting
         self._hosts: dict[str, None] = {}
-        self._ends: list[Ends] = []
+        self._openers: list[Opener] = []
         self._addressed: AddressedBases | None = None
 
     async def open(self, name: str, platform: Platform) -> Base:
@@ -172,19 +172,19 @@ class _Bases:
             UsageError: the name is not an address, or --creds would be sent to two registries.
         """
         from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
-        from regsim.client.ends import Ends  # noqa: PLC0415  (likewise)
+        from regsim.client.opener import Opener  # noqa: PLC0415  (likewise)
 
         hosts = hosts_of(self._names.get(name, name))
         if self._addressed is None or not self._hosts.keys() >= hosts:
             self._hosts |= dict.fromkeys(sorted(hosts))
-            self._ends.append(Ends(self._connecting.connection(*self._hosts), warn=status))
-            self._addressed = AddressedBases(self._ends[-1], self._names)
+            self._openers.append(Opener(self._connecting.connection(*self._hosts), warn=status))
+            self._addressed = AddressedBases(self._openers[-1], self._names)
         return await self._addressed.open(name, platform)
 
     async def close(self) -> None:
         """Close every connection."""
-        for ends in self._ends:
-            await ends.close()
+        for opener in self._openers:
+            await opener.close()
 
 
 def _as_json(outcomes: Outcomes) -> dict[str, Any]:

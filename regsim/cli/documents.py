@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Output, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.images import Inspection
+from regsim.client.inspection import Inspection
 from regsim.core import Descriptor
 from regsim.core.image import Image
 from regsim.core.quantities import exact, number, size

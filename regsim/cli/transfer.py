@@ -14,9 +14,9 @@ from regsim.cli.documents import Platforms
 from regsim.cli.output import Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.running import Wanted, conclude, failing, run
-from regsim.client.addresses import registries
+from regsim.client.address import registries
 from regsim.client.client import Client
-from regsim.client.moving import Move
+from regsim.client.move import Move
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, UsageError

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.cli.contents import history_table
+from regsim.cli.history import history_table
 from regsim.client.client import Client
 
 if TYPE_CHECKING:
-    from regsim.client.histories import Histories
+    from regsim.client.contents import Histories
     from tests.cli.conftest import Layout, Regsim, Served
 
 BUILDS = Path(__file__).parents[2] / "scenarios" / "builds"

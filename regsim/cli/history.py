@@ -14,10 +14,9 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.documents import Platforms
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.addresses import RECORD
+from regsim.client.address import RECORD
 from regsim.client.client import Client
-from regsim.client.histories import Histories
-from regsim.client.trees import ImageTree
+from regsim.client.contents import Histories, ImageTree
 from regsim.core import History
 from regsim.core.image import Image, Layer, Sharing, moment
 from regsim.core.quantities import age, exact, number, percent, size
