@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core.ledger import Entry, Evidence, Outcome, Tally
+from regsim.core.account import Loss
+from regsim.core.ledger import Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,11 +45,6 @@ def _content(reference: Reference) -> tuple[bool, Digest]:
     return reference.is_manifest, reference.descriptor.digest
 
 
-def referenced(machine: Machine) -> Tally:
-    """Count the references on the graph itself, without looking at any entry."""
-    return sum((Tally(1, reference.descriptor.size) for reference in machine.root.walk()), Tally())
-
-
 def beside(machine: Machine) -> tuple[tuple[Digest | None, Account], ...]:
     """Return what the work has led to about content that is not part of the transfer."""
     tasks = (reference.task for reference in machine.root.walk() if reference.leads)
@@ -77,19 +73,24 @@ class _Builder:
     def _leading(self, reference: Reference, task: Task) -> Entry:
         outcome, evidence = _state(reference, task)
         account = task.account
+        if outcome is Outcome.FAILED:
+            account.lose(Loss.FAILED)
+        elif account.held:
+            account.waste(received=account.held, loss=Loss.NOT_NEEDED)
         moved = outcome is Outcome.TRANSFERRED
-        resumed = account.resumed if moved and self.receives and not self.sends else 0
-        useful = reference.descriptor.size - resumed if moved else 0
         return replace(
             self._entry(reference, outcome, evidence),
             mounted_from=task.mounted_from,
             wire_sent=account.sent,
             wire_received=account.received,
-            wasted_sent=account.sent - (useful if self.sends else 0),
-            wasted_received=account.received - (useful if self.receives else 0),
+            useful_sent=account.useful_sent,
+            useful_received=account.useful_received,
+            wasted_sent=account.wasted_sent,
+            wasted_received=account.wasted_received,
             overhead=account.overhead,
-            resumed=resumed,
+            resumed=account.resumed if moved and self.receives and not self.sends else 0,
             retries=tuple(account.retries),
+            losses=tuple(account.losses),
             attempts=account.attempts,
             requests=account.requests,
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest, Role
-from regsim.core.account import Account
+from regsim.core.account import Account, Loss
 from regsim.errors import ContentError
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Task:
 
     Attributes:
         descriptor: as the first reference names it.
-        account: what the requests for it cost.
+        accounts: what each action on it cost, in the order of their beginnings.
+        running: the identities of the accounts whose action is not answered yet.
         outcome: set when the work is over.
         known: a manifest that the destination holds under its digest.
         vouched: named by a manifest that the destination holds.
@@ -46,7 +47,8 @@ class Task:
     """
 
     descriptor: Descriptor
-    account: Account = field(default_factory=Account)
+    accounts: list[Account] = field(default_factory=list)
+    running: set[int] = field(default_factory=set)
     outcome: Outcome | None = None
     evidence: Evidence | None = None
     mounted_from: str | None = None
@@ -66,6 +68,39 @@ class Task:
     def done(self) -> bool:
         """Tell whether the outcome stands."""
         return self.outcome is not None
+
+    def accept_read(self) -> None:
+        """Count the manifest that was read as useful: it is stored."""
+        for account in self.accounts:
+            account.useful_received += account.held
+            account.held = 0
+
+    def revoke(self) -> tuple[int, int]:
+        """Return how many useful octets were sent and received, which they are no longer."""
+        sent = sum(account.useful_sent for account in self.accounts)
+        received = sum(account.useful_received for account in self.accounts)
+        for account in self.accounts:
+            account.useful_sent = account.useful_received = 0
+        return sent, received
+
+    def begin(self) -> Account:
+        """Return the account of an action on it that begins."""
+        account = Account()
+        self.accounts.append(account)
+        self.running.add(id(account))
+        return account
+
+    @property
+    def account(self) -> Account:
+        """What all requests for it cost. What an unanswered action has moved counts as wasted until then."""
+        total = Account()
+        for each in self.accounts:
+            account = Account()
+            account.add(each)
+            if id(each) in self.running:
+                account.lose(Loss.FAILED)
+            total.add(account)
+        return total
 
 
 @dataclass(slots=True, eq=False)

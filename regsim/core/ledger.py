@@ -16,7 +16,7 @@ from regsim.core import Digest, Role, media_types
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from regsim.core.account import Account, Retry
+    from regsim.core.account import Account, Retry, Waste
     from regsim.errors import RegsimError
 
 
@@ -86,8 +86,9 @@ class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
     All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
-    that served no outcome; `resumed` what an interrupted earlier run had left in place. `retries` tells why
-    anything was asked or moved again, and what of `wasted` that explains.
+    that served no outcome, and `useful_*` the part that its destination accepted; `resumed` what an
+    interrupted earlier run had left in place. `retries` tells why anything was asked or moved again, and what
+    was wasted by it; `losses` what was wasted otherwise.
     """
 
     digest: Digest
@@ -100,6 +101,8 @@ class Entry:
     mounted_from: str | None = None
     wire_sent: int = 0
     wire_received: int = 0
+    useful_sent: int = 0
+    useful_received: int = 0
     wasted_sent: int = 0
     wasted_received: int = 0
     overhead: int = 0
@@ -107,12 +110,13 @@ class Entry:
     attempts: int = 0
     requests: int = 0
     retries: tuple[Retry, ...] = ()
+    losses: tuple[Waste, ...] = ()
     created_by: str | None = None
     recorded_digest: Digest | None = None
 
     @property
     def wasted(self) -> int:
-        """Body octets sent or received in vain."""
+        """Body octets that were wasted, sent and received."""
         return self.wasted_sent + self.wasted_received
 
     def to_json(self) -> dict[str, Any]:
@@ -136,6 +140,7 @@ class Entry:
             "attempts": self.attempts,
             "requests": self.requests,
             "retries": [retry.to_json() for retry in self.retries],
+            "losses": [loss.to_json() for loss in self.losses],
             "created_by": self.created_by,
             "recorded_digest": self.recorded_digest,
         }
@@ -332,18 +337,7 @@ def violations(ledger: Ledger) -> list[str]:
     return [
         *_law("references", ledger.referenced.count, "sum over outcomes", summary.referenced.count),
         *_law("referenced bytes", ledger.referenced.bytes, "sum over outcomes", summary.referenced.bytes),
-        *_side(
-            "sent",
-            over_wire=ledger.sends,
-            wire=sum(entry.wire_sent for entry in ledger.entries),
-            entries=ledger.entries,
-        ),
-        *_side(
-            "received",
-            over_wire=ledger.receives,
-            wire=sum(entry.wire_received for entry in ledger.entries),
-            entries=ledger.entries,
-        ),
+        *_wire_laws(ledger),
         *_entry_laws(ledger.entries),
         *_first_reference_law(ledger.entries),
     ]
@@ -353,13 +347,19 @@ def _law(name: str, figure: int, other_name: str, other: int) -> list[str]:
     return [] if figure == other else [f"{name}: {figure:,} but {other_name}: {other:,}"]
 
 
-def _side(side: str, *, over_wire: bool, wire: int, entries: Iterable[Entry]) -> list[str]:
-    moved = wasted = 0
-    for entry in entries:
-        wasted += entry.wasted_sent if side == "sent" else entry.wasted_received
-        if over_wire and entry.outcome is Outcome.TRANSFERRED:
-            moved += entry.size - entry.resumed
-    return _law(f"wire {side}", wire, "transferred - resumed + wasted", moved + wasted)
+def _wire_laws(ledger: Ledger) -> Iterable[str]:
+    """Sent = useful + wasted, and useful = transferred - resumed, on each side and for each entry."""
+    for entry in ledger.entries:
+        name = f"{entry.role} {entry.digest.short}"
+        moved = entry.size - entry.resumed if entry.outcome is Outcome.TRANSFERRED else 0
+        sides = (
+            ("sent", ledger.sends, entry.wire_sent, entry.useful_sent, entry.wasted_sent),
+            ("received", ledger.receives, entry.wire_received, entry.useful_received, entry.wasted_received),
+        )
+        for side, over_wire, wire, useful, wasted in sides:
+            yield from _law(f"{name}: {side}", wire, "useful + wasted", useful + wasted)
+            wanted = moved if over_wire else 0
+            yield from _law(f"{name}: useful {side}", useful, "transferred - resumed", wanted)
 
 
 def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
@@ -368,10 +368,11 @@ def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
             "wasted_sent": entry.wasted_sent,
             "wasted_received": entry.wasted_received,
             "resumed": entry.resumed,
-            "wasted, less what the retries explain": entry.wasted
-            - sum(each.wasted for each in entry.retries),
         }
         name = f"{entry.role} {entry.digest.short}"
+        explained = sum(retry.wasted for retry in entry.retries)
+        explained += sum(loss.wasted for loss in entry.losses)
+        yield from _law(f"{name}: wasted", entry.wasted, "retries and losses", explained)
         for word, figure in figures.items():
             if figure < 0:
                 yield f"{name}: {word} is {figure:,}"

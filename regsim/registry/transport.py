@@ -180,6 +180,7 @@ class Transport:
         login = self._authorizer.login(need or Need(), account)
         await login.begin()
         while True:
+            before = account.sent
             async with self._follow(
                 method, target, account, headers, body, content=content, authorization=login.authorization
             ) as response:
@@ -191,7 +192,7 @@ class Transport:
             await login.renew(answer)
             if content and body is not None:
                 account.attempts += 1
-                account.retried(str(answer.status))
+                account.retried(str(answer.status), sent=account.sent - before)
 
     async def _ask_for_token(
         self,

@@ -80,7 +80,9 @@ class PlannedDestination:
         descriptor = content.descriptor
         inlined = descriptor.data is not None and not self.remote
         account.attempts += 1
-        account.sent += descriptor.size if self.remote else 0
+        sent = descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
         account.received += descriptor.size if self._receives and not inlined else 0
         self._planned.blobs.add(descriptor.digest)
 
@@ -92,7 +94,9 @@ class PlannedDestination:
         *,
         patiently: bool = False,  # noqa: ARG002
     ) -> None:
-        account.sent += document.descriptor.size if self.remote else 0
+        sent = document.descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
         self._planned.put_manifest(document, tag)
 
     async def abandon(self, session: object, account: Account) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import actions as act
 from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
+from regsim.core.entries import Labels, entries
 from regsim.core.holdings import Holdings
 from regsim.core.ledger import Direction, Evidence, Ledger
 from regsim.core.machine import Machine, Rules, no_candidates
@@ -104,7 +104,7 @@ class ModelTransfer:
             ledger,
             digest=root.digest,
             entries=entries(machine, self.labels, sends=sends, receives=receives),
-            referenced=referenced(machine),
+            referenced=machine.referenced,
             error=machine.error,
         )
 
@@ -149,6 +149,7 @@ class ModelTransfer:
         if end.remote:
             action.account.requests += 1
             action.account.received += action.descriptor.size
+            action.account.held += action.descriptor.size
         return held[1]
 
     def _move(self, action: act.Action) -> None:
@@ -160,9 +161,11 @@ class ModelTransfer:
         if self.source.remote and not (descriptor.data is not None and not self.destination.remote):
             account.requests += 1
             account.received += descriptor.size
+            account.useful_received += descriptor.size
         self.destination.holdings.blobs.add(descriptor.digest)
 
     def _pay(self, account: Account, *, sent: int, requests: int) -> None:
         if self.destination.remote:
             account.sent += sent
+            account.useful_sent += sent
             account.requests += requests

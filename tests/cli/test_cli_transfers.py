@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.registry.holders import Holders
+from regsim.transfer.ends import LocalDestination, RegistryDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,14 +136,14 @@ def test_the_index_of_holders_is_read_once_a_transfer(
     regsim: Regsim, layout: Layout, registry: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regsim("push", f"{layout}:v1", f"{registry.host}/shop/api:1")
-    reads: list[Path] = []
-    read = Holders._read
+    reads: list[str] = []
+    read = Holders.read
 
-    def counted(holders: Holders, file: Path) -> dict[str, list[str]]:
-        reads.append(file)
-        return read(holders, file)
+    def counted(holders: Holders, host: str) -> dict[str, list[str]]:
+        reads.append(host)
+        return read(holders, host)
 
-    monkeypatch.setattr(Holders, "_read", counted)
+    monkeypatch.setattr(Holders, "read", counted)
     done = regsim("push", f"{layout}:v1", f"{registry.host}/shop/web:1", "--format", "json")
     assert [outcome for (outcome,) in told(done, "outcome")].count("mounted") == 3
     # Once to decide, and once more to add what is known now to what others have added meanwhile.
@@ -333,3 +334,26 @@ def test_foreign_layers_stay_where_they_are(
     assert told(pulled, "outcome", "evidence")[-1] == ("foreign", None)
     assert whole_blobs(tmp_path / "pulled") == 2
     assert len(elsewhere.journal) == asked
+
+
+def test_a_client_that_counts_octets_that_were_not_moved_ends_with_exit_code_5_at_any_registry(
+    regsim: Regsim, layout: Layout, registry: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overcount(end: Any, count: str) -> None:
+        put = end.put
+
+        async def overcounting(self: Any, content: Any, session: Any, account: Any) -> Any:
+            found = await put(self, content, session, account)
+            setattr(account, count, getattr(account, count) + 1000)
+            return found
+
+        monkeypatch.setattr(end, "put", overcounting)
+
+    overcount(RegistryDestination, "sent")
+    overcount(LocalDestination, "received")
+    pushed = regsim("push", f"{layout}:v1", f"{registry.host}/app:1", "--format", "json")
+    pulled = regsim("pull", f"{registry.host}/app:1", f"oci:{tmp_path}/there", "--format", "json")
+    for done, side in ((pushed, "sent"), (pulled, "received")):
+        assert done.code == 5
+        assert done.json["reconciliation"]["matched"] is False
+        assert sum(f": {side}: " in line for line in done.json["reconciliation"]["differences"]) == 3

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mock_registry import MockRegistry
 from mock_registry.clock import ManualClock
 from regsim.core import Descriptor, media_types
-from regsim.core.ledger import violations
+from regsim.core.account import Loss, Waste
+from regsim.core.ledger import Direction, Outcome, violations
 from regsim.core.manifest import manifest_document
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
@@ -36,6 +37,18 @@ LARGE = bytes(range(251)) * (5 * MIB // 251)
 # What a rule says that shall meet this blob alone, whichever is asked for first.
 IS_LARGE = f"digest={Descriptor.of(LARGE, media_types.OCI_LAYER).digest}"
 SMALL, CONFIG = b"small " * 500, json.dumps({"config": {}}).encode()
+
+
+def lawful(entry: Entry) -> Entry:
+    """Return an entry with the useful octets of its outcome, and a reason for what it wasted."""
+    moved = entry.size - entry.resumed if entry.outcome is Outcome.TRANSFERRED else 0
+    explained = sum(retry.wasted for retry in entry.retries)
+    return replace(
+        entry,
+        useful_sent=moved if entry.direction is not Direction.PULL else 0,
+        useful_received=moved if entry.direction is not Direction.PUSH else 0,
+        losses=(Waste(Loss.FAILED, entry.wasted - explained),) if entry.wasted != explained else (),
+    )
 
 
 async def image(*layers: bytes, config: bytes = CONFIG) -> MemoryStore:

@@ -22,7 +22,7 @@ from mock_registry import MockRegistry, Record, Route
 from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
+from regsim.core.entries import Labels, entries
 from regsim.core.holdings import Holdings
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.machine import Machine, Rules
@@ -873,7 +873,7 @@ class Hand:
             sends=sends,
             receives=receives,
             entries=entries(self.machine, Labels(), sends=sends, receives=receives),
-            referenced=referenced(self.machine),
+            referenced=self.machine.referenced,
             error=self.machine.error,
         )
 

@@ -11,8 +11,8 @@ import pytest
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core import actions as act
 from regsim.core import machine as machine_module
-from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
+from regsim.core.account import Account, Loss
+from regsim.core.entries import Labels, entries
 from regsim.core.graph import Task
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.machine import Machine, Rules
@@ -146,10 +146,13 @@ class Hand:
         size = action.descriptor.size
         if isinstance(action, act.Upload | act.PutManifest) and self.sends:
             action.account.sent += size
+            action.account.useful_sent += size
         inlined = isinstance(action, act.Download) and action.descriptor.data is not None
         read = isinstance(action, act.FetchManifest) and not action.from_destination
         if (read or isinstance(action, act.Upload | act.Download)) and self.receives and not inlined:
             action.account.received += size
+            action.account.held += size if read else 0
+            action.account.useful_received += 0 if read else size
 
     def answer_all(self, there: Iterable[str] = (), *, until: str = "") -> list[str]:
         """Answer whatever is asked, oldest first: only what is `there` is there. Return what was asked."""
@@ -184,7 +187,7 @@ class Hand:
             sends=self.sends,
             receives=self.receives,
             entries=entries(self.machine, Labels(), sends=self.sends, receives=self.receives),
-            referenced=referenced(self.machine),
+            referenced=self.machine.referenced,
             error=self.machine.error,
         )
 
@@ -589,13 +592,14 @@ def test_costs_stand_at_the_first_reference_alone() -> None:
     assert (second.requests, second.attempts, second.overhead, second.wire_sent) == (0, 0, 0, 0)
 
 
-def test_more_than_the_size_sent_or_received_is_wasted() -> None:
+def test_octets_that_a_question_cost_are_wasted() -> None:
     hand = copy(image("app", "base"))
     hand.answer("ask app", None)
     hand.answer("read app")
     account = hand.pending["ask base"].account
     hand.answer("ask base", None)
     account.sent, account.received = 2, 1
+    account.waste(sent=2, received=1, loss=Loss.PROBE)
     hand.answer("upload base")
     entry = hand.ledger().entries[2]
     assert (entry.wasted_sent, entry.wasted_received, entry.wasted) == (2, 1, 3)
@@ -819,6 +823,7 @@ def test_entry_says_what_its_descriptor_says() -> None:
         outcome=Outcome.TRANSFERRED,
         evidence=Evidence.DOWNLOAD,
         wire_received=4,
+        useful_received=4,
         created_by="RUN make",
         recorded_digest=Digest.of(b"the real one"),
     )
