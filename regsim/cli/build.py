@@ -19,16 +19,14 @@ from regsim.client.address import Local, parse_destination
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
-from regsim.image.builder.bases import Base
-from regsim.image.builder.builder import Built, Request, export
+from regsim.image.builder.builder import Request
 from regsim.image.builder.builder import build as build_from
-from regsim.image.builder.cache import Cache
+from regsim.image.builder.context import Checksums, Context, read_ignore
 from regsim.image.builder.effects import Effect
-from regsim.image.builder.work import Outcome, StepReport
-from regsim.image.compress import compressor
-from regsim.image.context.checksums import Checksums
-from regsim.image.context.context import Context, read_ignore
-from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
+from regsim.image.builder.syntax import MAX_DOCKERFILE
+from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.compression import compressor
+from regsim.image.opened import OpenImage
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 
@@ -110,7 +108,7 @@ def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None 
 class Outcomes:
     """A finished build: the image, where it went, and the outcome of each step."""
 
-    built: Built
+    built: OpenImage
     tag: Local
     steps: list[StepReport]
 
@@ -145,7 +143,7 @@ async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Conne
         store = LayoutStore(tag.path, create=True)
         async with store.in_use():
             built = await build_from(request, store, cache, tell=tell)
-            await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
+            await built.export(store, tag.tag or "", cache.layers if cache is not None else store)
     finally:
         await bases.close()
     checksums.save()
@@ -165,7 +163,7 @@ class _Bases:
         self._openers: list[Opener] = []
         self._addressed: AddressedBases | None = None
 
-    async def open(self, name: str, platform: Platform) -> Base:
+    async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Raises:
