@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import media_types
 from regsim.core.config import MAX_CONFIG_SIZE
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.store.verify import read_all
 from regsim.transfer.plan import PlannedDestination
@@ -31,7 +31,7 @@ class LabelledPlan(PlannedDestination):
 
     def __init__(self, real: Destination, *, receives: bool) -> None:
         present = Evidence.HEAD if real.remote else Evidence.LOCAL
-        super().__init__(real, Holdings(present=present), receives=receives)
+        super().__init__(real, HeldSets(present=present), receives=receives)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:
         """Remember that content would have been written."""
