@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, write
-from regsim.client.addresses import registries
+from regsim.client.address import registries
 from regsim.errors import RegsimError
 
 if TYPE_CHECKING:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import RECORD, parse, registries
-from regsim.client.moving import wanted
+from regsim.client.address import RECORD, parse, registries
 from regsim.core import Descriptor, Digest, Platform, media_types
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import parse as parse_manifest
-from regsim.errors import NotFoundError, UsageError
+from regsim.errors import UsageError
 from regsim.image.builder.bases import Base, BaseLayer
 from regsim.image.builder.config import Config
 from regsim.image.builder.made_up import base_of
@@ -26,7 +25,7 @@ from regsim.synth.remembered import RememberedLayers, default_folder
 from regsim.synth.synthetic import LayerForge
 
 if TYPE_CHECKING:
-    from regsim.client.ends import Ends
+    from regsim.client.opener import Opener
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Source
 
@@ -37,12 +36,12 @@ class AddressedBases:
     """Finds images by their addresses.
 
     Args:
-        ends: opens them.
+        opener: opens them.
         names: `--build-context`: what a name means.
     """
 
-    def __init__(self, ends: Ends, names: Mapping[str, str]) -> None:
-        self._ends = ends
+    def __init__(self, opener: Opener, names: Mapping[str, str]) -> None:
+        self._opener = opener
         self._names = names
 
     async def open(self, name: str, platform: Platform) -> Base:
@@ -56,10 +55,8 @@ class AddressedBases:
         if address.startswith(RECORD):
             return await _recorded(address.removeprefix(RECORD))
         where = parse(address)
-        source = await self._ends.source(where)
-        root = await source.resolve(wanted(where), Account())
-        if root is None:
-            raise NotFoundError(f"{address} does not exist", hint="check the name and the tag")
+        source = self._opener.source(where)
+        root = await source.resolve(where.target, Account())
         return await _image(source, root, platform, address)
 
 

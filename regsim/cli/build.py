@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs, write
-from regsim.client.addresses import Layout, parse_destination
+from regsim.client.address import Local, parse_destination
 from regsim.core.result import error_document
 from regsim.errors import RegsimError, UsageError
 
@@ -84,7 +84,7 @@ def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None 
 
 def _build(context: Path, flags: BuildFlags, connecting: Connecting) -> str:
     tag = parse_destination(flags.tag)
-    if not isinstance(tag, Layout) or tag.tag is None:
+    if not isinstance(tag, Local) or tag.is_archive or tag.tag is None:
         raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
     check_outputs(flags.output)
     from regsim.cli.building import build_image, render  # noqa: PLC0415  (helping needs no HTTP client)

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from regsim.cli.bases import AddressedBases
     from regsim.cli.build import BuildFlags
     from regsim.cli.connecting import Connecting
-    from regsim.client.addresses import Layout
-    from regsim.client.ends import Ends
+    from regsim.client.address import Local
+    from regsim.client.opener import Opener
     from regsim.image.builder.bases import Base
     from regsim.image.builder.effects import Effect
 
@@ -44,11 +44,11 @@ class Outcomes:
     """A finished build: the image, where it went, and what became of each step."""
 
     built: Built
-    tag: Layout
+    tag: Local
     steps: list[StepReport]
 
 
-async def build_image(context: Path, tag: Layout, flags: BuildFlags, connecting: Connecting) -> Outcomes:
+async def build_image(context: Path, tag: Local, flags: BuildFlags, connecting: Connecting) -> Outcomes:
     """Build an image and put it into a layout.
 
     Raises:
@@ -80,7 +80,7 @@ async def build_image(context: Path, tag: Layout, flags: BuildFlags, connecting:
             target=flags.target,
             timestamp=_timestamp(flags.timestamp),
         )
-        store = LayoutStore(tag.directory, create=True)
+        store = LayoutStore(tag.path, create=True)
         async with store.in_use():
             built = await build(request, store, cache, tell=tell)
             await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
@@ -100,7 +100,7 @@ class _Bases:
         self._names = names
         self._connecting = connecting
         self._hosts: dict[str, None] = {}
-        self._ends: list[Ends] = []
+        self._openers: list[Opener] = []
         self._addressed: AddressedBases | None = None
 
     async def open(self, name: str, platform: Platform) -> Base:
@@ -110,19 +110,19 @@ class _Bases:
             UsageError: the name is no address, or credentials that are for one registry meet two.
         """
         from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
-        from regsim.client.ends import Ends  # noqa: PLC0415  (likewise)
+        from regsim.client.opener import Opener  # noqa: PLC0415  (likewise)
 
         hosts = hosts_of(self._names.get(name, name))
         if self._addressed is None or not self._hosts.keys() >= hosts:
             self._hosts |= dict.fromkeys(sorted(hosts))
-            self._ends.append(Ends(self._connecting.connection(*self._hosts), warn=status))
-            self._addressed = AddressedBases(self._ends[-1], self._names)
+            self._openers.append(Opener(self._connecting.connection(*self._hosts), warn=status))
+            self._addressed = AddressedBases(self._openers[-1], self._names)
         return await self._addressed.open(name, platform)
 
     async def close(self) -> None:
         """Close every connection."""
-        for ends in self._ends:
-            await ends.close()
+        for opener in self._openers:
+            await opener.close()
 
 
 def render(outcomes: Outcomes, *, form: Format) -> str:

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regsim._version import __version__
-from regsim.client.addresses import local_store
+from regsim.client.address import local_store
 from regsim.core import Descriptor
 from regsim.core.quantities import exact, size
 from regsim.core.result import Mode, RunResult

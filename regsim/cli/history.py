@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Sequence
 
     from regsim.client.client import Client
-    from regsim.client.histories import Histories
+    from regsim.client.contents import Histories
     from regsim.core import History
     from regsim.core.image import Image, Layer, Sharing
 
@@ -67,7 +67,7 @@ def history(
 
         return client.history(image, choice=Choice.of(*platform), sizes=sizes)
 
-    from regsim.client.addresses import RECORD  # noqa: PLC0415  (helping needs no addresses)
+    from regsim.client.address import RECORD  # noqa: PLC0415  (helping needs no addresses)
 
     render = partial(_render, full=no_trunc, human=human, now=datetime.now(UTC))
     address = None if image.startswith(RECORD) else image

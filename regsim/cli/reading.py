@@ -14,7 +14,7 @@ from regsim.cli.layers import layer_documents, layer_table
 from regsim.cli.output import Format, printable
 
 if TYPE_CHECKING:
-    from regsim.client.images import Inspection
+    from regsim.client.inspection import Inspection
     from regsim.core import Descriptor
     from regsim.core.image import Image
     from regsim.store.memory import BytesContent

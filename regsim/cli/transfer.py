@@ -12,7 +12,7 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.verdict import Wanted, conclude, failing
-from regsim.client.addresses import registries
+from regsim.client.address import registries
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, UsageError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regsim.client.client import Client
-    from regsim.client.moving import Move
+    from regsim.client.move import Move
 
 
 @Parameter(name="*")

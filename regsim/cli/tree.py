@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regsim.client.client import Client
-    from regsim.client.trees import ImageTree
+    from regsim.client.contents import ImageTree
     from regsim.image.merged import Merged, Place
 
 _HEADINGS = ("LAYER", "MODE", "OWNER", "SIZE", "PATH")

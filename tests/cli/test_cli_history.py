@@ -17,7 +17,7 @@ from regsim.cli.history import table
 from regsim.client.client import Client
 
 if TYPE_CHECKING:
-    from regsim.client.histories import Histories
+    from regsim.client.contents import Histories
     from tests.cli.conftest import Layout, Regsim, Served
 
 BUILDS = Path(__file__).parents[2] / "scenarios" / "builds"

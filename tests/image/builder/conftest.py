@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.cli.bases import AddressedBases
-from regsim.client.ends import Ends
+from regsim.client.opener import Opener
 from regsim.core import Platform
 from regsim.image.apply import apply
 from regsim.image.builder.builder import Built, Request, build, export
@@ -98,7 +98,7 @@ class Bench:
         checksums = Checksums(cache.checksums_file(self.context) if cache is not None else None)
         steps: list[StepReport] = []
         store = LayoutStore(self.layout, create=True)
-        ends = Ends(Connection(plain_http=False), warn=print)
+        opener = Opener(Connection(plain_http=False), warn=print)
         try:
             request = Request(
                 text=text,
@@ -106,7 +106,7 @@ class Bench:
                 context=Context(
                     self.context, read_ignore(self.context, self.context / "Dockerfile"), checksums
                 ),
-                bases=AddressedBases(ends, self.names),
+                bases=AddressedBases(opener, self.names),
                 compressor=compressor(compression),
                 host=HOST,
                 effects=effects or {},
@@ -115,7 +115,7 @@ class Bench:
             built = await build(request, store, cache, tell=steps.append)
             await export(built, store, tag, cache.layers if cache is not None else store)
         finally:
-            await ends.close()
+            await opener.close()
         checksums.save()
         files, data = await _files(store, built)
         return Image(built=built, steps=steps, files=files, data=data)

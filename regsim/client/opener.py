@@ -1,7 +1,7 @@
-"""Opening what an address names: as an end of a transfer, a layout, or a registry.
+"""Opening what an address names: as an end of a transfer, or as a registry.
 
-Owns the connections of one client, and the ends that are more than a store or a repository. An end
-speaks of what it lacks in the words that the user typed.
+Owns the connections of one client, and the ends that a client reads: stores and repositories that also know
+referrers, and whose errors use the words that the user typed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.addresses import Address, Archive, Layout
+from regsim.client.address import Address, Kind
 from regsim.core import Reference, media_types
 from regsim.core.manifest import parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
@@ -38,102 +38,118 @@ if TYPE_CHECKING:
     from regsim.core.manifest import Referrer
     from regsim.registry.connection import Connection
     from regsim.registry.ranges import Ranges
-    from regsim.store.archive import OciArchive
+    from regsim.store.archive_writer import ArchiveWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
-    """Opens ends, with one connection pool for each registry, which lasts until `close`.
+class Opener:
+    """Opens addresses, with one connection pool for each registry, which lasts until `close`.
 
     Attributes:
         connection: how to connect to registries, and as whom.
         warn: is told what the user should know though the work goes on.
-        ranges: how large blobs are divided to be read; None: they are not.
+        ranges: how large blobs are divided when they are read; None: they are not.
     """
 
     connection: Connection
     warn: Callable[[str], None]
     ranges: Ranges | None = None
-    _transports: dict[str, Transport] = field(default_factory=dict)
-    _registries: dict[str, Registry] = field(default_factory=dict)
+    _opened: dict[str, tuple[Transport, Registry]] = field(default_factory=dict)
 
-    async def source(self, address: Address) -> Readable:
-        """Open an address for reading."""
-        if isinstance(address, Layout):
-            return _LocalImages(LayoutStore(address.directory))
-        if isinstance(address, Archive):
-            from regsim.client.archives import read_archive  # noqa: PLC0415  (see there)
+    def source(self, address: Address) -> Readable:
+        """Open an address for reading. Nothing is read yet."""
+        if isinstance(address, Reference):
+            return _RepositorySource(self.repository(address), address)
+        if not address.is_archive:
+            return LocalImages(LayoutStore(address.path))
+        from regsim.store.archive import OciArchive  # noqa: PLC0415  (few transfers meet an archive)
+        from regsim.store.docker_archive import DockerArchive  # noqa: PLC0415  (few transfers meet an archive)
 
-            return ArchiveSource(read_archive(address))
-        return _RepositorySource(self.repository(address), address)
+        docker = address.kind is Kind.DOCKER_ARCHIVE
+        return LocalImages(DockerArchive(address.path) if docker else OciArchive(address.path))
 
     async def destination(
         self, address: Address, stack: AsyncExitStack, name: Reference | None = None
-    ) -> Destination:
-        """Open an address for writing; one that is an `ArchiveDestination` has to be told how it ends.
+    ) -> tuple[Destination, ArchiveWriter | None]:
+        """Open an address for writing.
 
         Args:
-            address: where to.
-            stack: ends what lasts as long as the transfer: what a layout holds is kept from being removed.
-            name: what an image is called in an archive of docker's, if `address` does not say.
-        """
-        if isinstance(address, Layout):
-            store = LayoutStore(address.directory, create=True)
-            await stack.enter_async_context(store.in_use())
-            return LocalDestination(store)
-        if isinstance(address, Archive):
-            from regsim.client.archives import ArchiveDestination  # noqa: PLC0415  (see there)
+            address: where to write.
+            stack: lasts as long as the transfer. It keeps images from being removed from a layout, and
+                discards what an archive that was not committed has gathered.
+            name: the image's name in an archive of docker's form, if `address` has none.
 
-            return ArchiveDestination.of(address, name)
-        return RegistryDestination(self.repository(address, writes=True))
+        Returns:
+            The destination; and its archive, which appears when it is committed.
+        """
+        if isinstance(address, Reference):
+            return RegistryDestination(self.repository(address, writes=True)), None
+        if not address.is_archive:
+            store = LayoutStore(address.path, create=True)
+            await stack.enter_async_context(store.in_use())
+            return LocalDestination(store), None
+        from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter  # noqa: PLC0415  (as for archives above)
+
+        writer = ArchiveWriter(address.path)
+        if address.kind is Kind.DOCKER_ARCHIVE:
+            writer = DockerArchiveWriter(
+                address.path, Reference.parse(address.name) if address.name else name
+            )
+        stack.callback(writer.discard)
+        return LocalDestination(writer), writer
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:
-        """Return the repository that a reference is in; `writes` as for `Repository`."""
+        """Return the repository of a reference; `writes` as for `Repository`."""
         return self.registry(reference.host).repository(reference.repository, writes=writes)
 
     def registry(self, host: str) -> Registry:
-        """Return a registry; nothing is asked of it yet.
+        """Return a registry. No request is sent yet.
 
         Raises:
-            InvalidReferenceError: `host` is no address of one.
+            InvalidReferenceError: `host` is not an address of a registry.
         """
-        known = self._registries.get(host)
-        if known is None:
-            transport = self._transports[host] = Transport(host, self.connection)
-            known = self._registries[host] = Registry(transport, warn=self.warn, ranges=self.ranges)
-        return known
+        if host not in self._opened:
+            transport = Transport(host, self.connection)
+            self._opened[host] = transport, Registry(transport, warn=self.warn, ranges=self.ranges)
+        return self._opened[host][1]
 
     async def list_referrers(self, address: Address, found: Iterable[Referrer], account: Account) -> None:
-        """See to it that manifests that are there are listed as what refers to their subjects.
+        """List manifests that are there already as referrers of their subjects, where they are not listed.
 
         Raises:
-            RegistryError, LocalFileError: it cannot be done.
+            RegistryError, LocalFileError: the list cannot be read or written.
         """
-        if isinstance(address, Layout):
-            store = LayoutStore(address.directory)
+        if isinstance(address, Reference):
+            await self.repository(address, writes=True).list_missing_referrers(found, account)
+        elif not address.is_archive:
+            store = LayoutStore(address.path)
             for each in found:
                 await store.tag(each.descriptor, each.descriptor.digest)
-        elif isinstance(address, Reference):
-            await self.repository(address, writes=True).list_missing_referrers(found, account)
 
     async def close(self) -> None:
-        """Close every connection."""
-        self._registries.clear()
-        while self._transports:
-            await self._transports.popitem()[1].aclose()
+        """Close all connections."""
+        while self._opened:
+            await self._opened.popitem()[1][0].aclose()
 
 
 class Readable(Source, Protocol):
     """An end that is read from, and that knows what refers to what it holds."""
 
+    async def resolve(self, reference: str, account: Account) -> Descriptor:
+        """Return what a name, tag or digest names; of a layout or archive, nothing names the only image.
+
+        Raises:
+            NotFoundError, LocalFileError: it is not there.
+        """
+
     async def referrers(
         self, subject: Digest, account: Account, artifact_type: str | None = None
     ) -> tuple[Descriptor, ...]:
-        """Return what refers to a manifest, as `Repository.referrers` does."""
+        """Return the manifests that refer to `subject`, as `Repository.referrers` does."""
 
 
 class _Images(Fetcher, Protocol):
-    """A store of images that says what it has where it lacks what is asked for."""
+    """A store that lists its images, and whose errors list them too."""
 
     async def find(self, reference: str = "") -> Descriptor:
         """Return the manifest that a user names, or the only one if they name none."""
@@ -142,26 +158,22 @@ class _Images(Fetcher, Protocol):
         """Return each manifest and index that is listed."""
 
 
-class _LocalImages(LocalSource):
+class LocalImages(LocalSource):
     """A layout or an archive that is read from."""
 
     def __init__(self, store: _Images) -> None:
         super().__init__(store)
         self._images = store
+        self.documents = store.documents
         self._referrers: list[Referrer] | None = None
 
-    async def resolve(self, reference: str, account: Account) -> Descriptor:  # noqa: ARG002
-        """Return what a name names, or the only image.
-
-        Raises:
-            LocalFileError: there is none; the hint lists the names.
-        """
+    async def resolve(self, reference: str, account: Account) -> Descriptor:  # noqa: ARG002, D102
         return await self._images.find(reference)
 
     async def referrers(
         self, subject: Digest, account: Account, artifact_type: str | None = None
     ) -> tuple[Descriptor, ...]:
-        """Return what refers to a manifest: of what is listed, and of what its fallback tag lists."""
+        """Return what refers to a manifest: what is listed, and what its fallback tag lists."""
         if self._referrers is None:
             self._referrers = [each async for each in self._all_referrers(account)]
         found = [each.descriptor for each in self._referrers if each.subject == subject]
@@ -174,19 +186,11 @@ class _LocalImages(LocalSource):
 
     async def _all_referrers(self, account: Account) -> AsyncGenerator[Referrer, None]:
         for descriptor in await self._images.documents():
-            # What cannot be read concerns those alone who ask for it.
+            # A manifest that cannot be read is an error only where that manifest is asked for.
             with suppress(RegsimError):
                 referrer = referrer_of(descriptor, await self.manifest(descriptor, account))
                 if referrer is not None:
                     yield referrer
-
-
-class ArchiveSource(_LocalImages):
-    """An archive that is read from, which also says what is in it."""
-
-    def __init__(self, archive: OciArchive) -> None:
-        super().__init__(archive)
-        self.documents = archive.documents
 
 
 class _RepositorySource(RegistrySource):
@@ -198,11 +202,6 @@ class _RepositorySource(RegistrySource):
         self.referrers = repository.referrers
 
     async def resolve(self, reference: str, account: Account) -> Descriptor:
-        """Return what a tag or digest names.
-
-        Raises:
-            NotFoundError: the registry answered that there is none.
-        """
         found = await super().resolve(reference, account)
         if found is None:
             raise NotFoundError(
