@@ -13,13 +13,11 @@ from regsim.cli.output import Format, status
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, UsageError
-from regsim.image.builder.builder import Built, Request, build, export
-from regsim.image.builder.cache import Cache
-from regsim.image.builder.work import Outcome, StepReport
-from regsim.image.compress import compressor
-from regsim.image.context.checksums import Checksums
-from regsim.image.context.context import Context, read_ignore
-from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
+from regsim.image.builder.builder import Request, build
+from regsim.image.builder.context import Checksums, Context, read_ignore
+from regsim.image.builder.syntax import MAX_DOCKERFILE
+from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.compression import compressor
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
     from regsim.cli.connecting import Connecting
     from regsim.client.address import Local
     from regsim.client.opener import Opener
-    from regsim.image.builder.bases import Base
     from regsim.image.builder.effects import Effect
+    from regsim.image.opened import OpenImage
 
 # What Python and the kernel call machines that images call otherwise.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -43,7 +41,7 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 class Outcomes:
     """A finished build: the image, where it went, and what became of each step."""
 
-    built: Built
+    built: OpenImage
     tag: Local
     steps: list[StepReport]
 
@@ -83,7 +81,7 @@ async def build_image(context: Path, tag: Local, flags: BuildFlags, connecting: 
         store = LayoutStore(tag.path, create=True)
         async with store.in_use():
             built = await build(request, store, cache, tell=tell)
-            await export(built, store, tag.tag or "", cache.layers if cache is not None else store)
+            await built.export(store, tag.tag or "", cache.layers if cache is not None else store)
     finally:
         await bases.close()
     checksums.save()
@@ -103,7 +101,7 @@ class _Bases:
         self._openers: list[Opener] = []
         self._addressed: AddressedBases | None = None
 
-    async def open(self, name: str, platform: Platform) -> Base:
+    async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Raises:

@@ -39,9 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.image.builder.builder import Built
     from regsim.image.container import Container
-    from regsim.image.container_image import ContainerImage
+    from regsim.image.opened import OpenImage
     from regsim.scenario.schema import ImageSpec, Scenario
     from regsim.store.protocols import Fetcher
 
@@ -64,7 +63,7 @@ class Images:
     labels: Labels
     manifests: dict[str, HeldSets]
     builder: Builder | None = None
-    opened: dict[str, ContainerImage] = field(default_factory=dict)
+    opened: dict[str, OpenImage] = field(default_factory=dict)
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
@@ -78,7 +77,7 @@ class Images:
         """Return an image's manifests without any bytes of layers, for the model."""
         return self.manifests[image]
 
-    async def container_image(self, image: str) -> ContainerImage:
+    async def container_image(self, image: str) -> OpenImage:
         """Return an image to make containers from, the same one for all.
 
         Raises:
@@ -88,7 +87,7 @@ class Images:
             self.opened[image] = await _builder(self.builder).container_image(image)
         return self.opened[image]
 
-    async def commit(self, container: Container, image: str, message: str) -> Built:
+    async def commit(self, container: Container, image: str, message: str) -> OpenImage:
         """Let an image of the scenario be what a container holds.
 
         Raises:
@@ -98,7 +97,7 @@ class Images:
         self.others[image] = (built, image)
         self.manifests[image] = await _read(built, image, image)
         await _read_history(built, self.manifests[image], self.labels.created_by)
-        return built.built
+        return built
 
 
 async def open_images(
