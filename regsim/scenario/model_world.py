@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
+from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.known import Known
 from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
 from regsim.store.digests import SkipRule
-from regsim.transfer.copy import MANIFEST_UNKNOWN
-from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
+from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,6 +21,7 @@ from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.entries import Labels, beside, entries
 from regsim.core.ledger import Direction, Ledger
 from regsim.core.machine import Machine, Rules, keep_all, no_candidates
+from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
 from regsim.store.memory import BytesContent
 from regsim.transfer.events import ignore
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from regsim.transfer.events import Listener
 
 DEFAULT_JOBS = 6
-# What a registry would have said to a GET; a HEAD has no body to say it in.
-MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 # Questions are cheap for both sides and are asked all at once, within reason.
 CONCURRENT_CHECKS = 16
 
