@@ -18,7 +18,8 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank, run
-from regsim.scenario.schema import RemoteRegistry, Scenario, parse_registry
+from regsim.scenario.schema import Scenario
+from regsim.scenario.schema_registry import RegistrySpec
 from regsim.scenario.world import World, check_registry, wire_world
 
 Connect = Callable[[str], Transport]
@@ -58,8 +59,8 @@ def load_all(names: Sequence[str], choice: Choice) -> list[Scenario]:
 
 def hosts(scenarios: Iterable[Scenario]) -> tuple[str, ...]:
     """Return the hosts of the registries of scenarios that are not ours, each once."""
-    registries = (scenario.registry for scenario in scenarios)
-    return tuple(dict.fromkeys(host_of(each.url) for each in registries if isinstance(each, RemoteRegistry)))
+    urls = (scenario.registry.url for scenario in scenarios)
+    return tuple(dict.fromkeys(host_of(url) for url in urls if url is not None))
 
 
 async def run_all(scenarios: Sequence[Scenario], choice: Choice, connect: Connect) -> list[RunResult]:
@@ -84,7 +85,7 @@ def _load(name: str, choice: Choice) -> Scenario:
         allowed = ", ".join(scenario.modes)
         raise UsageError(f"{scenario.name} does not run as {choice.mode}", hint=f"its modes are: {allowed}")
     if choice.registry is not None:
-        scenario = replace(scenario, registry=parse_registry(choice.registry))
+        scenario = scenario.model_copy(update={"registry": RegistrySpec.parse(choice.registry)})
     if choice.mode is Mode.MODEL:
         check_model(scenario)
     else:

@@ -18,6 +18,6 @@ def schema(*, output: Annotated[Path | None, Parameter(name=("--output", "-o"))]
         output: write it to this file instead.
     """
     check_outputs(output)
-    from regsim.scenario.format import json_schema  # noqa: PLC0415  (helping needs no schema)
+    from regsim.scenario.schema import json_schema  # noqa: PLC0415  (helping needs no schema)
 
     write(json.dumps(json_schema(), indent=2) + "\n", output)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from regsim.core.result import CheckResult
 from regsim.errors import UsageError
-from regsim.scenario.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
+from regsim.scenario.sizes import AMOUNT_PATTERN, UNITS, parse_size, split_amount
 from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regsim.errors import UsageError
-from regsim.scenario.quantities import MAX_SIZE, SIZE_PATTERN, UNITS, format_size, parse_size
+from regsim.scenario.sizes import MAX_SIZE, SIZE_PATTERN, UNITS, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ from regsim.scenario.quantities import MAX_SIZE, SIZE_PATTERN, UNITS, format_siz
         ("1.5MiB", 1_572_864),
         ("1GB", 10**9),
         ("2GiB", 2 * 2**30),
+        ("0.5TB", 500 * 10**9),
+        ("1TiB", 2**40),
     ],
 )
 def test_a_size_is_a_number_of_bytes(text: str, size: int) -> None:
@@ -42,7 +44,8 @@ def test_a_size_is_a_number_of_bytes(text: str, size: int) -> None:
         ("28M", 'no unit of size: "M"', 'did you mean "MB"?'),
         ("28KB", 'no unit of size: "KB"', 'did you mean "kB"?'),
         ("28Mi", 'no unit of size: "Mi"', 'did you mean "MiB"?'),
-        ("28TB", 'no unit of size: "TB"', "known: B, kB, MB, GB, KiB, MiB, GiB"),
+        ("28PB", 'no unit of size: "PB"', "known: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB"),
+        ("28T", 'no unit of size: "T"', 'did you mean "TB"?'),
         ("1.5B", '"1.5B" is no whole number of bytes', "it comes to 1.500 bytes"),
         ("0.0001kB", '"0.0001kB" is no whole number of bytes', "it comes to 0.100 bytes"),
         ("-1MB", 'not an amount: "-1MB"', "write a number such as 28 or 1.5, then a unit"),

@@ -15,9 +15,11 @@ UNITS = {
     "kB": 10**3,
     "MB": 10**6,
     "GB": 10**9,
+    "TB": 10**12,
     "KiB": 2**10,
     "MiB": 2**20,
     "GiB": 2**30,
+    "TiB": 2**40,
 }
 # The largest size that fits the signed 64-bit integers of registries and file systems.
 MAX_SIZE = 2**63 - 1
@@ -62,8 +64,14 @@ def parse_size(text: str) -> int:
 
 
 def _unit_hint(unit: str) -> str:
-    by_lower = {known.lower(): known for known in UNITS} | {"k": "kB", "m": "MB", "g": "GB", "ki": "KiB"}
-    by_lower |= {"mi": "MiB", "gi": "GiB", "bytes": "B", "byte": "B"}
+    by_lower = {known.lower(): known for known in UNITS} | {
+        "k": "kB",
+        "m": "MB",
+        "g": "GB",
+        "t": "TB",
+        "ki": "KiB",
+    }
+    by_lower |= {"mi": "MiB", "gi": "GiB", "ti": "TiB", "bytes": "B", "byte": "B"}
     match = by_lower.get(unit.lower())
     return f'did you mean "{match}"?' if match else "known: " + ", ".join(UNITS)
 
