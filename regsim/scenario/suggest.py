@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 # How many known words are listed when none of them is close to the one given.
 _LISTED = 12
+# How alike a misspelling is at least: "duration" and "saved_ratio" come to 0.63.
+_ALIKE = 0.66
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that looks most like `word`, None where none does."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=_ALIKE)
     return by_lower[matches[0]] if matches else None
 
 
