@@ -43,9 +43,9 @@ from pydantic import (
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
+from regsim.core.quantities import MAX_SIZE, SIZE_PATTERN, parse_size
+from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.sizes import MAX_SIZE, SIZE_PATTERN, parse_size
-from regsim.scenario.suggest import closest, did_you_mean
 from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Position, Problems, Scalar, YamlNode
 
 if TYPE_CHECKING:

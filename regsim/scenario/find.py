@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, UsageError
 from regsim.scenario.load import read_file
-from regsim.scenario.suggest import closest, did_you_mean
 from regsim.scenario.yaml_document import Problems, Rejected, parse, scalar_at
 
 _SUFFIXES = (".yaml", ".yml")

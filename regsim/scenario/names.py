@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.scenario.checks import Condition, ImageSelector, StepSelector
-from regsim.scenario.suggest import did_you_mean
 from regsim.scenario.yaml_document import Entries, Items, Scalar, scalar_at
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from regsim.scenario.suggest import did_you_mean
+from regsim.core.suggest import did_you_mean
 from regsim.scenario.yaml_document import (
     Entries,
     Items,

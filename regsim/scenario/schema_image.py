@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, TypeAli
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
 
 from regsim.core import Platform, media_types
+from regsim.core.quantities import format_size, parse_size
 from regsim.core.reference import check_tag
 from regsim.errors import ContentError, UsageError
+from regsim.image.builder.dockerfile import command_key
 from regsim.image.builder.effects import Effect, MadeFile, check_effect
-from regsim.image.dockerfile.reading import command_key
 from regsim.scenario.fields import (
     NUMBER,
     SIZE,
@@ -31,7 +32,6 @@ from regsim.scenario.fields import (
     key,
     word,
 )
-from regsim.scenario.sizes import format_size, parse_size
 from regsim.store.entry import check_path as check_path_in_image
 from regsim.synth.layer_plan import minimum_size
 from regsim.synth.recipe import MAX_FILES, MAX_RATIO, MAX_SIZE, LayerRecipe, check_path, layer_key

@@ -12,9 +12,9 @@ from typing import Annotated, Self
 from urllib.parse import urlsplit
 
 from regsim.core.reference import is_loopback
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, refusal, word
-from regsim.scenario.suggest import did_you_mean
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
 DEFAULT_CONTAINER = "registry:2"

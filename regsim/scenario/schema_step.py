@@ -14,6 +14,7 @@ from pydantic import GetPydanticSchema, create_model
 
 from regsim.core import Digest, Reference
 from regsim.core.reference import check_repository, check_tag
+from regsim.core.suggest import did_you_mean
 from regsim.errors import ExitCode, UsageError
 from regsim.scenario.checks import (
     COMPARISON_PATTERN,
@@ -26,7 +27,6 @@ from regsim.scenario.checks import (
 )
 from regsim.scenario.fields import Mapped, Mention, Reader, Several, Written, free_text, key, word
 from regsim.scenario.schema_container import Act, InContainer, KnownImage, Presence, StepNode
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

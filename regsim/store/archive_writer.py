@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tarfile
 import threading
 from functools import partial
 from pathlib import Path
@@ -28,12 +27,13 @@ from regsim.store import layout_index
 from regsim.store.archive import place
 from regsim.store.aside_directory import AsideDirectory
 from regsim.store.docker_archive import IMAGE_NAME, MANIFEST
+from regsim.store.entry import Entry, Kind
 from regsim.store.files import AsideFile, file_errors, open_regular, read_bounded
 from regsim.store.layout import LayoutStore
 from regsim.store.listing import digest_of, ref_name
 from regsim.store.protocols import CHUNK
 from regsim.store.relay import in_thread
-from regsim.store.tar_header import BLOCK, padding
+from regsim.store.tar_write import BLOCK, END, padding, tar_header
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -200,7 +200,7 @@ def _saved(root: Path, manifest: Descriptor, names: list[str]) -> dict[str, Any]
     if foreign:
         raise ContentError(
             f"layer {foreign[0].digest.short} may not be distributed; docker cannot load an image without it",
-            hint="--foreign fetches it from where its URLs lead",
+            hint="write an oci-archive: instead",
         )
     layers = [place(layer.digest) for layer in document.layers]
     return {"Config": place(document.config.digest), "RepoTags": names or None, "Layers": layers}
@@ -210,31 +210,27 @@ def _write_tar(file: AsideFile, root: Path, documents: dict[str, bytes], stop: t
     """Write the small files and then all blobs, by name; each blob leaves the layout when it is written."""
     written = 0
     for name, raw in documents.items():
-        written += file.write(_header(name, len(raw)) + raw + bytes(padding(len(raw))))
+        written += file.write(_header(root / name, root, len(raw)) + raw + padding(len(raw)))
     blobs = root / layout_index.BLOBS
     for folder in (blobs, *sorted(path for path in blobs.iterdir() if path.is_dir())):
-        written += file.write(_header(f"{folder.relative_to(root)}/", 0))
+        written += file.write(_header(folder, root))
         for path in sorted(path for path in folder.iterdir() if path.is_file()):
-            written += _write_blob(file, path, str(path.relative_to(root)), stop)
+            written += _write_blob(file, path, root, stop)
             path.unlink()  # so that the disk holds hardly more than one of the two
-    file.write(bytes(2 * BLOCK + -(written + 2 * BLOCK) % _RECORD))
+    file.write(END + bytes(-(written + len(END)) % _RECORD))
 
 
-def _write_blob(file: AsideFile, path: Path, name: str, stop: threading.Event) -> int:
+def _write_blob(file: AsideFile, path: Path, root: Path, stop: threading.Event) -> int:
     with open_regular(path) as blob:
         size = os.fstat(blob.fileno()).st_size
-        written = file.write(_header(name, size))
+        written = file.write(_header(path, root, size))
         while chunk := blob.read(CHUNK):
             if stop.is_set():
                 raise LocalFileError("interrupted")
             written += file.write(chunk)
-    return written + file.write(bytes(padding(size)))
+    return written + file.write(padding(size))
 
 
-def _header(name: str, size: int) -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    if name.endswith("/"):
-        info.type, info.mode = tarfile.DIRTYPE, 0o755
-    # What ustar has no room for (a sha512 digest, 8 GiB) goes into an extended header.
-    return info.tobuf(tarfile.PAX_FORMAT)
+def _header(path: Path, root: Path, size: int | None = None) -> bytes:
+    kind, mode = (Kind.DIRECTORY, 0o755) if size is None else (Kind.FILE, 0o644)
+    return tar_header(Entry(path=os.fsencode(path.relative_to(root)), kind=kind, mode=mode, size=size or 0))

@@ -19,7 +19,7 @@ from regsim.core import Descriptor, Digest, Reference, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import MAX_MANIFEST_SIZE, manifest_document, parse
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
-from regsim.store.archive import MemberContent, OciArchive, is_layout, listing, place
+from regsim.store.archive import ArchiveFile, MemberContent, OciArchive, TarIndex, is_layout, listing, place
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import CHUNK, Content
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from regsim.core import Document
     from regsim.store.files import GuardedFile
-    from regsim.store.tar_index import Member, TarIndex
 
 MANIFEST = "manifest.json"
 # The name that containerd, and docker over it, give an image in an index.json.
@@ -264,7 +263,7 @@ def _layer(index: TarIndex, name: str, diff_id: str) -> Content:
     return MemberContent(packed, index, member)
 
 
-def _unpacked(index: TarIndex, member: Member, file: GuardedFile, diff_id: Digest) -> Digest:
+def _unpacked(index: TarIndex, member: ArchiveFile, file: GuardedFile, diff_id: Digest) -> Digest:
     """Return the digest of a gzipped layer that unpacks to what `diff_id` names.
 
     Raises:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
 from regsim.store.protocols import CHUNK
-from regsim.store.tar_header import END, padding, tar_header
+from regsim.store.tar_write import BLOCK, END
 from regsim.synth.gzipframe import MAX_STORED, ZEROS_SLICE, GzipWriter, Hashing, TarWriter
-from regsim.synth.layer_plan import LayerPlan, plan
+from regsim.synth.layer_plan import LayerPlan, file_header, plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -180,11 +180,11 @@ def _pieces(planned: LayerPlan) -> Iterator[bytes | memoryview | int]:
     """Walk through a tar: headers, noise of 65,535 bytes at most, and numbers of zeros."""
     noise = _Noise(planned.identity, planned.noise)
     for file in planned.files:
-        yield tar_header(file.path, file.size)
+        yield file_header(file.path, file.size)
         for start in range(0, file.noise, MAX_STORED):
             yield noise.take(min(MAX_STORED, file.noise - start))
-        yield from _zeros(file.size - file.noise + padding(file.size))
-    yield from _zeros(END + planned.tail)
+        yield from _zeros(file.size - file.noise + -file.size % BLOCK)
+    yield from _zeros(len(END) + planned.tail)
 
 
 def _zeros(count: int) -> Iterator[int]:

@@ -20,6 +20,7 @@ from mock_registry.auth import Auth, BasicAuth, TokenAuth
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.login.authorizer import MAX_WALLETS
 from regsim.registry.login.tokens import MAX_TOKEN_ANSWER, Authorization
@@ -55,7 +56,9 @@ async def client(
     """Yield a repository behind TLS, of which `router` plays the registry and all others."""
     keychain = FixedKeychain({"registry.example": credentials} if credentials else {})
     network = httpx.MockTransport(router.async_handler)
-    async with Transport(HOST, transport=network, keychain=keychain, patience=patience) as transport:
+    async with Transport(
+        HOST, Connection(transport=network, keychain=keychain), patience=patience
+    ) as transport:
         yield Repository(transport, "shop/api", patience=patience)
 
 
@@ -185,19 +188,21 @@ async def test_a_link_elsewhere_is_not_followed(
 
 
 @BOTH
-async def test_edge_47_a_foreign_url_is_asked_without_credentials(
+async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
-    foreign = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
+    other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
     keychain = FixedKeychain({"registry.example": CI})
     network = httpx.MockTransport(world.async_handler)
-    async with Transport(HOST, transport=network, keychain=keychain, patience=patience) as transport:
+    async with Transport(
+        HOST, Connection(transport=network, keychain=keychain), patience=patience
+    ) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
         answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
-    assert authorizations(foreign) == [None]
+    assert authorizations(other) == [None]
 
 
 @pytest.mark.parametrize("realm", ["http://auth.example/token", "https://169.254.169.254/token", "x"])
@@ -306,7 +311,9 @@ async def test_field_fault_23_a_store_that_refuses_credentials_gets_none(auth: A
     async with (
         MockRegistry(auth=auth, faults=["GET blob redirect 307"]) as mock,
         mock.serve() as server,
-        Transport(server.url, keychain=FixedKeychain({server.url.partition("://")[2]: CI})) as transport,
+        Transport(
+            server.url, Connection(keychain=FixedKeychain({server.url.partition("://")[2]: CI}))
+        ) as transport,
     ):
         repository = Registry(transport).repository("shop/api", writes=True)
         await repository.upload(CONTENT, Account())

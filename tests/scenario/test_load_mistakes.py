@@ -39,7 +39,7 @@ def scenario(
 def test_five_mistakes_and_one_more_are_told_at_once_in_file_order() -> None:
     assert problems(FIVE) == [
         's.yaml:2:1: unknown key "sed" — did you mean "seed"?',
-        's.yaml:4:25: no unit of size: "mb" — did you mean "MB"?',
+        's.yaml:4:25: unknown unit of size: "mb" — did you mean "MB"?',
         's.yaml:5:18: no image "bsae" — did you mean "base"?',
         "s.yaml:7:31: not a repository name: 'Shop/api' — repository names are lower case",
         's.yaml:9:7: unknown key "transfered" — did you mean "transferred"?',
@@ -118,7 +118,8 @@ def test_a_missing_file_is_a_local_failure(tmp_path: Path) -> None:
                 '4:44: no such error code: "FOO" — known: BLOB_UNKNOWN, BLOB_UPLOAD_INVALID, '
                 "BLOB_UPLOAD_UNKNOWN, DENIED, DIGEST_INVALID, MANIFEST_BLOB_UNKNOWN, MANIFEST_INVALID, "
                 "MANIFEST_UNKNOWN, MANIFEST_UNVERIFIED, NAME_INVALID, NAME_UNKNOWN, "
-                "PAGINATION_NUMBER_INVALID, …"
+                "PAGINATION_NUMBER_INVALID, RANGE_INVALID, SIZE_INVALID, TAG_INVALID, TOOMANYREQUESTS, "
+                "UNAUTHORIZED, UNAVAILABLE, UNKNOWN, UNSUPPORTED, …"
             ),
         ),
         (
@@ -137,7 +138,7 @@ def test_mistakes_in_a_step(step: str, expected: str) -> None:
         ("a: {}", '2:6: an image needs one of "layers", "record", "oci", "dockerfile", "platforms"'),
         ("a: {layers: 28MB}", '2:15: expected a list of layers, found "28MB"'),
         ("a: {layers: [true]}", "2:16: expected a size, found the boolean true"),
-        ("a: {layers: [1.5B]}", '2:16: "1.5B" is no whole number of bytes — it comes to 1.500 bytes'),
+        ("a: {layers: [1.5B]}", '2:16: "1.5B" is not a whole number of bytes — it is 1.500 bytes'),
         ("a: {layers: [{ratio: 2}]}", '2:16: a layer lacks the key "size"'),
         ("a: {layers: [{size: 1MB, ratio: 0.5}]}", "2:35: expected 1 or more, found 0.5"),
         ("a: {layers: [5000000GB]}", '2:16: "5000000GB" is too large for a layer — the largest is 1TiB'),
