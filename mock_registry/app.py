@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth.base import Auth
+from .auth import Auth
 from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers.blobs import delete_blob, get_blob
@@ -24,7 +24,7 @@ from .handlers.uploads import delete_upload, get_upload, patch_upload, post_uplo
 from .journal import Journal, Record, Route
 from .layout import layout_index
 from .notices import Namespaces, warning_headers
-from .page.handler import get_page
+from .page import get_page
 from .recovery import restore
 from .redaction import redact_target
 from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings

@@ -11,14 +11,14 @@ import signal
 from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
-from regsim.image.builder.config import go_map, health, quoted, words_line
-from regsim.image.dockerfile.instructions import Healthcheck, Onbuild, Pairs, Start, Text, Words
+from regsim.image.builder.instructions import Healthcheck, Onbuild, Pairs, Start, Text, Words
+from regsim.image.config import go_map, health, quoted, words_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regsim.image.builder.config import Config
-    from regsim.image.dockerfile.instructions import Instruction
+    from regsim.image.builder.instructions import Instruction
+    from regsim.image.config import Config
 
 _PORT = re.compile(r"(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?(?:/(?P<protocol>[a-zA-Z]+))?")
 _PROTOCOLS = ("tcp", "udp", "sctp")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from regsim.core import Digest
-    from regsim.image.dockerfile.instructions import Command, Healthcheck
+    from regsim.image.builder.instructions import Command, Healthcheck
 
 COMMENT = "buildkit.dockerfile.v0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
