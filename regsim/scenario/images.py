@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from regsim.core import Digest, Role, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.entries import Labels
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.errors import NotFoundError, RegsimError
@@ -60,7 +60,7 @@ class Images:
     made: ImageSource
     others: dict[str, tuple[Fetcher, str]]
     labels: Labels
-    manifests: dict[str, Holdings]
+    manifests: dict[str, HeldSets]
     builder: Builder | None = None
     opened: dict[str, OpenImage] = field(default_factory=dict)
 
@@ -72,7 +72,7 @@ class Images:
         """Return what to ask that place for."""
         return self.others[image][1] if image in self.others else image
 
-    def holdings(self, image: str) -> Holdings:
+    def holdings(self, image: str) -> HeldSets:
         """Return an image's manifests without any bytes of layers, for the model."""
         return self.manifests[image]
 
@@ -129,7 +129,7 @@ async def open_images(
     pushed &= scenario.images.keys()
     images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
     builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
-    holdings: dict[str, Holdings] = {}
+    holdings: dict[str, HeldSets] = {}
     for name in sorted(pushed | _run_in_containers(scenario)):
         if isinstance(scenario.images[name], DockerfileImage):
             others[name] = (await _builder(builder).image(name), name)
@@ -184,9 +184,9 @@ def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[Ima
             yield IndexRecipe(key=key, images=tuple(member for member, _ in members))
 
 
-async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
+async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:
     """Read all manifests of an image."""
-    holdings = Holdings(present=Evidence.LOCAL)
+    holdings = HeldSets(present=Evidence.LOCAL)
     root = await (store.find(reference) if isinstance(store, LayoutStore) else store.resolve(reference))
     if root is None:
         raise NotFoundError(f"there is no image {name}")
@@ -207,7 +207,7 @@ async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
     return holdings
 
 
-async def _read_history(store: Fetcher, image: Holdings, created_by: dict[Digest, str]) -> None:
+async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest, str]) -> None:
     """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
     for descriptor, raw in image.manifests.values():
         document = parse(descriptor, raw)
