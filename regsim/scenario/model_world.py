@@ -12,7 +12,7 @@ from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.known import Known
 from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
