@@ -11,7 +11,7 @@ from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.known import Known
 from regsim.scenario.world import Member, node_tag, wanted
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 

@@ -41,7 +41,7 @@ from regsim.scenario.schema_image import (
 )
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec
 from regsim.scenario.schema_step import SEEN, ExpectWritten, Step
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
     from regsim.scenario.yaml_document import Entries

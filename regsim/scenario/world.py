@@ -29,8 +29,8 @@ from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
-from regsim.store.digests import SkipRule, node_store
 from regsim.store.layout import LayoutStore
+from regsim.store.memory import SkipRule, node_store
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.plan import PlannedDestination, PlannedSource

@@ -20,7 +20,7 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.schema_container import Commit, Create, InContainer, Presence, Read, Write
 from regsim.scenario.schema_step import Copy, Place, Pull, Push, Step
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:

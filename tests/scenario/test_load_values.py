@@ -14,7 +14,7 @@ from regsim.scenario.schema import Client, NodeSpec, Scenario
 from regsim.scenario.schema_image import ImageSpec, LayerFormat, LayerSpec, Layout, PlatformImage
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 
 EVERYTHING = """\
 name: everything
