@@ -28,7 +28,7 @@ from regsim.store.protocols import Unmade
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from regsim.core.image import Image
     from regsim.image.listing import Listing
@@ -290,15 +290,13 @@ class Files:
                 wanted.setdefault(node.layer, {}).setdefault(node.entry.path, []).append(entry.path)
         openers: dict[bytes, Opener] = {}
         for number, paths in wanted.items():
-            spool = stack.enter_context(DiskSpool(lambda entry, paths=paths: entry.path in paths))  # type: ignore[misc]
-            layer = await read_layer(await _made(self._layers[number].content()), spool=spool)
-            for entry in layer.entries:
+            for entry in await self._kept(number, paths, stack):
                 if entry.content is not None:
                     openers.update(dict.fromkeys(paths[entry.path], entry.content))
         return openers
 
     async def small_file(self, path: bytes) -> bytes:
-        """Return the content of a small file; nothing where there is no such file.
+        """Return the content of a small file, or nothing if there is no such file.
 
         Raises:
             ContentError: it has more than `MAX_SMALL_FILE` bytes, or as for `contents`.
@@ -311,10 +309,16 @@ class Files:
             raise ContentError(f"{node.entry.shown!r} in {self.name} has {node.entry.size} bytes")
         with ExitStack() as stack:
             # The node's own path is where its layer has it, whatever links lead there.
-            spool = stack.enter_context(DiskSpool(lambda entry: entry.path == node.entry.path))
-            layer = await read_layer(await _made(self._layers[node.layer].content()), spool=spool)
-            found = [entry.content for entry in layer.entries if entry.content is not None]
+            entries = await self._kept(node.layer, {node.entry.path}, stack)
+            found = [entry.content for entry in entries if entry.content is not None]
             return b"".join(found[-1]()) if found else b""
+
+    async def _kept(self, number: int, paths: Container[bytes], stack: ExitStack) -> Sequence[Entry]:
+        """Read a layer, and return its entries, those at some paths with their contents."""
+        spool = stack.enter_context(DiskSpool(lambda entry: entry.path in paths))
+        content = self._layers[number].content()
+        content = await content.made() if isinstance(content, Unmade) else content
+        return (await read_layer(content, spool=spool)).entries
 
     def _place(self, node: Node) -> str:
         """Return what is as good as a checksum where nobody took one: in which layer a file is, and where."""
@@ -341,10 +345,6 @@ def _hidden(listing: Listing) -> list[int]:
     files = [entry for entry in listing.entries if entry.kind is Kind.FILE]
     last = {entry.path: entry for entry in files}
     return [id(entry) for entry in files if last[entry.path] is not entry]
-
-
-async def _made(content: Content) -> Content:
-    return await content.made() if isinstance(content, Unmade) else content
 
 
 def _at(path: bytes, node: Node) -> Entry:

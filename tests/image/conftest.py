@@ -13,7 +13,7 @@ import pytest
 
 from regsim.core import Descriptor, Platform, media_types
 from regsim.image.builder.config import Config
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_read import LayerFiles, LayerReader, Limits
 from regsim.image.listing import write_listed
 from regsim.image.opened import OpenImage, OpenLayer
@@ -144,7 +144,7 @@ async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> OpenImage:
     config.config = {"Cmd": ["./main", "-v"]}
     made: list[OpenLayer] = []
     for number, entries in enumerate(layers):
-        info, listing = await write_listed(store, entries, NoCompressor(), {})
+        info, listing = await write_listed(store, entries, compressor("none"), {})
         config.add(f"RUN {number}", 0, diff_id=info.diff_id)
         layer = OpenLayer(
             descriptor=info.descriptor,

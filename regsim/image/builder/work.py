@@ -25,7 +25,6 @@ from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, RegsimError
 from regsim.image import listing as listings
 from regsim.image.builder.copying import Placement
-from regsim.image.compression import Compressor, identity
 from regsim.image.listing import Listing, write_listed
 from regsim.image.opened import OpenLayer
 from regsim.store.files import file_errors, read_bounded, write_whole
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.image.builder.effects import Effect
+    from regsim.image.compression import Compressor
     from regsim.store.protocols import Content
     from regsim.synth.synthetic import LayerInfo
 
@@ -260,7 +260,7 @@ class Work:
         return lambda: self.layers.content(layer)
 
     def _key(self, inputs: object) -> str:
-        parts = [BUILDER, identity(self.compressor), self.timestamp, inputs]
+        parts = [BUILDER, self.compressor.identity, self.timestamp, inputs]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     async def _write(self, make: Maker) -> tuple[LayerInfo, Listing]:
