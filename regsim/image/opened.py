@@ -19,7 +19,7 @@ from regsim.errors import ContentError, UsageError
 from regsim.image.apply import apply
 from regsim.image.builder.config import Config
 from regsim.image.layer_read import read_layer
-from regsim.image.listing import read_listing
+from regsim.image.listing import read_listing, write_listed
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY, Tree
 from regsim.store.entry import Entry, Kind
@@ -28,9 +28,10 @@ from regsim.store.protocols import Unmade
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from regsim.core.image import Image
+    from regsim.image.compression import Compressor
     from regsim.image.listing import Listing
     from regsim.image.tree import Node
     from regsim.store.entry import Opener
@@ -83,6 +84,26 @@ class OpenLayer:
             if self.listings is not None:
                 await self.listings.keep_listing(self.descriptor.digest, self.known)
         return self.known
+
+
+async def write_open(
+    layout: LayoutStore, entries: Iterable[Entry], compressor: Compressor, checksums: Mapping[bytes, str]
+) -> OpenLayer:
+    """Write a layer into a layout, and return it with its listing.
+
+    Args:
+        layout: takes the blob.
+        entries: as for `write_layer`.
+        compressor: what the tar is compressed with.
+        checksums: SHA-256 of files that need no hashing, by path.
+
+    Raises:
+        ContentError: as for `write_layer`.
+        LocalFileError: it could not be written.
+    """
+    info, listing = await write_listed(layout, entries, compressor, checksums)
+    content = partial(layout.content, info.descriptor)
+    return OpenLayer(descriptor=info.descriptor, diff_id=info.diff_id, content=content, known=listing)
 
 
 @dataclass(frozen=True, kw_only=True)
