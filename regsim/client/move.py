@@ -18,7 +18,7 @@ from regsim.core import Digest, Reference, Role, media_types
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.graph import MANIFEST_ROLES
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, Outcome
 from regsim.core.manifest import Referrer
 from regsim.core.result import Mode, Reconciliation, RunResult, TransferResult
@@ -182,7 +182,7 @@ class _LabelledPlan(PlannedDestination):
 
     def __init__(self, real: Destination, *, receives: bool) -> None:
         present = Evidence.HEAD if real.remote else Evidence.LOCAL
-        super().__init__(real, Holdings(present=present), receives=receives)
+        super().__init__(real, HeldSets(present=present), receives=receives)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:
         descriptor = content.descriptor

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, LocalFileError
-from regsim.image.decompress import AnyDecompressor
+from regsim.image.compression import AnyDecompressor
 from regsim.store.entry import (
     MARKERS,
     MAX_NAME,

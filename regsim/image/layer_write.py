@@ -22,7 +22,7 @@ from regsim.store.tar_write import END, padding, tar_header
 from regsim.synth.synthetic import LayerInfo
 
 if TYPE_CHECKING:
-    from regsim.image.compress import Compressor
+    from regsim.image.compression import Compressor
 
 Sink = Callable[[bytes], object]
 

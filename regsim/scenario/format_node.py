@@ -14,7 +14,7 @@ from regsim.scenario.misbehaviour import PROFILES, parse_fault, parse_profile
 from regsim.scenario.schema import Client, ContainerRegistry, Login, MockRegistry, NodeSpec, RegistrySpec
 from regsim.scenario.shapes import Choice, Fields, Name, Parsed, Reader, Whole
 from regsim.scenario.table import Key, Table
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
     from regsim.scenario.positions import Entries

@@ -9,8 +9,8 @@ import re
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError, UsageError
+from regsim.image.builder.dockerfile import command_key
 from regsim.image.builder.effects import Effect, MadeFile, check_effect
-from regsim.image.dockerfile.reading import command_key
 from regsim.scenario.compound import ByKind, ListOf, MapOf
 from regsim.scenario.shapes import SIZE, Amount, Decimal, Fields, Parsed, Reader, Text
 from regsim.scenario.table import Key, Table

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from regsim.core import Digest, Role, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.entries import Labels
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.errors import NotFoundError, RegsimError
@@ -32,16 +32,14 @@ from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recorded import load_record
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerForge
+from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.image.builder.builder import Built
     from regsim.image.container import Container
-    from regsim.image.container_image import ContainerImage
+    from regsim.image.opened import OpenImage
     from regsim.scenario.schema import ImageSpec, Scenario
     from regsim.store.protocols import Fetcher
 
@@ -62,9 +60,9 @@ class Images:
     made: ImageSource
     others: dict[str, tuple[Fetcher, str]]
     labels: Labels
-    manifests: dict[str, Holdings]
+    manifests: dict[str, HeldSets]
     builder: Builder | None = None
-    opened: dict[str, ContainerImage] = field(default_factory=dict)
+    opened: dict[str, OpenImage] = field(default_factory=dict)
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
@@ -74,11 +72,11 @@ class Images:
         """Return what to ask that place for."""
         return self.others[image][1] if image in self.others else image
 
-    def holdings(self, image: str) -> Holdings:
+    def holdings(self, image: str) -> HeldSets:
         """Return an image's manifests without any bytes of layers, for the model."""
         return self.manifests[image]
 
-    async def container_image(self, image: str) -> ContainerImage:
+    async def container_image(self, image: str) -> OpenImage:
         """Return an image to make containers from, the same one for all.
 
         Raises:
@@ -88,7 +86,7 @@ class Images:
             self.opened[image] = await _builder(self.builder).container_image(image)
         return self.opened[image]
 
-    async def commit(self, container: Container, image: str, message: str) -> Built:
+    async def commit(self, container: Container, image: str, message: str) -> OpenImage:
         """Let an image of the scenario be what a container holds.
 
         Raises:
@@ -98,7 +96,7 @@ class Images:
         self.others[image] = (built, image)
         self.manifests[image] = await _read(built, image, image)
         await _read_history(built, self.manifests[image], self.labels.created_by)
-        return built.built
+        return built
 
 
 async def open_images(
@@ -131,7 +129,7 @@ async def open_images(
     pushed &= scenario.images.keys()
     images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
     builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
-    holdings: dict[str, Holdings] = {}
+    holdings: dict[str, HeldSets] = {}
     for name in sorted(pushed | _run_in_containers(scenario)):
         if isinstance(scenario.images[name], DockerfileImage):
             others[name] = (await _builder(builder).image(name), name)
@@ -186,9 +184,9 @@ def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[Ima
             yield IndexRecipe(key=key, images=tuple(member for member, _ in members))
 
 
-async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
+async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:
     """Read all manifests of an image."""
-    holdings = Holdings(present=Evidence.LOCAL)
+    holdings = HeldSets(present=Evidence.LOCAL)
     root = await (store.find(reference) if isinstance(store, LayoutStore) else store.resolve(reference))
     if root is None:
         raise NotFoundError(f"there is no image {name}")
@@ -209,7 +207,7 @@ async def _read(store: Fetcher, reference: str, name: str) -> Holdings:
     return holdings
 
 
-async def _read_history(store: Fetcher, image: Holdings, created_by: dict[Digest, str]) -> None:
+async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest, str]) -> None:
     """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
     for descriptor, raw in image.manifests.values():
         document = parse(descriptor, raw)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.known import Known
 from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
@@ -114,6 +114,6 @@ class ModelWorld:
     def _node(self, member: Member) -> ModelEnd:
         if member.name not in self._nodes:
             chain = member.spec.skip is SkipRule.CHAIN
-            holdings = Holdings(present=Evidence.LOCAL, runs=set() if chain else None)
+            holdings = HeldSets(present=Evidence.LOCAL, runs=set() if chain else None)
             self._nodes[member.name] = ModelEnd(holdings)
         return self._nodes[member.name]

@@ -17,7 +17,7 @@ from regsim.core.result import Mode
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.scenario.schema_container import Seen
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -16,7 +16,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
 from regsim.core import Digest, Role
 from regsim.core.account import Account
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Outcome
 from regsim.core.reference import DEFAULT_TAG, check_repository
 from regsim.core.result import Mode, Reconciliation
@@ -29,8 +29,8 @@ from regsim.scenario import schema
 from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
-from regsim.store.digests import SkipRule, node_store
 from regsim.store.layout import LayoutStore
+from regsim.store.memory import SkipRule, node_store
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.plan import PlannedDestination, PlannedSource
@@ -137,7 +137,7 @@ class WireWorld:
     _known: Known = field(default_factory=Known)
     _registries: dict[str, Registry] = field(default_factory=dict)
     _stores: dict[str, Store] = field(default_factory=dict)
-    _planned: dict[str, Holdings] = field(default_factory=dict)
+    _planned: dict[str, HeldSets] = field(default_factory=dict)
     _gone: dict[str, set[str]] = field(default_factory=dict)
     _unsettled: bool = False
 
@@ -260,8 +260,8 @@ class WireWorld:
         planned = self._holdings(f"node {member.name}", Evidence.LOCAL, runs)
         return PlannedDestination(destination, planned, receives=True)
 
-    def _holdings(self, key: str, present: Evidence, runs: set[tuple[Digest, ...]] | None = None) -> Holdings:
-        return self._planned.setdefault(key, Holdings(present=present, runs=runs))
+    def _holdings(self, key: str, present: Evidence, runs: set[tuple[Digest, ...]] | None = None) -> HeldSets:
+        return self._planned.setdefault(key, HeldSets(present=present, runs=runs))
 
     def _gone_from(self, name: str) -> set[str]:
         """Return the tags and digests that the plan has deleted from a repository."""

@@ -406,7 +406,7 @@ def test_a_scenario_with_mistakes_reports_all_of_them_and_runs_nothing(
     )
     path = scenario(text)
     done = regsim("run", path)
-    assert the_error(done, 2) == ("5 mistakes in what is to be run; nothing ran", "")
+    assert the_error(done, 2) == ("5 errors in the scenario; nothing was run", "")
     problems = [line for line in done.err.splitlines() if line.startswith(f"{path}:")]
     places = [line.removeprefix(f"{path}:").split(": ")[0] for line in problems]
     assert places == ["1:1", "3:25", "5:10", "7:5", "8:19"]
@@ -577,7 +577,7 @@ def test_a_bug_of_ours_says_so_with_its_traceback(
     def broken(*_: object, **__: object) -> str:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr("regsim.cli.layers.table", broken)
+    monkeypatch.setattr("regsim.cli.documents._layers_text", broken)
     done = regsim("layers", f"{layout}:v1")
     assert done.code == 70
     assert done.err.startswith("Error: a bug in regsim; please report it with what follows\nTraceback")

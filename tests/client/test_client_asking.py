@@ -11,7 +11,7 @@ from mock_registry import MockRegistry
 from regsim.client.client import Client
 from regsim.core import Digest, media_types
 from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
-from regsim.image.compress import NoCompressor
+from regsim.image.compression import NoCompressor
 from regsim.image.layer_write import write_layer
 from regsim.image.merged import places
 from regsim.store.entry import of_bytes

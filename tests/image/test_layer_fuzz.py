@@ -13,7 +13,7 @@ import zstandard
 
 from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError
-from regsim.image.compress import NoCompressor
+from regsim.image.compression import NoCompressor
 from regsim.image.layer_read import LayerReader, Limits
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import Entry, Kind, of_bytes

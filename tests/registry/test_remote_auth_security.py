@@ -22,8 +22,8 @@ from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
 from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
-from regsim.registry.login.authorizer import MAX_WALLETS
-from regsim.registry.login.tokens import MAX_TOKEN_ANSWER, Authorization
+from regsim.registry.login.authorizer import MAX_SERVICES
+from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, Authorization
 from regsim.registry.repository import Registry, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -402,7 +402,7 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
         told = [repository, repository._conversation, transport, transport.transport]
         assert_silent(repr(told))
         assert_silent(repr(vars(transport.transport)))
-        assert_silent(repr(list(transport.transport._authorizer._wallets)))
+        assert_silent(repr(list(transport.transport._authorizer._services)))
     assert_silent(words(caught.value))
     assert_silent(caplog.text)
 
@@ -528,17 +528,17 @@ async def test_services_that_a_registry_names_in_turn_are_not_all_remembered(
 
     world.route(url__startswith=HOST).mock(side_effect=want)
     async with client(world, patience) as repository:
-        for _ in range(2 * MAX_WALLETS):
+        for _ in range(2 * MAX_SERVICES):
             with pytest.raises(AuthenticationError):
                 await repository.tags(Account())
-        assert len(repository._conversation.transport.transport._authorizer._wallets) == MAX_WALLETS
-    assert next(numbers) > MAX_WALLETS
+        assert len(repository._conversation.transport.transport._authorizer._services) == MAX_SERVICES
+    assert next(numbers) > MAX_SERVICES
 
 
 async def test_a_scheme_that_is_not_known_is_named(world: respx.MockRouter, patience: Patience) -> None:
     world.head(BLOB).respond(401, headers={"WWW-Authenticate": "Negotiate, NTLM"})
     async with client(world, patience) as repository:
-        with pytest.raises(AuthenticationError, match="no way to log in that we do: negotiate, ntlm"):
+        with pytest.raises(AuthenticationError, match="offers no login that regsim knows: negotiate, ntlm"):
             await repository.has_blob(LAYER, Account())
 
 

@@ -32,7 +32,7 @@ from regsim.scenario.schema import (
     SyntheticImage,
 )
 from regsim.scenario.schema_container import Commit, Create, Presence, Read, Write
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:

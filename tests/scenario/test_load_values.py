@@ -32,7 +32,7 @@ from regsim.scenario.schema import (
     SyntheticImage,
     Tag,
 )
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 
 EVERYTHING = """\
 name: everything

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.image.builder.effects import declared
-from regsim.image.dockerfile.instructions import Copy, Run
-from regsim.image.dockerfile.variables import expand
+from regsim.image.builder.instructions import Copy, Run
+from regsim.image.builder.syntax import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.core import Platform
     from regsim.image.builder.effects import Effect
-    from regsim.image.dockerfile.instructions import Dockerfile, Stage
-    from regsim.image.dockerfile.problems import Problems
+    from regsim.image.builder.instructions import Dockerfile, Stage
+    from regsim.image.builder.syntax import Problems
 
 SCRATCH = "scratch"
 _MOST_DIGITS = 9  # more than any number of a stage has, fewer than Python reads

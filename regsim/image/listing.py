@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from regsim.core import Descriptor
-    from regsim.image.compress import Compressor
+    from regsim.image.compression import Compressor
     from regsim.store.entry import Opener
     from regsim.store.layout import LayoutStore
     from regsim.store.protocols import Content

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from regsim.image.dockerfile.syntax import Heredoc
+    from regsim.image.builder.syntax import Heredoc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

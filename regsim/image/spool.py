@@ -1,24 +1,68 @@
-"""Contents of a container's files, each in a file of its own on disk.
+"""Contents of files kept on disk: of a layer that streams by, and of a container's own files.
 
-Owns these files: they are gone with the container, and what is replaced is gone at once. Must not know paths
-in containers.
+Owns the temporary files, which are gone with the layer's reader or the container. Must not know paths in
+layers or containers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from regsim.store.files import file_errors
 from regsim.store.protocols import CHUNK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from regsim.store.entry import Entry, Opener
+
+
+class DiskSpool:
+    """Keeps contents on disk until it is closed.
+
+    Args:
+        wanted: which files are kept; None for all.
+    """
+
+    def __init__(self, wanted: Callable[[Entry], bool] | None = None) -> None:
+        self._wanted = wanted
+        self._where = Path(tempfile.gettempdir())
+        with file_errors(self._where, "write to"):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._size = 0
+
+    def begin(self, entry: Entry) -> tuple[Callable[[bytes], object], Opener] | None:
+        """Return what takes a file's content and what reads it back; None to let it pass."""
+        if self._wanted is not None and not self._wanted(entry):
+            return None
+        return self._take, partial(self._read, self._size, entry.size)
+
+    def _take(self, data: bytes) -> None:
+        with file_errors(self._where, "write to"):
+            self._file.write(data)
+        self._size += len(data)
+
+    def _read(self, start: int, size: int) -> Iterator[bytes]:
+        with file_errors(self._where, "read from"):
+            self._file.flush()
+            while size > 0 and (data := os.pread(self._file.fileno(), min(CHUNK, size), start)):
+                yield data
+                start += len(data)
+                size -= len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
