@@ -435,7 +435,7 @@ async def test_patience_with_a_slow_head_ends_with_408_and_with_an_idle_peer_sil
 
 
 def sending(wire_peer: WirePeer) -> list[Connection]:
-    return [each for each in wire_peer.server.connections if each._awaited().name == "WRITE"]
+    return [each for each in wire_peer.server.connections if each.awaited.name == "WRITE"]
 
 
 async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None:
