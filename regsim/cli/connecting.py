@@ -71,7 +71,7 @@ class Connecting:
             UsageError, LocalFileError: it cannot run so.
         """
         from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.transfer.copy import DEFAULT_JOBS  # noqa: PLC0415  (likewise)
+        from regsim.core.schedule import DEFAULT_JOBS  # noqa: PLC0415  (likewise)
 
         return Client.over(
             self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn
