@@ -1,4 +1,4 @@
-"""What FROM names on the command line: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
+"""The images that FROM names: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
 
 Owns how a build reads such an image. Must not know Dockerfiles.
 """
@@ -18,8 +18,7 @@ from regsim.image.builder.bases import base_of
 from regsim.image.opened import OpenImage
 from regsim.synth.images import ImageSource
 from regsim.synth.recorded import load_record
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerForge
+from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
     from regsim.client.opener import Opener
@@ -34,7 +33,7 @@ class AddressedBases:
 
     Args:
         opener: opens them.
-        names: `--build-context`: what a name means.
+        names: `--build-context`: the address that a name stands for.
     """
 
     def __init__(self, opener: Opener, names: Mapping[str, str]) -> None:
@@ -45,7 +44,7 @@ class AddressedBases:
         """Return the image of a name.
 
         Raises:
-            UsageError: the name is no address.
+            UsageError: the name is not an address.
             NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
         address = self._names.get(name, name)
