@@ -1,4 +1,4 @@
-"""The machine driven by hand: what it asks for, in which order, and what it writes down."""
+"""Decisions driven by hand: what is asked for, in which order, and what the ledger says."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def index(name: str, *children: Named) -> Named:
 
 @dataclass
 class Hand:
-    """A machine, and what it is waiting for in words such as `ask base` or `put app as v1`."""
+    """Decisions, and what they are waiting for in words such as `ask base` or `put app as v1`."""
 
     root: Named
     decisions: Decisions
@@ -644,7 +644,7 @@ def test_tag_comes_last() -> None:
     assert sum(" as " in words for words in log) == 1
 
 
-def test_machine_is_done_when_the_last_answer_is_in_and_not_before() -> None:
+def test_all_is_done_when_the_last_answer_is_in_and_not_before() -> None:
     hand = push(image("app"), tag="v1")
     hand.answer_all(until="put app as v1")
     assert not hand.decisions.done

@@ -1,6 +1,6 @@
 """Random images, registries, nodes and steps: wire, model and plan against a naive oracle.
 
-The oracle knows sets and recursion, and nothing of machines, tasks or HTTP. Everything here that says what
+The oracle knows sets and recursion, and nothing of generators, drivers or HTTP. Everything here that says what
 should happen is written for this file alone.
 """
 
@@ -812,12 +812,12 @@ def test_a_real_socket_changes_nothing_for_long(story: Story, jobs: int) -> None
     asyncio.run(on_a_port(story, jobs))
 
 
-# The machine by hand: whatever is answered first, and whatever fails.
+# The decisions by hand: whatever is answered first, and whatever fails.
 
 
 @dataclass(slots=True)
 class Hand:
-    """Drives a machine as the model would, but answers in an order of its own."""
+    """Drives decisions as the model would, but answers in an order of its own."""
 
     transfer: ModelTransfer
     decisions: Decisions
@@ -838,7 +838,7 @@ class Hand:
         root = transfer.source.holdings.resolve(transfer.reference)
         assert root is not None
         decisions = Decisions(root, rules, Account())
-        return cls(transfer, machine, decisions.start())
+        return cls(transfer, decisions, decisions.start())
 
     def answer(self, action: act.Action) -> None:
         """Answer one action, and look at what it was and at what it leads to."""
