@@ -1,4 +1,4 @@
-"""What `decide` asks a driver to do. Each action names content and carries the account that it is charged to."""
+"""What `decide` asks a driver to do. Each action names content and carries the account it is charged to."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Random images, registries, nodes and steps: wire, model and plan against a naive oracle.
 
-The oracle knows sets and recursion, and nothing of generators, drivers or HTTP. Everything here that says what
+The oracle knows sets and recursion, and nothing of generators, drivers or HTTP. All here that says what
 should happen is written for this file alone.
 """
 
