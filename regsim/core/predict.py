@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss, Waste
+from regsim.core.decide import mounts_worth_trying
 from regsim.core.holdings import runs_of
 from regsim.core.ledger import Direction, Entry, Evidence, Outcome, Tally
-from regsim.core.machine import mounts_worth_trying
 
 if TYPE_CHECKING:
     from collections.abc import Callable

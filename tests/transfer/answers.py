@@ -9,7 +9,6 @@ from regsim.core import actions as act
 from regsim.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from regsim.core import Digest
     from regsim.core.account import Account
     from regsim.transfer.model import ModelEnd
 
@@ -34,11 +33,14 @@ class Answers:
             case act.CheckBlob():
                 account.requests += self.destination.remote
                 return self.destination.holdings.has(digest, action.run)
+            case act.CheckHolder():
+                account.requests += 1
+                registry = self.destination.registry
+                return registry is not None and registry.holds(action.repository, digest)
             case act.Mount():
-                mounted = self._mount(digest, action.repository)
-                # A candidate is looked at before it is tried.
-                account.requests += 2 if mounted else 1
-                return act.MountAnswer(mounted=mounted)
+                account.requests += 1
+                self.destination.holdings.blobs.add(digest)
+                return act.MountAnswer(mounted=True)
             case act.PutManifest():
                 self._pay(account, sent=action.descriptor.size, requests=1)
                 self.destination.holdings.put_manifest(action.document, action.tag)
@@ -74,10 +76,3 @@ class Answers:
             account.sent += sent
             account.useful_sent += sent
             account.requests += requests
-
-    def _mount(self, digest: Digest, repository: str) -> bool:
-        registry = self.destination.registry
-        if registry is None or not registry.holds(repository, digest):
-            return False
-        self.destination.holdings.blobs.add(digest)
-        return True
