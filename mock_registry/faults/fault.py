@@ -11,10 +11,10 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Annotated
 
+from mock_registry.errors import close_to
 from mock_registry.exchange import Exchange, Response
 from mock_registry.journal import Route
 from mock_registry.spec import is_digest
-from mock_registry.suggestion import close_to
 
 from .effect import BODIES, Effect
 from .quantities import (
