@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth.base import Auth
+from .auth import Auth
 from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers.blobs import delete_blob, get_blob
@@ -24,7 +24,7 @@ from .handlers.uploads import delete_upload, get_upload, patch_upload, post_uplo
 from .journal import Journal, Record, Route
 from .layout import layout_index
 from .notices import Namespaces, warning_headers
-from .page.handler import get_page
+from .page import get_page
 from .recovery import restore
 from .redaction import redact_target
 from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .faults.rules import Admitted, Given, Rules
     from .profiles import Profile
     from .server import Limits, Server
-    from .server.second import SecondPort
+    from .server.server import SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
 
@@ -183,7 +183,7 @@ class MockRegistry:
         self._rules: Rules | None = None
         self._seed = seed
         self._sleep = sleep
-        self._seconds: list[SecondPort] = []
+        self._spare_ports: list[SparePort] = []
         self._clock = clock
         self._arrivals = 0
         self._under_way = 0
@@ -199,7 +199,7 @@ class MockRegistry:
             from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
             from .faults.rules import Rules  # noqa: PLC0415 (likewise)
 
-            surroundings = Surroundings(self._service, self._clock, self._sleep, self._seconds)
+            surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
             self._rules = Rules(surroundings, seed=self._seed)
         return self._rules
 
@@ -365,7 +365,7 @@ class MockRegistry:
             OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
         from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
-        from .server.second import SecondPort  # noqa: PLC0415 (likewise)
+        from .server.server import SparePort  # noqa: PLC0415 (likewise)
         from .tls import identity  # noqa: PLC0415 (likewise)
 
         async with AsyncExitStack() as stack:
@@ -377,11 +377,11 @@ class MockRegistry:
                 tokens = Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
                 await stack.enter_async_context(tokens)
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
-            second = SecondPort(
+            spare = SparePort(
                 stack, lambda: Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
             )
-            self._seconds.append(second)
-            stack.callback(self._seconds.remove, second)
+            self._spare_ports.append(spare)
+            stack.callback(self._spare_ports.remove, spare)
             stack.callback(self._let_go)
             yield server
 

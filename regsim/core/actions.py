@@ -46,6 +46,11 @@ class CheckBlob(Action):
     layer: int | None = None
     closely: bool = False
 
+    @property
+    def run(self) -> tuple[Digest, ...]:
+        """The layers from the base up to this one; empty for a config."""
+        return self.layers[: self.layer + 1] if self.layer is not None else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mount(Action):

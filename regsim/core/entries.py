@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from regsim.core import Digest
     from regsim.core.account import Account
-    from regsim.core.graph import Reference, Task
     from regsim.core.machine import Machine
+    from regsim.core.tasks import Reference, Task
 
 
 @dataclass(slots=True)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from regsim.core import Role, manifest
 from regsim.core import actions as act
 from regsim.core.account import Loss, Reason
-from regsim.core.graph import MAX_REFERENCES, Reference, Task
+from regsim.core.graph import MAX_REFERENCES
 from regsim.core.ledger import Direction, Evidence, Outcome, Tally
+from regsim.core.tasks import Reference, Task
 from regsim.errors import ContentError, RegistryError
 
 if TYPE_CHECKING:

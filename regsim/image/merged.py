@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.image.apply import Lost, apply
-from regsim.image.source import clean
-from regsim.image.tree import EMPTY, Node, Tree
+from regsim.image.tree import EMPTY, Node, Tree, clean
 from regsim.store.entry import Kind
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.entries import Labels, entries
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
 from regsim.core.machine import Machine, Rules, no_candidates
 from regsim.errors import NotFoundError, RegsimError
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 class ModelRegistry:
     """A registry as repositories of digests; a repository is there as soon as somebody asks for it."""
 
-    repositories: dict[str, Holdings] = field(default_factory=dict)
+    repositories: dict[str, HeldSets] = field(default_factory=dict)
 
     def repository(self, name: str) -> ModelEnd:
         """Return one end of a transfer."""
-        holdings = self.repositories.setdefault(name, Holdings(present=Evidence.HEAD))
+        holdings = self.repositories.setdefault(name, HeldSets(present=Evidence.HEAD))
         return ModelEnd(holdings, self)
 
 
@@ -41,7 +41,7 @@ class ModelRegistry:
 class ModelEnd:
     """One end of a modelled transfer: a repository of `registry`, or a node where that is None."""
 
-    holdings: Holdings
+    holdings: HeldSets
     registry: ModelRegistry | None = None
 
     @property
@@ -128,7 +128,7 @@ class ModelTransfer:
                 return self._manifest(action)
             case act.CheckBlob():
                 account.requests += self.destination.remote
-                return self.destination.holdings.has(action)
+                return self.destination.holdings.has(digest, action.run)
             case act.Mount():
                 mounted = self.destination.mount(digest, action.repository)
                 # A candidate is looked at before it is tried.

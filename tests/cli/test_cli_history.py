@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.cli.history import table
+from regsim.cli.history import history_table
 from regsim.client.client import Client
 
 if TYPE_CHECKING:
-    from regsim.client.histories import Histories
+    from regsim.client.contents import Histories
     from tests.cli.conftest import Layout, Regsim, Served
 
 BUILDS = Path(__file__).parents[2] / "scenarios" / "builds"
@@ -55,7 +55,7 @@ def history(address: str) -> Histories:
 def printed(address: str, now: datetime) -> list[str]:
     found = history(address)
     (image,) = found.images
-    return table(image, found.view, full=False, human=True, now=now).splitlines()
+    return history_table(image, found.view, full=False, human=True, now=now).splitlines()
 
 
 def test_the_articles_image_is_built_and_its_history_is_the_articles_to_the_letter(

@@ -136,14 +136,14 @@ def test_the_index_of_holders_is_read_once_a_transfer(
     regsim: Regsim, layout: Layout, registry: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regsim("push", f"{layout}:v1", f"{registry.host}/shop/api:1")
-    reads: list[Path] = []
-    read = Holders._read
+    reads: list[str] = []
+    read = Holders.read
 
-    def counted(holders: Holders, file: Path) -> dict[str, list[str]]:
-        reads.append(file)
-        return read(holders, file)
+    def counted(holders: Holders, host: str) -> dict[str, list[str]]:
+        reads.append(host)
+        return read(holders, host)
 
-    monkeypatch.setattr(Holders, "_read", counted)
+    monkeypatch.setattr(Holders, "read", counted)
     done = regsim("push", f"{layout}:v1", f"{registry.host}/shop/web:1", "--format", "json")
     assert [outcome for (outcome,) in told(done, "outcome")].count("mounted") == 3
     # Once to decide, and once more to add what is known now to what others have added meanwhile.

@@ -6,20 +6,16 @@ import io
 import os
 import stat
 import tarfile
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from regsim.core import Descriptor, Platform, media_types
-from regsim.image.builder.bases import BaseLayer
-from regsim.image.builder.builder import finished
 from regsim.image.builder.config import Config
-from regsim.image.builder.layers import StageLayer, stage_layer
-from regsim.image.builder.listing import write_listed
-from regsim.image.compress import NoCompressor
-from regsim.image.container_image import ContainerImage
+from regsim.image.compression import compressor
 from regsim.image.layer_read import LayerFiles, LayerReader, Limits
+from regsim.image.opened import OpenImage, OpenLayer, write_open
 from regsim.image.tree import Tree
 from regsim.store.entry import Entry, Kind
 
@@ -142,25 +138,22 @@ def snapshot() -> Callable[..., dict[bytes, Seen]]:
     return take
 
 
-async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> ContainerImage:
+async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> OpenImage:
     config = Config.empty(Platform("linux", "arm64"))
     config.config = {"Cmd": ["./main", "-v"]}
-    made: list[StageLayer] = []
+    made: list[OpenLayer] = []
     for number, entries in enumerate(layers):
-        info, listing = await write_listed(store, entries, NoCompressor(), {})
-        config.add(f"RUN {number}", 0, diff_id=info.diff_id)
-        layer = BaseLayer(
-            descriptor=info.descriptor,
-            diff_id=info.diff_id,
-            content=partial(store.content, info.descriptor),
-            listing=listing if number % 2 else None,
-        )
-        made.append(stage_layer(layer))
-    return await ContainerImage.of(finished(config, made, 0), "app")
+        layer = await write_open(store, entries, compressor("none"), {})
+        layer = layer if number % 2 else replace(layer, known=None)
+        config.add(f"RUN {number}", 0, diff_id=layer.diff_id)
+        made.append(layer)
+    image = OpenImage(name="app", raw=config.raw(0), layers=tuple(made))
+    await image.read()
+    return image
 
 
 @pytest.fixture(scope="session")
-def image_of() -> Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]:
+def image_of() -> Callable[[list[list[Entry]], LayoutStore], Awaitable[OpenImage]]:
     """Write layers into a layout, and return their image; what every other one holds, it must read."""
     return _image_of
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from regsim.errors import DockerfileError, ExitCode
-from regsim.image.dockerfile.instructions import (
+from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
+from regsim.image.builder.instructions import (
     Arg,
     Copy,
     Healthcheck,
@@ -16,7 +17,6 @@ from regsim.image.dockerfile.instructions import (
     Text,
     Words,
 )
-from regsim.image.dockerfile.reading import read_dockerfile, read_trigger
 
 
 def only(text: str) -> object:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError
-from regsim.image.compress import compressor
+from regsim.image.compression import compressor
 from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer, read_layer_file
 from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind, of_bytes

@@ -13,9 +13,9 @@ from regsim.core import actions as act
 from regsim.core import machine as machine_module
 from regsim.core.account import Account, Loss
 from regsim.core.entries import Labels, entries
-from regsim.core.graph import Task
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.machine import Machine, Rules
+from regsim.core.tasks import Task
 from regsim.errors import ContentError, NetworkError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, UsageError
-from regsim.image.decompress import AnyDecompressor
+from regsim.image.compression import Decompressor
 from regsim.image.layer_read import LayerReader, Limits
 from regsim.store.entry import MARKERS, Entry, Kind
 from regsim.store.protocols import CHUNK
@@ -22,7 +22,7 @@ from regsim.store.tar_read import Member, TarReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from regsim.image.builder.spool import DiskSpool
+    from regsim.image.spool import DiskSpool
 
 _Stream: TypeAlias = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
@@ -44,7 +44,7 @@ def is_archive(entry: Entry) -> bool:
     def begin(member: Member) -> None:
         seen.append(member)
 
-    reader, decompressor = TarReader("archive", begin), AnyDecompressor("archive")
+    reader, decompressor = TarReader("archive", begin), Decompressor("archive")
     taken = 0
     try:
         for chunk in _plain(entry):

@@ -1,92 +1,34 @@
 """From a Dockerfile and a context to an image: stages in order, the last one's config and manifest.
 
-Owns what a build is asked for and what it returns. Must not know where the image goes: `export` puts it into
-a layout, and a scenario pushes it from where it is.
+Owns what a build is asked for. Must not know where the image goes.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.core import Descriptor, Platform, media_types
-from regsim.core.manifest import manifest_document
+from regsim.core import Platform
 from regsim.errors import DockerfileError, RegsimError, UsageError
-from regsim.image.builder.bases import config_of
 from regsim.image.builder.config import Config
-from regsim.image.builder.layers import Files
+from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
+from regsim.image.builder.instructions import Copy
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
-from regsim.image.builder.stage import StageBuilder, Variables
-from regsim.image.builder.work import StepReport, Work
-from regsim.image.dockerfile.instructions import Copy
-from regsim.image.dockerfile.problems import Problems
-from regsim.image.dockerfile.reading import read_dockerfile, read_trigger
-from regsim.store.memory import BytesContent
+from regsim.image.builder.stage import StageBuilder
+from regsim.image.builder.syntax import Problems
+from regsim.image.builder.work import Request, Work, ignore_report
+from regsim.image.opened import Files, OpenImage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from regsim.image.builder.bases import Base, BaseLayer, Bases
-    from regsim.image.builder.cache import Cache
-    from regsim.image.builder.effects import Effect
-    from regsim.image.builder.layers import StageLayer
+    from regsim.image.builder.instructions import Dockerfile, Instruction
     from regsim.image.builder.plan import Plan
-    from regsim.image.compress import Compressor
-    from regsim.image.context.context import Context
-    from regsim.image.dockerfile.instructions import Dockerfile, Instruction
+    from regsim.image.builder.work import Cache, StepReport
+    from regsim.image.opened import OpenLayer
     from regsim.store.layout import LayoutStore
-
-
-def _ignore(_report: StepReport) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be built.
-
-    Attributes:
-        text: the Dockerfile.
-        name: what messages call it.
-        context: where COPY takes files from.
-        bases: where images come from.
-        effects: what RUNs leave behind, by their commands.
-        compressor: what layers go through.
-        host: what this machine is.
-        platform: what is built for; None for what this machine is.
-        arguments: `--build-arg`s.
-        target: name or number of the stage to end with; None for the last one.
-        timestamp: of all that is made, in seconds since 1970.
-    """
-
-    text: str
-    name: str
-    context: Context
-    bases: Bases
-    compressor: Compressor
-    host: Platform
-    effects: Mapping[str, Effect] = field(default_factory=dict)
-    platform: Platform | None = None
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    target: str | None = None
-    timestamp: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """An image that was built.
-
-    Args:
-        manifest: its manifest.
-        config: its config.
-        layers: base first.
-    """
-
-    manifest: BytesContent
-    config: BytesContent
-    layers: tuple[StageLayer, ...]
 
 
 async def build(
@@ -94,55 +36,36 @@ async def build(
     store: LayoutStore,
     cache: Cache | None = None,
     *,
-    tell: Callable[[StepReport], None] = _ignore,
+    tell: Callable[[StepReport], None] = ignore_report,
     clock: Callable[[], float] = time.monotonic,
-) -> Built:
+) -> OpenImage:
     """Build an image.
 
     Args:
         request: what.
         store: takes layers that are written, unless there is a cache, whose own layout takes them.
         cache: what earlier builds made; None to make everything.
-        tell: is told each instruction when it is done.
-        clock: returns seconds, for what is told.
+        tell: receives the report of each instruction when it is done.
+        clock: returns seconds, for the reports.
 
     Raises:
-        DockerfileError: the Dockerfile has mistakes: all of those that can be told without an image.
+        DockerfileError: the Dockerfile has mistakes: all of those that can be found without an image.
         RegsimError: a step cannot be done; the Dockerfile's line is named.
     """
     problems = Problems(request.name)
     dockerfile = read_dockerfile(request.text, request.name, problems)
-    platform = request.platform or request.host
-    plan = make_plan(
-        dockerfile,
-        problems,
-        target=request.target,
-        given=request.arguments,
-        platform=platform,
-        host=request.host,
-        effects=request.effects,
-    )
-    work = Work(
-        store=store,
-        cache=cache,
-        compressor=request.compressor,
-        timestamp=request.timestamp,
-        effects=request.effects,
-        tell=tell,
-        clock=clock,
-    )
-    last = await _Build(request, dockerfile, plan, platform, work).run()
-    return finished(last.config, last.layers, request.timestamp)
+    plan = make_plan(dockerfile, problems, request)
+    work = Work(request=request, store=store, cache=cache, tell=tell, clock=clock)
+    last = await _Build(dockerfile, plan, work).run()
+    return OpenImage(name=request.name, raw=last.config.raw(request.timestamp), layers=tuple(last.layers))
 
 
 class _Build:
-    def __init__(
-        self, request: Request, dockerfile: Dockerfile, plan: Plan, platform: Platform, work: Work
-    ) -> None:
-        self._request = request
+    def __init__(self, dockerfile: Dockerfile, plan: Plan, work: Work) -> None:
+        self._request = work.request
         self._dockerfile = dockerfile
         self._plan = plan
-        self._platform = platform
+        self._platform = work.request.platform or work.request.host
         self._work = work
         self._stages: dict[int, StageBuilder] = {}
         self._images: dict[str, Files] = {}
@@ -159,12 +82,14 @@ class _Build:
                 read_trigger(text, f"ONBUILD of {planned.stage.start.base}")
                 for text in config.config.pop("OnBuild", ())
             ]
-        variables = Variables(
-            given=self._request.arguments,
+        stage = StageBuilder(
+            planned.name,
+            config,
+            layers,
+            self._work,
             inherited=self._plan.arguments,
             escape=self._dockerfile.escape,
         )
-        stage = StageBuilder(planned.name, config, layers, variables, self._work)
         if isinstance(planned.base, int):
             stage.inherit(self._stages[planned.base])
         for trigger in triggers:
@@ -175,7 +100,7 @@ class _Build:
                 await self._do(stage, instruction, planned.copies)
         return stage
 
-    async def _begin(self, planned: PlannedStage) -> tuple[Config, list[StageLayer]]:
+    async def _begin(self, planned: PlannedStage) -> tuple[Config, list[OpenLayer]]:
         if isinstance(planned.base, int):
             below = self._stages[planned.base]
             return below.config.copy(), list(below.layers)
@@ -183,10 +108,10 @@ class _Build:
         if planned.base == SCRATCH:
             return Config.empty(platform), []
         base = await self._request.bases.open(planned.base, platform)
-        return config_of(base, planned.base), [self._base_layer(each) for each in base.layers]
+        return base.settings(), self._remembered(base)
 
-    def _base_layer(self, layer: BaseLayer) -> StageLayer:
-        return self._work.known_layer(layer.descriptor, layer.diff_id, layer.content, layer.listing)
+    def _remembered(self, image: OpenImage) -> list[OpenLayer]:
+        return [replace(layer, listings=self._work.cache) for layer in image.layers]
 
     async def _do(
         self, stage: StageBuilder, instruction: Instruction, copies: Mapping[int, int | str]
@@ -202,10 +127,9 @@ class _Build:
 
     async def _image(self, name: str) -> Files:
         if name not in self._images:
-            base: Base = await self._request.bases.open(name, self._platform)
-            files = Files(name)
-            await files.grow([self._base_layer(each) for each in base.layers])
-            self._images[name] = files
+            image = await self._request.bases.open(name, self._platform)
+            self._images[name] = files = Files(name)
+            await files.grow(self._remembered(image))
         return self._images[name]
 
 
@@ -224,43 +148,3 @@ def _at(name: str, line: int) -> Iterator[None]:
         error.message = f"{name}:{line}: {error.message}"
         error.args = (error.message,)
         raise
-
-
-def finished(config: Config, layers: Sequence[StageLayer], timestamp: int) -> Built:
-    """Return the image of a config and its layers.
-
-    Args:
-        config: whole, history and diff IDs included.
-        layers: base first.
-        timestamp: when it was made, in seconds since 1970.
-    """
-    raw = config.raw(timestamp)
-    described = Descriptor.of(raw, media_types.OCI_CONFIG)
-    document = manifest_document(described, [layer.descriptor for layer in layers])
-    return Built(
-        manifest=BytesContent(Descriptor.of(document, media_types.OCI_MANIFEST), document),
-        config=BytesContent(described, raw),
-        layers=tuple(layers),
-    )
-
-
-async def export(built: Built, store: LayoutStore, tag: str, layers: LayoutStore) -> None:
-    """Put an image that was built into a layout.
-
-    Args:
-        built: the image.
-        store: the layout.
-        tag: what it is called there.
-        layers: where its own layers were written.
-
-    Raises:
-        RegsimError: a layer of its base cannot be read, or the layout cannot be written.
-    """
-    for layer in built.layers:
-        if await store.has(layer.descriptor):
-            continue
-        if not await store.link(layer.descriptor, layers):
-            await store.put(layer.content())
-    await store.put(built.config)
-    await store.put(built.manifest)
-    await store.tag(built.manifest.descriptor, tag)

@@ -9,52 +9,92 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
 from regsim.image.builder.archives import is_archive, unpack
+from regsim.image.builder.config import change
+from regsim.image.builder.copying import Placement, Taken, take, take_inline
 from regsim.image.builder.effects import declared
-from regsim.image.builder.layers import Files
-from regsim.image.builder.metadata import change
-from regsim.image.builder.owners import owner
-from regsim.image.builder.placing import Placement
-from regsim.image.builder.selecting import Taken, take, take_inline
-from regsim.image.builder.spool import DiskSpool
-from regsim.image.dockerfile.instructions import Arg, Copy, Run, Start, Text
-from regsim.image.dockerfile.variables import expand, expand_content, expand_words
-from regsim.image.source import follow
+from regsim.image.builder.instructions import Arg, Copy, Run, Start, Text
+from regsim.image.builder.syntax import expand, expand_content, expand_words
+from regsim.image.opened import Files
+from regsim.image.spool import DiskSpool
+from regsim.image.tree import follow
 from regsim.store.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import ExitStack
 
     from regsim.image.builder.config import Config
+    from regsim.image.builder.copying import Source
     from regsim.image.builder.effects import Effect
-    from regsim.image.builder.layers import StageLayer
+    from regsim.image.builder.instructions import Instruction
     from regsim.image.builder.work import Maker, Work
-    from regsim.image.dockerfile.instructions import Instruction
-    from regsim.image.source import Source
+    from regsim.image.opened import OpenLayer
     from regsim.store.entry import Opener
+
+_PASSWD = b"etc/passwd"
+_GROUP = b"etc/group"
+_MAX_ID = 2**32 - 2
+_FIELDS = 3
+
+
+async def owner(text: str, read: Callable[[bytes], Awaitable[bytes]]) -> tuple[int, int]:
+    """Return the numbers of a user and a group.
+
+    A user number without a group is the group's number too; a user name has the group of its line. root is 0
+    whatever the files say, and where there are none.
+
+    Args:
+        text: `user`, `user:group`, names or numbers.
+        read: returns a file of the image, nothing where there is none.
+
+    Raises:
+        UsageError: a name is not in those files, or a number is too large.
+    """
+    user, colon, group = text.partition(":")
+    uid = 0 if user == "root" else _number(user)
+    gid = uid
+    if uid is None:
+        line = _line(await read(_PASSWD), user)
+        if line is None or _number(line[2]) is None:
+            raise UsageError(f"there is no user {user!r:.60} in the image", hint=_hint("/etc/passwd"))
+        uid, gid = _number(line[2]), _number(line[3]) if len(line) > _FIELDS else 0
+    if colon:
+        gid = 0 if group == "root" else _number(group)
+        if gid is None:
+            line = _line(await read(_GROUP), group)
+            gid = _number(line[2]) if line is not None else None
+            if gid is None:
+                raise UsageError(f"there is no group {group!r:.60} in the image", hint=_hint("/etc/group"))
+    return uid or 0, gid or 0
+
+
+def _hint(file: str) -> str:
+    return f"give a number, or build on an image whose {file} has that name"
+
+
+def _number(text: str) -> int | None:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(_MAX_ID)):
+        return None
+    if int(text) > _MAX_ID:
+        raise UsageError(f"no such owner: {text}", hint=f"numbers go up to {_MAX_ID}")
+    return int(text)
+
+
+def _line(raw: bytes, name: str) -> list[str] | None:
+    for line in raw.decode("utf-8", "replace").splitlines():
+        fields = line.split(":")
+        if len(fields) >= _FIELDS and fields[0] == name and name:
+            return fields
+    return None
+
 
 _MODE = re.compile(r"[0-7]{1,4}")
 _SUFFIX = " # buildkit"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
-    """What a stage's words may refer to.
-
-    Attributes:
-        given: `--build-arg`s.
-        inherited: what an ARG without a value takes from before the first FROM.
-        escape: the Dockerfile's.
-    """
-
-    given: Mapping[str, str]
-    inherited: Mapping[str, str]
-    escape: str
 
 
 class StageBuilder:
@@ -64,18 +104,28 @@ class StageBuilder:
         name: what messages call it.
         config: that of its base; changed from here on.
         layers: those of its base; added to from here on.
-        variables: what its words may refer to.
         work: writes layers, or finds them.
+        inherited: what an ARG without a value takes from before the first FROM.
+        escape: the Dockerfile's escape character.
     """
 
     def __init__(
-        self, name: str, config: Config, layers: Sequence[StageLayer], variables: Variables, work: Work
+        self,
+        name: str,
+        config: Config,
+        layers: Sequence[OpenLayer],
+        work: Work,
+        *,
+        inherited: Mapping[str, str],
+        escape: str,
     ) -> None:
         self.config = config
         self.layers = list(layers)
         self._name = name
-        self._variables = variables
+        self._inherited = inherited
+        self._escape = escape
         self._work = work
+        self._timestamp = work.request.timestamp
         self._arguments: dict[str, str] = {}
         self._shown_arguments: dict[str, str] = {}
         self._has_cmd = False
@@ -119,7 +169,7 @@ class StageBuilder:
                     self._note(line)
 
     def _note(self, created_by: str) -> None:
-        self.config.add(created_by, self._work.timestamp)
+        self.config.add(created_by, self._timestamp)
         self._work.note(self._name, created_by)
 
     @property
@@ -127,17 +177,17 @@ class StageBuilder:
         return {**self._arguments, **self.config.environment}
 
     def _expand(self, word: str) -> str:
-        return expand(word, self._values, self._variables.escape)
+        return expand(word, self._values, self._escape)
 
     def _expand_words(self, text: str) -> list[str]:
-        return expand_words(text, self._values, self._variables.escape)
+        return expand_words(text, self._values, self._escape)
 
     def _arg(self, arg: Arg) -> str:
         shown = []
         for name, default in arg.names:
-            value = self._variables.given.get(name)
+            value = self._work.request.arguments.get(name)
             if value is None:
-                value = self._expand(default) if default is not None else self._variables.inherited.get(name)
+                value = self._expand(default) if default is not None else self._inherited.get(name)
             if value is not None:
                 self._arguments[name] = value
             self._shown_arguments[name] = value or ""
@@ -153,7 +203,7 @@ class StageBuilder:
 
         async def make(_: ExitStack) -> Placement:
             user = await self._owner(self.config.user) if self.config.user else None
-            placement = Placement(find=(await self.files()).find, timestamp=self._work.timestamp, owner=user)
+            placement = Placement(find=(await self.files()).find, timestamp=self._timestamp, owner=user)
             placement.make_directory(path.encode("utf-8", "surrogateescape").strip(b"/"))
             return placement
 
@@ -161,14 +211,14 @@ class StageBuilder:
         await self._layer(f"WORKDIR {path}", inputs, make)
 
     async def _run(self, run: Run) -> None:
-        effect = declared(self._work.effects, run.key)
+        effect = declared(self._work.request.effects, run.key)
         words = self.config.shell_words(run.command)
         arguments = [f"{name}={value}" for name, value in self._shown_arguments.items()]
         prefix = [f"|{len(arguments)}", *arguments] if arguments else []
         line = " ".join(("RUN", *prefix, *words)) + _SUFFIX
 
         async def make(_: ExitStack) -> Placement:
-            return _left(effect, await self.files(), self._work.timestamp)
+            return _left(effect, await self.files(), self._timestamp)
 
         environment = sorted(self._values.items())
         inputs = ["run", words, arguments, environment, self.config.workdir, self.config.user]
@@ -188,14 +238,14 @@ class StageBuilder:
         for each in copy.heredocs:
             content = each.content
             if each.expand:
-                content = expand_content(content, self._values, self._variables.escape)
+                content = expand_content(content, self._values, self._escape)
             taken.append(take_inline(each.name, content))
 
         async def make(stack: ExitStack) -> Placement:
             filled = await _filled(taken, source, stack)
             placement = Placement(
                 find=_nothing if copy.link else (await self.files()).find,
-                timestamp=self._work.timestamp,
+                timestamp=self._timestamp,
                 owner=await self._owner(chown) if chown is not None else None,
                 mode=mode,
             )
@@ -216,7 +266,7 @@ class StageBuilder:
         below = [] if alone else self.config.diff_ids
         layer = await self._work.layer(self._name, line, [below, inputs], make)
         self.layers.append(layer)
-        self.config.add(line, self._work.timestamp, diff_id=layer.diff_id)
+        self.config.add(line, self._timestamp, diff_id=layer.diff_id)
 
     async def _owner(self, text: str) -> tuple[int, int]:
         async def read(path: bytes) -> bytes:
