@@ -34,8 +34,7 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
-    from .faults.course import Admitted
-    from .faults.rules import Given, Rules
+    from .faults.rules import Admitted, Given, Rules
     from .profiles import Profile
     from .server import Limits, Server
     from .server.server import SparePort
@@ -169,7 +168,7 @@ class MockRegistry:
     def faults(self) -> "Rules":
         """The rules by which it misbehaves, to be listed, added and removed at any time."""
         if self._rules is None:
-            from .faults.course import Surroundings  # noqa: PLC0415 (loaded only for faults)
+            from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults)
             from .faults.rules import Rules  # noqa: PLC0415 (as above)
 
             surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
@@ -333,10 +332,12 @@ class MockRegistry:
             spare = SparePort(stack, make)
             self._spare_ports.append(spare)
             stack.callback(self._spare_ports.remove, spare)
-            stack.callback(
-                lambda: self._rules and self._rules.release()
-            )  # held requests would hold the server
+            stack.callback(self._release_held)
             yield server
+
+    def _release_held(self) -> None:
+        if self._rules is not None:  # requests that rules hold would hold the server
+            self._rules.release()
 
     def transport(self) -> "RegistryTransport":
         """Return a transport for ``httpx.AsyncClient`` that calls this registry in process."""
