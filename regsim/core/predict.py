@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss, Waste
-from regsim.core.decide import mounts_worth_trying
 from regsim.core.holdings import runs_of
 from regsim.core.ledger import Direction, Entry, Evidence, Outcome, Tally
+from regsim.core.work import mounts_worth_trying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from regsim.core.digest import Digest
-    from regsim.core.entries import Labels
     from regsim.core.graph import Graph, Place
     from regsim.core.holdings import HeldSets
+    from regsim.core.work import Labels
 
 # What became of a place: its outcome, the evidence, the repository it was mounted from, HTTP requests, and
 # octets that were received.

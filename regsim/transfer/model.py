@@ -10,13 +10,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Account
-from regsim.core.entries import Labels
 from regsim.core.graph import Graph
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
 from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.predict import Predictor
-from regsim.core.work import no_candidates
+from regsim.core.work import Labels, no_candidates
 from regsim.errors import NotFoundError, RegsimError
 
 if TYPE_CHECKING:

@@ -23,11 +23,10 @@ from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.manifest import parse
-from regsim.core.work import Rules
+from regsim.core.work import Labels, Rules, entries
 from regsim.errors import NetworkError, NotFoundError
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
@@ -39,12 +38,13 @@ from regsim.transfer.ends import (
     Destination,
     LocalDestination,
     LocalSource,
+    PlannedDestination,
+    PlannedSource,
     RegistryDestination,
     RegistrySource,
     Source,
 )
 from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
-from regsim.transfer.plan import PlannedDestination, PlannedSource
 from tests.transfer.answers import Answers
 
 if TYPE_CHECKING:
@@ -877,7 +877,7 @@ class Hand:
             reference="",
             sends=sends,
             receives=receives,
-            entries=entries(self.decisions, Labels()),
+            entries=entries(self.decisions.graph(), self.decisions.work, self.decisions.rules, Labels()),
             referenced=self.decisions.referenced,
             error=self.decisions.error,
         )
