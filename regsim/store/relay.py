@@ -30,27 +30,25 @@ _WORTH_TWO = 8 * CHUNK
 
 
 class Relay:
-    """So many bytes, from one who has them to those who take them.
+    """Bytes from a source to those who take them.
 
     Args:
-        fill: writes the next bytes into a buffer, in a thread, and returns how many: one at least.
-        left: how many there are.
+        fill: writes the next bytes into a buffer, in a thread, and returns how many; 0: there are no more.
+        left: how many there are; None: it is not known.
         takers: each is handed every piece, in order, in a thread; a piece is theirs until they return.
-        first: bytes that are handed over before those.
     """
 
     def __init__(
-        self, fill: Callable[[memoryview], int], left: int, takers: Sequence[Taker], first: bytes = b""
+        self, fill: Callable[[memoryview], int], left: int | None, takers: Sequence[Taker]
     ) -> None:
         self._fill = fill
         self._left = left
         self._takers = takers
-        self._first = memoryview(first)
         self._stopped = False
 
     def start(self, executor: Executor, *, alone: bool) -> Future[None]:
         """Begin in a thread, or in two if nothing else keeps the processors busy; raises as `run` does."""
-        if alone and len(self._takers) > 1 and self._left >= _WORTH_TWO:
+        if alone and len(self._takers) > 1 and (self._left or 0) >= _WORTH_TWO:
             return executor.submit(self.run_beside, _Beside(self._takers[0], executor))
         return executor.submit(self.run)
 
@@ -64,18 +62,17 @@ class Relay:
         Raises:
             Exception: what `fill` or a taker raised.
         """
-        hand(self._first, self._takers)
-        buffer = memoryview(bytearray(min(self._left, CHUNK)))
-        while self._left and not self._stopped:
-            hand(self._next(buffer), self._takers)
+        buffer = memoryview(bytearray(CHUNK if self._left is None else min(self._left, CHUNK)))
+        while piece := self._next(buffer):
+            hand(piece, self._takers)
 
     def run_beside(self, first: _Beside) -> None:
         """Do it with the first taker in a thread of its own; raises as `run` does."""
         try:
-            hand(self._first, self._takers)
-            while self._left and not self._stopped and first.failure is None:
+            while first.failure is None:
                 buffer = first.free.get()
-                piece = self._next(buffer)
+                if not (piece := self._next(buffer)):
+                    break
                 first.full.put((buffer, piece))
                 hand(piece, self._takers[1:])
         finally:
@@ -84,8 +81,12 @@ class Relay:
             raise first.failure
 
     def _next(self, buffer: memoryview) -> memoryview:
-        count = self._fill(buffer[: self._left])
-        self._left -= count
+        """Return the next piece, in `buffer`; an empty one at the end."""
+        if self._stopped or self._left == 0:
+            return buffer[:0]
+        count = self._fill(buffer if self._left is None else buffer[: self._left])
+        if self._left is not None:
+            self._left -= count
         return buffer[:count]
 
 
