@@ -14,22 +14,17 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth.base import Auth
+from .auth import Auth
 from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
-from .handlers.base import get_base
 from .handlers.blobs import delete_blob, get_blob
-from .handlers.catalog import get_catalog
+from .handlers.discovery import answer_token, get_base, get_catalog, get_referrers, get_tags
 from .handlers.manifests import delete_manifest, get_manifest, put_manifest
-from .handlers.referrers import get_referrers
-from .handlers.sessions import delete_upload, get_upload, patch_upload, put_upload
-from .handlers.tags import get_tags
-from .handlers.tokens import answer_token
-from .handlers.uploads import post_upload
+from .handlers.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
 from .journal import Journal, Record, Route
 from .layout import layout_index
 from .notices import Namespaces, warning_headers
-from .page.handler import get_page
+from .page import get_page
 from .recovery import restore
 from .redaction import redact_target
 from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings

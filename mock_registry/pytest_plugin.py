@@ -156,7 +156,7 @@ def _check_names(make: Callable[..., object], settings: Mapping[str, Any]) -> No
 def _auth(auth: "Auth | str | None", logins: dict[str, Any]) -> "Auth | None":
     """Return the way to log in that is asked for, in words or as it is."""
     __tracebackhide__ = True
-    from .auth.words import auth_from_words  # noqa: PLC0415 (see above)
+    from .auth.options import auth_from_words  # noqa: PLC0415 (see above)
 
     if not (auth is None or isinstance(auth, str)):
         if logins:

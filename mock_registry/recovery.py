@@ -11,7 +11,7 @@ from .manifest import Manifest, ManifestError, parse_manifest
 from .spec import Algorithm, Digest, algorithm_of
 from .state import Repository, State
 from .storage import Storage
-from .storage.changes import (
+from .storage.protocol import (
     BlobLinked,
     BlobUnlinked,
     Change,

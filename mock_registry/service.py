@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .auth.base import Auth
+from .auth import Auth
 from .exchange import Exchange, Response
 from .journal import Journal
 from .state import State

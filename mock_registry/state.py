@@ -18,7 +18,7 @@ from typing import Any
 from .manifest import Kind, Manifest, Successor
 from .spec import Algorithm, Digest, is_digest
 from .storage import Blob, Storage, Upload
-from .storage.changes import (
+from .storage.protocol import (
     BlobLinked,
     BlobUnlinked,
     ManifestDeleted,

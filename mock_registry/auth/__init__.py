@@ -3,13 +3,10 @@
 Owns credentials, rights and refusals. Must not know what handlers do, nor which server runs them.
 """
 
-from .base import Auth
-from .basic import BasicAuth
-from .challenges import Challenges
-from .rights import Right
-from .token import TokenAuth
-from .token_answer import TokenAnswer
-from .tokens import Lifetime
+from .base import Auth, BasicAuth, Right
+from .headers import Challenges
+from .token_auth import TokenAuth
+from .tokens import Lifetime, TokenAnswer
 from .users import Htpasswd, HtpasswdError, Pairs, Users
 
 __all__ = [

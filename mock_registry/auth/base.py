@@ -1,23 +1,93 @@
-"""What every way of logging in has in common: who asks, what they may do, and how they are told no.
+"""Who may do what with which repositories, and ways of logging in: what they share, and passwords (RFC 7617).
 
-Owns the refusals. Must not know how credentials are proved.
+Owns rights and refusals. Must not know of tokens.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 from mock_registry.access import Access, Action
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.journal import Route
 from mock_registry.spec import ErrorCode, Fault
 
-from .challenges import Challenges
-from .demand import Demand, demand_of
-from .rights import Right, Rights
-from .scope import Scope
+from .headers import Basic, Challenges, MalformedError, basic_challenge, parse_authorization
+from .scopes import Demand, Scope, demand_of
 from .users import Pairs, Users
+
+ANYBODY = "*"
+"""Stands for every user who logged in."""
+
+ALL_ACTIONS = ",".join(Action)
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A permission. Everything else is forbidden.
+
+    Attributes:
+        who: A user's name; ``"*"`` for all who log in; ``None`` for everyone, anonymous clients included.
+        repositories: A repository's name, or a pattern of names: ``*`` stands for any part of one path
+            component, ``**`` for anything.
+        actions: Of ``pull``, ``push`` and ``delete``, with commas.
+    """
+
+    who: str | None
+    repositories: str = "**"
+    actions: str = ALL_ACTIONS
+
+
+class Rights:
+    """All permissions of a registry.
+
+    Args:
+        rights: The permissions; ``None`` lets all who log in do everything.
+        anonymous_pull: Let everyone pull everything, besides.
+
+    Raises:
+        ValueError: A right names an unknown action.
+    """
+
+    def __init__(self, rights: Iterable[Right] | None, *, anonymous_pull: bool = False) -> None:
+        granted = [Right(ANYBODY)] if rights is None else list(rights)
+        if anonymous_pull:
+            granted.append(Right(None, actions=Action.PULL))
+        self._compiled = [
+            (right.who, _compile(right.repositories), _actions(right.actions)) for right in granted
+        ]
+
+    @property
+    def anonymous(self) -> bool:
+        """Anonymous clients may do something."""
+        return any(who is None for who, _, _ in self._compiled)
+
+    def allow(self, user: str | None, action: Action, repository: str) -> bool:
+        """Tell whether a user (``None``: an anonymous client) may do that with the repository."""
+        return any(
+            action in actions and _is_meant(who, user) and pattern.fullmatch(repository)
+            for who, pattern, actions in self._compiled
+        )
+
+
+def _is_meant(who: str | None, user: str | None) -> bool:
+    return who is None or (user is not None and who in (ANYBODY, user))
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    texts = {"**": ".*", "*": "[^/]*"}
+    pieces = re.split(r"(\*\*|\*)", pattern)
+    return re.compile("".join(texts.get(piece) or re.escape(piece) for piece in pieces))
+
+
+def _actions(text: str) -> frozenset[Action]:
+    try:
+        return frozenset(Action(word.strip()) for word in text.split(","))
+    except ValueError:
+        raise ValueError(f"actions are {ALL_ACTIONS}, not {text!r}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +106,18 @@ class Standing:
         return self.may(Action.PULL, repository)
 
     def spend(self, octets: int) -> None:
-        """Nothing is used up."""
+        """Do nothing: rights are not used up."""
+
+
+class AuthOptions(TypedDict, total=False):
+    """The settings that all ways of logging in share; see `Auth`."""
+
+    rights: Iterable[Right] | None
+    anonymous_pull: bool
+    denial: int
+    challenges: Challenges | None
+    open_base: bool
+    cancel_needs_delete: bool
 
 
 class Auth(ABC):
@@ -61,12 +142,12 @@ class Auth(ABC):
         self,
         users: Mapping[str, str] | Users,
         *,
-        rights: Iterable[Right] | None,
-        anonymous_pull: bool,
-        denial: int,
-        challenges: Challenges | None,
-        open_base: bool,
-        cancel_needs_delete: bool,
+        rights: Iterable[Right] | None = None,
+        anonymous_pull: bool = False,
+        denial: int = 403,
+        challenges: Challenges | None = None,
+        open_base: bool = False,
+        cancel_needs_delete: bool = False,
     ) -> None:
         if denial not in (401, 403, 404):
             raise ValueError(f"a denial is 401, 403 or 404, not {denial}")
@@ -144,3 +225,56 @@ class Auth(ABC):
         if route is Route.PAGE:  # like the catalog, it shows everyone what they may pull
             return self.rights.anonymous
         return self._open_base and route is Route.BASE
+
+
+class BasicAuth(Auth):
+    """Asks for a name and a password.
+
+    Args:
+        users: Who can log in: password by name, or an `Htpasswd` file.
+        realm: What a person is shown.
+        options: As of `Auth`.
+    """
+
+    def __init__(
+        self,
+        users: Mapping[str, str] | Users,
+        *,
+        realm: str = "mock registry",
+        **options: Unpack[AuthOptions],
+    ) -> None:
+        super().__init__(users, **options)
+        self._realm = realm
+
+    async def identify(self, exchange: Exchange) -> Access:
+        """Return the user; an anonymous client may have rights too."""
+        try:
+            credentials = parse_authorization(exchange.header(b"authorization"))
+        except MalformedError:
+            raise self._ask(exchange, "no readable Basic credentials") from None
+        if credentials is None:
+            return Standing(None, self.rights)
+        # Wrong credentials are refused even where none are needed: the client meant to log in.
+        if isinstance(credentials, Basic) and await self.users.verify(credentials.user, credentials.password):
+            return Standing(credentials.user, self.rights)
+        raise self._ask(exchange, "wrong name or password")
+
+    def check(self, exchange: Exchange) -> None:
+        """Let pass what the user's rights allow."""
+        demand = self.demand(exchange)
+        named = exchange.access.user is not None
+        if demand.action is not None:
+            if not exchange.access.may(demand.action, demand.repository):
+                raise self._deny(exchange) if named else self._ask(exchange, "log in first")
+        elif not named and not self._is_anonymous(exchange):
+            raise self._ask(exchange, "log in first")
+
+    def _is_anonymous(self, exchange: Exchange) -> bool:
+        # Clients read the scheme from the answer at /v2/, and without it never send what they have: it asks
+        # even where pulls do not. The catalog shows everyone what they may pull.
+        if exchange.address.route is Route.CATALOG:
+            return self.rights.anonymous
+        return self._is_open(exchange)
+
+    def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:  # noqa: ARG002 (Basic has no parameters for them)
+        return [basic_challenge(self._realm)]

@@ -1,25 +1,32 @@
-"""The tokens that are out, and how long they are good.
+"""Tokens: which scopes are granted, how long they are valid, and how a token service hands them over.
 
-Owns their making, their expiry and their use. Must not know how they are asked for.
+Owns their making, their expiry, their use and the documents. Must not know how they are asked for.
 """
 
 import hashlib
+import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from mock_registry.access import Action
+from mock_registry.asgi import Headers
+from mock_registry.exchange import Response
+from mock_registry.spec import ErrorCode, Fault
 
-from .rights import Rights
-from .scope import ANY_ACTION, CATALOG, REPOSITORY, Scope
+from .base import Rights
+from .scopes import ANY_ACTION, CATALOG, REPOSITORY, Scope
+
+_HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 
 _HELD = 10_000
-"""Tokens remembered; beyond it the oldest one is forgotten, so that asking for tokens fills no memory."""
+"""Tokens remembered; beyond it the oldest one is forgotten, so that clients cannot fill the memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """When a token ends; whichever comes first.
+    """When a token expires; whichever comes first.
 
     Attributes:
         seconds: From its making.
@@ -34,7 +41,7 @@ class Lifetime:
 
 @dataclass(slots=True)
 class Token:
-    """One token that is out."""
+    """One valid token."""
 
     user: str | None
     scopes: tuple[Scope, ...]
@@ -53,14 +60,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class TokenStanding:
-    """What a token allows, on behalf of whoever got it; an `Access`."""
+    """What a token allows, on behalf of the user it was made for; an `Access`."""
 
     token: Token
     rights: Rights
 
     @property
     def user(self) -> str | None:
-        """Whoever got the token."""
+        """The user that the token was made for."""
         return self.token.user
 
     def may(self, action: Action, repository: str) -> bool:
@@ -80,7 +87,7 @@ class Tokens:
     """All access tokens of a registry. Only digests of them are kept.
 
     Args:
-        lifetime: How long they are good.
+        lifetime: How long they are valid.
         clock: Seconds, monotonic.
     """
 
@@ -104,7 +111,7 @@ class Tokens:
         return text
 
     def use(self, text: str) -> Token | None:
-        """Return what a token is good for, and count the use; ``None`` if it is unknown or has ended."""
+        """Return what a token is good for, and count the use; ``None`` if it is unknown or expired."""
         key = _key(text)
         token = self._out.get(key)
         if token is None:
@@ -116,12 +123,12 @@ class Tokens:
         return token
 
     def expire(self) -> None:
-        """End every token that is out."""
+        """Revoke all tokens."""
         self._out.clear()
 
 
 class RefreshTokens:
-    """Refresh tokens, which stand for a user's password and do not end by themselves."""
+    """Refresh tokens, which stand for a user's password and do not expire."""
 
     def __init__(self) -> None:
         self._out: dict[bytes, str] = {}
@@ -138,24 +145,24 @@ class RefreshTokens:
         return self._out.get(_key(text))
 
     def revoke(self, text: str) -> None:
-        """End one token."""
+        """Revoke one token."""
         self._out.pop(_key(text), None)
 
     def revoke_all(self) -> None:
-        """End every token that is out."""
+        """Revoke all tokens."""
         self._out.clear()
 
 
 def grant(
     rights: Rights, user: str | None, wanted: Iterable[Scope], *, catalog: bool
 ) -> tuple[list[Scope], bool]:
-    """Return what of the scopes a user gets, one scope a repository, and whether that is all of it.
+    """Return the part of the scopes that a user gets, one for each repository, and whether it is all of them.
 
     Args:
         rights: Who may do what.
         user: Who asks.
         wanted: What is asked for.
-        catalog: Tokens for the catalog are to be had at all.
+        catalog: Whether tokens for the catalog are handed out at all.
     """
     actions: dict[str, set[str]] = {}
     listing = False
@@ -185,3 +192,60 @@ def _key(text: str) -> bytes:
 def _bound(tokens: "dict[bytes, Token] | dict[bytes, str]") -> None:
     if len(tokens) > _HELD:
         del tokens[next(iter(tokens))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnswer:
+    """How a token is handed over; each default is what most clients can read.
+
+    Attributes:
+        names: Names that the token stands under: ``token``, ``access_token`` or both.
+        expires_in: Say how long it is valid; else clients assume 60 seconds.
+        claimed_seconds: Say this instead of the truth.
+        issued_at: Say when it was made.
+        clock_skew: Seconds that this moment is ahead of the truth, or behind if negative.
+    """
+
+    names: tuple[str, ...] = ("token", "access_token")
+    expires_in: bool = True
+    claimed_seconds: int | None = None
+    issued_at: bool = True
+    clock_skew: float = 0.0
+
+    def response(
+        self,
+        token: str,
+        *,
+        seconds: float,
+        scopes: Iterable[Scope] | None = None,
+        refresh_token: str | None = None,
+    ) -> Response:
+        """Return the answer that hands over a token.
+
+        Args:
+            token: The token.
+            seconds: How long it is valid.
+            scopes: What it is good for, where the protocol says so.
+            refresh_token: Handed over with it.
+        """
+        document: dict[str, object] = dict.fromkeys(self.names, token)
+        if self.expires_in:
+            document["expires_in"] = int(seconds) if self.claimed_seconds is None else self.claimed_seconds
+        if self.issued_at:
+            moment = datetime.now(UTC) + timedelta(seconds=self.clock_skew)
+            document["issued_at"] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if scopes is not None:
+            document["scope"] = " ".join(map(str, scopes))
+        if refresh_token is not None:
+            document["refresh_token"] = refresh_token
+        return Response(200, list(_HEADERS), json.dumps(document).encode())
+
+
+def oauth2_error(code: str, message: str, status: int = 400) -> Response:
+    """Return the answer to a form that gets no token (RFC 6749, 5.2), readable as a registry's error too."""
+    document = {
+        "error": code,
+        "error_description": message,
+        "errors": [Fault(ErrorCode.UNAUTHORIZED, message).document()],
+    }
+    return Response(status, list(_HEADERS), json.dumps(document).encode())

@@ -1,4 +1,4 @@
-"""One section of the specification a module.
+"""The endpoints of the specification: one module for each of its sections.
 
-Knows the state and one exchange. Must not know of servers, or of each other's routes.
+Handlers know the state and one exchange. They must not know servers, transports or the journal.
 """

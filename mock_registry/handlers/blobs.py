@@ -5,14 +5,12 @@ from mock_registry.service import Service
 from mock_registry.spec import Digest, ErrorCode, Fault, Unsatisfiable, is_digest, resolve_byte_range
 from mock_registry.storage import Blob
 
-from .conditions import matches
-
 
 def digest_in_path(exchange: Exchange) -> Digest:
     """Return the digest that ends the path.
 
     Raises:
-        Refusal: 400; no such blob or manifest can ever exist.
+        Refusal: 400; the path does not end in a digest.
     """
     digest = exchange.address.last or ""
     if not is_digest(digest):
@@ -27,7 +25,7 @@ async def _find(service: Service, exchange: Exchange) -> tuple[Digest, Blob]:
     _require_link(service, exchange, digest)
     blob = await service.state.intact_blob(exchange.repository, digest)
     if blob is None:
-        # A client that is told so pushes the blob again, and that heals it.
+        # The client then pushes the blob again, which repairs it.
         message = "the blob is damaged or missing where it is stored"
         raise Refusal(404, Fault(ErrorCode.BLOB_UNKNOWN, message, {"digest": digest}))
     return digest, blob
@@ -36,7 +34,7 @@ async def _find(service: Service, exchange: Exchange) -> tuple[Digest, Blob]:
 def _require_link(service: Service, exchange: Exchange, digest: Digest) -> None:
     repository = service.state.repository(exchange.repository)
     if repository is None or digest not in repository.blobs:
-        # Also when another repository holds it: a repository is the scope of its blobs.
+        # Also if another repository holds it: a repository is the scope of its blobs.
         raise Refusal(
             404, Fault(ErrorCode.BLOB_UNKNOWN, "the repository holds no such blob", {"digest": digest})
         )
@@ -82,3 +80,11 @@ async def delete_blob(service: Service, exchange: Exchange) -> Response:
         raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, "deletes are switched off"))
     await service.state.unlink_blob(exchange.repository or "", digest)
     return Response(202)
+
+
+def matches(if_none_match: str | None, etag: str) -> bool:
+    """Tell whether an If-None-Match header names the entity, so that it need not be sent again."""
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags

@@ -7,7 +7,7 @@ from mock_registry.service import Service
 from mock_registry.spec import Algorithm, ErrorCode, Fault, algorithm_of, is_digest, is_tag
 from mock_registry.state import Repository
 
-from .conditions import accepts, matches
+from .blobs import matches
 
 
 def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
@@ -31,10 +31,10 @@ def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
 
 
 async def get_manifest(service: Service, exchange: Exchange) -> Response:
-    """Serve a manifest's own octets, under the media type that it was pushed with (end-3)."""
+    """Serve a manifest byte for byte, with the media type that it was pushed with (end-3)."""
     _, manifest = _find(service, exchange)
     if not accepts(exchange.header(b"accept"), manifest.media_type):
-        # Negotiation never converts: what the client cannot read is not there for it.
+        # Manifests are never converted: one that the client does not accept is not found.
         fault = Fault(
             ErrorCode.MANIFEST_UNKNOWN, f"the manifest is {manifest.media_type}, which is not accepted"
         )
@@ -89,7 +89,7 @@ async def read_content(service: Service, exchange: Exchange) -> bytes:
     """Return the whole body of a manifest.
 
     Raises:
-        Refusal: 413; it is known to be too large.
+        Refusal: 413; it is larger than the manifest limit.
     """
     limit = service.settings.manifest_limit
     parts: list[bytes] = []
@@ -104,7 +104,7 @@ async def read_content(service: Service, exchange: Exchange) -> bytes:
 
 
 def _check_successors(service: Service, exchange: Exchange, manifest: Manifest) -> None:
-    """Refuse a manifest that needs what the repository lacks, one error for each."""
+    """Refuse a manifest whose successors are missing, with one error for each."""
     if service.settings.sparse:
         return
     repository = service.state.repository(exchange.repository) or Repository("")
@@ -127,7 +127,7 @@ def _stored_headers(exchange: Exchange, manifest: Manifest, tags: list[str]) -> 
 
 
 async def delete_manifest(service: Service, exchange: Exchange) -> Response:
-    """Delete a tag alone, or a manifest with every tag on it (end-9)."""
+    """Delete one tag, or a manifest with all its tags (end-9)."""
     repository, manifest = _find(service, exchange)
     if not service.settings.delete:
         raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, "deletes are switched off"))
@@ -136,3 +136,18 @@ async def delete_manifest(service: Service, exchange: Exchange) -> Response:
     else:
         await service.state.delete_tag(repository.name, exchange.reference or "")
     return Response(202)
+
+
+def accepts(accept: str | None, media_type: str) -> bool:
+    """Tell whether an Accept header, all its lines joined, takes the media type. Absent, it takes all."""
+    if accept is None or not accept.strip():
+        return True
+    kind = media_type.partition("/")[0]
+    return any(_media_range(part) in (media_type, f"{kind}/*", "*/*") for part in accept.split(","))
+
+
+def _media_range(part: str) -> str:
+    """Return the media range of one element, or nothing if its weight is 0."""
+    media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+    return "" if weights and not weights[0].strip("0.") else media_range

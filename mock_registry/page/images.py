@@ -11,8 +11,21 @@ from mock_registry.manifest import Kind, Manifest
 from mock_registry.spec import INDEXES, Digest
 from mock_registry.state import Repository, State
 
-from .markup import Html, Node, element, join, legible
-from .pieces import TEXT, anchor, and_more, as_table, counted, in_units, short_digest, some_names
+from .html import (
+    TEXT,
+    Html,
+    Node,
+    anchor,
+    and_more,
+    as_table,
+    counted,
+    element,
+    in_units,
+    join,
+    legible,
+    short_digest,
+    some_names,
+)
 from .survey import Survey
 
 # How much is shown, so that the page stays below a few megabytes whatever is stored.

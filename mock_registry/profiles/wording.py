@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mock_registry.exchange import Exchange, Response
 from mock_registry.faults.answers import drop, header_of, put, refuse
 from mock_registry.faults.fault import error_codes
-from mock_registry.handlers.base import get_base
+from mock_registry.handlers.discovery import get_base
 from mock_registry.service import Handler, Service
 
 from .quirk import Wrapper

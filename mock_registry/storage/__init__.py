@@ -1,12 +1,13 @@
-"""Where octets live: content under its digest, and uploads that are still growing.
+"""Where bytes live: content under its digest, and uploads that are still growing.
 
 Knows digests and files. Must not know of repositories, tags or HTTP.
 """
 
+from .content import Blob, BlobRemoved, Reader, StorageFull, Upload
 from .directory import DirectoryStorage
-from .directory_place import DirectoryError, DirectoryInUseError
 from .memory import MemoryStorage
-from .protocol import Blob, BlobRemoved, Reader, Storage, StorageFull, Upload
+from .place import DirectoryError, DirectoryInUseError
+from .protocol import Storage
 
 __all__ = [
     "Blob",

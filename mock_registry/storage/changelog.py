@@ -1,16 +1,23 @@
 """The file of changes: a line for each, appended before the change is acknowledged, read back at a start.
 
-Owns the file, its torn end, its rewriting, and a reserve of room for changes that free some. Must not know
-what a change does.
+Owns the text of changes, which outlives the process that wrote it, the torn end of the file, its rewriting,
+and a reserve of room for changes that free some. Must not know what a change does.
 """
 
 import contextlib
+import json
 import os
+import re
 import stat
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any, get_args
 
-from .changes import FREEING, Change, DamagedLineError, decode, encode
-from .protocol import NO_ROOM, StorageFull
+from mock_registry.spec import Algorithm, is_digest, is_name, is_tag
+
+from .content import NO_ROOM, StorageFull, write_all
+from .protocol import BlobUnlinked, Change, ManifestDeleted, SessionEnded, TagDeleted
 
 NAME = "changes.log"
 ASIDE = "changes.log.new"
@@ -18,18 +25,84 @@ RESERVE = "reserve"
 
 _HEADER = b"mock_registry changes 1\n"
 _RESERVE = 1 << 16
-"""Octets: some hundred deletes, after which there should be room again."""
+"""Bytes: some hundred deletes, after which there should be room again."""
+
+_FREEING = (SessionEnded, BlobUnlinked, ManifestDeleted, TagDeleted)
+"""Changes that free room, or allow it to be freed: they must be possible on a full disk."""
+
+_SESSION = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class DamagedLogError(Exception):
     """The file of changes cannot be read, so that what the registry held is not known."""
 
 
+def is_session(text: str) -> bool:
+    """Tell whether ``text`` may identify a session and name its file."""
+    return _SESSION.fullmatch(text) is not None
+
+
+_GOOD: dict[str, Callable[[Any], bool]] = {
+    "algorithm": lambda name: name in set(Algorithm),
+    "digest": is_digest,
+    "media_type": str.isprintable,
+    "repository": is_name,
+    "session": is_session,
+    "tag": is_tag,
+    "tags": lambda tags: all(is_tag(tag) for tag in tags),
+}
+
+
+def _word(kind: type) -> str:
+    """Return what a kind of change is called in the file, such as ``session-opened``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "-", kind.__name__).lower()
+
+
+_KINDS: dict[str, Callable[..., Change]] = {_word(kind): kind for kind in get_args(Change)}
+_FIELDS = {kind: (_word(kind), tuple(each.name for each in fields(kind))) for kind in get_args(Change)}
+
+
+def _encode(change: Change) -> bytes:
+    """Return a change as a line: a checksum of eight hexadecimal digits, a space, a JSON object."""
+    word, names = _FIELDS[type(change)]
+    text = json.dumps({"change": word} | {name: getattr(change, name) for name in names}).encode()
+    return b"%08x %b\n" % (zlib.crc32(text), text)
+
+
+def _decode(line: bytes) -> Change:
+    """Read a line.
+
+    Raises:
+        ValueError: The checksum is wrong, or the change is not one that a registry makes.
+    """
+    checksum, _, text = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise ValueError("the checksum does not hold")
+    try:
+        document = json.loads(text)
+        change = _KINDS[document.pop("change")](**_typed(document))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a known change: {error}") from error
+    return change
+
+
+def _typed(document: dict[str, Any]) -> dict[str, Any]:
+    """Check what will name files or be shown to clients: a line may be well-formed and still be hostile."""
+    for name, value in document.items():
+        if not _GOOD[name](value):
+            raise ValueError(f"{name} is not valid")
+    if "tags" in document:
+        document["tags"] = tuple(document["tags"])
+    if "algorithm" in document:
+        document["algorithm"] = Algorithm(document["algorithm"])
+    return document
+
+
 class ChangeLog:
     """The changes of one registry, in order.
 
-    A line is one ``write``: when the process is killed, it is in the file or it is not, or its beginning is,
-    which is cut off at the next start. Nobody was told of such a change.
+    A line is one ``write``: when the process is killed, the file has all of the line, none of it, or its
+    beginning, which is cut off at the next start. Nobody was told of such a change.
 
     Args:
         directory: Descriptor of the directory to keep the file in, which stays the caller's.
@@ -49,10 +122,11 @@ class ChangeLog:
         Raises:
             DamagedLogError: A line other than the last is damaged.
         """
-        data = _read_all(self._descriptor)
+        with os.fdopen(os.dup(self._descriptor), "rb") as file:
+            data = file.read()
         if not data.startswith(_HEADER):
             if data != _HEADER[: len(data)]:
-                raise DamagedLogError(f"{NAME} is no list of changes that this version can read")
+                raise DamagedLogError(f"{NAME} is not a list of changes that this version can read")
             self._cut(0)
             self._write(_HEADER)
             return []
@@ -60,8 +134,8 @@ class ChangeLog:
         changes = []
         for number, line in enumerate(data[len(_HEADER) : whole].splitlines(), start=2):
             try:
-                changes.append(decode(line))
-            except DamagedLineError as error:
+                changes.append(_decode(line))
+            except ValueError as error:
                 raise DamagedLogError(f"line {number} of {NAME} is damaged: {error}") from error
         self.lines = len(changes)
         self._cut(whole)
@@ -71,17 +145,18 @@ class ChangeLog:
         """Write a change down.
 
         Raises:
-            StorageFull: There is no room, and the change is none that frees some.
+            StorageFull: There is no room, and the change does not free any.
         """
         try:
-            self._write(encode(change))
+            self._write(_encode(change))
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            if not isinstance(change, FREEING):
+            if not isinstance(change, _FREEING):
                 raise StorageFull(error.errno, "no room left to write a change down") from error
-            self._give_up_reserve()
-            self._write(encode(change))
+            _unlink(RESERVE, self._directory)
+            self._has_reserve = False
+            self._write(_encode(change))
         self.lines += 1
 
     def _write(self, line: bytes) -> None:
@@ -108,23 +183,21 @@ class ChangeLog:
         """Replace the file by one that holds only these changes, in one step.
 
         Raises:
-            OSError: The file could not be replaced and stays as it was, or that is not sure to last.
+            OSError: The file could not be replaced and stays as it was, or the new one may not last.
         """
-        lines = [_HEADER, *map(encode, changes)]
+        lines = [_HEADER, *map(_encode, changes)]
+        content = b"".join(lines)
         descriptor = _open(ASIDE, self._directory, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
-            with os.fdopen(descriptor, "wb", closefd=False) as file:
-                file.writelines(lines)
-            os.fsync(descriptor)  # once in a long while, and all of the state hangs on it
+            write_all(descriptor, [content])
+            os.fsync(descriptor)  # once in a long while, and all of the state depends on it
             os.rename(ASIDE, NAME, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:
             os.close(descriptor)
             _unlink(ASIDE, self._directory)
             raise
         os.close(self._descriptor)
-        self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
-        self.lines = len(lines) - 1
+        self._descriptor, self._size, self.lines = descriptor, len(content), len(lines) - 1
         os.fsync(self._directory)
 
     def flush(self) -> None:
@@ -148,17 +221,13 @@ class ChangeLog:
             finally:
                 os.close(descriptor)
 
-    def _give_up_reserve(self) -> None:
-        _unlink(RESERVE, self._directory)
-        self._has_reserve = False
-
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
 def size_in(directory: int) -> int:
-    """Return the octets of a directory's file of changes, 0 if there is none or not even its first line."""
+    """Return the bytes of a directory's file of changes; 0 if it is missing or lacks its whole first line."""
     try:
         size = os.stat(NAME, dir_fd=directory, follow_symlinks=False).st_size
     except FileNotFoundError:
@@ -177,13 +246,3 @@ def _open(name: str, directory: int, flags: int) -> int:
 def _unlink(name: str, directory: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(name, dir_fd=directory)
-
-
-def _read_all(descriptor: int) -> bytes:
-    size = os.fstat(descriptor).st_size
-    parts = []
-    offset = 0
-    while offset < size and (part := os.pread(descriptor, size - offset, offset)):
-        parts.append(part)
-        offset += len(part)
-    return b"".join(parts)

@@ -6,38 +6,38 @@ changes mean, nor who may see which content.
 
 import asyncio
 import contextlib
+import errno
+import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 from mock_registry.spec import Algorithm, Digest
 
-from .changelog import ChangeLog, DamagedLogError
-from .changes import Change, SessionCommitted, SessionEnded, SessionOpened, is_session
-from .directory_barrier import Barrier
-from .directory_blob import DirectoryBlob, Inspection
-from .directory_cache import Cache
-from .directory_place import DirectoryError, Place, look, names, open_file, unlink
-from .directory_seal import Seals
-from .directory_upload import LARGE, DirectoryUpload
-from .hops import Hops
-from .protocol import NO_ROOM, StorageFull
-from .spool import write_all
+from .changelog import ChangeLog, DamagedLogError, is_session
+from .content import NO_ROOM, StorageFull, Threads, Upload, write_all
+from .files import DirectoryBlob, Library
+from .place import Barrier, DirectoryError, Place, look, names, open_file, unlink
+from .protocol import Change, SessionCommitted, SessionEnded, SessionOpened, Storage
 
 _log = logging.getLogger(__name__)
 
-_ASIDE = (".manifest-", ".linked-", ".freed-")
-"""How files in the folder of uploads are called that are none: ours to remove at a start."""
+_LARGE = 1 << 22
+"""Bytes from which freeing a file takes long enough to be done in a thread."""
 
+_ASIDE = (".manifest-", ".linked-", ".freed-")
+"""Prefixes of files in the folder of uploads that are not uploads: removed at a start."""
+
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _WASTE = 1000
-"""Lines of changes that are kept in vain before the file is rewritten, beside as many as are needed."""
+"""Outdated lines of changes that are kept before the file is rewritten, beside as many as are needed."""
 
 
-class DirectoryStorage:
+class DirectoryStorage(Storage):
     """Storage in a directory that survives ``kill -9`` at any moment.
 
     Opens and locks the directory at once. The registry that is given this storage closes it; entered again,
@@ -45,22 +45,19 @@ class DirectoryStorage:
 
     Args:
         path: The directory, made if it is missing.
-        durable: Flush to the disk before anything is acknowledged. A killed process needs none of that, a
-            machine that loses its power does.
+        durable: Flush to the disk before anything is acknowledged: needed when the machine may lose its
+            power, not when the process may be killed.
 
     Raises:
-        DirectoryError: The directory holds what no registry put there, or its changes are damaged.
-        DirectoryInUseError: Another registry has it.
+        DirectoryError: The directory holds what no registry makes, or its changes are damaged.
+        DirectoryInUseError: Another registry has it open.
         OSError: It cannot be made or opened.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
         self.path = Path(path)
         self.durable = durable
-        self.hops = Hops()
-        self.seals = Seals(durable=durable)
-        self.inspection = Inspection(self.seals, self.hops)
-        self.cache = Cache()
+        self.threads = Threads()
         self._place: Place | None = None
         self._number = itertools.count()
         self._freeing: set[asyncio.Future[None]] = set()
@@ -79,7 +76,7 @@ class DirectoryStorage:
 
     @property
     def used(self) -> int:
-        """Octets taken by content, manifests among it, and by open uploads."""
+        """Bytes taken by content, manifests included, and by open uploads."""
         place = self.place
         return sum(
             found.st_size
@@ -106,13 +103,14 @@ class DirectoryStorage:
             changes.replenish()
             if self.durable:
                 place.flush()
-            self.barrier = Barrier(place, changes, self.hops, durable=self.durable)
+            self.barrier = Barrier(place, changes, self.threads, durable=self.durable)
+            self._library = Library(place, self.threads, durable=self.durable)
             self._changes, self._place = changes, place
             stack.pop_all()
         return True
 
     def recall(self) -> list[Change]:
-        """Return the changes that the directory holds, having finished commits that a kill interrupted."""
+        """Return the changes that the directory holds, after finishing commits that a kill interrupted."""
         changes, self._recalled = self._recalled, []
         committed: dict[str, Digest] = {}
         for change in changes:
@@ -123,17 +121,16 @@ class DirectoryStorage:
         uploads = self.place.uploads
         for name in names(uploads):
             if name in committed and look(name, uploads) is not None:
-                blob, folder = self.place.blob(committed[name])
-                os.rename(name, blob, src_dir_fd=uploads, dst_dir_fd=folder)
+                self._move(name, committed[name])
         return changes
 
-    def resume_upload(self, session: str, algorithm: Algorithm) -> DirectoryUpload:
+    def resume_upload(self, session: str, algorithm: Algorithm) -> "DirectoryUpload":
         """Go on where an earlier process stopped: at the end of what is in the file."""
         found = look(session, self.place.uploads)
         return DirectoryUpload(self, session, algorithm, size=0 if found is None else found.st_size)
 
     def sweep(self, digests: Collection[Digest], sessions: Collection[str]) -> None:
-        """Remove what a killed process had begun, or had not yet removed. Names of no kind of ours stay."""
+        """Remove what a killed process had begun, or had not yet removed. Names that it cannot make stay."""
         place = self.place
         for digest in place.digests():
             if digest not in digests:
@@ -144,8 +141,12 @@ class DirectoryStorage:
 
     # Content
 
-    async def open_upload(self, session: str, algorithm: Algorithm) -> DirectoryUpload:
-        """Begin an upload. Its file is made with its first octets."""
+    async def open_upload(self, session: str, algorithm: Algorithm) -> "DirectoryUpload":
+        """Begin an upload. Its file is made with its first bytes.
+
+        Raises:
+            ValueError: The session cannot name a file.
+        """
         if not is_session(session):
             raise ValueError(f"not fit to name a file: {session!r}")
         return DirectoryUpload(self, session, algorithm)
@@ -153,53 +154,46 @@ class DirectoryStorage:
     def find(self, digest: Digest) -> DirectoryBlob | None:
         """Return the content with this digest, if there is a file of its name."""
         found = look(*self.place.blob(digest))
-        return None if found is None else DirectoryBlob(self, digest, found)
+        return None if found is None else DirectoryBlob(self._library, digest, found)
 
-    def take(self, session: str, digest: Digest, stat: os.stat_result) -> DirectoryBlob:
-        """Make an upload the content of its digest. It is that from the moment when the change is written.
+    def take(self, session: str, digest: Digest, size: int) -> DirectoryBlob:
+        """Make an upload the content of its digest, from the moment when the change is written.
 
         Args:
             session: Names the upload's file.
-            digest: Of the file, which is marked as verified.
-            stat: Of the file.
+            digest: Of the file.
+            size: Of the upload.
 
         Raises:
             StorageFull: The change could not be written down.
-            OSError: The file could not be moved.
+            OSError: The file does not have this size, or could not be moved.
         """
-        place = self.place
+        uploads, seals = self.place.uploads, self._library.seals
+        os.utime(session, ns=seals.times(digest, size), dir_fd=uploads, follow_symlinks=False)
+        stat = os.stat(session, dir_fd=uploads, follow_symlinks=False)
+        if stat.st_size != size:
+            raise OSError(errno.EIO, f"the upload's file has {stat.st_size} bytes, not {size}")
         self.record(SessionCommitted(session, digest))
-        self._spare(digest)
         if self.durable:
             # The session's file has to be there until the change is on the disk, or a loss of power in
-            # between would leave an open session without its octets.
+            # between would leave an open session without its bytes.
             linked = f".linked-{session}"
-            os.link(session, linked, src_dir_fd=place.uploads, dst_dir_fd=place.uploads)
+            os.link(session, linked, src_dir_fd=uploads, dst_dir_fd=uploads)
             self._move(linked, digest)
-            self.barrier.afterwards(lambda: unlink(session, place.uploads))
+            self.barrier.afterwards(lambda: unlink(session, uploads))
         else:
             self._move(session, digest)
-        if not self.seals.judge(digest, stat):  # a file system that cannot keep such times
-            stat = os.stat(place.blob(digest)[0], dir_fd=place.blob(digest)[1], follow_symlinks=False)
-            self.seals.learn(digest, stat, intact=True)
-        return DirectoryBlob(self, digest, stat)
+        if not seals.judge(digest, stat):  # a file system that cannot keep such times
+            name, folder = self.place.blob(digest)
+            stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            seals.learn(digest, stat, intact=True)
+        return DirectoryBlob(self._library, digest, stat)
 
     def _move(self, name: str, digest: Digest) -> None:
         place = self.place
         blob, folder = place.blob(digest)
         os.rename(name, blob, src_dir_fd=place.uploads, dst_dir_fd=folder)
-        self.seals.forget(digest)
-
-    def _spare(self, digest: Digest) -> None:
-        """Let a large copy that is about to be replaced be freed in a thread, not by the move itself."""
-        place = self.place
-        name, folder = place.blob(digest)
-        found = look(name, folder)
-        if found is not None and found.st_size >= LARGE:
-            freed = f".freed-{next(self._number)}"
-            with contextlib.suppress(OSError):  # without links, the move takes longer
-                os.link(name, freed, src_dir_fd=folder, dst_dir_fd=place.uploads, follow_symlinks=False)
-                self._free(freed)
+        self._library.seals.forget(digest)
 
     def keep_manifest(self, digest: Digest, content: bytes) -> None:
         """Write a manifest aside and move it to its place, over a copy that may be damaged."""
@@ -209,7 +203,7 @@ class DirectoryStorage:
             descriptor = os.open(name, _CREATE, 0o600, dir_fd=uploads)
             try:
                 write_all(descriptor, [content])
-                os.utime(descriptor, ns=self.seals.times(digest, len(content)))
+                os.utime(descriptor, ns=self._library.seals.times(digest, len(content)))
             except OSError:
                 os.close(descriptor)
                 raise
@@ -228,27 +222,23 @@ class DirectoryStorage:
 
     def remove(self, digest: Digest) -> None:
         """Take content out of its place, at once, and free it, in a thread if it is large."""
-        place = self.place
-        name, folder = place.blob(digest)
+        uploads = self.place.uploads
+        name, folder = self.place.blob(digest)
         found = look(name, folder)
-        self.seals.forget(digest)
-        if found is None or found.st_size < LARGE:
+        self._library.seals.forget(digest)
+        if found is None or found.st_size < _LARGE:
             unlink(name, folder)
             return
         freed = f".freed-{next(self._number)}"
-        os.rename(name, freed, src_dir_fd=folder, dst_dir_fd=place.uploads)
-        self._free(freed)
-
-    def _free(self, name: str) -> None:
-        uploads = self.place.uploads
-        freeing = self.hops.start(lambda: unlink(name, uploads))
+        os.rename(name, freed, src_dir_fd=folder, dst_dir_fd=uploads)
+        freeing = self.threads.start(lambda: unlink(freed, uploads))
         self._freeing.add(freeing)
         freeing.add_done_callback(self._freeing.discard)
 
     # Changes
 
     def record(self, change: Change) -> None:
-        """Write a change down. From here on it has happened, whatever becomes of the process."""
+        """Write a change down. From here on it has happened, even if the process is killed."""
         self.barrier.note()
         self._changes.append(change)
 
@@ -260,7 +250,7 @@ class DirectoryStorage:
         await self.barrier.wait()
 
     def shorten(self, changes: Iterable[Change], count: int) -> None:
-        """Rewrite the changes when most of them are of the past."""
+        """Rewrite the changes when most of them are outdated."""
         if self._changes.lines <= 2 * count + _WASTE or self.barrier.flushing:
             return
         try:
@@ -277,16 +267,96 @@ class DirectoryStorage:
             _log.warning("%s: the index could not be written: %s", self.path, error)
 
     async def aclose(self) -> None:
-        """Let go of the directory, all of it as it is."""
+        """Close the directory, all of it as it is."""
         if self._place is None:
             return
         try:
-            await self.inspection.finished()
+            await self._library.finished()
             await self.sync()
         except OSError as error:
             _log.warning("%s: not all is on the disk: %s", self.path, error)
-        place, self._place = self._place, None
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the directory as the end of the process does, without flushing anything."""
+        place, self._place = self.place, None
         self.barrier.close()
         self._changes.close()
-        self.hops.close()
+        self.threads.close()
         place.close()
+
+
+class DirectoryUpload(Upload):
+    """Content that grows in a file, whose size tells the next process where to resume.
+
+    Args:
+        storage: Whose directory it is in.
+        session: Names the file.
+        algorithm: What to hash with while receiving.
+        size: Bytes that an earlier process received.
+    """
+
+    def __init__(
+        self, storage: DirectoryStorage, session: str, algorithm: Algorithm, *, size: int = 0
+    ) -> None:
+        super().__init__(storage.threads, algorithm, size=size)
+        self._storage = storage
+        self._session = session
+        self._descriptor: int | None = None
+        self._over = False
+
+    def _writer(self, count: int) -> Callable[[Sequence[bytes]], None]:  # noqa: ARG002 (the file system counts)
+        descriptor = self._open()
+        return lambda chunks: write_all(descriptor, chunks)
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            # A file of this name before the first byte would be left from something unknown.
+            new = 0 if self.size else os.O_CREAT | os.O_TRUNC
+            folder = self._storage.place.uploads
+            self._descriptor = os.open(self._session, _APPEND | new, 0o600, dir_fd=folder)
+        return self._descriptor
+
+    def _hash_again(self, algorithm: Algorithm) -> str:
+        if not self.size:
+            return hashlib.new(algorithm).hexdigest()
+        descriptor = open_file(self._session, self._storage.place.uploads)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
+    async def settle(self) -> None:
+        """Close the descriptor, after bringing the bytes to the disk if that is promised."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            try:
+                await self._storage.barrier.flush(descriptor)
+            finally:
+                os.close(descriptor)
+
+    async def commit(self, digest: Digest) -> DirectoryBlob:
+        """Move the file to its digest's place.
+
+        Raises:
+            StorageFull: There is no room to write this down. The upload stays open.
+            OSError: The file is not what was written to it, or cannot be moved.
+        """
+        if not self.size:
+            self._open()  # there is no file yet
+        await self.settle()
+        blob = self._storage.take(self._session, digest, self.size)
+        self._over = True
+        return blob
+
+    async def discard(self) -> None:
+        """Free the space."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._over:
+            return
+        self._over = True
+        uploads = self._storage.place.uploads
+        if self.size < _LARGE:
+            unlink(self._session, uploads)
+        else:
+            await self._threads.together(lambda: unlink(self._session, uploads))

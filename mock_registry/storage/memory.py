@@ -1,31 +1,85 @@
 """Storage for the life of a process: small content in memory, large content in a spool directory.
 
-Owns hashing while receiving, and the decision what runs on the loop and what in threads. Must not know why an
-upload grows or who may read a blob.
+Owns the spool directory and its files. Must not know why an upload grows or who may read a blob.
 """
 
-import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from mock_registry.spec import Algorithm, Digest
 
-from .hops import Hops
-from .protocol import NO_ROOM, Blob, BlobRemoved, Forgetful, StorageFull
-from .spool import Spool, SpoolFile
+from .content import Blob, BlobRemoved, Threads, Upload, write_all
+from .protocol import Storage
 
 SPOOL_THRESHOLD = 1 << 18
-"""Octets up to which content stays in memory: configs and small layers, which are most of all requests."""
+"""Bytes up to which content stays in memory: configs and small layers, which are most of all requests."""
 
-_INLINE = 1 << 18
-"""Below 256 KiB, hashing on the loop (0.15 ms) is cheaper than a hop to a thread and back."""
 
-_REREAD = 1 << 20
+class Spool:
+    """A temporary directory, made when first needed and removed at the latest with its owner.
+
+    Args:
+        parent: Where to make it; ``None`` is the system's place for temporary files.
+    """
+
+    def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
+        self._parent = parent
+        self._remove: weakref.finalize[[str, bool], Spool] | None = None
+        self.directory: Path | None = None
+
+    def create(self, name: str) -> "SpoolFile":
+        """Create an empty file, and the directory if this is the first."""
+        if self.directory is None:
+            path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
+            # Not TemporaryDirectory, which warns when a registry is dropped without having been closed.
+            self._remove = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
+            self.directory = Path(path)
+        return SpoolFile(self.directory / name)
+
+    def close(self) -> None:
+        """Remove the directory and all in it. A later `create` makes a new one."""
+        if self._remove is not None:
+            self._remove()
+        self._remove = self.directory = None
+
+
+class SpoolFile:
+    """A file that is appended to, then only read. Its descriptor is open only while it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
+        )
+
+    def append(self, chunks: Sequence[bytes]) -> None:
+        """Write all the chunks.
+
+        Raises:
+            OSError: As the system says; part of the chunks may be in the file.
+        """
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        write_all(self._descriptor, chunks)
+
+    def pause(self) -> None:
+        """Close the descriptor until the next append."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def remove(self) -> None:
+        """Delete the file. Readers that have it open read on."""
+        self.pause()
+        self.path.unlink(missing_ok=True)
 
 
 class MemoryBlob:
@@ -39,7 +93,7 @@ class MemoryBlob:
         self.size = len(content)
 
     async def is_intact(self) -> bool:
-        """Nobody else can reach it."""
+        """Return true: nothing outside this process can change it."""
         return True
 
     def open(self) -> Self:
@@ -63,7 +117,7 @@ class MemoryBlob:
 
 
 class FileBlob:
-    """Large content, in a file that nobody writes to any more."""
+    """Large content, in a file that is no longer written to."""
 
     __slots__ = ("path", "removed", "size")
 
@@ -73,7 +127,7 @@ class FileBlob:
         self.removed = False
 
     async def is_intact(self) -> bool:
-        """The spool directory is nobody else's."""
+        """Return true: the spool directory is this process's own."""
         return True
 
     def open(self) -> "FileReader":
@@ -107,76 +161,36 @@ class FileReader:
         self.file.close()
 
 
-class MemoryUpload:
+class MemoryUpload(Upload):
     """Content that grows in memory up to the threshold, and from there in a spool file."""
 
     def __init__(self, storage: "MemoryStorage", session: str, algorithm: Algorithm) -> None:
+        super().__init__(storage.threads, algorithm)
         self._storage = storage
         self._session = session
-        self._algorithm = algorithm
-        self._hash = hashlib.new(algorithm)
         self._chunks: list[bytes] = []
         self._file: SpoolFile | None = None
         self._charged = 0
-        self.size = 0
 
-    def follow(self, algorithm: Algorithm) -> None:
-        """Hash with this algorithm while receiving. Without effect once octets are there."""
-        if self.size == 0 and algorithm is not self._algorithm:
-            self._algorithm = algorithm
-            self._hash = hashlib.new(algorithm)
-
-    async def append(self, chunks: Sequence[bytes]) -> None:
-        """Hash and store the chunks; large batches are hashed and written in two threads at once."""
-        count = sum(map(len, chunks))
-        try:
-            self._storage.charge(count)
-            self._charged += count
-            await self._store(chunks, count)
-        except OSError as error:
-            await self.discard()
-            if error.errno in NO_ROOM:
-                raise StorageFull(error.errno, "no room left for the upload") from error
-            raise
-        except asyncio.CancelledError:
-            self.size += count  # `together` has seen the threads through: the octets are there
-            raise
-        self.size += count
-
-    async def _store(self, chunks: Sequence[bytes], count: int) -> None:
-        if self._file is None and self.size + count <= self._storage.threshold:
-            self._follow(chunks)
-            self._chunks.extend(chunks)
-            return
-        file = self._file or self._spill()
-        if count < _INLINE:
-            file.append(chunks)
-            self._follow(chunks)
-        else:
-            await self._storage.hops.together(lambda: self._follow(chunks), lambda: file.append(chunks))
-
-    def _spill(self) -> SpoolFile:
-        self._file = self._storage.spool.create(self._session)
-        self._file.append(self._chunks)
-        self._chunks.clear()
-        return self._file
-
-    def _follow(self, chunks: Sequence[bytes]) -> None:
-        for chunk in chunks:
-            self._hash.update(chunk)
-
-    async def digest(self, algorithm: Algorithm) -> Digest:
-        """Return the digest; only an unannounced algorithm costs a second reading."""
-        if algorithm is self._algorithm:
-            return f"{algorithm}:{self._hash.copy().hexdigest()}"
+    def _writer(self, count: int) -> Callable[[Sequence[bytes]], None]:
+        self._storage.charge(count)
+        self._charged += count
         if self._file is None:
-            return f"{algorithm}:{hashlib.new(algorithm, b''.join(self._chunks)).hexdigest()}"
-        path = self._file.path
-        [encoded] = await self._storage.hops.together(lambda: _hash_file(path, algorithm))
-        return f"{algorithm}:{encoded}"
+            if self.size + count <= self._storage.threshold:
+                return self._chunks.extend
+            self._file = self._storage.spool.create(self._session)
+            self._file.append(self._chunks)
+            self._chunks = []
+        return self._file.append
+
+    def _hash_again(self, algorithm: Algorithm) -> str:
+        if self._file is None:
+            return hashlib.new(algorithm, b"".join(self._chunks)).hexdigest()
+        with self._file.path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
 
     async def settle(self) -> None:
-        """Let go of the descriptor: a session may wait long for its next chunk."""
+        """Close the descriptor: a session may wait long for its next chunk."""
         if self._file is not None:
             self._file.pause()
 
@@ -200,13 +214,13 @@ class MemoryUpload:
         self._file, self._chunks, self._charged = None, [], 0
 
 
-class MemoryStorage(Forgetful):
+class MemoryStorage(Storage):
     """Storage that ends with the process.
 
     Args:
         directory: Where the spool directory is made; ``None`` is the system's place for temporary files.
-        threshold: Octets up to which content stays in memory.
-        capacity: Octets that fit, content and open uploads together; ``None`` asks only the file system.
+        threshold: Bytes up to which content stays in memory.
+        capacity: Bytes that fit, content and open uploads together; ``None`` asks only the file system.
     """
 
     def __init__(
@@ -217,7 +231,7 @@ class MemoryStorage(Forgetful):
         capacity: int | None = None,
     ) -> None:
         self.spool = Spool(directory)
-        self.hops = Hops()
+        self.threads = Threads()
         self.threshold = threshold
         self._capacity = capacity
         self._used = 0
@@ -225,7 +239,7 @@ class MemoryStorage(Forgetful):
 
     @property
     def used(self) -> int:
-        """Octets taken by content and open uploads."""
+        """Bytes taken by content and open uploads."""
         return self._used
 
     def charge(self, count: int) -> None:
@@ -239,7 +253,7 @@ class MemoryStorage(Forgetful):
         self._used += count
 
     async def open_upload(self, session: str, algorithm: Algorithm) -> MemoryUpload:
-        """Begin an upload. Nothing touches the disk before the threshold."""
+        """Begin an upload. Nothing touches the disk below the threshold."""
         return MemoryUpload(self, session, algorithm)
 
     def find(self, digest: Digest) -> Blob | None:
@@ -265,12 +279,4 @@ class MemoryStorage(Forgetful):
         for digest in [digest for digest, blob in self._blobs.items() if isinstance(blob, FileBlob)]:
             self.remove(digest)
         self.spool.close()
-        self.hops.close()
-
-
-def _hash_file(path: Path, algorithm: Algorithm) -> str:
-    hashed = hashlib.new(algorithm)
-    with path.open("rb", buffering=0) as file:
-        while chunk := file.read(_REREAD):
-            hashed.update(chunk)
-    return hashed.hexdigest()
+        self.threads.close()

@@ -52,9 +52,9 @@ _COMMANDS = {
 }
 _MODULES = {
     **dict.fromkeys(("push", "pull", "copy"), "transfer"),
-    **dict.fromkeys(("inspect", "manifest", "config"), "reading"),
-    **dict.fromkeys(("df", "rmi", "prune"), "storage"),
-    **dict.fromkeys(("ls", "catalog", "tag", "delete"), "housekeeping"),
+    **dict.fromkeys(("inspect", "manifest", "config", "layers", "referrers"), "documents"),
+    **dict.fromkeys(("history", "tree"), "history"),
+    **dict.fromkeys(("ls", "catalog", "tag", "delete", "df", "rmi", "prune"), "housekeeping"),
 }
 
 

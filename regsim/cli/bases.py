@@ -1,32 +1,27 @@
-"""What FROM names on the command line: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
+"""The images that FROM names: a registry's image, `oci:DIR[:TAG]`, `record:NAME`.
 
 Owns how a build reads such an image. Must not know Dockerfiles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from regsim.client.addresses import RECORD, parse, registries
-from regsim.client.moving import wanted
-from regsim.core import Descriptor, Digest, Platform, media_types
+from regsim.client.address import RECORD, parse, registries
+from regsim.core import Descriptor, Platform, media_types
 from regsim.core.account import Account
-from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.image import Image
 from regsim.core.manifest import parse as parse_manifest
-from regsim.errors import NotFoundError, UsageError
-from regsim.image.builder.bases import Base, BaseLayer
-from regsim.image.builder.config import Config
-from regsim.image.builder.made_up import base_of
-from regsim.store.verify import read_all
+from regsim.errors import UsageError
+from regsim.image.builder.bases import base_of
+from regsim.image.opened import OpenImage
 from regsim.synth.images import ImageSource
 from regsim.synth.recorded import load_record
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerForge
+from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
-    from regsim.client.ends import Ends
+    from regsim.client.opener import Opener
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Source
 
@@ -37,29 +32,27 @@ class AddressedBases:
     """Finds images by their addresses.
 
     Args:
-        ends: opens them.
-        names: `--build-context`: what a name means.
+        opener: opens them.
+        names: `--build-context`: the address that a name stands for.
     """
 
-    def __init__(self, ends: Ends, names: Mapping[str, str]) -> None:
-        self._ends = ends
+    def __init__(self, opener: Opener, names: Mapping[str, str]) -> None:
+        self._opener = opener
         self._names = names
 
-    async def open(self, name: str, platform: Platform) -> Base:
+    async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Raises:
-            UsageError: the name is no address.
+            UsageError: the name is not an address.
             NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
         address = self._names.get(name, name)
         if address.startswith(RECORD):
             return await _recorded(address.removeprefix(RECORD))
         where = parse(address)
-        source = await self._ends.source(where)
-        root = await source.resolve(wanted(where), Account())
-        if root is None:
-            raise NotFoundError(f"{address} does not exist", hint="check the name and the tag")
+        source = self._opener.source(where)
+        root = await source.resolve(where.target, Account())
         return await _image(source, root, platform, address)
 
 
@@ -68,14 +61,14 @@ def hosts_of(address: str) -> set[str]:
     return set() if address.startswith(RECORD) else set(registries(address))
 
 
-async def _recorded(name: str) -> Base:
+async def _recorded(name: str) -> OpenImage:
     folder = default_folder()
     forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     source = ImageSource([load_record(name).image_recipe(name)], forge)
     return await base_of(source, name)
 
 
-async def _image(source: Source, root: Descriptor, platform: Platform, name: str) -> Base:
+async def _image(source: Source, root: Descriptor, platform: Platform, name: str) -> OpenImage:
     for _ in range(_MAX_DEPTH):
         document = parse_manifest(root, await source.manifest(root, Account()))
         if not media_types.is_index(root.media_type):
@@ -86,25 +79,8 @@ async def _image(source: Source, root: Descriptor, platform: Platform, name: str
             offered = ", ".join(sorted({str(each.platform) for each in children if each.platform}))
             raise UsageError(f"{name} has no image for {platform}", hint=f"it has {offered or 'none'}")
         root = fitting[0]
-    if document.config is None or document.config.media_type not in media_types.CONFIGS:
-        raise UsageError(f"{name} is no image to build on", hint="its config is not that of an image")
-    raw = await read_all(source.content(document.config, Account()), limit=MAX_CONFIG_SIZE)
-    diff_ids = Config.of(raw).diff_ids
-    if len(diff_ids) != len(document.layers):
-        raise UsageError(f"{name} has {len(document.layers)} layers, and a config for {len(diff_ids)}")
-    layers = (
-        BaseLayer(descriptor=_oci(layer), diff_id=Digest(diff_id), content=_content(source, layer))
-        for layer, diff_id in zip(document.layers, diff_ids, strict=True)
-    )
-    return Base(config=raw, layers=tuple(layers))
 
+    def content(descriptor: Descriptor) -> Content:
+        return source.content(descriptor, Account())
 
-def _oci(layer: Descriptor) -> Descriptor:
-    """Return a layer as an OCI manifest names it: docker's gzip layers are the same bytes."""
-    if layer.media_type == media_types.DOCKER_LAYER_GZIP:
-        return replace(layer, media_type=media_types.OCI_LAYER_GZIP)
-    return layer
-
-
-def _content(source: Source, layer: Descriptor) -> Callable[[], Content]:
-    return lambda: source.content(layer, Account())
+    return await OpenImage.of(Image.of(document), content, name)

@@ -1,20 +1,42 @@
-"""`regsim build`: an image from a Dockerfile, without any engine."""
+"""`regsim build`: an image from a Dockerfile, without a container engine."""
 
 from __future__ import annotations
 
-import json
+import os
+import platform as machine
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, check_outputs, write
-from regsim.client.addresses import Layout, parse_destination
-from regsim.core.result import error_document
-from regsim.errors import RegsimError, UsageError
+from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
+from regsim.cli.running import errors_as_json, run
+from regsim.client.address import Local, parse_destination
+from regsim.core import Platform
+from regsim.core.quantities import size
+from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
+from regsim.image.builder.builder import Request
+from regsim.image.builder.builder import build as build_from
+from regsim.image.builder.context import Checksums, Context, read_ignore
+from regsim.image.builder.effects import Effect
+from regsim.image.builder.syntax import MAX_DOCKERFILE
+from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.compression import compressor
+from regsim.image.opened import OpenImage
+from regsim.store.files import file_errors, read_bounded
+from regsim.store.layout import LayoutStore
+
+if TYPE_CHECKING:
+    from regsim.cli.bases import AddressedBases
+    from regsim.client.opener import Opener
+
+# What Python and the kernel call machines that images call otherwise.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_EPOCH = "SOURCE_DATE_EPOCH"
 
 
 class Compression(StrEnum):
@@ -27,23 +49,22 @@ class Compression(StrEnum):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class BuildFlags:
+class BuildFlags(Printing):
     """What a build can be told.
 
     Attributes:
         file: the Dockerfile; CONTEXT/Dockerfile if left out.
         tag: where the image goes: oci:DIR:TAG.
         build_arg: NAME=VALUE of an ARG; repeatable.
-        build_context: NAME=IMAGE, what FROM NAME or --from=NAME means; repeatable.
+        build_context: NAME=IMAGE, what FROM NAME or --from=NAME stands for; repeatable.
         target: stop at this stage.
         platform: OS/ARCHITECTURE to build for; this machine's if left out.
-        run: what RUN commands leave behind; the Dockerfile's name with .run.yaml added, if there is one.
+        run: YAML file that declares what each RUN command changes; by default the Dockerfile's name with
+            .run.yaml added, if that file exists.
         cache: keep layers in this directory, and take them from there.
         compression: gzip, zstd or none.
         compression_level: how hard to compress.
         timestamp: seconds since 1970 that all times are set to; $SOURCE_DATE_EPOCH, or 0.
-        format: text or json.
-        output: print to this file instead.
         quiet: print nothing but the digest and errors.
     """
 
@@ -58,36 +79,193 @@ class BuildFlags:
     compression: Compression = Compression.GZIP
     compression_level: int | None = None
     timestamp: int | None = None
-    format: Format = Format.TEXT
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
 
 
 def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None = None) -> None:
-    """Build an image from a Dockerfile, without any engine.
+    """Build an image from a Dockerfile, without a container engine; RUN commands are declared, not executed.
 
-    RUN commands are not executed: a file says what they leave behind.
+    A file named by --run says which files each RUN command adds and deletes.
 
     Args:
         context: directory that COPY takes files from.
         flags: see below.
         connecting: see below.
     """
+    with errors_as_json(flags):
+        tag = parse_destination(flags.tag)
+        if not isinstance(tag, Local) or tag.is_archive or tag.tag is None:
+            raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
+        check_outputs(flags.output)
+        outcomes = run(_build(context, tag, flags, connecting or Connecting()))
+    if flags.format is Format.JSON:
+        write_json(_as_json(outcomes), flags.output)
+    else:
+        write(f"{outcomes.built.manifest.descriptor.digest}\n", flags.output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcomes:
+    """A finished build: the image, where it went, and the outcome of each step."""
+
+    built: OpenImage
+    tag: Local
+    steps: list[StepReport]
+
+
+async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Connecting) -> Outcomes:
+    dockerfile = flags.file if flags.file is not None else context / "Dockerfile"
+    text = _read_text(dockerfile)
+    cache = Cache(flags.cache) if flags.cache is not None else None
+    checksums = Checksums(cache.checksums_file(context) if cache is not None else None)
+    steps: list[StepReport] = []
+    line = ignore if flags.quiet else status
+
+    def tell(step: StepReport) -> None:
+        steps.append(step)
+        line(_step_line(step))
+
+    bases = _Bases(_pairs(flags.build_context, "--build-context", "NAME=IMAGE"), connecting)
     try:
-        digest = _build(context, flags, connecting or Connecting())
-    except RegsimError as error:
-        if flags.format is Format.JSON:
-            write(json.dumps({"error": error_document(error)}, indent=2) + "\n", flags.output)
-        raise
-    write(digest, flags.output)
+        request = Request(
+            text=text,
+            name=dockerfile.name,
+            context=Context(context, read_ignore(context, dockerfile), checksums),
+            bases=bases,
+            compressor=compressor(flags.compression, flags.compression_level),
+            host=_host_platform(),
+            effects=_effects(flags.run, dockerfile),
+            platform=Platform.parse(flags.platform) if flags.platform is not None else None,
+            arguments=_pairs(flags.build_arg, "--build-arg", "NAME=VALUE"),
+            target=flags.target,
+            timestamp=_timestamp(flags.timestamp),
+        )
+        store = LayoutStore(tag.path, create=True)
+        async with store.in_use():
+            built = await build_from(request, store, cache, tell=tell)
+            await built.export(store, tag.tag or "", cache.layers if cache is not None else store)
+    finally:
+        await bases.close()
+    checksums.save()
+    return Outcomes(built=built, tag=tag, steps=steps)
 
 
-def _build(context: Path, flags: BuildFlags, connecting: Connecting) -> str:
-    tag = parse_destination(flags.tag)
-    if not isinstance(tag, Layout) or tag.tag is None:
-        raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
-    check_outputs(flags.output)
-    from regsim.cli.building import build_image, render  # noqa: PLC0415  (helping needs no HTTP client)
-    from regsim.cli.running import run  # noqa: PLC0415  (likewise)
+class _Bases:
+    """Finds base images by their addresses; imports what speaks to registries when the first one is needed.
 
-    return render(run(build_image(context, tag, flags, connecting)), form=flags.format)
+    A build from scratch or from the cache needs none.
+    """
+
+    def __init__(self, names: Mapping[str, str], connecting: Connecting) -> None:
+        self._names = names
+        self._connecting = connecting
+        self._hosts: dict[str, None] = {}
+        self._openers: list[Opener] = []
+        self._addressed: AddressedBases | None = None
+
+    async def open(self, name: str, platform: Platform) -> OpenImage:
+        """Return the image of a name.
+
+        Raises:
+            UsageError: the name is not an address, or --creds would be sent to two registries.
+        """
+        from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
+        from regsim.client.opener import Opener  # noqa: PLC0415  (likewise)
+
+        hosts = hosts_of(self._names.get(name, name))
+        if self._addressed is None or not self._hosts.keys() >= hosts:
+            self._hosts |= dict.fromkeys(sorted(hosts))
+            self._openers.append(Opener(self._connecting.connection(*self._hosts), warn=status))
+            self._addressed = AddressedBases(self._openers[-1], self._names)
+        return await self._addressed.open(name, platform)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for opener in self._openers:
+            await opener.close()
+
+
+def _as_json(outcomes: Outcomes) -> dict[str, Any]:
+    return {
+        "digest": outcomes.built.manifest.descriptor.digest,
+        "tag": str(outcomes.tag),
+        "layers": [
+            {"digest": layer.descriptor.digest, "size": layer.descriptor.size, "diff_id": layer.diff_id}
+            for layer in outcomes.built.layers
+        ],
+        "steps": [
+            {
+                "stage": step.stage,
+                "created_by": step.created_by,
+                "outcome": step.outcome,
+                "seconds": round(step.seconds, 6),
+                "bytes": step.size,
+                "layer": step.layer.digest if step.layer is not None else None,
+                "layer_size": step.layer.size if step.layer is not None else None,
+            }
+            for step in outcomes.steps
+        ],
+    }
+
+
+def _host_platform() -> Platform:
+    return Platform("linux", _ARCHITECTURES.get(machine.machine(), machine.machine()))
+
+
+def _step_line(step: StepReport) -> str:
+    if step.outcome is Outcome.METADATA or step.layer is None:
+        return f"{'':<6} {'':>9} {'':>20}  [{step.stage}] {step.created_by}"
+    what = f"{size(step.size)} ({size(step.layer.size)})"
+    return f"{step.outcome:<6} {step.seconds:>7.2f} s {what:>20}  [{step.stage}] {step.created_by}"
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with file_errors(path, "read"):
+            return read_bounded(path, MAX_DOCKERFILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ContentError(f"{path} is not text", hint="a Dockerfile is UTF-8") from error
+
+
+def _effects(given: Path | None, dockerfile: Path) -> Mapping[str, Effect]:
+    beside = dockerfile.with_name(f"{dockerfile.name}.run.yaml")
+    if given is None and not beside.is_file():
+        return {}
+    from regsim.scenario.load import load_effects  # noqa: PLC0415  (most builds need no YAML)
+
+    try:
+        return load_effects(given or beside)
+    except ScenarioError as error:
+        raise DockerfileError(error.problems, hint=error.hint) from error
+
+
+def _pairs(given: Iterable[str] | None, flag: str, shape: str) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals and flag == "--build-arg" and name in os.environ:
+            value = os.environ[name]  # as docker does
+        elif not equals or not name:
+            raise UsageError(f"{flag} {text!r:.80} has no value", hint=f"write {flag} {shape}")
+        if not _is_text(name + value):
+            raise UsageError(f"{flag} {text!a:.80} is not text", hint="write it in UTF-8")
+        pairs[name] = value
+    return pairs
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # bytes of the command line that are not UTF-8
+        return False
+    return True
+
+
+def _timestamp(given: int | None) -> int:
+    text = os.environ.get(_EPOCH, "0") if given is None else str(given)
+    if not text.isascii() or not text.isdigit() or len(text) > 10 or int(text) > 2**33:  # noqa: PLR2004  (digits of 2**33)
+        name = _EPOCH if given is None else "--timestamp"
+        raise UsageError(
+            f"{name} is not a time: {text[:40]!r}", hint="write seconds since 1970, such as 1735689600"
+        )
+    return int(text)

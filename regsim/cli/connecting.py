@@ -10,7 +10,6 @@ import getpass
 import os
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,11 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
-    from regsim.client.ends import Ends
-    from regsim.net.proxy import Proxy
     from regsim.net.trust import Trust
+    from regsim.registry.connection import Connection
     from regsim.registry.login import Credentials, Keychain
-    from regsim.registry.transport import Transport
 
 
 @Parameter(name="*")
@@ -76,47 +73,27 @@ class Connecting:
         from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
         from regsim.transfer.copy import DEFAULT_JOBS  # noqa: PLC0415  (likewise)
 
-        return Client(
-            jobs=DEFAULT_JOBS if jobs is None else jobs,
-            ranges=ranges,
+        return Client.over(
+            self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn
+        )
+
+    def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
+        """Return how to connect; arguments and errors as for `client`."""
+        from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.registry.connection import Connection  # noqa: PLC0415  (likewise)
+
+        return Connection(
             plain_http=self._plain_http,
             trust=self._trust(),
             keychain=self._keychain(hosts, creds or {}),
-            proxy=self.proxy,
-            warn=warn,
+            proxy=None if self.proxy is None else Proxy.parse(self.proxy),
         )
-
-    def ends(self, *hosts: str) -> Ends:
-        """Return what opens addresses for who moves nothing; arguments and errors as for `client`."""
-        from regsim.client.ends import Ends  # noqa: PLC0415  (helping needs no HTTP client)
-
-        return Ends(
-            plain_http=self._plain_http,
-            trust=self._trust(),
-            keychain=self._keychain(hosts, {}),
-            timeouts=None,
-            transport=None,
-            warn=status,
-            proxy=self._proxy,
-        )
-
-    def connector(self, *hosts: str) -> Callable[[str], Transport]:
-        """Return what opens a way to a registry by its URL; arguments and errors as for `client`."""
-        from regsim.registry.transport import Transport  # noqa: PLC0415  (helping needs no HTTP client)
-
-        return partial(Transport, trust=self._trust(), keychain=self._keychain(hosts, {}), proxy=self._proxy)
 
     @property
     def _plain_http(self) -> bool | None:
         # Registries on this machine rarely speak TLS: whoever names certificates says that it does.
         named = self.ca_file is not None or self.cert_dir is not None
         return False if self.plain_http is None and named else self.plain_http
-
-    @property
-    def _proxy(self) -> Proxy | None:
-        from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs none)
-
-        return None if self.proxy is None else Proxy.parse(self.proxy)
 
     def _trust(self) -> Trust:
         from regsim.net.trust import Trust  # noqa: PLC0415  (helping needs no TLS)

@@ -1,32 +1,49 @@
-"""`regsim history`: the table of `docker history`, what travels of it, and who shares it."""
+"""`regsim history` and `tree`: what each instruction of an image added, and the files of its layers."""
 
 from __future__ import annotations
 
-import json
+import os
+import stat
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.asking import ask
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, printable
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Sequence
-
-    from regsim.client.client import Client
-    from regsim.image.history import ImageHistory, Line
+from regsim.cli.documents import Platforms
+from regsim.cli.output import PRINTING, Printing, printable
+from regsim.cli.running import ask
+from regsim.client.address import RECORD
+from regsim.client.client import Client
+from regsim.client.contents import Histories, ImageTree
+from regsim.core import History
+from regsim.core.image import Image, Layer, Sharing, moment
+from regsim.core.quantities import age, exact, number, percent, size
+from regsim.errors import UsageError
+from regsim.image.merged import Merged, Place, places
+from regsim.report.table import columns, instruction
+from regsim.store.entry import Kind, shown
+from regsim.transfer.selection import Choice
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
-# What docker's command line does: so many letters of an instruction, so wide a column at least, such gaps.
+# As docker's command line does: letters of an instruction, a column's least width, and the gap after it.
 _INSTRUCTION = 45
 _COLUMN, _GAP = 10, 3
-# Before this, a date is one that somebody set to tell nothing, such as 1970.
+# An earlier date was set for reproducibility, such as 1970, and says nothing.
 _FIRST_DATE = datetime(2000, 1, 1, tzinfo=UTC)
 _UNKNOWN = "-"
+
+_TREE_HEADINGS = ("LAYER", "MODE", "OWNER", "SIZE", "PATH")
+_LAYER_HEADINGS = ("LAYER", "DIGEST", "COMPRESSED", "FILES", "SIZE", "WASTED", "CREATED BY")
+_TYPES = {
+    Kind.FILE: stat.S_IFREG,
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.SYMLINK: stat.S_IFLNK,
+    Kind.CHAR: stat.S_IFCHR,
+    Kind.BLOCK: stat.S_IFBLK,
+    Kind.FIFO: stat.S_IFIFO,
+}
 
 
 def history(
@@ -36,15 +53,14 @@ def history(
     no_trunc: Annotated[bool, Parameter(negative=())] = False,
     human: bool = True,
     sizes: Annotated[bool, Parameter(negative=())] = False,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
-    platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
+    platform: Platforms = (),
+    printing: Printing = PRINTING,
     connecting: Connecting | None = None,
 ) -> None:
-    """Print an image's history as docker does, with what travels of each layer and who shares it.
+    """Print an image's history as docker does, with each layer's compressed size and who shares it.
 
-    The newest line comes first. SIZE is the files' bytes, COMPRESSED what travels, SHARED BY how many other
-    images in view have the layer: of the layout or archive, or of all records. The first five columns are
+    The newest line comes first. SIZE is the files' bytes, COMPRESSED what is transferred, SHARED BY how many
+    other images of the layout or archive, or of all records, have the layer. The first five columns are
     docker's.
 
     Args:
@@ -53,70 +69,117 @@ def history(
         no_trunc: do not shorten digests and instructions.
         human: sizes in readable units, and how long ago instead of dates.
         sizes: fetch layers from the registry to tell SIZE, if the local store lacks them; they are not kept.
-        format: text or json.
-        output: print to this file instead.
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
+        printing: see below.
         connecting: see below.
     """
+    now = datetime.now(UTC)
 
-    def asked(client: Client) -> Awaitable[tuple[ImageHistory, ...]]:
-        from regsim.transfer.selection import Choice  # noqa: PLC0415  (helping needs no HTTP client)
+    def render(found: Histories) -> str:
+        tables = [
+            history_table(each, found.view, full=no_trunc, human=human, now=now) for each in found.images
+        ]
+        if len(tables) == 1:
+            return tables[0]
+        return "\n".join(f"{_title(each)}\n{table}" for each, table in zip(found.images, tables, strict=True))
 
+    def asked(client: Client) -> Awaitable[Histories]:
         return client.history(image, choice=Choice.of(*platform), sizes=sizes)
 
-    from regsim.client.addresses import RECORD  # noqa: PLC0415  (helping needs no addresses)
-
-    render = partial(_render, full=no_trunc, human=human, now=datetime.now(UTC))
-    address = None if image.startswith(RECORD) else image
-    ask(asked, render, connecting, address=address, form=format, output=output)
-
-
-def _render(images: Sequence[ImageHistory], form: Format, *, full: bool, human: bool, now: datetime) -> str:
-    if form is Format.JSON:
-        return json.dumps([_document(image) for image in images], indent=2) + "\n"
-    tables = (table(image, full=full, human=human, now=now) for image in images)
-    if len(images) == 1:
-        return next(tables)
-    return "\n".join(f"{_title(image)}\n{each}" for image, each in zip(images, tables, strict=True))
+    ask(
+        asked,
+        render=render,
+        as_json=lambda found: [_history_json(each, found.view) for each in found.images],
+        printing=printing,
+        connecting=connecting,
+        address=None if image.startswith(RECORD) else image,
+    )
 
 
-def table(image: ImageHistory, *, full: bool, human: bool, now: datetime) -> str:
+def tree(
+    image: str,
+    path: str = "/",
+    /,
+    *,
+    depth: int | None = None,
+    platform: Annotated[str | None, Parameter(negative=())] = None,
+    printing: Printing = PRINTING,
+    connecting: Connecting | None = None,
+) -> None:
+    """List an image's files, the layer that each comes from, and bytes wasted by later layers.
+
+    A layer's WASTED are bytes of its files that later layers overwrite or delete: they are transferred all
+    the same. SIZE of a directory is that of all files below it.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG],
+            docker-archive:FILE[:REPO:TAG] or store:REF.
+        path: list what is below this path.
+        depth: list so many levels.
+        platform: of an index this image: OS/ARCH[/VARIANT].
+        printing: see below.
+        connecting: see below.
+    """
+    if depth is not None and depth < 1:
+        raise UsageError(f"--depth {depth} lists nothing", hint="write 1 or more")
+
+    async def asked(client: Client) -> tuple[ImageTree, list[Place]]:
+        choice = Choice.of(*([platform] if platform is not None else []))
+        found = await client.tree(image, choice=choice)
+        listed = list(places(found.merged.tree, os.fsencode(path), depth))
+        if not listed and path.strip("/."):
+            hint = f"regsim tree {image} --depth 1 lists the top"
+            raise UsageError(f"{image} has nothing at {path!r:.500}", hint=hint)
+        return found, listed
+
+    ask(asked, render=_tree_text, as_json=_tree_json, printing=printing, connecting=connecting, address=image)
+
+
+def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
     """Return a history as docker prints it, with two more columns.
 
     Args:
-        image: whose.
+        image: whose history.
+        view: the images that may share its layers.
         full: with whole digests and instructions.
         human: with readable sizes, and ages in place of dates.
         now: what ages are counted from.
     """
     headings = _HEADINGS if human else (_HEADINGS[0], "CREATED AT", *_HEADINGS[2:])
-    rows = [_row(line, image.others, full=full, human=human, now=now) for line in reversed(image.lines)]
+    rows = [
+        _line_row(line, layer, _shared(image, layer, view, human=human), full=full, human=human, now=now)
+        for line, layer in reversed(image.lines)
+    ]
     if rows:
         rows[0] = (image.id if full else image.id.short, *rows[0][1:])
-    return "".join(f"{line}\n" for line in _columns([headings, *rows]))
+    return "".join(f"{line}\n" for line in _dockers_columns([headings, *rows]))
 
 
-def _row(line: Line, others: int, *, full: bool, human: bool, now: datetime) -> tuple[str, ...]:
+def _line_row(
+    line: History, layer: Layer | None, shared: str, *, full: bool, human: bool, now: datetime
+) -> tuple[str, ...]:
     created_by = printable(line.created_by.replace("\t", " "))
     if not full and len(created_by) > _INSTRUCTION:
         created_by = f"{created_by[: _INSTRUCTION - 1]}…"
-    shared = _UNKNOWN
-    if line.layer is not None:
-        shared = f"{line.shared_by} of {others}" if human else str(line.shared_by)
     return (
         "<missing>",
-        _created(line.created, human=human, now=now),
+        _created(moment(line.created), human=human, now=now),
         created_by,
-        _size(line.size, human=human),
-        printable(line.comment),
-        _size(line.layer.size if line.layer is not None else 0, human=human),
+        _size(layer.content_size if layer is not None else 0, human=human),
+        printable(line.comment or ""),
+        _size(layer.descriptor.size if layer is not None else 0, human=human),
         shared,
     )
 
 
-def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
-    from regsim.report.quantities import age  # noqa: PLC0415  (helping prints no table)
+def _shared(image: Image, layer: Layer | None, view: Sharing, *, human: bool) -> str:
+    if layer is None:
+        return _UNKNOWN
+    shared = view.others(image.digest, layer.descriptor.digest)
+    return f"{shared} of {view.others(image.digest)}" if human else str(shared)
 
+
+def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
     if created is None:
         return "N/A"
     if not human:
@@ -124,47 +187,136 @@ def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
     return f"{age((now - created).total_seconds())} ago" if created > _FIRST_DATE else "N/A"
 
 
-def _date(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _date(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _size(count: int | None, *, human: bool) -> str:
-    from regsim.report.quantities import size  # noqa: PLC0415  (helping prints no table)
-
     if count is None:
         return _UNKNOWN
     return size(count) if human else str(count)
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+def _dockers_columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     widths = [max(_COLUMN, max(map(len, column)) + _GAP) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _title(image: ImageHistory) -> str:
-    return printable(f"{image.manifest} ({image.platform})" if image.platform else image.manifest)
+def _title(image: Image) -> str:
+    return printable(f"{image.digest} ({image.platform})" if image.platform else image.digest)
 
 
-def _document(image: ImageHistory) -> dict[str, Any]:
+def _history_json(image: Image, view: Sharing) -> dict[str, Any]:
     return {
         "id": image.id,
-        "digest": image.manifest,
+        "digest": image.digest,
         "platform": str(image.platform) if image.platform else None,
-        "other_images": image.others,
-        "history": [_line(line) for line in reversed(image.lines)],
+        "other_images": view.others(image.digest),
+        "history": [_line_json(line, layer, image, view) for line, layer in reversed(image.lines)],
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def _line_json(line: History, layer: Layer | None, image: Image, view: Sharing) -> dict[str, Any]:
+    created = moment(line.created)
     return {
-        "created": _date(line.created) if line.created is not None else None,
+        "created": _date(created) if created is not None else None,
         "created_by": line.created_by,
-        "comment": line.comment,
-        "empty_layer": line.layer is None,
-        "size": line.size,
-        "digest": line.layer.digest if line.layer is not None else None,
-        "media_type": line.layer.media_type if line.layer is not None else None,
-        "compressed_size": line.layer.size if line.layer is not None else 0,
-        "shared_by": line.shared_by if line.layer is not None else None,
+        "comment": line.comment or "",
+        "empty_layer": layer is None,
+        "size": layer.content_size if layer is not None else 0,
+        "digest": layer.descriptor.digest if layer is not None else None,
+        "media_type": layer.descriptor.media_type if layer is not None else None,
+        "compressed_size": layer.descriptor.size if layer is not None else 0,
+        "shared_by": view.others(image.digest, layer.descriptor.digest) if layer is not None else None,
     }
+
+
+def _tree_text(answer: tuple[ImageTree, list[Place]]) -> str:
+    merged, listed = answer[0].merged, answer[1]
+    total = f"{number(len(merged.layers), 'layer')} of {exact(merged.size)}"
+    lines = [
+        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3})),
+        "",
+        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5})),
+        f"{total}, {merged.wasted:,} of them wasted: efficiency {percent(merged.efficiency)}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _place_row(place: Place) -> tuple[str, ...]:
+    entry = place.node.entry
+    end = "/" if place.node.is_directory else ""
+    if entry.kind is Kind.SYMLINK:
+        end = f" -> {shown(entry.link)}"
+    elif place.same_as is not None:
+        end = f" = {shown(place.same_as)}"
+    sized = size(place.size) if entry.kind in {Kind.FILE, Kind.DIRECTORY} and place.same_as is None else ""
+    return (
+        str(place.node.layer),
+        stat.filemode(_TYPES[entry.kind] | entry.mode),
+        f"{entry.uid}:{entry.gid}",
+        sized,
+        f"/{shown(place.path)}{end}",
+    )
+
+
+def _layer_rows(merged: Merged) -> Iterator[tuple[str, ...]]:
+    for index, layer in enumerate(merged.layers):
+        yield (
+            str(index),
+            layer.layer.descriptor.digest.short,
+            size(layer.layer.descriptor.size),
+            f"{layer.files:,}",
+            size(layer.size),
+            size(layer.wasted),
+            instruction(layer.layer.created_by or ""),
+        )
+
+
+def _tree_json(answer: tuple[ImageTree, list[Place]]) -> dict[str, Any]:
+    found, listed = answer
+    merged, image = found.merged, found.image
+    return {
+        "digest": image.digest,
+        "platform": str(image.platform) if image.platform else None,
+        "size": merged.size,
+        "wasted": merged.wasted,
+        "efficiency": merged.efficiency,
+        "layers": [
+            {
+                "layer": index,
+                "digest": layer.layer.descriptor.digest,
+                "compressed_size": layer.layer.descriptor.size,
+                "files": layer.files,
+                "size": layer.size,
+                "wasted": layer.wasted,
+                "created_by": layer.layer.created_by,
+            }
+            for index, layer in enumerate(merged.layers)
+        ],
+        "lost": [
+            {"path": f"/{shown(lost.path)}", "size": lost.size, "layer": lost.layer, "by": lost.by}
+            for lost in merged.lost
+        ],
+        "tree": [_place_json(place) for place in listed],
+    }
+
+
+def _place_json(place: Place) -> dict[str, Any]:
+    entry = place.node.entry
+    found: dict[str, Any] = {
+        "path": f"/{shown(place.path)}",
+        "kind": str(entry.kind),
+        "layer": place.node.layer,
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "mtime": entry.mtime_ns // 10**9,
+        "size": place.size,
+    }
+    if entry.link:
+        found["link"] = shown(entry.link)
+    if place.same_as is not None:
+        found["same_as"] = f"/{shown(place.same_as)}"
+    return found

@@ -1,129 +1,224 @@
-"""`regsim ls`, `catalog`, `tag` and `delete`: registry housekeeping."""
+"""`regsim ls`, `catalog`, `tag`, `delete`, `df`, `rmi` and `prune`: what is stored, and removing it."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.asking import ask
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, printable
+from regsim.cli.output import PRINTING, Printing, printable
+from regsim.cli.running import ask
+from regsim.core import Descriptor
+from regsim.core.quantities import exact, number, percent, size
+from regsim.errors import UsageError
+from regsim.image.store import Inventory, Removed, StoredImage
+from regsim.report.table import columns
 
-if TYPE_CHECKING:
-    from regsim.core import Descriptor
 
-Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
-
-
-def ls(
-    repository: str,
-    /,
-    *,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Output = None,
-    connecting: Connecting | None = None,
-) -> None:
-    """List all tags of a repository, one a line.
+def ls(repository: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+    """List all tags of a repository, one per line.
 
     Args:
         repository: HOST[:PORT]/NAME or oci:DIR.
-        format: text or json.
-        output: print to this file instead.
+        printing: see below.
         connecting: see below.
     """
-    render = _list("repository", repository, "tags")
     ask(
         lambda client: client.tags(repository),
-        render,
-        connecting,
+        render=_lines,
+        as_json=lambda tags: {"repository": repository, "tags": list(tags)},
+        printing=printing,
+        connecting=connecting,
         address=repository,
-        form=format,
-        output=output,
     )
 
 
-def catalog(
-    host: str,
-    /,
-    *,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Output = None,
-    connecting: Connecting | None = None,
-) -> None:
-    """List all repositories of a registry, one a line, where it offers a catalog.
+def catalog(host: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+    """List all repositories of a registry, one per line, if it offers a catalog.
 
     Args:
         host: HOST[:PORT], or an http or https URL of one.
-        format: text or json.
-        output: print to this file instead.
+        printing: see below.
         connecting: see below.
     """
-    render = _list("registry", host, "repositories")
-    ask(lambda client: client.catalog(host), render, connecting, host=host, form=format, output=output)
+    ask(
+        lambda client: client.catalog(host),
+        render=_lines,
+        as_json=lambda repositories: {"registry": host, "repositories": list(repositories)},
+        printing=printing,
+        connecting=connecting,
+        host=host,
+    )
 
 
 def tag(
-    image: str,
-    tag: str,
-    /,
-    *,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Output = None,
-    connecting: Connecting | None = None,
+    image: str, tag: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None
 ) -> None:
     """Give an image another tag in the same repository, without moving a layer.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
         tag: the new tag.
-        format: text or json.
-        output: print to this file instead.
+        printing: see below.
         connecting: see below.
     """
 
-    def render(found: Descriptor, form: Format) -> str:
-        if form is Format.JSON:
-            known = {"digest": found.digest, "media_type": found.media_type, "size": found.size}
-            return json.dumps({"tag": tag, **known}, indent=2) + "\n"
-        return f"{tag} {found.digest}\n"
+    def as_json(found: Descriptor) -> dict[str, Any]:
+        return {"tag": tag, "digest": found.digest, "media_type": found.media_type, "size": found.size}
 
-    ask(lambda client: client.tag(image, tag), render, connecting, address=image, form=format, output=output)
+    ask(
+        lambda client: client.tag(image, tag),
+        render=lambda found: f"{tag} {found.digest}\n",
+        as_json=as_json,
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
 
 
-def delete(
-    image: str,
-    /,
-    *,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Output = None,
-    connecting: Connecting | None = None,
-) -> None:
-    """Delete a tag, or by digest an image with all its tags; blobs are left to the registry's collector.
+def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+    """Delete a tag, or by digest an image with all its tags; blobs stay until the registry collects garbage.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        format: text or json.
-        output: print to this file instead.
+        printing: see below.
         connecting: see below.
     """
+    ask(
+        lambda client: client.delete(image),
+        render=lambda _: f"deleted {printable(image)}\n",
+        as_json=lambda _: {"deleted": image},
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
 
-    def render(_: None, form: Format) -> str:
-        if form is Format.JSON:
-            return json.dumps({"deleted": image}, indent=2) + "\n"
-        return f"deleted {printable(image)}\n"
 
-    ask(lambda client: client.delete(image), render, connecting, address=image, form=format, output=output)
+def df(store: str | None = None, /, *, printing: Printing = PRINTING) -> None:
+    """Print how much disk space each stored image takes, shares with others, and would free.
+
+    UNIQUE SIZE is what removing the image, with all its names, frees; SHARED SIZE is held by others too.
+
+    Args:
+        store: an OCI layout's directory; the local store if left out.
+        printing: see below.
+    """
+    ask(lambda client: client.usage(store), render=_usage_text, as_json=_usage_json, printing=printing)
 
 
-def _list(owner: str, name: str, key: str) -> Callable[[Sequence[str], Format], str]:
-    def render(names: Sequence[str], form: Format) -> str:
-        if form is Format.JSON:
-            return json.dumps({owner: name, key: list(names)}, indent=2) + "\n"
-        # They are the registry's words, and may be meant to steer a terminal.
-        return "".join(f"{printable(each)}\n" for each in names)
+def rmi(*images: str, store: str | None = None, printing: Printing = PRINTING) -> None:
+    """Remove stored images and free what no other image holds.
+
+    Args:
+        images: references as df lists them, or digests, or the first digits of one.
+        store: an OCI layout's directory; the local store if left out.
+        printing: see below.
+    """
+    if not images:
+        raise UsageError("rmi removes nothing unless an image is named", hint="regsim df lists them")
+    ask(
+        lambda client: client.remove(*images, store=store),
+        render=_removed_text("freed"),
+        as_json=_removed_json,
+        printing=printing,
+    )
+
+
+def prune(
+    store: str | None = None,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    printing: Printing = PRINTING,
+) -> None:
+    """Free what no stored image holds: replaced images, and what interrupted pulls left.
+
+    Args:
+        store: an OCI layout's directory; the local store if left out.
+        dry_run: free nothing, and print what would be freed.
+        printing: see below.
+    """
+    ask(
+        lambda client: client.prune(store, dry_run=dry_run),
+        render=_removed_text("would free" if dry_run else "freed"),
+        as_json=_removed_json,
+        printing=printing,
+    )
+
+
+def _lines(names: Sequence[str]) -> str:
+    return "".join(f"{printable(each)}\n" for each in names)
+
+
+def _usage_json(inventory: Inventory) -> dict[str, Any]:
+    sharing = inventory.sharing
+    return {
+        "images": [_image_json(image, sharing.unique(image.digest)) for image in inventory.images],
+        "total": {
+            "images": len(inventory.images),
+            "size": sharing.referenced,
+            "stored": sharing.stored,
+            "saved": sharing.saved,
+            "unreferenced": sum(inventory.unreferenced().values()),
+        },
+    }
+
+
+def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "names": list(image.names),
+        "layers": len(image.layers),
+        "missing": image.missing,
+        "size": image.size,
+        "shared_size": image.size - unique,
+        "unique_size": unique,
+    }
+
+
+def _usage_text(inventory: Inventory) -> str:
+    sharing = inventory.sharing
+    rows = [
+        (
+            printable(", ".join(image.names)) or "(by digest)",
+            image.digest.short,
+            size(image.size),
+            size(image.size - sharing.unique(image.digest)),
+            size(sharing.unique(image.digest)),
+        )
+        for image in inventory.images
+    ]
+    headings = ("IMAGE", "DIGEST", "SIZE", "SHARED SIZE", "UNIQUE SIZE")
+    lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
+    takes = "takes" if len(rows) == 1 else "take"
+    lines.append(
+        f"{number(len(rows), 'image')} of {exact(sharing.referenced)} {takes} {exact(sharing.stored)}: "
+        f"sharing saves {exact(sharing.saved)} ({percent(sharing.saved_ratio)})"
+    )
+    missing = sum(image.missing for image in inventory.images)
+    if missing:
+        lines.append(f"{number(missing, 'blob')} of theirs {'is' if missing == 1 else 'are'} missing")
+    if unreferenced := inventory.unreferenced():
+        lines.append(f"no image holds {exact(sum(unreferenced.values()))}; regsim prune frees them")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _removed_json(removed: Removed) -> dict[str, Any]:
+    return {
+        "names": list(removed.names),
+        "images": list(removed.images),
+        "blobs": removed.blobs,
+        "bytes": removed.bytes,
+    }
+
+
+def _removed_text(freed: str) -> Callable[[Removed], str]:
+    def render(removed: Removed) -> str:
+        lines = [f"untagged {printable(name)}" for name in removed.names]
+        lines += [f"removed {digest}" for digest in removed.images]
+        lines.append(f"{freed} {exact(removed.bytes)} in {number(removed.blobs, 'blob')}")
+        return "".join(f"{line}\n" for line in lines)
 
     return render

@@ -1,22 +1,23 @@
 """Where results go: data to standard output or a file, status and errors to standard error.
 
-Owns how anything is written: a file appears whole or not at all, and a reader that has had enough (`| head`)
-is no error. Must not know what is written.
+Owns how anything is written: a file appears whole or not at all, and a reader that closes the pipe early
+(`| head`) is not an error. Must not know what is written.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: cyclopts evaluates those of `Printing` in its subclasses' modules.
+import json
 import os
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import Annotated, Any, TextIO
 
-from regsim.errors import DockerfileError, LocalFileError, ScenarioError
+from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from regsim.errors import RegsimError
+from regsim.core.quantities import number
+from regsim.errors import DockerfileError, LocalFileError, RegsimError, ScenarioError
 
 
 class Format(StrEnum):
@@ -26,13 +27,33 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Printing:
+    """How a command prints its answer.
+
+    Attributes:
+        format: text or json.
+        output: print to this file instead.
+    """
+
+    format: Format = Format.TEXT
+    output: Output = None
+
+
+PRINTING = Printing()
+
+
 def check_outputs(*outputs: Path | None) -> None:
-    """Check that files can be written, before anything runs whose result they are to take.
+    """Check that files can be written, before the work whose result goes there begins.
 
     Raises:
-        LocalFileError: one of them cannot.
+        LocalFileError: one of them cannot be written.
     """
-    from regsim.store.files import file_errors  # noqa: PLC0415  (helping writes no file)
+    from regsim.store.files import file_errors  # noqa: PLC0415  (--help writes no file)
 
     for output in filter(None, outputs):
         with file_errors(output, "write"):
@@ -50,17 +71,17 @@ def _check_output(output: Path) -> None:
 
 
 def write(text: str | bytes, output: Path | None) -> None:
-    """Write text, or octets as they are, to a file or to standard output.
+    """Write text or bytes to a file, or to standard output if `output` is None.
 
-    What a file does not take goes to standard output, so that it is not lost.
+    If the file cannot be written, the text goes to standard output, so that it is not lost.
 
     Raises:
-        LocalFileError: it could not be written there.
+        LocalFileError: it could not be written.
     """
     if output is None:
         _write_stream(sys.stdout, text)
         return
-    from regsim.store.files import file_errors, write_whole  # noqa: PLC0415  (helping writes no file)
+    from regsim.store.files import file_errors, write_whole  # noqa: PLC0415  (--help writes no file)
 
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")
     try:
@@ -74,10 +95,19 @@ def write(text: str | bytes, output: Path | None) -> None:
         raise
 
 
+def write_json(document: Any, output: Path | None) -> None:
+    """Write a JSON document, indented; arguments and errors as for `write`."""
+    write(json.dumps(document, indent=2) + "\n", output)
+
+
 def status(line: str) -> None:
-    """Print a line of status. Nothing depends on somebody reading it."""
+    """Print a line to standard error; a closed standard error is ignored."""
     with suppress(LocalFileError):
         _write_stream(sys.stderr, f"{printable(line)}\n")
+
+
+def ignore(_line: str) -> None:
+    """Print nothing: what `status` is replaced with."""
 
 
 def show(error: RegsimError, *, about: str = "") -> None:
@@ -85,15 +115,19 @@ def show(error: RegsimError, *, about: str = "") -> None:
 
     Args:
         error: what went wrong.
-        about: what it happened to, where that is not plain.
+        about: a prefix that says what it happened to.
     """
+    match error:
+        case ScenarioError():
+            message = f"{number(len(error.problems), 'error')} in the scenario; nothing was run"
+        case DockerfileError():
+            message = f"{number(len(error.problems), 'error')}; nothing was built"
+        case _:
+            message = f"{about}{error.message}"
+    complain(message)
     if isinstance(error, DockerfileError | ScenarioError):
-        count = len(error.problems)
-        complain(f"{count} mistake{'' if count == 1 else 's'} in what is to be run; nothing ran")
         for problem in error.problems:
             status(problem)
-    else:
-        complain(f"{about}{error.message}")
     if error.hint:
         status(f"hint: {error.hint}")
 
@@ -106,12 +140,12 @@ def complain(message: str, hint: str = "") -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Tell whether this is a pipe or a device, which cannot be replaced by a file."""
+    """Tell whether this is a pipe or a device, which a rename must not replace."""
     return path.exists() and not path.is_file()
 
 
 def printable(text: str) -> str:
-    """Return text on one line, without what could steer a terminal: much of it is somebody else's."""
+    """Return text on one line with control characters escaped: it may come from a registry."""
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
     )
@@ -121,7 +155,7 @@ def _write_stream(stream: TextIO | None, text: str | bytes) -> None:
     """Write to a standard stream, if the process has it.
 
     Raises:
-        LocalFileError: it takes no more.
+        LocalFileError: it could not be written.
     """
     if stream is None:
         return
@@ -131,7 +165,7 @@ def _write_stream(stream: TextIO | None, text: str | bytes) -> None:
             stream.flush()
             stream.buffer.write(text)
         else:
-            # Paths need not be Unicode, and a terminal need not know all of it.
+            # Paths need not be Unicode, and a terminal need not support all of it.
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
     except BrokenPipeError:
@@ -142,6 +176,6 @@ def _write_stream(stream: TextIO | None, text: str | bytes) -> None:
 
 
 def silence(stream: TextIO) -> None:
-    """Let what is still to be written to a broken stream vanish: at exit Python would fail over it."""
+    """Discard what is still written to a broken stream: Python would fail over it at exit."""
     with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), stream.fileno())

@@ -216,6 +216,6 @@ def _columns(stream: TextIO) -> int:
 
 
 def _size(count: int) -> str:
-    from regsim.report.quantities import size  # noqa: PLC0415  (not needed to parse a command line)
+    from regsim.core.quantities import size  # noqa: PLC0415  (not needed to parse a command line)
 
     return size(count)

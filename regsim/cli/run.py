@@ -1,85 +1,181 @@
-"""`regsim run`: scenarios, and what they came to."""
+"""`regsim run`: loads every scenario first, then runs one after the other and prints their results."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, check_outputs, status
-from regsim.cli.verdict import Wanted, conclude, failing
-from regsim.core.result import Mode
-from regsim.errors import ExitCode, UsageError
+from regsim.cli.output import Printing, check_outputs, ignore, status
+from regsim.cli.running import Wanted, conclude, failing
+from regsim.cli.running import run as run_to_end
+from regsim.core.result import Mode, RunResult
+from regsim.errors import ExitCode, RegsimError, ScenarioError, UsageError
+from regsim.net.address import host_of
+from regsim.registry.transport import Transport
+from regsim.scenario.find import find_scenario, shipped
+from regsim.scenario.images import open_images
+from regsim.scenario.load import load_scenario
+from regsim.scenario.model_world import ModelWorld, check_model
+from regsim.scenario.run import blank
+from regsim.scenario.run import run as run_steps
+from regsim.scenario.schema import Scenario
+from regsim.scenario.schema_registry import RegistrySpec
+from regsim.scenario.world import World, check_registry, wire_world
 
 
-def run(
-    *scenarios: str,
-    registry: str | None = None,
-    model: Annotated[bool, Parameter(negative=())] = False,
-    dry_run: Annotated[bool, Parameter(negative=())] = False,
-    set: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,  # noqa: A002  (the flag)
-    json: Path | None = None,
-    format: Format = Format.TEXT,  # noqa: A002  (the flag is called --format)
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None,
-    prefix: str | None = None,
-    keep: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False,
-    connecting: Connecting | None = None,
-) -> ExitCode:
-    """Run scenarios: say what moved, what was saved, and whether the registry agrees.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(Printing):
+    """How scenarios are run.
 
-    Args:
-        scenarios: scenario files, or names of shipped ones.
+    Attributes:
         registry: mock, the URL of one that is running, or container[:IMAGE], started and removed again.
         model: decide without HTTP and without bytes.
         dry_run: ask the registry everything, write nothing.
         set: KEY=VALUE, changes a value of the scenario; repeatable.
         json: also write the result as JSON to this file.
-        format: text or json.
-        output: print to this file instead.
         prefix: repository below which all others are put.
         keep: leave what was pushed in a registry that was already running.
         quiet: print nothing but the report and errors.
+    """
+
+    registry: str | None = None
+    model: Annotated[bool, Parameter(negative=())] = False
+    dry_run: Annotated[bool, Parameter(negative=())] = False
+    set: Annotated[list[str] | None, Parameter(negative=())] = None
+    json: Path | None = None
+    prefix: str | None = None
+    keep: Annotated[bool, Parameter(negative=())] = False
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
+
+    @property
+    def mode(self) -> Mode:
+        """What the flags ask for."""
+        return Mode.MODEL if self.model else Mode.PLAN if self.dry_run else Mode.WIRE
+
+
+_FLAGS = RunFlags()
+
+
+def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
+    """Run scenarios: print what moved, what was saved, and whether the registry's journal agrees.
+
+    Args:
+        scenarios: scenario files, or names of shipped ones.
+        flags: see below.
         connecting: see below, for a registry that was already running.
     """
-    connecting = connecting or Connecting()
-    wanted = Wanted(form=format, output=output, json=json, several=len(scenarios) > 1)
-    mode = Mode.MODEL if model else Mode.PLAN if dry_run else Mode.WIRE
-    if output is not None and output == json:
-        raise UsageError(f"--output and --json name the same file: {json}")
-    with failing(wanted, mode):
+    wanted = Wanted(printing=flags, json=flags.json, several=len(scenarios) > 1)
+    if flags.output is not None and flags.output == flags.json:
+        raise UsageError(f"--output and --json name the same file: {flags.json}")
+    with failing(wanted, flags.mode):
         if not scenarios:
-            _tell_shipped()
+            for each in shipped():
+                status(f"{each.name:<16}  {each.description}")
             raise UsageError("no scenario given", hint="name one of these, or a file: regsim run shared-base")
-        if model and (dry_run or registry is not None or prefix is not None or keep):
+        if flags.model and (
+            flags.dry_run or flags.registry is not None or flags.prefix is not None or flags.keep
+        ):
             raise UsageError(
                 "--model has no registry", hint="leave out --dry-run, --registry, --prefix and --keep"
             )
-        check_outputs(output, json)
-        from regsim.cli.running import run as run_to_end  # noqa: PLC0415  (not needed for help)
-        from regsim.cli.scenarios import Choice, hosts, load_all, run_all  # noqa: PLC0415  (likewise)
-
-        choice = Choice(
-            mode=mode,
-            registry=registry,
-            overrides=tuple(set or ()),
-            prefix=prefix,
-            keep=keep,
-            tell=_ignore if quiet else status,
-        )
-        loaded = load_all(scenarios, choice)
-        connect = connecting.connector(*hosts(loaded))
-    return conclude(run_to_end(run_all(loaded, choice, connect)), wanted)
+        check_outputs(flags.output, flags.json)
+        loaded = _load_all(scenarios, flags)
+        connection = (connecting or Connecting()).connection(*_hosts(loaded))
+    return conclude(run_to_end(_run_all(loaded, flags, partial(Transport, connection=connection))), wanted)
 
 
-def _ignore(_line: str) -> None:
-    """Tell nobody."""
+def _load_all(names: Sequence[str], flags: RunFlags) -> list[Scenario]:
+    """Load and check scenarios before the first one runs.
+
+    Raises:
+        ScenarioError, UsageError, LocalFileError: some of them cannot be run.
+    """
+    scenarios: list[Scenario] = []
+    errors: list[RegsimError] = []
+    for name in names:
+        try:
+            scenarios.append(_load(name, flags))
+        except RegsimError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ScenarioError([line for each in errors for line in _problems(each)])
+    return scenarios
 
 
-def _tell_shipped() -> None:
-    from regsim.scenario.find import shipped  # noqa: PLC0415  (only asked for in an error)
+def _load(name: str, flags: RunFlags) -> Scenario:
+    scenario = load_scenario(find_scenario(name), tuple(flags.set or ()))
+    if flags.mode not in scenario.modes:
+        allowed = ", ".join(scenario.modes)
+        raise UsageError(f"{scenario.name} does not run as {flags.mode}", hint=f"its modes are: {allowed}")
+    if flags.registry is not None:
+        scenario = scenario.model_copy(update={"registry": RegistrySpec.parse(flags.registry)})
+    if flags.mode is Mode.MODEL:
+        check_model(scenario)
+    else:
+        check_registry(scenario, flags.prefix)
+    return scenario
 
-    for scenario in shipped():
-        status(f"{scenario.name:<16}  {scenario.description}")
+
+def _problems(error: RegsimError) -> list[str]:
+    if isinstance(error, ScenarioError):
+        return error.problems
+    return [f"{error.message} — {error.hint}" if error.hint else error.message]
+
+
+def _hosts(scenarios: Iterable[Scenario]) -> Iterator[str]:
+    """Yield the hosts of the registries that were already running, each once."""
+    urls = (scenario.registry.url for scenario in scenarios)
+    yield from dict.fromkeys(host_of(url) for url in urls if url is not None)
+
+
+async def _run_all(
+    scenarios: Sequence[Scenario], flags: RunFlags, connect: partial[Transport]
+) -> list[RunResult]:
+    """Run scenarios in order, up to one that is interrupted."""
+    results: list[RunResult] = []
+    for scenario in scenarios:
+        results.append(await _run(scenario, flags, connect))
+        if results[-1].interrupted:
+            break
+    return results
+
+
+async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport]) -> RunResult:
+    """Run a scenario; an error or an interrupt leaves the result of what had been done."""
+    result = blank(scenario, flags.mode)
+    tell = ignore if flags.quiet else status
+    try:
+        async with AsyncExitStack() as stack:
+            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="regsim-")))
+            images = await open_images(scenario, generate=not flags.model, tell=tell, scratch=scratch)
+            world: World = ModelWorld(images)
+            if not flags.model:
+                wire = wire_world(
+                    scenario.registry,
+                    images,
+                    mode=flags.mode,
+                    seed=scenario.seed,
+                    prefix=flags.prefix,
+                    keep=flags.keep,
+                    warn=tell,
+                    connect=connect,
+                )
+                world = await stack.enter_async_context(wire)
+            result = await run_steps(scenario, world, flags.mode, tell)
+    except RegsimError as error:
+        return replace(result, error=result.error or error)
+    except asyncio.CancelledError:
+        return replace(result, interrupted=True)
+    return result

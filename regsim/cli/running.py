@@ -1,7 +1,8 @@
-"""Running one coroutine to its end, through Ctrl-C and SIGTERM.
+"""What commands have in common: running their work through Ctrl-C and SIGTERM, and printing what came of it.
 
-Owns what signals mean: the first one cancels the work, which still tells what it had done; a second one ends
-the process at once.
+Owns what signals mean (the first one cancels the work, whose partial result is still printed; a second one
+ends the process at once), how answers, results and errors are printed as text or JSON, and the exit code of
+results. Must not know what is asked.
 """
 
 from __future__ import annotations
@@ -10,11 +11,31 @@ import asyncio
 import gc
 import signal
 import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from regsim.cli.connecting import Connecting
+from regsim.cli.output import (
+    Format,
+    Printing,
+    check_outputs,
+    complain,
+    show,
+    status,
+    write,
+    write_json,
+)
+from regsim.client.address import registries
+from regsim.core.quantities import number
+from regsim.core.result import Mode, RunResult, error_document
+from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst
+from regsim.report import document, text
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from regsim.client.client import Client
 
 T = TypeVar("T")
 
@@ -25,9 +46,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run `work`; an interrupt cancels it, and it may still return what it has.
 
     Raises:
-        KeyboardInterrupt: it was interrupted and had nothing to return.
+        KeyboardInterrupt: it was interrupted and returned nothing.
     """
-    # Beside the task: when asyncio takes signals back it writes out what a task returned, for nobody.
+    # Beside the task: when asyncio takes signals back it writes out what a task returned.
     returned: list[T] = []
 
     async def guarded() -> None:
@@ -37,7 +58,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             returned.append(await work)
 
     if not gc.isenabled():
-        # The process has started (`regsim.__main__`), and from here on there may be garbage.
+        # `regsim.__main__` switched it off for the start; what exists by now stays for the whole process.
         gc.freeze()
         gc.enable()
     try:
@@ -49,24 +70,147 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
-    """Call `interrupt` on the first signal that is not ignored; leave the next one to the system."""
+    """Call `interrupt` on the first signal that is not ignored; the next one ends the process."""
     loop = asyncio.get_running_loop()
     before: dict[signal.Signals, Any] = {}
 
     def first() -> None:
-        for number in before:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
+        for each in before:
+            loop.remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
         interrupt()
 
     if threading.current_thread() is threading.main_thread():
-        # A shell lets what it starts in the background ignore Ctrl-C, and nohup likewise.
+        # A shell makes what it starts in the background ignore Ctrl-C, and nohup does so with SIGHUP.
         before = {each: found for each in _SIGNALS if (found := signal.getsignal(each)) != signal.SIG_IGN}
-    for number in before:
-        loop.add_signal_handler(number, first)
+    for each in before:
+        loop.add_signal_handler(each, first)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+        for each, handler in before.items():
+            loop.remove_signal_handler(each)
+            signal.signal(each, handler)
+
+
+def ask(
+    question: Callable[[Client], Awaitable[T]],
+    *,
+    render: Callable[[T], str | bytes],
+    as_json: Callable[[T], Any] | None = None,
+    printing: Printing,
+    connecting: Connecting | None = None,
+    address: str | None = None,
+    host: str | None = None,
+) -> None:
+    """Ask a client something and print the answer.
+
+    Args:
+        question: what to ask.
+        render: returns the answer as text, or as bytes that are printed unchanged.
+        as_json: returns the answer as JSON values; None: `render` serves every format.
+        printing: how and where to print the answer, and an error as JSON beside the line on standard error.
+        connecting: how to connect to registries.
+        address: what is asked about: `--creds` are for its registry.
+        host: the registry, if the question is about all of it.
+
+    Raises:
+        RegsimError: there is no answer, or it could not be written.
+    """
+    with errors_as_json(printing):
+        check_outputs(printing.output)
+        hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
+        client = (connecting or Connecting()).client(*hosts)
+
+        async def asked() -> T:
+            async with client:
+                return await question(client)
+
+        answer = run(asked())
+    if printing.format is Format.JSON and as_json is not None:
+        write_json(as_json(answer), printing.output)
+    else:
+        write(render(answer), printing.output)
+
+
+@contextmanager
+def errors_as_json(printing: Printing) -> Iterator[None]:
+    """With `--format json`, print an error of the block as `{"error": …}` and raise it again."""
+    try:
+        yield
+    except RegsimError as error:
+        if printing.format is Format.JSON:
+            write_json({"error": error_document(error)}, printing.output)
+        raise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How results of transfers are printed.
+
+    Attributes:
+        printing: how, and where.
+        json: a file that takes them as JSON too.
+        several: as an array, whatever their number.
+    """
+
+    printing: Printing
+    json: Path | None = None
+    several: bool = False
+
+    @property
+    def reports(self) -> tuple[Printing, ...]:
+        """Each report that is wanted: how, and where."""
+        beside = (Printing(format=Format.JSON, output=self.json),) if self.json is not None else ()
+        return (self.printing, *beside)
+
+
+def conclude(results: Sequence[RunResult], wanted: Wanted) -> ExitCode:
+    """Write results, print on standard error what is wrong with them, and return the worst exit code."""
+    codes = [result.exit_code for result in results]
+    for report in wanted.reports:
+        try:
+            write(_render(results, report.format, several=wanted.several), report.output)
+        except LocalFileError as error:
+            codes.append(error.exit_code)
+            show(error)
+    for result in results:
+        _tell(result, about=f"{result.scenario}: " if wanted.several and result.scenario else "")
+    return worst(*codes)
+
+
+@contextmanager
+def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
+    """With `--format json`, print an error of the block as a result without transfers, and raise it again."""
+    try:
+        yield
+    except RegsimError as error:
+        result = RunResult(mode=mode, error=error)
+        for report in wanted.reports:
+            if report.format is Format.JSON:
+                write(_render([result], report.format, several=wanted.several), report.output)
+        raise
+
+
+def _render(results: Sequence[RunResult], form: Format, *, several: bool) -> str:
+    if form is Format.JSON:
+        return document.render(results, several=several)
+    return "\n".join(text.render(result) for result in results)
+
+
+def _tell(result: RunResult, *, about: str) -> None:
+    errors = {str(error): error for error in result.errors}
+    for error in list(errors.values())[:1]:
+        show(error, about=about)
+    if len(errors) > 1:
+        status(f"and {number(len(errors) - 1, 'other error')}, which the report lists")
+    differences = result.reconciliation.differences
+    if result.reconciliation.matched is False:
+        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+        show(AccountsError(f"the accounts do not agree: {differences[0]}{more}"), about=about)
+    failed = [check for check in result.checks if not check.passed]
+    if failed:
+        first = text.check_words(failed[0])
+        complain(f"{about}{len(failed)} of {number(len(result.checks), 'check')} failed: {first}")
+    if result.interrupted:
+        status(f"{about}interrupted; the report says what had been done")

@@ -1,26 +1,27 @@
 """`regsim serve`: the mock registry on a port.
 
-What the options mean is the mock registry's own command line's to say; this one has its names and its errors.
+The mock registry's own command line says what the options mean; this one shares its names and errors.
 """
 
 from __future__ import annotations
 
+import asyncio
+from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import status, write
+from mock_registry.__main__ import FAILURES, explain, options_from_words, registry_from_options
+from regsim.cli.output import ignore, status, write
+from regsim.cli.running import run
 from regsim.errors import ExitCode, LocalFileError, NetworkError, UsageError
 
-if TYPE_CHECKING:
-    from argparse import Namespace
-    from collections.abc import Iterator
-
 _MAX_PORT = 65535
-# Nobody reads this journal, and a server may run for weeks.
+# The journal is not read, and a server may run for weeks.
 _RECORDS = 1000
 
 
@@ -83,9 +84,6 @@ def serve(
     """
     if not 0 <= port <= _MAX_PORT:
         raise UsageError(f"there is no port {port}", hint=f"0 to {_MAX_PORT}; 0 takes a free one")
-    from mock_registry.__main__ import FAILURES, options_from_words  # noqa: PLC0415  (helping needs no server)
-    from regsim.cli.running import run  # noqa: PLC0415  (likewise)
-
     try:
         options = options_from_words(
             host=host,
@@ -109,19 +107,15 @@ def serve(
         )
     except ValueError as error:
         raise UsageError(str(error), hint="regsim serve --help tells what there is") from error
-    except FAILURES as error:  # an htpasswd file that cannot be read, or what reads it is not installed
+    except FAILURES as error:  # an htpasswd file that cannot be read, or bcrypt is not installed
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise LocalFileError(reason) from error
     run(_serve(options))
 
 
 async def _serve(options: Namespace) -> None:
-    import asyncio  # noqa: PLC0415  (helping needs no event loop)
-
-    from mock_registry.__main__ import registry_from_options  # noqa: PLC0415  (nor a server)
-
-    # Whoever reads a log of JSON Lines wants nothing else among them.
-    tell = _ignore if options.log == Log.JSON else status
+    # A log of JSON Lines holds nothing else.
+    tell = ignore if options.log == Log.JSON else status
     async with AsyncExitStack() as stack:
         with _errors(options):
             registry = registry_from_options(options)
@@ -135,20 +129,14 @@ async def _serve(options: Namespace) -> None:
             tell("stopping")
 
 
-def _ignore(_line: str) -> None:
-    """Tell nobody."""
-
-
 @contextmanager
 def _errors(options: Namespace) -> Iterator[None]:
-    """Translate what keeps a registry from being served.
+    """Translate the errors that keep a registry from being served.
 
     Raises:
         LocalFileError: its directory or its certificate cannot be used.
         NetworkError: it cannot listen.
     """
-    from mock_registry.__main__ import FAILURES, explain  # noqa: PLC0415  (helping needs no server)
-
     try:
         yield
     except FAILURES as error:

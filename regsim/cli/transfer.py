@@ -2,67 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, check_outputs
+from regsim.cli.documents import Platforms
+from regsim.cli.output import Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
-from regsim.cli.verdict import Wanted, conclude, failing
-from regsim.client.addresses import registries
+from regsim.cli.running import Wanted, conclude, failing, run
+from regsim.client.address import registries
+from regsim.client.client import Client
+from regsim.client.move import Move
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, UsageError
+from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from regsim.client.client import Client
-    from regsim.client.moving import Move
+from regsim.transfer.selection import Choice
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Flags:
+class Flags(Printing):
     """What push, pull and copy have in common.
 
     Attributes:
         dry_run: ask everything, write nothing, and report what would move.
         jobs: blobs moved at the same time.
-        format: how the ledger is printed.
-        output: print the ledger to this file instead.
         progress: how progress is shown on standard error: auto, bar, plain, none or json.
         quiet: print nothing but the ledger and errors.
         platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
             of its own, keep the index around them.
         sparse: keep the index around one image too; a registry may refuse an index that names more.
-        foreign: take layers that may not be distributed too, from a registry's image by their URLs, which are
-            asked without credentials, in TLS unless --plain-http.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
-    jobs: Annotated[int, Parameter(name=("--jobs", "-j"))] = 6
-    format: Format = Format.TEXT
-    output: Annotated[Path | None, Parameter(name=("--output", "-o"))] = None
+    jobs: Annotated[int, Parameter(name=("--jobs", "-j"))] = DEFAULT_JOBS
     progress: ProgressKind = ProgressKind.AUTO
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
-    platform: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = ()
+    platform: Platforms = ()
     sparse: Annotated[bool, Parameter(negative=())] = False
-    foreign: Annotated[bool, Parameter(negative=())] = False
-
-    @property
-    def wanted(self) -> Wanted:
-        """How the ledger is wanted."""
-        return Wanted(form=self.format, output=self.output)
 
 
-def push(
-    src: str, ref: str, /, *, flags: Flags | None = None, connecting: Connecting | None = None
-) -> ExitCode:
+_FLAGS = Flags()
+
+
+def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
     """Push an image to a registry and say what moved.
 
     Args:
@@ -71,7 +60,7 @@ def push(
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.PUSH, src, ref, flags or Flags(), connecting or Connecting())
+    return _move(Direction.PUSH, src, ref, flags, connecting or Connecting())
 
 
 def pull(
@@ -80,7 +69,7 @@ def pull(
     /,
     *,
     ranges: int = 1,
-    flags: Flags | None = None,
+    flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
     """Pull an image from a registry and say what moved.
@@ -93,7 +82,7 @@ def pull(
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.PULL, ref, dst, flags or Flags(), connecting or Connecting(), ranges=ranges)
+    return _move(Direction.PULL, ref, dst, flags, connecting or Connecting(), ranges=ranges)
 
 
 def copy(
@@ -105,7 +94,7 @@ def copy(
     dest_creds: str | None = None,
     referrers: Annotated[bool, Parameter(negative=())] = False,
     ranges: int = 1,
-    flags: Flags | None = None,
+    flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
     """Copy an image between registries, layouts and archives and say what moved.
@@ -126,7 +115,7 @@ def copy(
         Direction.COPY,
         src,
         dst,
-        flags or Flags(),
+        flags,
         connecting or Connecting(),
         creds=given,
         referrers=referrers,
@@ -145,15 +134,12 @@ def _move(
     referrers: bool = False,
     ranges: int = 1,
 ) -> ExitCode:
-    from regsim.cli.running import run  # noqa: PLC0415  (parsing and helping need no event loop)
-
-    with failing(flags.wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
+    wanted = Wanted(printing=flags)
+    with failing(wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
         if flags.jobs < 1:
-            raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="1 or more")
-        from regsim.transfer.selection import Choice  # noqa: PLC0415  (likewise)
-
+            raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="write 1 or more")
         if flags.sparse and not flags.platform:
-            raise UsageError("--sparse leaves nothing out by itself", hint="say by --platform what to keep")
+            raise UsageError("--sparse needs --platform", hint="name by --platform what to keep of the index")
         shown = display(flags.progress, quiet=flags.quiet)
         client = connecting.client(
             *registries(source, *([] if destination is None else [destination])),
@@ -167,24 +153,23 @@ def _move(
             destination,
             direction=direction,
             dry_run=flags.dry_run,
-            # A dry run moves nothing, so that there is no progress to tell.
+            # A dry run moves nothing, so it has no progress.
             listener=ignore if flags.dry_run else shown.show,
             choice=Choice.of(*flags.platform, sparse=flags.sparse),
-            foreign=flags.foreign,
             referrers=referrers,
         )
         check_outputs(flags.output)
-    return conclude([run(_run(client, move, shown))], flags.wanted)
+    return conclude([run(_run(client, move, shown))], wanted)
 
 
 def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
-    """Return credentials by the host of the address that each is for.
+    """Return credentials by host.
 
     Args:
-        given: flags, the addresses that they are for, and what they say.
+        given: flags, the addresses that they are for, and their values.
 
     Raises:
-        UsageError: an address is in no registry, or there are two users of one registry.
+        UsageError: an address is not in a registry, or two users of one registry are given.
     """
     found: dict[str, str] = {}
     for flag, address, creds in given:
@@ -199,8 +184,6 @@ def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
 
 async def _run(client: Client, move: Move, shown: Display) -> RunResult:
     """Do a transfer and return its result, also if it fails or is interrupted."""
-    import asyncio  # noqa: PLC0415  (helping needs no event loop)
-
     async with client:
         try:
             return await move.run()

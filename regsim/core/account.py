@@ -25,6 +25,40 @@ class Reason(StrEnum):
     WRONG_BYTES = "wrong-bytes"
 
 
+class Loss(StrEnum):
+    """Why body octets were wasted, where nothing was retried.
+
+    Attributes:
+        PROBE: a GET that answered a question which a HEAD had left open.
+        READ_AGAIN: content of a copy was read again, from an earlier byte, to be sent again.
+        OVERLAP: an answer to a Range began before the byte that was asked for.
+        CUT: an answer that was read whole broke off, and was asked for again.
+        NOT_NEEDED: a manifest was read, and the destination turned out to hold it.
+        RACED: another client stored the same content first.
+        FAILED: the work failed or was cancelled.
+    """
+
+    PROBE = "probe"
+    READ_AGAIN = "read-again"
+    OVERLAP = "range-overlap"
+    CUT = "cut"
+    NOT_NEEDED = "not-needed"
+    RACED = "raced"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Waste:
+    """Body octets that were sent or received and served no outcome, and why."""
+
+    reason: Loss
+    wasted: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it under the keys of the result format."""
+        return {"reason": str(self.reason), "wasted": self.wasted}
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Something that was asked or moved again.
@@ -32,7 +66,7 @@ class Retry:
     Attributes:
         reason: a `Reason`, a status such as `503`, or a `Trouble` of the network.
         seconds: waited before it.
-        wasted: body octets that are known to have gone, or come, in vain because of it.
+        wasted: body octets, sent or received, that were wasted because of it.
     """
 
     reason: str
@@ -44,25 +78,13 @@ class Retry:
         return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
 
 
-@dataclass(slots=True, kw_only=True)
-class Elsewhere:
-    """What content cost at hosts that are no registries, where it was fetched from.
-
-    Attributes:
-        account: the cost, which stands in no other figure.
-        url: where it was fetched from, without its query.
-    """
-
-    account: Account
-    url: str = ""
-
-
 @dataclass(slots=True)
 class Account:
     """Counts what the requests made on its behalf cost. Headers are not counted.
 
-    Whoever sends a request is handed an account, and adds to it at the moment when octets are given to
-    or taken from the connection, so that it is right when the work fails half-way.
+    Three figures are counted by different code: an octet is sent or received when a connection takes or gives
+    it, useful when the content that it belongs to is accepted, and wasted where it is wasted. None of them is
+    computed from the others, so the law "sent = useful + wasted" can fail.
 
     Attributes:
         requests: HTTP requests sent, every retry included.
@@ -72,9 +94,12 @@ class Account:
         overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
         resumed: octets of the content that an interrupted earlier run had left, and that did not come again.
         divided: the content came in several stretches at a time, one of which may be wrong.
+        useful_sent, useful_received: octets of content that its destination accepted.
+        wasted_sent, wasted_received: octets that served no outcome; `retries` and `losses` say why.
+        held: octets of a manifest that was read, and is useful once it is stored.
         retries: why anything was asked or moved again, in order.
+        losses: octets that were wasted without a retry.
         beside: what it has led to about other content, by digest; None where no digest is known.
-        elsewhere: what a foreign layer cost where its URLs lead; None of what was asked of registries alone.
     """
 
     requests: int = 0
@@ -84,24 +109,78 @@ class Account:
     overhead: int = 0
     resumed: int = 0
     divided: bool = field(default=False, compare=False)
+    useful_sent: int = field(default=0, compare=False)
+    useful_received: int = field(default=0, compare=False)
+    wasted_sent: int = field(default=0, compare=False)
+    wasted_received: int = field(default=0, compare=False)
+    held: int = field(default=0, compare=False)
     retries: list[Retry] = field(default_factory=list, compare=False)
-
-    def retried(self, reason: str, *, seconds: float = 0.0, wasted: int = 0) -> None:
-        """Note that something is asked or moved again."""
-        self.retries.append(Retry(reason, seconds, wasted))
-
-    def waste(self, octets: int) -> None:
-        """Note that retries turned out to be at the cost of so many body octets more, or less."""
-        for position in reversed(range(len(self.retries))):
-            retry = self.retries[position]
-            wasted = max(0, retry.wasted + octets)
-            self.retries[position] = replace(retry, wasted=wasted)
-            octets += retry.wasted - wasted
-            if not octets:
-                return
-
+    losses: list[Waste] = field(default_factory=list, compare=False)
     beside: list[tuple[Digest | None, Account]] = field(default_factory=list)
-    elsewhere: Elsewhere | None = None
+    _read: tuple[int, int] | None = field(default=None, compare=False)
+
+    def retried(self, reason: str, *, seconds: float = 0.0, sent: int = 0, received: int = 0) -> None:
+        """Note that something is asked or moved again, and what was wasted because of it."""
+        self.retries.append(Retry(reason, seconds))
+        self.waste(sent=sent, received=received)
+
+    def waste(self, *, sent: int = 0, received: int = 0, loss: Loss | None = None) -> None:
+        """Note that body octets were wasted; or, with negative figures, that they were useful after all.
+
+        Args:
+            sent: octets.
+            received: octets.
+            loss: why; None charges the last retry, if there is one.
+        """
+        self.wasted_sent += sent
+        self.wasted_received += received
+        octets = sent + received
+        if octets < 0:
+            self._take_back(-octets)
+        elif octets and loss is None and self.retries:
+            self.retries[-1] = replace(self.retries[-1], wasted=self.retries[-1].wasted + octets)
+        elif octets:
+            self.losses.append(Waste(loss or Loss.FAILED, octets))
+
+    def _take_back(self, octets: int) -> None:
+        for position, loss in reversed(list(enumerate(self.losses))):
+            taken = min(octets, loss.wasted)
+            self.losses[position] = replace(loss, wasted=loss.wasted - taken)
+            octets -= taken
+        for position, retry in reversed(list(enumerate(self.retries))):
+            taken = min(octets, retry.wasted)
+            self.retries[position] = replace(retry, wasted=retry.wasted - taken)
+            octets -= taken
+        self.losses = [loss for loss in self.losses if loss.wasted]
+
+    def lose(self, loss: Loss | None = None) -> None:
+        """Note that all octets so far were wasted, those that had been useful too."""
+        self.useful_sent = self.useful_received = self.held = 0
+        self._read = None
+        self.waste(sent=self.standing, received=self.received - self.wasted_received, loss=loss)
+
+    @property
+    def standing(self) -> int:
+        """Octets that were sent and not wasted so far."""
+        return self.sent - self.wasted_sent
+
+    def reads_from(self, offset: int) -> None:
+        """Note that content is read from a byte on. What had been read beyond it comes again."""
+        start, end = self._read or (offset, offset)
+        if end > offset:
+            self.waste(received=end - max(start, offset), loss=Loss.READ_AGAIN)
+        self._read = (min(start, offset), offset)
+
+    def has_read(self, offset: int) -> None:
+        """Note that content was handed on up to a byte."""
+        self._read = (self._read[0] if self._read else 0, offset)
+
+    def accepted(self, *, received: int) -> None:
+        """Note that content of so many octets, which came over the wire, is stored at its destination."""
+        self.useful_received += received
+        if self._read is not None and self._read[1] - self._read[0] < received:
+            # An earlier reading is the one that was accepted.
+            self.waste(received=self._read[1] - self._read[0] - received)
 
     def aside(self, digest: Digest | None) -> Account:
         """Return an account for what this work leads to about other content."""
@@ -116,6 +195,13 @@ class Account:
         self.sent += other.sent
         self.received += other.received
         self.overhead += other.overhead
+        self.resumed += other.resumed
         self.divided |= other.divided
+        self.useful_sent += other.useful_sent
+        self.useful_received += other.useful_received
+        self.wasted_sent += other.wasted_sent
+        self.wasted_received += other.wasted_received
+        self.held += other.held
         self.retries += other.retries
+        self.losses += other.losses
         self.beside += other.beside

@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from regsim.core import media_types
-
 if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Document
-
-
-def is_elsewhere(descriptor: Descriptor) -> bool:
-    """Tell whether a blob that is read from a registry is to be fetched from the URLs of its descriptor."""
-    return media_types.is_foreign(descriptor.media_type) and bool(descriptor.urls)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +45,11 @@ class CheckBlob(Action):
     layers: tuple[Digest, ...] = ()
     layer: int | None = None
     closely: bool = False
+
+    @property
+    def run(self) -> tuple[Digest, ...]:
+        """The layers from the base up to this one; empty for a config."""
+        return self.layers[: self.layer + 1] if self.layer is not None else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core.account import Account
-from regsim.core.ledger import Elsewhere, Entry, Evidence, Outcome, Tally
+from regsim.core.account import Loss
+from regsim.core.ledger import Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.core import Digest
-    from regsim.core.account import Elsewhere as Spent
-    from regsim.core.graph import Reference, Task
+    from regsim.core.account import Account
     from regsim.core.machine import Machine
+    from regsim.core.tasks import Reference, Task
 
 
 @dataclass(slots=True)
@@ -45,11 +45,6 @@ def _content(reference: Reference) -> tuple[bool, Digest]:
     return reference.is_manifest, reference.descriptor.digest
 
 
-def referenced(machine: Machine) -> Tally:
-    """Count the references on the graph itself, without looking at any entry."""
-    return sum((Tally(1, reference.descriptor.size) for reference in machine.root.walk()), Tally())
-
-
 def beside(machine: Machine) -> tuple[tuple[Digest | None, Account], ...]:
     """Return what the work has led to about content that is not part of the transfer."""
     tasks = (reference.task for reference in machine.root.walk() if reference.leads)
@@ -78,24 +73,26 @@ class _Builder:
     def _leading(self, reference: Reference, task: Task) -> Entry:
         outcome, evidence = _state(reference, task)
         account = task.account
+        if outcome is Outcome.FAILED:
+            account.lose(Loss.FAILED)
+        elif account.held:
+            account.waste(received=account.held, loss=Loss.NOT_NEEDED)
         moved = outcome is Outcome.TRANSFERRED
-        resumed = account.resumed if moved and self.receives and not self.sends else 0
-        useful = reference.descriptor.size - resumed if moved else 0
-        fetched = account.elsewhere.account if account.elsewhere else Account()
-        received = account.received + fetched.received
         return replace(
             self._entry(reference, outcome, evidence),
             mounted_from=task.mounted_from,
             wire_sent=account.sent,
-            wire_received=received,
-            wasted_sent=account.sent - (useful if self.sends else 0),
-            wasted_received=received - (useful if self.receives else 0),
-            overhead=account.overhead + fetched.overhead,
-            resumed=resumed,
-            retries=(*account.retries, *fetched.retries),
-            attempts=account.attempts + fetched.attempts,
-            requests=account.requests + fetched.requests,
-            elsewhere=_elsewhere(account.elsewhere),
+            wire_received=account.received,
+            useful_sent=account.useful_sent,
+            useful_received=account.useful_received,
+            wasted_sent=account.wasted_sent,
+            wasted_received=account.wasted_received,
+            overhead=account.overhead,
+            resumed=account.resumed if moved and self.receives and not self.sends else 0,
+            retries=tuple(account.retries),
+            losses=tuple(account.losses),
+            attempts=account.attempts,
+            requests=account.requests,
         )
 
     def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
@@ -111,13 +108,6 @@ class _Builder:
             created_by=self.labels.created_by.get(descriptor.digest),
             recorded_digest=self.labels.recorded.get(descriptor.digest),
         )
-
-
-def _elsewhere(spent: Spent | None) -> Elsewhere | None:
-    if spent is None:
-        return None
-    cost = spent.account
-    return Elsewhere(url=spent.url, requests=cost.requests, received=cost.received, overhead=cost.overhead)
 
 
 def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:

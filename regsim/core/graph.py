@@ -1,23 +1,22 @@
-"""The graph of references that a transfer walks, and the work that each digest in it needs.
+"""What an image is made of: every reference from a root down, in the order of the ledger.
 
-A *reference* is one place that names content; a *task* is the work for one digest, shared by all of its
-references. Owns no decisions: those are the machine's.
+Owns the order, and the limits that hostile documents meet. Must not know what becomes of the content.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from regsim.core import Descriptor, Digest, Role
-from regsim.core.account import Account
+from regsim.core.manifest import Role, role_of
 from regsim.errors import ContentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from regsim.core import Document
-    from regsim.core.ledger import Evidence, Outcome
+    from regsim.core.descriptor import Descriptor
+    from regsim.core.digest import Digest
+    from regsim.core.manifest import Document
 
 MANIFEST_ROLES = frozenset({Role.MANIFEST, Role.INDEX})
 
@@ -26,67 +25,35 @@ MAX_REFERENCES = 100_000
 MAX_DEPTH = 16
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    """The work for one digest: what is known of it, what became of it, what it cost.
+class Content(NamedTuple):
+    """What references share: a blob and a manifest of one digest are two things to a registry."""
 
-    Attributes:
-        descriptor: as the first reference names it.
-        account: what the requests for it cost.
-        outcome: set when the work is over.
-        known: a manifest that the destination holds under its digest.
-        vouched: named by a manifest that the destination holds.
-        complete: done, and so is all that it names.
-        candidates: repositories to mount from that are still to be tried, best first.
-        before: what had become of it when a manifest that names it was refused for its sake.
-        put_as: the reference that a manifest is put for.
-        mended: it has been refused so, and all that it names been looked at again.
-        waiting: references whose manifest can only be put once this is complete.
-        document: a manifest's bytes and successors, once fetched.
-    """
-
-    descriptor: Descriptor
-    account: Account = field(default_factory=Account)
-    outcome: Outcome | None = None
-    evidence: Evidence | None = None
-    mounted_from: str | None = None
-    mount_refused: bool = False
-    known: bool = False
-    vouched: bool = False
-    checked: bool = False
-    complete: bool = False
-    candidates: tuple[str, ...] = ()
-    before: tuple[Outcome, Evidence | None] | None = None
-    put_as: Reference | None = None
-    mended: bool = False
-    waiting: list[Reference] = field(default_factory=list)
-    document: Document | None = None
-
-    @property
-    def done(self) -> bool:
-        """Tell whether the outcome stands."""
-        return self.outcome is not None
+    is_manifest: bool
+    digest: Digest
 
 
-@dataclass(slots=True, eq=False)
-class Reference:
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
     """One reference: the root, or one descriptor in a manifest or index.
 
-    `leads` tells whether this is the first reference to its digest, which does the work and, for a
-    manifest, lists the `children` and, base first, the digests of its `layers`; `unfinished` counts the
-    children whose task is not complete. `stays`: it may not be distributed, and is left where it is.
+    Attributes:
+        role: the part that the content plays there.
+        descriptor: as it stands there.
+        parent: the place of the manifest that names it; None of the root.
+        number: its own, in ledger order.
+        first: the number of the first place with the same content, which does the work.
+        layer: its number among the layers of its manifest, base first; None if it is no layer of a manifest.
+        depth: manifests above it.
+        stays: it may not be distributed, and is left where it is.
     """
 
     role: Role
     descriptor: Descriptor
+    parent: Place | None = None
+    number: int = 0
+    first: int = 0
+    layer: int | None = None
     depth: int = 0
-    parent: Reference | None = None
-    position: int = 0
-    task: Task | None = None
-    leads: bool = False
-    children: tuple[Reference, ...] = ()
-    layers: tuple[Digest, ...] = ()
-    unfinished: int = 0
     stays: bool = False
 
     @property
@@ -94,41 +61,151 @@ class Reference:
         """Tell whether this names a manifest or an index."""
         return self.role in MANIFEST_ROLES
 
-    def expand(self, document: Document, *, foreign: bool = False) -> None:
-        """List what the manifest names.
+    @property
+    def content(self) -> Content:
+        """What it names."""
+        return Content(self.role in MANIFEST_ROLES, self.descriptor.digest)
 
-        Args:
-            document: the manifest.
-            foreign: layers that may not be distributed are wanted all the same.
+    @property
+    def leads(self) -> bool:
+        """Tell whether this is the first place with its content."""
+        return self.first == self.number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """All that a root refers to, depth first in manifest order: immutable, and shared by its transfers.
+
+    Attributes:
+        places: one for each reference, in the order of the ledger.
+        documents: the manifests and indexes that were opened, by digest. What stands in one is listed once,
+            below its first place.
+        layers: the digests of the layers of each manifest, base first.
+    """
+
+    places: tuple[Place, ...]
+    documents: Mapping[Digest, Document]
+    layers: Mapping[Digest, tuple[Digest, ...]]
+
+    @classmethod
+    def of(cls, root: Descriptor, documents: Mapping[Digest, Document]) -> Graph:
+        """Build the graph of a root; a manifest that is not among `documents` is not opened.
 
         Raises:
-            ContentError: indexes are nested deeper than `MAX_DEPTH`.
+            ContentError: indexes are nested too deep, there are too many references, or a digest has two
+                sizes.
         """
-        if self.role is Role.INDEX and self.depth >= MAX_DEPTH:
+        walk = Walk(root)
+        while (place := walk.step()) is not None:
+            document = documents.get(place.descriptor.digest) if place.is_manifest and place.leads else None
+            if document is not None:
+                walk.open(place, document)
+        return walk.graph()
+
+    @property
+    def root(self) -> Place:
+        """The place of the root."""
+        return self.places[0]
+
+    def run(self, place: Place) -> tuple[Digest, ...]:
+        """Return the layers from the base up to this one; empty if it is no layer of a manifest."""
+        if place.parent is None or place.layer is None:
+            return ()
+        return self.layers[place.parent.descriptor.digest][: place.layer + 1]
+
+
+class Walk:
+    """Goes through a graph depth first while its documents become known.
+
+    `step` goes to the next place. A manifest that leads is opened before the next step, if at all.
+    """
+
+    def __init__(self, root: Descriptor) -> None:
+        self._places: list[Place] = []
+        self._documents: dict[Digest, Document] = {}
+        self._layers: dict[Digest, tuple[Digest, ...]] = {}
+        self._firsts: dict[Content, int] = {}
+        self._ahead = [Place(role_of(root.media_type), root)]
+
+    def step(self) -> Place | None:
+        """Go to the next place; None at the end.
+
+        Raises:
+            ContentError: its digest has been named with another size.
+        """
+        if not self._ahead:
+            return None
+        place = _numbered(self._ahead.pop(), len(self._places), self._firsts)
+        self._places.append(place)
+        size = self._places[place.first].descriptor.size
+        if place.descriptor.size != size:
             raise ContentError(
-                f"index {self.descriptor.digest.short} is nested {self.depth} deep",
+                f"{place.descriptor.digest} is named with two sizes: "
+                f"{size:,} and {place.descriptor.size:,} bytes"
+            )
+        return place
+
+    def open(self, place: Place, document: Document) -> None:
+        """List what a manifest names: the next steps go through it.
+
+        Raises:
+            ContentError: indexes are nested deeper than `MAX_DEPTH`, or there are more references than
+                `MAX_REFERENCES`.
+        """
+        descriptor = place.descriptor
+        if place.role is Role.INDEX and place.depth >= MAX_DEPTH:
+            raise ContentError(
+                f"index {descriptor.digest.short} is nested {place.depth} deep",
                 hint=f"{MAX_DEPTH} is the limit",
             )
-        self.children = tuple(
-            Reference(
-                role=successor.role,
-                descriptor=successor.descriptor,
-                depth=self.depth + 1,
-                parent=self,
-                position=position,
-                stays=not foreign and successor.is_foreign,
-            )
-            for position, successor in enumerate(document.successors)
-        )
+        self._documents[descriptor.digest] = document
         # An index may name content that is no manifest: a blob, but not a layer on top of others.
-        if self.role is Role.MANIFEST:
-            self.layers = tuple(layer.digest for layer in document.layers)
-        self.unfinished = sum(not child.stays for child in self.children)
+        layers = 0
+        found: list[Place] = []
+        for each in document.successors:
+            layer = layers if place.role is Role.MANIFEST and each.role is Role.LAYER else None
+            layers += layer is not None
+            found.append(
+                Place(
+                    each.role,
+                    each.descriptor,
+                    place,
+                    layer=layer,
+                    depth=place.depth + 1,
+                    stays=each.is_foreign,
+                )
+            )
+        self._layers[descriptor.digest] = tuple(
+            each.descriptor.digest for each in found if each.layer is not None
+        )
+        self._ahead.extend(reversed(found))
+        if len(self._places) + len(self._ahead) > MAX_REFERENCES:
+            raise ContentError(f"an image with more than {MAX_REFERENCES:,} references")
 
-    def walk(self) -> Iterator[Reference]:
-        """Yield this reference and all below it, depth first in manifest order."""
-        pending = [self]
-        while pending:
-            reference = pending.pop()
-            yield reference
-            pending.extend(reversed(reference.children))
+    def neighbours(self, place: Place) -> Iterator[Place]:
+        """Yield the manifests beside a place, ahead of it, whose first place can only be the one there.
+
+        A manifest names no manifests, so neighbours are independent; what follows a nested index might be
+        named inside it first.
+        """
+        if place.role is Role.INDEX:
+            return
+        for each in reversed(self._ahead):
+            if each.parent is not place.parent:
+                return
+            if each.is_manifest:
+                yield each
+            if each.role is Role.INDEX:
+                return
+
+    def graph(self) -> Graph:
+        """Return the graph as far as it is known."""
+        firsts, places = dict(self._firsts), list(self._places)
+        for place in reversed(self._ahead):
+            places.append(_numbered(place, len(places), firsts))
+        return Graph(tuple(places), dict(self._documents), dict(self._layers))
+
+
+def _numbered(place: Place, number: int, firsts: dict[Content, int]) -> Place:
+    first = number if place.stays else firsts.setdefault(place.content, number)
+    return replace(place, number=number, first=first)

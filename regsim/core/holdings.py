@@ -1,27 +1,44 @@
-"""What a repository or a node holds, by digest alone: the state of plans and of the model.
+"""Who holds what: the questions that decisions ask of a repository or a node, and their answer by sets.
 
-Owns the answers to "is it here?" where no bytes are. Must not know how anything got here.
+Owns the answers where no bytes are. Must not know how content got here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from regsim.core.ledger import Evidence
 
 if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest, Document
-    from regsim.core.actions import CheckBlob
+
+
+class Holdings(Protocol):
+    """What one repository or node holds, whatever keeps it: sets, an overlay of a plan, a store."""
+
+    def resolve(self, reference: str) -> Descriptor | None:
+        """Return what a tag or digest names here; None if it is absent."""
+
+    def has(self, digest: Digest, run: tuple[Digest, ...] = ()) -> Evidence | None:
+        """Return how it is known that a blob is here; None if it is absent.
+
+        Args:
+            digest: of the blob.
+            run: the layers from the base up to this one, if it is a layer of a manifest; else empty.
+        """
 
 
 @dataclass(slots=True, kw_only=True)
-class Holdings:
-    """The blobs, manifests and tags of one repository or node.
+class HeldSets:
+    """`Holdings` as sets of digests: one repository or node of a model, or what a plan would have written.
 
     Attributes:
         present: what a blob that is here is known by (`head` at a registry, `local` on a node).
         runs: the unbroken runs of layers that are here, for a node that skips by `chain`; else None.
+        blobs: by digest.
+        manifests: descriptors and bytes, by digest.
+        tags: the digest that each names.
     """
 
     present: Evidence
@@ -31,15 +48,15 @@ class Holdings:
     tags: dict[str, Digest] = field(default_factory=dict)
 
     def resolve(self, reference: str) -> Descriptor | None:
-        """Return what a tag or digest names here."""
+        """Return what a tag or digest names here; None if it is absent."""
         held = self.manifests.get(self.tags.get(reference, reference))
         return held[0] if held is not None else None
 
-    def has(self, check: CheckBlob) -> Evidence | None:
-        """Return how it is known that a blob is here, None if it is not."""
-        if check.layer is not None and self.runs is not None:
-            return Evidence.CHAIN if check.layers[: check.layer + 1] in self.runs else None
-        return self.present if check.descriptor.digest in self.blobs else None
+    def has(self, digest: Digest, run: tuple[Digest, ...] = ()) -> Evidence | None:
+        """Return how it is known that a blob is here; see `Holdings.has`."""
+        if run and self.runs is not None:
+            return Evidence.CHAIN if run in self.runs else None
+        return self.present if digest in self.blobs else None
 
     def put_manifest(self, document: Document, tag: str | None) -> None:
         """Take in a manifest whose content is here, and its tag."""
@@ -51,7 +68,7 @@ class Holdings:
             self.runs.update(layers[:length] for length in range(1, len(layers) + 1))
 
     def delete_manifest(self, reference: str) -> None:
-        """Forget a tag; or by digest a manifest and all its tags. Blobs stay (distribution-spec, end-9)."""
+        """Delete a tag; or by digest a manifest and all its tags. Blobs stay (distribution-spec, end-9)."""
         if self.tags.pop(reference, None) is None:
             self.manifests.pop(reference, None)
             self.tags = {tag: digest for tag, digest in self.tags.items() if digest != reference}

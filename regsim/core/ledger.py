@@ -16,7 +16,7 @@ from regsim.core import Digest, Role, media_types
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from regsim.core.account import Account, Retry
+    from regsim.core.account import Account, Retry, Waste
     from regsim.errors import RegsimError
 
 
@@ -55,7 +55,6 @@ class Evidence(StrEnum):
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
-    URL = "url"
     STORED = "stored"
     MOUNT_REFUSED = "mount-refused"
     HEAD = "head"
@@ -71,7 +70,7 @@ class Evidence(StrEnum):
 
 _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
     Outcome.TRANSFERRED: frozenset(
-        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.URL, Evidence.STORED, Evidence.MOUNT_REFUSED}
+        {Evidence.UPLOAD, Evidence.DOWNLOAD, Evidence.STORED, Evidence.MOUNT_REFUSED}
     ),
     Outcome.EXISTS: frozenset({Evidence.HEAD, Evidence.MANIFEST, Evidence.LOCAL, Evidence.CHAIN}),
     Outcome.MOUNTED: frozenset({Evidence.CREATED, Evidence.ASSUMED}),
@@ -83,39 +82,13 @@ _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """What of an entry's figures was spent at a host that is no registry.
-
-    Attributes:
-        url: where a foreign layer was fetched from, or was last tried to be; without its query.
-        requests: HTTP requests.
-        received: body octets of the layer.
-        overhead: all other body octets.
-    """
-
-    url: str
-    requests: int
-    received: int
-    overhead: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it under the keys of the result format."""
-        return {
-            "url": self.url,
-            "requests": self.requests,
-            "received": self.received,
-            "overhead": self.overhead,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
     All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
-    that served no outcome; `resumed` what an interrupted earlier run had left in place. `retries` tells why
-    anything was asked or moved again, and what of `wasted` that explains. `elsewhere` is None where only
-    registries were asked.
+    that served no outcome, and `useful_*` the part that its destination accepted; `resumed` what an
+    interrupted earlier run had left in place. `retries` tells why anything was asked or moved again, and what
+    was wasted by it; `losses` what was wasted otherwise.
     """
 
     digest: Digest
@@ -128,6 +101,8 @@ class Entry:
     mounted_from: str | None = None
     wire_sent: int = 0
     wire_received: int = 0
+    useful_sent: int = 0
+    useful_received: int = 0
     wasted_sent: int = 0
     wasted_received: int = 0
     overhead: int = 0
@@ -135,13 +110,13 @@ class Entry:
     attempts: int = 0
     requests: int = 0
     retries: tuple[Retry, ...] = ()
+    losses: tuple[Waste, ...] = ()
     created_by: str | None = None
     recorded_digest: Digest | None = None
-    elsewhere: Elsewhere | None = None
 
     @property
     def wasted(self) -> int:
-        """Body octets sent or received in vain."""
+        """Body octets that were wasted, sent and received."""
         return self.wasted_sent + self.wasted_received
 
     def to_json(self) -> dict[str, Any]:
@@ -165,9 +140,9 @@ class Entry:
             "attempts": self.attempts,
             "requests": self.requests,
             "retries": [retry.to_json() for retry in self.retries],
+            "losses": [loss.to_json() for loss in self.losses],
             "created_by": self.created_by,
             "recorded_digest": self.recorded_digest,
-            "elsewhere": self.elsewhere.to_json() if self.elsewhere else None,
         }
 
 
@@ -317,7 +292,6 @@ class Ledger:
         referenced: counted on the graph of descriptors, not on the entries, so that a lost entry shows.
         sends, receives: which sides of the transfer are registries.
         unselected: descriptors that a choice of platform left out.
-        foreign: layers that may not be distributed were wanted too.
         seconds: how long it took.
         resolving: what was spent on a reference that could not be resolved, and so has no entry.
         beside: what was spent on content that has no entry either, by digest if that is known: indexes that
@@ -333,7 +307,6 @@ class Ledger:
     entries: tuple[Entry, ...] = ()
     referenced: Tally = Tally()
     unselected: int = 0
-    foreign: bool = False
     seconds: float = field(default=0.0, compare=False)
     resolving: Account | None = None
     beside: tuple[tuple[Digest | None, Account], ...] = ()
@@ -364,19 +337,8 @@ def violations(ledger: Ledger) -> list[str]:
     return [
         *_law("references", ledger.referenced.count, "sum over outcomes", summary.referenced.count),
         *_law("referenced bytes", ledger.referenced.bytes, "sum over outcomes", summary.referenced.bytes),
-        *_side(
-            "sent",
-            over_wire=ledger.sends,
-            wire=sum(entry.wire_sent for entry in ledger.entries),
-            entries=ledger.entries,
-        ),
-        *_side(
-            "received",
-            over_wire=ledger.receives,
-            wire=sum(entry.wire_received for entry in ledger.entries),
-            entries=ledger.entries,
-        ),
-        *_entry_laws(ledger.entries, foreign=ledger.foreign),
+        *_wire_laws(ledger),
+        *_entry_laws(ledger.entries),
         *_first_reference_law(ledger.entries),
     ]
 
@@ -385,25 +347,32 @@ def _law(name: str, figure: int, other_name: str, other: int) -> list[str]:
     return [] if figure == other else [f"{name}: {figure:,} but {other_name}: {other:,}"]
 
 
-def _side(side: str, *, over_wire: bool, wire: int, entries: Iterable[Entry]) -> list[str]:
-    moved = wasted = 0
-    for entry in entries:
-        wasted += entry.wasted_sent if side == "sent" else entry.wasted_received
-        if over_wire and entry.outcome is Outcome.TRANSFERRED:
-            moved += entry.size - entry.resumed
-    return _law(f"wire {side}", wire, "transferred - resumed + wasted", moved + wasted)
+def _wire_laws(ledger: Ledger) -> Iterable[str]:
+    """Sent = useful + wasted, and useful = transferred - resumed, on each side and for each entry."""
+    for entry in ledger.entries:
+        name = f"{entry.role} {entry.digest.short}"
+        moved = entry.size - entry.resumed if entry.outcome is Outcome.TRANSFERRED else 0
+        sides = (
+            ("sent", ledger.sends, entry.wire_sent, entry.useful_sent, entry.wasted_sent),
+            ("received", ledger.receives, entry.wire_received, entry.useful_received, entry.wasted_received),
+        )
+        for side, over_wire, wire, useful, wasted in sides:
+            yield from _law(f"{name}: {side}", wire, "useful + wasted", useful + wasted)
+            wanted = moved if over_wire else 0
+            yield from _law(f"{name}: useful {side}", useful, "transferred - resumed", wanted)
 
 
-def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
+def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
     for entry in entries:
         figures = {
             "wasted_sent": entry.wasted_sent,
             "wasted_received": entry.wasted_received,
             "resumed": entry.resumed,
-            "wasted, less what the retries explain": entry.wasted
-            - sum(each.wasted for each in entry.retries),
         }
         name = f"{entry.role} {entry.digest.short}"
+        explained = sum(retry.wasted for retry in entry.retries)
+        explained += sum(loss.wasted for loss in entry.losses)
+        yield from _law(f"{name}: wasted", entry.wasted, "retries and losses", explained)
         for word, figure in figures.items():
             if figure < 0:
                 yield f"{name}: {word} is {figure:,}"
@@ -413,7 +382,7 @@ def _entry_laws(entries: Iterable[Entry], *, foreign: bool) -> Iterable[str]:
             yield f"{name}: {entry.outcome} by {entry.evidence}"
         if (entry.outcome is Outcome.MOUNTED) is (entry.mounted_from is None):
             yield f"{name}: {entry.outcome} from {entry.mounted_from}"
-        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type) and not foreign
+        stays = entry.role is Role.LAYER and media_types.is_foreign(entry.media_type)
         if (entry.outcome is Outcome.FOREIGN) is not stays:
             yield f"{name}: {entry.outcome}, though it is {entry.media_type}"
 

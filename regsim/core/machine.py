@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Role, manifest
 from regsim.core import actions as act
-from regsim.core.account import Reason
-from regsim.core.graph import MAX_REFERENCES, Reference, Task
-from regsim.core.ledger import Direction, Evidence, Outcome
+from regsim.core.account import Loss, Reason
+from regsim.core.graph import MAX_REFERENCES
+from regsim.core.ledger import Direction, Evidence, Outcome, Tally
+from regsim.core.tasks import Reference, Task
 from regsim.errors import ContentError, RegistryError
 
 if TYPE_CHECKING:
@@ -63,7 +64,6 @@ class Rules:
         tag: what the root is to be called at the destination; None leaves it untagged.
         candidates: repositories of the destination's registry that may hold a digest, best first.
         keeps: returns a manifest or index without those of its successors that are left out.
-        foreign: layers that may not be distributed are wanted too.
     """
 
     direction: Direction
@@ -72,14 +72,14 @@ class Rules:
     tag: str | None = None
     candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
     keeps: Callable[[Document], Document] = keep_all
-    foreign: bool = False
 
 
 @dataclass(slots=True)
 class Machine:
     """Decides one transfer of everything that `root` refers to.
 
-    Feed it: `start`, then for every action handed out either `succeed` or `fail`, until `done`.
+    Feed it: `start`, then for every action handed out either `succeed` or `fail`, until `done`. `referenced`
+    counts references where manifests name them.
     """
 
     root: Reference
@@ -89,16 +89,16 @@ class Machine:
     _blobs: dict[Digest, Task] = field(default_factory=dict)
     _walk: list[Reference] = field(default_factory=list)
     _ready: list[Reference] = field(default_factory=list)
+    referenced: Tally = field(default_factory=Tally)
     _unfinished: int = 0
-    _references: int = 1
 
     @classmethod
     def of(cls, descriptor: Descriptor, rules: Rules, account: Account) -> Machine:
         """Return a machine for one root; `account` already carries what resolving it has cost."""
         role = manifest.role_of(descriptor.media_type)
         root = Reference(role=role, descriptor=descriptor)
-        root.task = Task(descriptor, account=account)
-        return cls(root, rules)
+        root.task = Task(descriptor, accounts=[account])
+        return cls(root, rules, referenced=Tally(1, descriptor.size))
 
     def start(self) -> list[act.Action]:
         """Return the first actions."""
@@ -117,6 +117,7 @@ class Machine:
         started, but what came to its end all the same is in the ledger as done.
         """
         try:
+            self._task(action).running.discard(id(action.account))
             found = self._answered(action, answer)
             return [*found, *self._advance()] if self.error is None else []
         except ContentError as error:
@@ -129,16 +130,19 @@ class Machine:
         `over` anyway.
         """
         task = self._task(action)
+        task.running.discard(id(action.account))
         if isinstance(action, act.PutManifest) and self.error is None and not over:
-            found = self._mend(task, error)
+            found = self._mend(task, error, action.account)
             if found:
+                action.account.lose()
                 return found
+        action.account.lose(Loss.FAILED)
         if not task.done:
             task.outcome, task.evidence = Outcome.FAILED, Evidence.ERROR
         self.error = self.error or error
         return []
 
-    def _mend(self, task: Task, error: RegsimError) -> list[act.Action]:
+    def _mend(self, task: Task, error: RegsimError, account: Account) -> list[act.Action]:
         """Look at all blobs of a manifest once more that was refused because some are missing.
 
         The registry has lied about them, or collected them meanwhile, or does not see them yet.
@@ -148,7 +152,7 @@ class Machine:
         if not missing or task.mended or reference is None:
             return []
         task.mended = True
-        task.account.retried(Reason.BLOBS_MISSING, wasted=min(task.descriptor.size, task.account.sent))
+        account.retried(Reason.BLOBS_MISSING)
         found: list[act.Action] = []
         for child in reference.children:
             blob = child.task
@@ -157,7 +161,7 @@ class Machine:
             if blob.complete and blob.outcome is not None:
                 blob.before, blob.outcome, blob.complete = (blob.outcome, blob.evidence), None, False
                 self._unfinished += 1
-                found.append(act.CheckBlob(descriptor=blob.descriptor, account=blob.account, closely=True))
+                found.append(act.CheckBlob(descriptor=blob.descriptor, account=blob.begin(), closely=True))
             blob.waiting.append(reference)
             reference.unfinished += 1
         if not reference.unfinished:
@@ -193,7 +197,7 @@ class Machine:
                 self._end(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else self._present_by)
         elif action.reference != digest:
             # The tag names something else or nothing; its manifest may still be there.
-            return [act.CheckManifest(descriptor=task.descriptor, account=task.account, reference=digest)]
+            return [act.CheckManifest(descriptor=task.descriptor, account=task.begin(), reference=digest)]
         task.checked = True
         return self._fetch(task) if self._pulls else []
 
@@ -206,12 +210,12 @@ class Machine:
             self._finish(task, Outcome.EXISTS, Evidence.MANIFEST if task.vouched else evidence)
             return []
         if not self.rules.to_registry:
-            return [act.Download(descriptor=task.descriptor, account=task.account)]
+            return [act.Download(descriptor=task.descriptor, account=task.begin())]
         if task.before is not None:
             # Where it was linked from it may be missing as well.
             task.mounted_from, task.mount_refused = None, False
-            moved = task.before[0] is Outcome.TRANSFERRED
-            task.account.retried(Reason.BLOBS_MISSING, wasted=task.descriptor.size if moved else 0)
+            sent, received = task.revoke()
+            action.account.retried(Reason.BLOBS_MISSING, sent=sent, received=received)
         else:
             most = mounts_worth_trying(task.descriptor.size)
             task.candidates = self.rules.candidates(action.descriptor.digest)[:most]
@@ -219,7 +223,7 @@ class Machine:
 
     def _next(self, task: Task, session: object | None) -> list[act.Action]:
         """Try the next candidate for a mount, or upload where there is none."""
-        descriptor, account = task.descriptor, task.account
+        descriptor, account = task.descriptor, task.begin()
         if not task.candidates:
             return [act.Upload(descriptor=descriptor, account=account, session=session)]
         repository, *others = task.candidates
@@ -238,15 +242,17 @@ class Machine:
     def _moved(self, action: act.Action, answer: object) -> None:
         task = self._task(action)
         if isinstance(answer, Evidence):
+            action.account.lose(Loss.RACED)
             self._finish(task, Outcome.EXISTS, answer)
             return
+        if isinstance(action, act.PutManifest):
+            task.accept_read()
         # Between two local stores nothing is spared: only a pull has a way to go.
         pulled = isinstance(action, act.Download) and self.rules.from_registry
         if pulled and action.descriptor.data is not None:
             self._finish(task, Outcome.INLINED, None)
         else:
-            moved_by = Evidence.URL if self._is_elsewhere(task.descriptor) else self._moved_by
-            evidence = Evidence.MOUNT_REFUSED if task.mount_refused else moved_by
+            evidence = Evidence.MOUNT_REFUSED if task.mount_refused else self._moved_by
             self._finish(task, Outcome.TRANSFERRED, evidence)
 
     def _finish(self, task: Task, outcome: Outcome, evidence: Evidence | None) -> None:
@@ -294,9 +300,10 @@ class Machine:
         document = reference.task.document if reference.task else None
         if document is None or not reference.leads:
             return []
-        reference.expand(document, foreign=self.rules.foreign)
-        self._references += len(reference.children)
-        if self._references > MAX_REFERENCES:
+        reference.expand(document)
+        sizes = [each.descriptor.size for each in document.successors]
+        self.referenced += Tally(len(sizes), sum(sizes))
+        if self.referenced.count > MAX_REFERENCES:
             raise ContentError(f"an image with more than {MAX_REFERENCES:,} references")
         if not reference.unfinished:
             self._ready.append(reference)
@@ -330,7 +337,7 @@ class Machine:
             return self._fetch(task)
         check = act.CheckManifest(
             descriptor=task.descriptor,
-            account=task.account,
+            account=task.begin(),
             reference=self._asked_for(task.descriptor.digest),
         )
         # A pull looks into its own store first; a push or copy reads and checks at the same time.
@@ -349,7 +356,7 @@ class Machine:
         layers, layer = reference.parent.layers if reference.parent else (), None
         if reference.role is Role.LAYER and layers:
             layer = reference.position - 1  # the config stands before them
-        return [act.CheckBlob(descriptor=task.descriptor, account=task.account, layers=layers, layer=layer)]
+        return [act.CheckBlob(descriptor=task.descriptor, account=task.begin(), layers=layers, layer=layer)]
 
     def _join(self, reference: Reference, tasks: dict[Digest, Task]) -> Task:
         """Give a reference the task of its digest; the first reference to a digest leads."""
@@ -380,7 +387,7 @@ class Machine:
         from_destination = task.done and not self.rules.to_registry
         return [
             act.FetchManifest(
-                descriptor=task.descriptor, account=task.account, from_destination=from_destination
+                descriptor=task.descriptor, account=task.begin(), from_destination=from_destination
             )
         ]
 
@@ -396,7 +403,7 @@ class Machine:
                 found.append(
                     act.PutManifest(
                         descriptor=task.descriptor,
-                        account=task.account,
+                        account=task.begin(),
                         document=task.document,
                         tag=self.rules.tag if reference is self.root else None,
                         patiently=task.mended,
@@ -423,10 +430,6 @@ class Machine:
         kind = (act.CheckBlob, act.Mount, act.Upload, act.Download)
         tasks = self._blobs if isinstance(action, kind) else self._manifests
         return tasks[action.descriptor.digest]
-
-    def _is_elsewhere(self, descriptor: Descriptor) -> bool:
-        """Tell whether a blob is fetched from its URLs: a registry does not hold it."""
-        return self.rules.from_registry and act.is_elsewhere(descriptor)
 
     @property
     def _present_by(self) -> Evidence:

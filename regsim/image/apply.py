@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
 from regsim.image.tree import Node, Tree, resolve
-from regsim.store.entry import MAX_PATH, Entry, Kind, shown
+from regsim.store.entry import MARKERS, MAX_PATH, Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_MARKERS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
 _IMPLIED_MODE = 0o755
 
 
@@ -55,10 +54,10 @@ def apply(tree: Tree, entries: Iterable[Entry]) -> tuple[Tree, tuple[Lost, ...]]
     editor = Editor(tree, tree.layers)
     entries = list(entries)
     for entry in entries:
-        if entry.kind in _MARKERS:
+        if entry.kind in MARKERS:
             editor.mark(entry)
     for entry in entries:
-        if entry.kind not in _MARKERS:
+        if entry.kind not in MARKERS:
             editor.add(entry)
     return editor.finish(), tuple(editor.lost)
 

@@ -17,19 +17,16 @@ from typing import TYPE_CHECKING, Self
 
 from regsim.core.ledger import Tally
 from regsim.errors import LocalFileError, UsageError
-from regsim.image.builder.bases import BaseLayer
-from regsim.image.builder.builder import Built, finished
-from regsim.image.builder.layers import stage_layer
-from regsim.image.builder.listing import write_listed
-from regsim.image.held import Held, HeldFiles
+from regsim.image.listing import write_listed
+from regsim.image.opened import OpenImage, OpenLayer
+from regsim.image.spool import Held, HeldFiles
 from regsim.image.writable import WritableLayer
 from regsim.store.entry import PERMISSIONS, Entry, Kind, shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
 
-    from regsim.image.compress import Compressor
-    from regsim.image.container_image import ContainerImage
+    from regsim.image.compression import Compressor
     from regsim.image.tree import Node, Tree
     from regsim.image.writable import Target
     from regsim.store.entry import Opener
@@ -56,7 +53,7 @@ class Container:
     context manager it removes itself in the end.
 
     Args:
-        image: what it is made from.
+        image: what it is made from; its layers have been read (`OpenImage.read`).
         name: what messages call it.
         clock: returns nanoseconds since 1970, such as `time.time_ns`.
 
@@ -66,7 +63,7 @@ class Container:
             changed; each time counts.
     """
 
-    def __init__(self, image: ContainerImage, name: str, *, clock: Callable[[], int]) -> None:
+    def __init__(self, image: OpenImage, name: str, *, clock: Callable[[], int]) -> None:
         self.image = image
         self.name = name
         self.state = State.RUNNING
@@ -277,10 +274,10 @@ class Container:
         created_by: str | None = None,
         message: str = "",
         author: str | None = None,
-    ) -> Built:
+    ) -> OpenImage:
         """Return an image of what the container holds now, running or stopped: one layer more, or none.
 
-        The layer is written into `store`; `image.build.builder.export` puts the whole image there. The same
+        The layer is written into `store`; `OpenImage.export` puts the whole image there. The same
         changes at the same time of the clock give the same image.
 
         Args:
@@ -295,7 +292,7 @@ class Container:
             LocalFileError: the layer cannot be written.
         """
         async with self._lock:
-            config, layers = self.image.config.copy(), [*self.image.layers]
+            config, layers = self.image.settings(), [*self.image.layers]
             config.author = author or config.author
             line = created_by if created_by is not None else " ".join(config.config.get("Cmd") or ())
             timestamp = self._clock() // 10**9
@@ -304,12 +301,11 @@ class Container:
                 info, listing = await write_listed(store, changes, compressor, {})
                 diff_id = info.diff_id
                 content = partial(store.content, info.descriptor)
-                base = BaseLayer(
-                    descriptor=info.descriptor, diff_id=diff_id, content=content, listing=listing
+                layers.append(
+                    OpenLayer(descriptor=info.descriptor, diff_id=diff_id, content=content, known=listing)
                 )
-                layers.append(stage_layer(base))
             config.add(line, timestamp, diff_id=diff_id, comment=message)
-            return finished(config, layers, timestamp)
+            return OpenImage(name=self.name, raw=config.raw(timestamp), layers=tuple(layers))
 
     def _check_there(self) -> None:
         if self.state is State.REMOVED:

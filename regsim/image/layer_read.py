@@ -16,8 +16,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, LocalFileError
-from regsim.image.decompress import AnyDecompressor
-from regsim.store.entry import MAX_NAME, MAX_PATH, OPAQUE_NAME, WHITEOUT_PREFIX, Entry, Kind, Opener, shown
+from regsim.image.compression import AnyDecompressor
+from regsim.store.entry import (
+    MARKERS,
+    MAX_NAME,
+    MAX_PATH,
+    OPAQUE_NAME,
+    WHITEOUT_PREFIX,
+    Entry,
+    Kind,
+    Opener,
+    shown,
+)
 from regsim.store.files import file_errors, open_regular
 from regsim.store.protocols import CHUNK
 from regsim.store.relay import hand_all
@@ -53,7 +63,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class LayerFiles:
     """What a layer says.
 
     Args:
@@ -67,6 +77,16 @@ class Layer:
     diff_id: Digest
     uncompressed_size: int
     entries: tuple[Entry, ...]
+
+    @property
+    def content_size(self) -> int:
+        """Bytes of its files, which docker calls a layer's size; of a path that is there twice, the later."""
+        sizes = {
+            entry.path: entry.size if entry.kind is Kind.FILE else 0
+            for entry in self.entries
+            if entry.kind not in MARKERS
+        }
+        return sum(sizes.values())
 
 
 class Spool(Protocol):
@@ -112,7 +132,7 @@ class LayerReader:
             if self._pieces_size >= _PIECE:
                 self._flush()
 
-    def finish(self) -> Layer:
+    def finish(self) -> LayerFiles:
         """Return what was read.
 
         Raises:
@@ -121,7 +141,7 @@ class LayerReader:
         self._flush()
         self._bytes.finish()
         self._tar.finish()
-        return Layer(
+        return LayerFiles(
             descriptor=self._descriptor,
             diff_id=Digest(f"sha256:{self._hash.hexdigest()}"),
             uncompressed_size=self._size,
@@ -204,7 +224,9 @@ def entry_of(member: Member, name: str) -> Entry | None:
     )
 
 
-async def read_layer(content: Content, limits: Limits | None = None, spool: Spool | None = None) -> Layer:
+async def read_layer(
+    content: Content, limits: Limits | None = None, spool: Spool | None = None
+) -> LayerFiles:
     """Read a layer from anywhere, verified. It is unpacked in a thread, and so is what `spool` does.
 
     Raises:
@@ -222,7 +244,7 @@ async def read_layer(content: Content, limits: Limits | None = None, spool: Spoo
 
 def read_layer_file(
     path: Path, descriptor: Descriptor, limits: Limits | None = None, spool: Spool | None = None
-) -> Layer:
+) -> LayerFiles:
     """Read a layer from a local file, verified. It blocks, so callers run it in a worker thread.
 
     Raises:

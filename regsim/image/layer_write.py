@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError
-from regsim.store.entry import Entry, Kind, check_path, shown
+from regsim.store.entry import MARKERS, Entry, Kind, check_path, shown
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_write import END, padding, tar_header
 from regsim.synth.synthetic import LayerInfo
 
 if TYPE_CHECKING:
-    from regsim.image.compress import Compressor
+    from regsim.image.compression import Compressor
 
 Sink = Callable[[bytes], object]
-
-_MARKERS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
 
 
 def write_layer(entries: Iterable[Entry], compressor: Compressor, sink: Sink) -> LayerInfo:
@@ -102,7 +100,7 @@ def _place(entry: Entry) -> bytes:
 
 
 def _linked(ordered: list[Entry]) -> list[Entry]:
-    files = {each.path: each for each in ordered if each.kind not in _MARKERS}
+    files = {each.path: each for each in ordered if each.kind not in MARKERS}
     names: dict[bytes, list[bytes]] = {}  # all names of a file that has several, in order
     for entry in ordered:
         if entry.kind is Kind.HARDLINK:
@@ -125,7 +123,7 @@ def _target(entry: Entry, files: dict[bytes, Entry]) -> bytes:
 
 
 def _renamed(entry: Entry, files: dict[bytes, Entry], first: dict[bytes, bytes]) -> Entry:
-    if entry.kind in _MARKERS:
+    if entry.kind in MARKERS:
         return entry
     target = entry.link if entry.kind is Kind.HARDLINK else entry.path
     if target not in first:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.image.apply import Lost, apply
-from regsim.image.source import clean
-from regsim.image.tree import EMPTY, Node, Tree
+from regsim.image.tree import EMPTY, Node, Tree, clean
 from regsim.store.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from regsim.core import Descriptor
+    from regsim.core.image import Layer
     from regsim.store.entry import Entry
 
 
@@ -27,15 +26,13 @@ class MergedLayer:
     """What became of a layer's files.
 
     Args:
-        descriptor: of its blob.
-        created_by: the instruction that made it; None where nobody says.
+        layer: which.
         files: how many it brings.
         size: their bytes.
         wasted: bytes of those that a later layer, or the same one further on, overwrites or deletes.
     """
 
-    descriptor: Descriptor
-    created_by: str | None
+    layer: Layer
     files: int
     size: int
     wasted: int
@@ -77,10 +74,10 @@ class Merging:
     def __init__(self) -> None:
         self._tree = EMPTY
         self._lost: list[Lost] = []
-        self._layers: list[tuple[Descriptor, str | None, int, int]] = []
+        self._layers: list[tuple[Layer, int, int]] = []
 
-    def add(self, descriptor: Descriptor, created_by: str | None, entries: Iterable[Entry]) -> None:
-        """Apply a layer.
+    def add(self, layer: Layer, entries: Iterable[Entry]) -> None:
+        """Apply a layer and what was read of it.
 
         Raises:
             ContentError: it cannot be applied; the file is named.
@@ -89,7 +86,7 @@ class Merging:
         self._tree, lost = apply(self._tree, entries)
         self._lost += lost
         sizes = [entry.size for entry in entries if entry.kind is Kind.FILE]
-        self._layers.append((descriptor, created_by, len(sizes), sum(sizes)))
+        self._layers.append((layer, len(sizes), sum(sizes)))
 
     def finish(self) -> Merged:
         """Return what the layers make."""
@@ -97,8 +94,8 @@ class Merging:
         for each in self._lost:
             wasted[each.layer] += each.size
         layers = (
-            MergedLayer(descriptor=descriptor, created_by=made, files=files, size=size, wasted=wasted[number])
-            for number, (descriptor, made, files, size) in enumerate(self._layers)
+            MergedLayer(layer=layer, files=files, size=size, wasted=wasted[number])
+            for number, (layer, files, size) in enumerate(self._layers)
         )
         return Merged(tree=self._tree, layers=tuple(layers), lost=tuple(self._lost))
 

@@ -14,24 +14,24 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from regsim.core import Descriptor, Digest, Reference, media_types
+from regsim.core import Descriptor, Digest, Document, Reference, media_types
+from regsim.core.image import Image, Sharing, share
 from regsim.core.manifest import MAX_MANIFEST_SIZE, Role, Successor, parse
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.store import layout_index
 from regsim.store.files import file_errors, in_use, locked, read_bounded, remove_unlocked, sweep
-from regsim.store.listing import digest_of, ref_name
+from regsim.store.layout_index import digest_of, ref_name
 from regsim.store.partial import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from regsim.store.listing import Listing
+    from regsim.store.layout_index import Listing
 
 # Somebody who removes waits for pulls under way only so long (seconds).
 _PATIENCE = 5.0
@@ -72,28 +72,21 @@ class Inventory:
     Args:
         images: in the order of the list.
         blobs: every blob that is here, with its size in bytes, whether an image reaches it or not.
-        manifests: the layers that each manifest names which an image reaches and which is here, indexes' too.
+        manifests: each image of which the manifest is here, those of an index one by one.
+        sharing: what `images` share.
     """
 
-    images: tuple[StoredImage, ...]
-    blobs: Mapping[Digest, int]
-    manifests: Mapping[Digest, frozenset[Digest]]
+    images: tuple[StoredImage, ...] = ()
+    blobs: Mapping[Digest, int] = field(default_factory=dict)
+    manifests: tuple[Image, ...] = ()
+    sharing: Sharing = field(init=False)
 
-    def holders(self) -> Counter[Digest]:
-        """Return for each blob how many images reach it."""
-        return Counter(digest for image in self.images for digest in image.blobs)
-
-    def unique(self) -> dict[Digest, int]:
-        """Return for each image, by its digest, the bytes that removing it alone frees."""
-        holders = self.holders()
-        return {
-            image.digest: sum(size for digest, size in image.blobs.items() if holders[digest] == 1)
-            for image in self.images
-        }
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "sharing", share(self.images))
 
     def unreferenced(self) -> dict[Digest, int]:
-        """Return the blobs that no image reaches."""
-        holders = self.holders()
+        """Return the blobs that no image reaches, with sizes in bytes."""
+        holders = self.sharing.holders
         return {digest: size for digest, size in self.blobs.items() if not holders[digest]}
 
 
@@ -122,11 +115,11 @@ def take_inventory(root: Path) -> Inventory:
         LocalFileError: there is something else, or it cannot be read.
     """
     if not root.exists():
-        return Inventory(images=(), blobs={}, manifests={})
+        return Inventory()
     if not layout_index.check_marker(root):
         if not root.is_dir() or any(root.iterdir()):
             raise LocalFileError(f"{root} is not an image layout", hint="name a directory with index.json")
-        return Inventory(images=(), blobs={}, manifests={})
+        return Inventory()
     return _inventory(root, layout_index.read_index(root).manifests)
 
 
@@ -254,7 +247,7 @@ def _inventory(root: Path, manifests: list[Any]) -> Inventory:
         name = ref_name(value)
         names.setdefault(descriptor.digest, []).extend([name] if name is not None else [])
     images = tuple(reader.image(each, names[each.digest]) for each in roots.values())
-    return Inventory(images=images, blobs=reader.present, manifests=reader.manifests())
+    return Inventory(images=images, blobs=reader.present, manifests=tuple(reader.manifests()))
 
 
 class _Reader:
@@ -262,7 +255,7 @@ class _Reader:
 
     def __init__(self, root: Path) -> None:
         self._blobs = root / layout_index.BLOBS
-        self._named: dict[Digest, tuple[Successor, ...]] = {}
+        self._read: dict[Digest, Document] = {}
         self.present = dict(self._scan())
 
     def image(self, descriptor: Descriptor, names: list[str]) -> StoredImage:
@@ -291,25 +284,23 @@ class _Reader:
             missing=len(missing),
         )
 
-    def manifests(self) -> dict[Digest, frozenset[Digest]]:
-        """Return the layers of each manifest that was read."""
-        return {
-            manifest: frozenset(each.descriptor.digest for each in named if each.role is Role.LAYER)
-            for manifest, named in self._named.items()
-            if not any(each.role in {Role.MANIFEST, Role.INDEX} for each in named)
-        }
+    def manifests(self) -> Iterator[Image]:
+        """Yield the images whose manifests were read."""
+        for document in self._read.values():
+            if not any(each.role in {Role.MANIFEST, Role.INDEX} for each in document.successors):
+                yield Image.of(document)
 
     def _successors(self, descriptor: Descriptor) -> tuple[Successor, ...]:
         digest = descriptor.digest
-        if digest not in self._named:
+        if digest not in self._read:
             place = self._blobs / digest.algorithm / digest.encoded
             raw = read_bounded(place, MAX_MANIFEST_SIZE)
             if Digest.of(raw, digest.algorithm) != digest:
                 raise ContentError(
                     f"{place} is not what its name says", hint="remove the image, or pull it again"
                 )
-            self._named[digest] = tuple(_named(descriptor, raw))
-        return self._named[digest]
+            self._read[digest] = _document(descriptor, raw)
+        return self._read[digest].successors
 
     def _scan(self) -> Iterator[tuple[Digest, int]]:
         for algorithm in _ALGORITHMS:
@@ -321,12 +312,10 @@ class _Reader:
                         yield digest, file.stat(follow_symlinks=False).st_size
 
 
-def _named(descriptor: Descriptor, raw: bytes) -> Iterator[Successor]:
-    """Yield what a manifest names; of one of an unknown type, whatever in it looks like a digest."""
+def _document(descriptor: Descriptor, raw: bytes) -> Document:
+    """Return what a manifest names; of one of an unknown type, everything in it that looks like a digest."""
     if descriptor.media_type in media_types.MANIFESTS | media_types.INDEXES:
-        yield from parse(descriptor, raw).successors
-        return
-    for text in _DIGEST.findall(raw):
-        with suppress(InvalidReferenceError):
-            digest = Digest(text.decode())
-            yield Successor(Role.CONFIG, Descriptor(media_type="", digest=digest, size=0))
+        return parse(descriptor, raw)
+    digests = (Digest(text.decode()) for text in _DIGEST.findall(raw))
+    unknown = (Descriptor(media_type="", digest=digest, size=0) for digest in digests)
+    return Document(descriptor, raw, tuple(Successor(Role.CONFIG, each) for each in unknown))

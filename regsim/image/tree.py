@@ -16,7 +16,7 @@ from regsim.errors import ContentError
 from regsim.store.entry import Entry, Kind, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 # What Linux follows in one path (path_resolution(7)).
 MAX_LINKS = 40
@@ -146,3 +146,50 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
         names.append(part)
         nodes.append(child)
     return Found(names, nodes, [part for part in pending[::-1] if part not in {b"", b"."}], climbs)
+
+
+def clean(path: bytes) -> bytes:
+    """Return a path without empty parts, `.` and `..`; what climbs beyond the root stays at the root."""
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            del parts[-1:]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return b"/".join(parts)
+
+
+def follow(find: Callable[[bytes], Entry | None], path: bytes, *, last: bool = True) -> bytes:
+    """Return the path that a path leads to when its symbolic links are followed, within the tree.
+
+    What does not exist is taken as it is written.
+
+    Args:
+        find: what is at a path.
+        path: where to begin.
+        last: whether its last part is followed too.
+
+    Raises:
+        ContentError: links lead in a circle.
+    """
+    waiting = clean(path).split(b"/")[::-1]
+    here, links = b"", 0
+    while waiting:
+        part = waiting.pop()
+        if part in (b"", b"."):
+            continue
+        if part == b"..":
+            here = here.rpartition(b"/")[0]
+            continue
+        there = here + b"/" + part if here else part
+        entry = find(there)
+        if entry is None or entry.kind is not Kind.SYMLINK or (not waiting and not last):
+            here = there
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise ContentError(f"{shown(path)!r} leads through more than {MAX_LINKS} symbolic links")
+        if entry.link.startswith(b"/"):
+            here = b""
+        waiting += entry.link.split(b"/")[::-1]
+    return here

@@ -8,12 +8,12 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from regsim.core.account import Account, Loss
 from regsim.errors import ContentError, RegsimError
 from regsim.net.answer import Answer, ContentRange, refusal
 
 if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
-    from regsim.core.account import Account
     from regsim.registry.conversation import Conversation
 
 # A HEAD's refusal has no body to say why; some signed URLs are good for GET alone; and some registries
@@ -52,14 +52,19 @@ async def has(
 
 async def _has_by_range(conversation: Conversation, descriptor: Descriptor, account: Account) -> bool:
     """Ask with a GET for one byte, whose answer also tells the size; of an empty blob, for all of it."""
-    answer = await conversation.ask(
-        "GET",
-        conversation.blob(descriptor.digest),
-        account,
-        headers={"Range": "bytes=0-0"} if descriptor.size else {},
-        content=True,
-        limit=1,
-    )
+    asking = Account()
+    try:
+        answer = await conversation.ask(
+            "GET",
+            conversation.blob(descriptor.digest),
+            asking,
+            headers={"Range": "bytes=0-0"} if descriptor.size else {},
+            content=True,
+            limit=1,
+        )
+    finally:
+        asking.lose(Loss.PROBE)
+        account.add(asking)
     if answer.status == HTTPStatus.NOT_FOUND:
         return False
     size = _size(answer)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.core import Digest
+from regsim.core.account import Loss
 from regsim.core.reference import check_tag
+from regsim.errors import NetworkError
 from regsim.net.answer import MAX_ERROR_BODY, warnings_of
 
 if TYPE_CHECKING:
@@ -115,16 +117,22 @@ class Conversation:
         """
 
         async def send() -> Answer:
-            return await self.send(
-                method,
-                target,
-                account,
-                headers=headers,
-                body=body,
-                content=content,
-                limit=limit,
-                mounts_from=mounts_from,
-            )
+            before = account.received
+            try:
+                return await self.send(
+                    method,
+                    target,
+                    account,
+                    headers=headers,
+                    body=body,
+                    content=content,
+                    limit=limit,
+                    mounts_from=mounts_from,
+                )
+            except NetworkError:
+                if content:
+                    account.waste(received=account.received - before, loss=Loss.CUT)
+                raise
 
         return await self.patience.ask(send, account)
 

@@ -45,9 +45,11 @@ class RemoteBlob:
     async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes from `offset` on; else as `open`."""
         self.account.attempts += 1
+        self.account.reads_from(offset)
         stretch = Stretch(self.place, self.descriptor, self.account, offset)
         async with aclosing(stretch.chunks()) as chunks:
             async for chunk in chunks:
+                self.account.has_read(stretch.offset)
                 yield chunk
 
     async def pour(self, *takers: Taker) -> None:
@@ -65,4 +67,9 @@ class RemoteBlob:
             Exception: what a taker raised.
         """
         self.account.attempts += 1
-        await Stretch(self.place, self.descriptor, self.account, 0).pour(*takers)
+        self.account.reads_from(0)
+        stretch = Stretch(self.place, self.descriptor, self.account, 0)
+        try:
+            await stretch.pour(*takers)
+        finally:
+            self.account.has_read(stretch.offset)

@@ -56,7 +56,7 @@ class Holders:
 
     def candidates(self, host: str, digest: Digest) -> tuple[str, ...]:
         """Return repositories of `host` that held the blob, most recent first, `MAX_REPOSITORIES` at most."""
-        return tuple(self._read(self._file(host)).get(digest, ()))
+        return tuple(self.read(host).get(digest, ()))
 
     def add(self, host: str, repository: str, digests: Iterable[Digest]) -> None:
         """Remember that a repository of `host` holds these blobs. The oldest are forgotten for the newest."""
@@ -66,7 +66,7 @@ class Holders:
         with contextlib.suppress(OSError):
             self._path.mkdir(parents=True, exist_ok=True)
             with self._locked(host):
-                known = self._read(self._file(host))
+                known = self.read(host)
                 for digest in new:
                     others = [each for each in known.pop(digest, ()) if each != repository]
                     known[digest] = [repository, *others][:MAX_REPOSITORIES]
@@ -94,8 +94,12 @@ class Holders:
                     time.sleep(_PAUSE)
             yield
 
-    def _read(self, file: Path) -> dict[str, list[str]]:
-        """Return the index, oldest digest first; empty unless it is wholly what was written here."""
+    def read(self, host: str) -> dict[str, list[str]]:
+        """Return the repositories of `host` by digest, oldest digest first.
+
+        Empty unless the file is wholly as `add` writes it.
+        """
+        file = self._file(host)
         try:
             if file.stat().st_size > _MAX_FILE:
                 return {}

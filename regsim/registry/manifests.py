@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest, media_types
+from regsim.core.account import Account, Loss
 from regsim.core.digest import CANONICAL
 from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
 from regsim.core.reference import check_tag
@@ -27,7 +28,6 @@ from regsim.registry.blobs import ASK_AGAIN
 from regsim.registry.retry import Unready, final
 
 if TYPE_CHECKING:
-    from regsim.core.account import Account
     from regsim.registry.conversation import Conversation
 
 # All four, or the registry hands out one platform's manifest instead of the index.
@@ -49,7 +49,12 @@ async def resolve(
             return found
     elif answer.status not in ASK_AGAIN:
         raise refusal(answer)
-    answer = await _get(conversation, reference, account)
+    asking = Account()
+    try:
+        answer = await _get(conversation, reference, asking)
+    finally:
+        asking.lose(Loss.PROBE)
+        account.add(asking)
     if answer.status == HTTPStatus.NOT_FOUND:
         return None
     if answer.status == HTTPStatus.FORBIDDEN and forbidden_means_absent:
@@ -97,7 +102,7 @@ async def put(
     failures = 0
     while True:
         account.attempts += 1
-        before = account.sent
+        before = account.standing
         try:
             answer = conversation.patience.settled(
                 await conversation.send(
@@ -116,13 +121,15 @@ async def put(
                 # It knows no tags beside a digest, and names what is put under a tag by the usual algorithm.
                 beside = account.aside(Digest.of(raw))
                 await put(conversation, raw, media_type, reference, beside, patiently=patiently)
+            account.useful_sent += len(raw)
             return wanted, "OCI-Subject" in answer.headers
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
-        sent = account.sent - before
+        sent = account.standing - before
         if await _stands(conversation, reference, wanted, account):
+            account.useful_sent += len(raw)
             return wanted, False
-        account.waste(sent)
+        account.waste(sent=sent)
 
 
 def _refused(answer: Answer, wanted: Descriptor) -> RegistryError:

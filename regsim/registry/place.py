@@ -1,4 +1,4 @@
-"""Where a blob is, as those who read it see it: a repository, or where a foreign layer's URL leads.
+"""Where a blob is, as the code that reads it sees it.
 
 Owns the shapes only. Must not know what is asked there.
 """
@@ -32,7 +32,7 @@ class Asked(Protocol):
 
 
 class Place(Protocol):
-    """Where a blob is: a repository, or whatever a foreign layer's URL leads to."""
+    """Where a blob is: a repository."""
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from regsim.core.account import Loss
 from regsim.errors import UsageError
 from regsim.registry.download import RemoteBlob
 from regsim.registry.stretch import RangeError, Stretch
@@ -103,12 +104,15 @@ class RangedBlob:
     async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes from `offset` on; else as `open`."""
         divided = self.ranges.divide(self.descriptor.size - offset) and not self.account.divided
+        self.account.reads_from(offset)
         if divided and self.conversation.habits.ranges:
             source = self._divided(offset)
         else:
             source = RemoteBlob(self.conversation, self.descriptor, self.account).open_at(offset)
         async with aclosing(source) as chunks:
             async for chunk in chunks:
+                offset += len(chunk)
+                self.account.has_read(offset)
                 yield chunk
 
     async def pour(self, *takers: Taker) -> None:
@@ -130,8 +134,9 @@ class RangedBlob:
                             yield chunk
                 except RangeError as error:
                     await window.give_up(error, offset)
-        finally:
-            await window.close()
+        except BaseException:
+            self.account.waste(received=await window.close(offset), loss=Loss.READ_AGAIN)
+            raise
 
 
 class _Window:
@@ -170,15 +175,13 @@ class _Window:
 
     async def give_up(self, error: RangeError, offset: int) -> None:
         """Let what is left come in one stream; what came of it before came in vain."""
-        begun = [self._stretch, *(each.stretch for each in self._ahead)]
-        kept = offset - self._stretch.start if self._stretch else 0
-        await self.close()
-        came = sum(each.received - each.noted for each in begun if each is not None)
-        self._blob.account.retried(error.reason, wasted=came - kept)
+        self._blob.account.retried(error.reason, received=await self.close(offset))
         self._whole = True
 
-    async def close(self) -> None:
-        """End all that is under way."""
+    async def close(self, offset: int) -> int:
+        """End all that is under way; return how many octets came of it that were not handed on."""
+        begun = [self._stretch, *(each.stretch for each in self._ahead)]
+        kept = offset - self._stretch.start if self._stretch else 0
         left = [*self._ahead, *([self._turn] if self._turn else [])]
         self._ahead.clear()
         self._turn = None
@@ -186,6 +189,7 @@ class _Window:
             each.task.cancel()
             self._blob.ranges.room.give()
         await finished(asyncio.gather(*(each.task for each in left), return_exceptions=True))
+        return sum(each.received - each.noted for each in begun if each is not None) - kept
 
     def _widen(self) -> None:
         """Ask for more stretches ahead of their turn, as many as there may be."""

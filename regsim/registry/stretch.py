@@ -12,7 +12,7 @@ from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from regsim.core.account import Reason
+from regsim.core.account import Loss, Reason
 from regsim.errors import ContentError, NetworkError, Trouble
 from regsim.net.answer import ContentRange, refusal
 from regsim.registry.retry import Unready, final
@@ -54,7 +54,7 @@ class Stretch:
         strict: an answer that is not to its Range ends it with `RangeError`; else the blob comes whole once
             more, and what is held already comes in vain.
         received: octets that came for it.
-        noted: octets of these that the account's retries explain.
+        noted: octets of these that were wasted.
     """
 
     def __init__(
@@ -100,7 +100,9 @@ class Stretch:
                 self._check_end()
             except (NetworkError, Unready) as failure:
                 await self._failed(failure, since=since)
-        self._note_waste()
+            except BaseException:
+                self._note_waste()
+                raise
 
     async def pour(self, *takers: Taker) -> None:
         """Hand it to `takers`, in threads; raises as `chunks` does, and what they raise."""
@@ -112,7 +114,9 @@ class Stretch:
                 self._check_end()
             except (NetworkError, Unready) as failure:
                 await self._failed(failure, since=since)
-        self._note_waste()
+            except BaseException:
+                self._note_waste()
+                raise
 
     async def _hand_on(self, response: Response, skip: int, takers: Sequence[Taker]) -> None:
         plain = skip == 0 and response.length == self.end - self.offset
@@ -200,6 +204,7 @@ class Stretch:
         async with aclosing(response.chunks(self._chunk)) as chunks:
             while chunk := await self._in_time(chunks):
                 wanted = chunk[skip:]
+                self._skipped(response, len(chunk) - len(wanted))
                 skip -= len(chunk) - len(wanted)
                 room -= len(wanted)
                 if room < 0:
@@ -268,12 +273,17 @@ class Stretch:
             self._failures += 1
         self._note_waste()
 
+    def _skipped(self, response: Response, octets: int) -> None:
+        """Count octets that came before the first one that is lacking."""
+        overlap = response.status == HTTPStatus.PARTIAL_CONTENT
+        self.noted += octets
+        self._account.waste(received=octets, loss=Loss.OVERLAP if overlap else None)
+
     def _note_waste(self) -> None:
-        """Charge the last retry with what came, and had come before."""
+        """Count what an answer brought that broke off, and that nobody was given."""
         wasted = self.received - self.noted - (self.offset - self.start)
-        if wasted and self._account.retries:
-            self.noted += wasted
-            self._account.waste(wasted)
+        self.noted += wasted
+        self._account.waste(received=wasted)
 
 
 class _Pace:

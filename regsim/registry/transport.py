@@ -38,21 +38,18 @@ from regsim.net.timeouts import Timeouts
 from regsim.net.troubles import translated, where
 from regsim.net.trust import Trust
 from regsim.registry.bodies import Response, counted, counted_feed, unanswered
+from regsim.registry.connection import Connection
 from regsim.registry.login.authorizer import Authorizer
-from regsim.registry.login.realm import realm_url
-from regsim.registry.login.scopes import Need
-from regsim.registry.login.tokens import MAX_TOKEN_ANSWER
+from regsim.registry.login.challenge import Need
+from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
     from regsim.core.account import Account
     from regsim.net.answer import Answer, Body
-    from regsim.net.proxy import Proxy
-    from regsim.registry.login.credentials import Keychain
-    from regsim.registry.login.tokens import Authorization
+    from regsim.registry.login.token_service import Authorization
     from regsim.registry.retry import Patience
     from regsim.store.protocols import Taker
 
@@ -76,38 +73,23 @@ class Transport:
     Args:
         host: `host[:port]`, or an http or https URL of one. Without a scheme a loopback host is spoken
             to in plain HTTP, any other with TLS.
-        plain_http: speak plain HTTP where the address does not say, or TLS; None: as it says above.
-        trust: how its certificate is judged; None: by the system's authorities.
-        keychain: who has credentials for it; None: nobody, and only what is open to all is to be had.
+        connection: how to connect to it, and as whom; None: sockets, no credentials, the defaults.
         patience: with its token service; None: three retries.
-        timeouts: of every wait.
-        connections: open at once, at most.
-        transport: stands in for the network: a mock, or a registry in this process.
-        proxy: to go through, unless something stands in for the network; None goes straight.
 
     Raises:
         InvalidReferenceError: `host` is no address of a registry.
     """
 
     def __init__(
-        self,
-        host: str,
-        *,
-        plain_http: bool | None = None,
-        trust: Trust | None = None,
-        keychain: Keychain | None = None,
-        patience: Patience | None = None,
-        timeouts: Timeouts | None = None,
-        connections: int = 32,
-        transport: httpx.AsyncBaseTransport | None = None,
-        proxy: Proxy | None = None,
+        self, host: str, connection: Connection | None = None, *, patience: Patience | None = None
     ) -> None:
-        self.base = address.base_url(host, plain_http=plain_http)
+        how = connection or Connection()
+        self.base = address.base_url(host, plain_http=how.plain_http)
         self.host = address.host_of(self.base)
-        self.timeouts = timeouts or Timeouts()
+        self.timeouts = how.timeouts or Timeouts()
         self._origin = address.origin(self.base)
-        self._network = transport or network(connections, trust or Trust(), proxy=proxy)
-        self._proxy = proxy if transport is None else None
+        self._network = how.transport or network(how.connections, how.trust or Trust(), proxy=how.proxy)
+        self._proxy = how.proxy if how.transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
         # the target from its extension, and only need to be told whom to ask.
@@ -116,7 +98,7 @@ class Transport:
             host,
             self.base,
             self._ask_for_token,
-            keychain=keychain,
+            keychain=how.keychain,
             patience=patience,
         )
 
@@ -197,6 +179,7 @@ class Transport:
         login = self._authorizer.login(need or Need(), account)
         await login.begin()
         while True:
+            before = account.sent
             async with self._follow(
                 method, target, account, headers, body, content=content, authorization=login.authorization
             ) as response:
@@ -208,29 +191,7 @@ class Transport:
             await login.renew(answer)
             if content and body is not None:
                 account.attempts += 1
-                account.retried(str(answer.status))
-
-    def exchange_as_nobody(
-        self,
-        method: str,
-        target: str,
-        account: Account,
-        *,
-        headers: Mapping[str, str],
-        content: bool,
-        check: Callable[[str], object],
-    ) -> AbstractAsyncContextManager[Response]:
-        """Send a request that nobody logs in for, whoever asks, and hand over its answer.
-
-        Args:
-            method: GET or HEAD.
-            target: as for `request`.
-            account: is charged.
-            headers: beside those of every request.
-            content: as for `request`.
-            check: is shown each URL that a redirect leads to, before it is asked; what it raises is raised.
-        """
-        return self._follow(method, target, account, headers, None, content=content, check=check)
+                account.retried(str(answer.status), sent=account.sent - before)
 
     async def _ask_for_token(
         self,

@@ -101,7 +101,7 @@ async def upload(
         except BaseException:
             await work.give_up()
             raise
-        work.settle()
+        work.settle(accepted=sent)
         return sent
 
 
@@ -144,8 +144,7 @@ class _Upload:
         self._source = source
         self._account = account
         self._trusting = True  # what registries say of how much they hold
-        self._start = account.sent
-        self._wasted = 0
+        self._sent = 0  # octets, of those that are not wasted
         self._adopt(session)
 
     def _adopt(self, session: UploadSession | None) -> None:
@@ -248,7 +247,7 @@ class _Upload:
         return min(self._descriptor.size, self._offset + max(largest, session.smallest))
 
     async def _request(self, method: str, target: str, start: int, end: int) -> Answer:
-        before = self._account.sent
+        before = self._account.standing
         headers = dict(_OCTETS)
         if end > start and (start or method == "PATCH"):
             headers["Content-Range"] = f"{start}-{end - 1}"
@@ -269,7 +268,9 @@ class _Upload:
                 raise
             raise _Setback(error, reason_of(error)) from error
         finally:
-            self._given = max(self._given, min(end, start + self._account.sent - before))
+            sent = self._account.standing - before
+            self._sent += sent
+            self._given = max(self._given, min(end, start + sent))
 
     def _taken(self, answer: Answer, session: UploadSession, end: int) -> None:
         """Take note of how much of a piece the registry says to have kept.
@@ -381,14 +382,18 @@ class _Upload:
         except RegsimError:
             return False
 
-    def settle(self) -> None:
-        """Charge the last retry with what it took beyond the blob, which is there now."""
-        if self._source.complete and self._account.retries:
-            self._offset = self._descriptor.size
-            self._note_waste()
+    def settle(self, *, accepted: bool) -> None:
+        """Count the blob, if it is there by this upload; else all that was sent for it was wasted."""
+        if not accepted:
+            self._account.waste(sent=self._sent)
+            return
+        size = self._descriptor.size
+        self._account.useful_sent += size
+        if self._sent < size:
+            # An earlier body, which had been given up, was accepted after all.
+            self._account.waste(sent=self._sent - size)
 
     def _note_waste(self) -> None:
         """Charge the last retry with what has been sent and is not held."""
-        wasted = self._account.sent - self._start - self._offset - self._wasted
-        self._wasted += wasted
-        self._account.waste(wasted)
+        self._account.waste(sent=self._sent - self._offset)
+        self._sent = self._offset

@@ -10,8 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from regsim.core.ledger import Direction
+from regsim.core.quantities import exact, percent, size
 from regsim.core.result import Mode
-from regsim.report.quantities import exact, percent, size
 from regsim.report.table import columns, instruction, one_line
 
 if TYPE_CHECKING:
@@ -163,8 +163,6 @@ def _row(entry: Entry) -> tuple[str, ...]:
     evidence = str(entry.evidence or "")
     if entry.mounted_from is not None:
         evidence = f"{evidence} from {entry.mounted_from}"
-    if entry.elsewhere is not None:
-        evidence = f"{evidence} {one_line(entry.elsewhere.url)}"
     shown = entry.recorded_digest or entry.digest
     return (shown.short, size(entry.size), str(entry.outcome), evidence, _origin(entry))
 

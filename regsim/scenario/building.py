@@ -7,63 +7,33 @@ not know steps or registries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from regsim.core import Digest, Platform, media_types
-from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core import Platform
+from regsim.core.image import Image
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse
+from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, UsageError
-from regsim.image.builder.bases import Base, BaseLayer
+from regsim.image.builder.bases import base_of
 from regsim.image.builder.builder import Request, build
-from regsim.image.builder.config import Config
-from regsim.image.builder.made_up import base_of
-from regsim.image.compress import compressor
-from regsim.image.container_image import ContainerImage
-from regsim.image.context.context import Context, read_ignore
-from regsim.image.dockerfile.syntax import MAX_DOCKERFILE
-from regsim.scenario.schema import DockerfileImage, LayoutImage, MultiPlatformImage
-from regsim.scenario.suggest import did_you_mean
+from regsim.image.builder.context import Context, read_ignore
+from regsim.image.builder.syntax import MAX_DOCKERFILE
+from regsim.image.compression import compressor
+from regsim.image.opened import OpenImage
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import AbsentContent
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from regsim.core import Descriptor
-    from regsim.image.builder.builder import Built
     from regsim.image.container import Container
-    from regsim.scenario.schema import ImageSpec
-    from regsim.store.protocols import Content
+    from regsim.scenario.schema_image import ImageSpec
     from regsim.synth.images import ImageSource
 
 _MACHINE = Platform("linux", "amd64")
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """A `Fetcher` of one image that was built."""
-
-    name: str
-    built: Built
-
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the image's manifest, under its name or digest."""
-        manifest = self.built.manifest.descriptor
-        return manifest if reference in (self.name, manifest.digest) else None
-
-    def content(self, descriptor: Descriptor) -> Content:
-        """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
-        for document in (self.built.manifest, self.built.config):
-            if document.descriptor.digest == descriptor.digest:
-                return document
-        for layer in self.built.layers:
-            if layer.descriptor.digest == descriptor.digest:
-                return layer.content()
-        return AbsentContent(descriptor, f"image {self.name}")
 
 
 class Builder:
@@ -87,11 +57,11 @@ class Builder:
         self._source = source
         self._store = LayoutStore(scratch, create=True)
         self._tell = tell
-        self._built: dict[str, BuiltImage] = {}
-        self._committed: dict[str, BuiltImage] = {}
+        self._built: dict[str, OpenImage] = {}
+        self._committed: dict[str, OpenImage] = {}
         self._open: list[str] = []
 
-    async def image(self, name: str) -> BuiltImage:
+    async def image(self, name: str) -> OpenImage:
         """Build an image unless it is built, and return it.
 
         Raises:
@@ -99,17 +69,16 @@ class Builder:
             RegsimError: it cannot be built.
         """
         if name not in self._built:
-            spec = self._specs[name]
-            assert isinstance(spec, DockerfileImage)  # noqa: S101  (who asks has looked)
             if name in self._open:
                 raise UsageError(f"image {name!r} is built from itself: {' from '.join([*self._open, name])}")
             self._open.append(name)
             self._tell(f"building {name}")
-            self._built[name] = BuiltImage(name, await build(self._request(spec), self._store))
+            built = await build(self._request(self._specs[name]), self._store)
+            self._built[name] = replace(built, name=name)
             self._open.pop()
         return self._built[name]
 
-    async def open(self, name: str, platform: Platform) -> Base:  # noqa: ARG002  (a name means one image here)
+    async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
         """Return an image of the scenario as something to build on (`image.build.bases.Bases`).
 
         Raises:
@@ -117,85 +86,62 @@ class Builder:
             RegsimError: it cannot be read or built.
         """
         spec = self._specs.get(name) or self._specs.get(f"{name}:latest")
-        match spec:
-            case None:
-                hint = did_you_mean(name, self._specs)
-                raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
-            case MultiPlatformImage():
-                raise UsageError(f"{name!r} is an index", hint="build on one of its images")
-            case LayoutImage():
-                return await _layout_base(LayoutStore(spec.directory), spec.tag or "")
-            case DockerfileImage():
-                return _built_base((await self.image(spec.name)).built)
-            case _:
-                return await base_of(self._source, spec.name)
+        if spec is None:
+            hint = did_you_mean(name, self._specs)
+            raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
+        if spec.platforms is not None:
+            raise UsageError(f"{name!r} is an index", hint="build on one of its images")
+        if spec.oci is not None:
+            return await _in_layout(LayoutStore(spec.oci.directory), spec.oci.tag or "")
+        if spec.dockerfile is not None:
+            return await self.image(spec.name)
+        return await base_of(self._source, spec.name)
 
-    async def container_image(self, name: str) -> ContainerImage:
-        """Return an image of the scenario, or one committed before, to make containers from.
+    async def container_image(self, name: str) -> OpenImage:
+        """Return an image of the scenario, or one committed before, with its layers read.
 
         Raises:
             RegsimError: it cannot be read or built.
         """
-        if name in self._committed or isinstance(self._specs.get(name), DockerfileImage):
-            built = self._committed.get(name) or await self.image(name)
-            return await ContainerImage.of(built.built, name)
-        return await ContainerImage.open(await self.open(name, _MACHINE), name)
+        image = self._committed.get(name) or await self.open(name, _MACHINE)
+        await image.read()
+        return image
 
-    async def commit(self, container: Container, name: str, message: str) -> BuiltImage:
+    async def commit(self, container: Container, name: str, message: str) -> OpenImage:
         """Make an image of what a container holds.
 
         Raises:
             RegsimError: it cannot be written.
         """
-        built = await container.commit(self._store, compressor("gzip"), message=message)
-        self._committed[name] = BuiltImage(name, built)
+        committed = await container.commit(self._store, compressor("gzip"), message=message)
+        self._committed[name] = replace(committed, name=name)
         return self._committed[name]
 
-    def _request(self, spec: DockerfileImage) -> Request:
-        with file_errors(spec.dockerfile, "read"):
-            raw = read_bounded(spec.dockerfile, MAX_DOCKERFILE)
+    def _request(self, spec: ImageSpec) -> Request:
+        path = spec.dockerfile
+        if path is None:
+            raise ValueError(f"image {spec.name!r} has no Dockerfile")
+        with file_errors(path, "read"):
+            raw = read_bounded(path, MAX_DOCKERFILE)
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ContentError(f"{spec.dockerfile} is not text", hint="a Dockerfile is UTF-8") from error
+            raise ContentError(f"{path} is not text", hint="a Dockerfile is UTF-8") from error
+        context = spec.context or path.parent
         return Request(
             text=text,
-            name=str(spec.dockerfile),
-            context=Context(spec.context, read_ignore(spec.context, spec.dockerfile)),
+            name=str(path),
+            context=Context(context, read_ignore(context, path)),
             bases=self,
             compressor=compressor("gzip"),
             host=_MACHINE,
-            effects=spec.run,
+            effects={command: left.effect() for command, left in spec.run.items()},
             arguments=spec.build_args,
             target=spec.target,
         )
 
 
-def _built_base(built: Built) -> Base:
-    layers = (
-        BaseLayer(descriptor=each.descriptor, diff_id=each.diff_id, content=each.content)
-        for each in built.layers
-    )
-    return Base(config=built.config.data, layers=tuple(layers))
-
-
-async def _layout_base(store: LayoutStore, tag: str) -> Base:
+async def _in_layout(store: LayoutStore, tag: str) -> OpenImage:
     root = await store.find(tag)
     document = parse(root, await read_all(store.content(root), limit=MAX_MANIFEST_SIZE))
-    if document.config is None or document.config.media_type not in media_types.CONFIGS:
-        raise UsageError(f"{store.path} holds no image to build on", hint="name one that is no index")
-    raw = await read_all(store.content(document.config), limit=MAX_CONFIG_SIZE)
-    diff_ids = Config.of(raw).diff_ids
-    if len(diff_ids) != len(document.layers):
-        raise UsageError(
-            f"the image in {store.path} has {len(document.layers)} layers, its config {len(diff_ids)}"
-        )
-    layers = (
-        BaseLayer(descriptor=layer, diff_id=Digest(diff_id), content=_content(store, layer))
-        for layer, diff_id in zip(document.layers, diff_ids, strict=True)
-    )
-    return Base(config=raw, layers=tuple(layers))
-
-
-def _content(store: LayoutStore, layer: Descriptor) -> Callable[[], Content]:
-    return lambda: store.content(layer)
+    return await OpenImage.of(Image.of(document), store.content, f"the image in {store.path}")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from regsim.core.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
 from regsim.core.result import CheckResult
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
-from regsim.scenario.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -96,10 +96,6 @@ class _Client:
         self.received[entry.digest] += entry.wire_received
         self.requests[entry.digest] += entry.requests
         self.overhead += entry.overhead
-        if entry.elsewhere is not None:  # of which the registry knows nothing
-            self.received[entry.digest] -= entry.elsewhere.received
-            self.requests[entry.digest] -= entry.elsewhere.requests
-            self.overhead -= entry.elsewhere.overhead
         if entry.outcome is Outcome.TRANSFERRED and sends:
             self.uploaded[entry.digest] += 1
         if entry.evidence is Evidence.CREATED:

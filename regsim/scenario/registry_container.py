@@ -22,6 +22,7 @@ from regsim.core.account import Account
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
 from regsim.net.timeouts import Timeouts
 from regsim.net.trust import Trust
+from regsim.registry.connection import Connection
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ async def _ready(container: RegistryContainer) -> None:
     try:
         async with (
             asyncio.timeout(_READY_SECONDS),
-            Transport(container.url, trust=Trust(verify=False), timeouts=timeouts) as transport,
+            Transport(container.url, Connection(trust=Trust(verify=False), timeouts=timeouts)) as transport,
         ):
             while not await _answers(transport):
                 polls += 1

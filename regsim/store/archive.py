@@ -1,31 +1,135 @@
 """Images in an archive, read where they lie: `oci-archive` (image-spec, image-layout.md, in a tar).
 
-Owns the reading of content out of a tar whose index is in hand. Must not know how a tar is read
-(`content.tar_index`), nor docker's own files in it (`content.docker_archive`). Nothing is unpacked; the bytes
-of a member are handed on as they are, and verified by whoever stores them, as those of any store.
+Owns what a tar holds and where, and reading content out of it. An archive is hostile input: its headers are
+read once, nothing is unpacked, and no link is followed in the file system, so a name can only name a place in
+the archive. The bytes of a member are handed on as they are, and verified by the store that takes them. Must
+not know docker's own files (`store.docker_archive`).
 """
 
 from __future__ import annotations
 
-import asyncio
+import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiofiles.threadpool import wrap
 
-from regsim.core import Descriptor, Digest
-from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
-from regsim.errors import ContentError
-from regsim.store.files import file_errors
-from regsim.store.layout_index import BLOBS, INDEX, MARKER, MAX_MARKER_SIZE
-from regsim.store.listing import MAX_INDEX_SIZE, Listing, check_version
+from regsim.core.manifest import MAX_MANIFEST_SIZE
+from regsim.errors import ContentError, LocalFileError
+from regsim.store.entry import Kind
+from regsim.store.files import GuardedFile, file_errors, open_regular
+from regsim.store.layout_index import (
+    BLOBS,
+    INDEX,
+    MARKER,
+    MAX_INDEX_SIZE,
+    MAX_MARKER_SIZE,
+    Listed,
+    Listing,
+    check_version,
+)
 from regsim.store.memory import AbsentContent
 from regsim.store.protocols import CHUNK, Content
-from regsim.store.tar_index import Member, TarIndex
+from regsim.store.tar_read import Member, TarReader
+from regsim.store.tar_write import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
+
+    from regsim.core import Descriptor, Digest
+
+# An image has at most 100,000 references (`transfer.graph`), and a tar at most as many files of use.
+MAX_MEMBERS = 100_000
+
+_COMPRESSED = {
+    b"\x1f\x8b": ("gzip", "gunzip"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "unzstd"),
+    b"BZh": ("bzip2", "bunzip2"),
+    b"\xfd7zXZ\0": ("xz", "unxz"),
+}
+_KINDS = {Kind.HARDLINK: "hard link", Kind.CHAR: "device", Kind.BLOCK: "device", Kind.FIFO: "pipe"}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFile:
+    """A regular file in an archive: where its bytes begin, and how many there are; or a link to one.
+
+    `target` is the name of the member that a symbolic link leads to; None for a file.
+    """
+
+    name: str
+    offset: int
+    size: int
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TarIndex:
+    """The files of an archive by name. Names have no `./` before them, and no `..` in them."""
+
+    path: Path
+    members: Mapping[str, ArchiveFile]
+
+    @classmethod
+    def read(cls, path: Path) -> TarIndex:
+        """Read every header of an archive.
+
+        Raises:
+            LocalFileError: it is missing, or cannot be read, or is no regular file.
+            ContentError: it is no tar, compressed, cut short, or has a member that has no place in an image.
+        """
+        try:
+            file = open_regular(path, follow=True)
+        except FileNotFoundError as error:
+            raise LocalFileError(f"there is no archive {path}", hint="check the path") from error
+        with file, file_errors(path, "read"):
+            return cls(path, _members(path, file.fileno()))
+
+    def find(self, name: str) -> ArchiveFile | None:
+        """Return the file of this name, through one link if need be; None where there is none.
+
+        Raises:
+            ContentError: the link leads to no file of the archive.
+        """
+        member = self.members.get(name)
+        if member is None or member.target is None:
+            return member
+        found = self.members.get(member.target)
+        # One step, as containers/image has it: so there are no circles.
+        if found is None or found.target is not None:
+            raise _bad(self.path, name, f"is a link to {member.target!r}, which is no file of the archive")
+        return found
+
+    def open(self) -> GuardedFile:
+        """Open the archive to read members from.
+
+        Raises:
+            LocalFileError: it is no longer there.
+        """
+        try:
+            return open_regular(self.path, follow=True)
+        except FileNotFoundError as error:
+            raise LocalFileError(f"there is no archive {self.path} any more") from error
+
+    def document(self, name: str, limit: int) -> bytes | None:
+        """Return the whole of a small file; None where there is none of this name.
+
+        Raises:
+            ContentError: it has more than `limit` bytes, or the archive was cut since it was indexed.
+            LocalFileError: it cannot be read.
+        """
+        member = self.find(name)
+        if member is None:
+            return None
+        if member.size > limit:
+            raise _bad(self.path, name, f"has {member.size:,} bytes, of which at most {limit:,} are read")
+        with self.open() as file, file_errors(self.path, "read"):
+            raw = os.pread(file.fileno(), member.size, member.offset)
+        if len(raw) != member.size:
+            raise ContentError(f"{self.path} was cut while it was read")
+        return raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +138,7 @@ class MemberContent:
 
     descriptor: Descriptor
     archive: TarIndex
-    member: Member
+    file: ArchiveFile
 
     async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the member's bytes, in chunks of `CHUNK`.
@@ -43,10 +147,10 @@ class MemberContent:
             ContentError: it has another size than the descriptor says; told before the first byte.
             LocalFileError: the archive cannot be read any more.
         """
-        path, left = self.archive.path, self.member.size
+        path, left = self.archive.path, self.file.size
         if left != self.descriptor.size:
             raise ContentError(
-                f"{path}: the member {self.member.name!r} has {left} bytes, "
+                f"{path}: the member {self.file.name!r} has {left} bytes, "
                 f"its descriptor says {self.descriptor.size}",
                 hint="the archive is damaged; write it anew",
             )
@@ -54,7 +158,7 @@ class MemberContent:
         reading = wrap(file)
         try:
             with file_errors(path, "read"):
-                file.seek(self.member.offset)
+                file.seek(self.file.offset)
                 # What an archive that was cut since lacks, whoever verifies the bytes misses.
                 while left and (chunk := await reading.read(min(CHUNK, left))):
                     left -= len(chunk)
@@ -63,7 +167,7 @@ class MemberContent:
             file.close()  # not in a thread: when cancelled there may be no waiting any more
 
 
-class OciArchive:
+class OciArchive(Listed):
     """A `Fetcher` over an OCI image layout in a tar. The tar is indexed when it is first asked.
 
     Args:
@@ -72,41 +176,8 @@ class OciArchive:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._opening = asyncio.Lock()
+        self._opening = threading.Lock()
         self._index: TarIndex | None = None
-
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent.
-
-        An empty reference means the only image of the archive.
-
-        Raises:
-            ContentError: the archive is malformed, or lists several manifests under that tag.
-            LocalFileError: there is no archive, or it cannot be read.
-        """
-        index = await self._opened()
-        return await asyncio.to_thread(self._lookup, index, reference)
-
-    async def find(self, reference: str = "") -> Descriptor:
-        """Return the manifest that a user names by tag or digest, or the only one if they name none.
-
-        Raises:
-            ContentError: as for `resolve`.
-            LocalFileError: there is no archive, no such manifest, or no telling which; the hint lists
-                the tags.
-        """
-        found = await self.resolve(reference)
-        if found is None:
-            raise listing(await self._opened()).missing(reference, str(self.path))
-        return found
-
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return each manifest and index that `index.json` lists.
-
-        Raises:
-            ContentError, LocalFileError: as for `resolve`.
-        """
-        return tuple(listing(await self._opened()).everything())
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
@@ -115,14 +186,17 @@ class OciArchive:
             return AbsentContent(descriptor, str(self.path), "it is not whole; write it anew")
         return MemberContent(descriptor, self._index, member)
 
-    def _lookup(self, index: TarIndex, reference: str) -> Descriptor | None:
-        return listing(index).lookup(reference, str(self.path), lambda digest: _unlisted(index, digest))
-
-    async def _opened(self) -> TarIndex:
-        async with self._opening:
+    def _opened(self) -> TarIndex:
+        with self._opening:
             if self._index is None:
-                self._index = await asyncio.to_thread(TarIndex.read, self.path)
+                self._index = TarIndex.read(self.path)
             return self._index
+
+    def _listing(self) -> Listing:
+        return listing(self._opened())
+
+    def _manifest(self, digest: Digest) -> bytes | None:
+        return self._opened().document(place(digest), MAX_MANIFEST_SIZE)
 
 
 def is_layout(index: TarIndex) -> bool:
@@ -153,10 +227,94 @@ def place(digest: Digest) -> str:
     return f"{BLOBS}/{digest.algorithm}/{digest.encoded}"
 
 
-def _unlisted(index: TarIndex, digest: Digest) -> Descriptor | None:
-    # A manifest that an index names is a blob like others: it must say itself what it is.
+def _members(path: Path, descriptor: int) -> dict[str, ArchiveFile]:
+    """Go from header to header, past the content between them, which is not read."""
+    length = os.fstat(descriptor).st_size
+    found: dict[str, ArchiveFile] = {}
+    count = offset = 0
+
+    def begin(member: Member) -> None:
+        nonlocal count
+        count += 1
+        if count > MAX_MEMBERS:
+            raise ContentError(f"{path} has more than {MAX_MEMBERS:,} members")
+        file = _file(path, member)
+        if file is None:
+            return
+        if file.offset + file.size > length:
+            raise _bad(path, file.name, f"has {file.size:,} bytes, and the archive ends before them")
+        if file.name in found:
+            raise _bad(path, file.name, "is there twice, and readers differ in which of the two they take")
+        found[file.name] = file
+
+    _refuse_compressed(path, os.pread(descriptor, max(map(len, _COMPRESSED)), 0))
+    reader = TarReader(str(path), begin)
     try:
-        raw = index.document(place(digest), MAX_MANIFEST_SIZE)
-        return Descriptor(media_type=media_type_of(raw), digest=digest, size=len(raw)) if raw else None
-    except ContentError:
-        return None
+        while not reader.ended and (data := os.pread(descriptor, reader.wanted, offset)):
+            reader.feed(data)
+            offset += len(data) + reader.skip()
+        reader.finish()
+    except ContentError as error:
+        if offset or count:
+            raise
+        raise _no_tar(path, error.message) from error
+    if length < BLOCK:
+        raise _no_tar(path, "it is empty")
+    return found
+
+
+def _no_tar(path: Path, why: str) -> ContentError:
+    return ContentError(f"{path} is not a tar: {why}", hint="archives are plain tar files")
+
+
+def _file(path: Path, member: Member) -> ArchiveFile | None:
+    """Return what a member of the tar is in an archive; None for a directory."""
+    name = _place(path, _text(member.name))
+    match member.kind:
+        case Kind.FILE:
+            return ArchiveFile(name, member.offset, member.size)
+        case Kind.SYMLINK:
+            return ArchiveFile(name, member.offset, 0, _target(path, name, _text(member.link)))
+        case Kind.DIRECTORY:
+            return None
+        case _:
+            raise _bad(path, name, f"is a {_KINDS[member.kind]}, which has no place in an image")
+
+
+def _refuse_compressed(path: Path, start: bytes) -> None:
+    for magic, (name, program) in _COMPRESSED.items():
+        if start.startswith(magic):
+            raise ContentError(
+                f"{path} is compressed with {name}, and an archive is read in any order",
+                hint=f"decompress it first: {program} {path}",
+            )
+
+
+def _place(path: Path, name: str) -> str:
+    """Return a member's name without `./`; what leads out of the archive, or cannot be a name, is refused."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts or "\0" in name:
+        raise _bad(path, name, "has a name that leads out of the archive")
+    return "/".join(parts)
+
+
+def _target(path: Path, name: str, target: str) -> str:
+    """Return the name that a link in the archive leads to; it may climb, but not out."""
+    parts = [] if target.startswith("/") else name.split("/")[:-1]
+    for part in target.split("/"):
+        if part == ".." and parts:
+            parts.pop()
+        elif part == ".." or (target.startswith("/")):
+            raise _bad(path, name, f"is a link that leads out of the archive: {target!r:.100}")
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _bad(path: Path, name: str, what: str) -> ContentError:
+    shown = ascii(name) if len(name) <= 200 else f"{name[:200]!a}…"  # noqa: PLR2004  (a line of text)
+    return ContentError(f"{path}: the member {shown} {what}", hint="nothing of the archive was used")

@@ -39,6 +39,10 @@ class Kind(StrEnum):
     OPAQUE = "opaque"  # removes what lower layers have below this path
 
 
+# Kinds that remove what lower layers have, and leave nothing themselves.
+MARKERS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One entry of a layer.

@@ -1,11 +1,11 @@
 """The tar format, read as it streams by: ustar, PAX, GNU long names and base-256 numbers.
 
-Owns headers and where content begins and ends. Must not know what a name means to a tree
-(`image.layer_read`) or how bytes were compressed. Bytes are pushed in; who pushes says where content goes.
+Owns headers, and where content begins and ends. Must not know what a name means in a layer or an archive, or
+how bytes were compressed. Bytes are pushed in; the caller says where content goes, or skips it.
 
-What is read is hostile: every number and length is checked before it is used, and what precedes an entry's
-content is bounded. Not `tarfile`: it takes a PAX header of any size into memory, for ever reads one whose
-length is negative (before 3.11.14), hands names out as text, and takes twice as long (20 µs to 10).
+A tar is hostile input: every number and length is checked before it is used, headers before a member are
+bounded, and each step advances. Not `tarfile`: it reads a PAX header of any size into memory, loops on one
+with a negative length (before 3.11.14), returns names as text, and takes twice as long (20 µs to 10).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from regsim.errors import ContentError
 from regsim.store.entry import PERMISSIONS, Kind, shown
@@ -53,6 +52,7 @@ class Member:
         name: as it is written, whatever that is.
         kind: never a whiteout: those are files to a tar.
         size: bytes of content that follow.
+        offset: where the content begins, in bytes from the start of the tar.
     """
 
     name: bytes
@@ -64,17 +64,11 @@ class Member:
     size: int
     link: bytes
     device: tuple[int, int]
+    offset: int
     xattrs: dict[str, bytes] = field(default_factory=dict)
 
 
 Take = Callable[[bytes], object]
-
-
-class _State(Enum):
-    HEADER = auto()
-    SPECIAL = auto()
-    CONTENT = auto()
-    END = auto()
 
 
 class TarReader:
@@ -82,34 +76,72 @@ class TarReader:
 
     Args:
         name: what errors call the tar.
-        begin: is told each member, and returns what takes its content, None to pass over it.
+        begin: is called with each member, and returns what takes its content, or None to pass over it.
+
+    Attributes:
+        ended: two blocks of zeros were read; what follows them is ignored.
     """
 
     def __init__(self, name: str, begin: Callable[[Member], Take | None]) -> None:
+        self.ended = False
         self._name = name
         self._begin = begin
-        self._state = _State.HEADER
+        self._position = 0  # of the first byte that is not read yet, or of `_rest`
         self._rest = b""
         self._left = 0  # bytes of content still to come, without padding
         self._padding = 0
         self._take: Take | None = None
-        self._special = self._special_kind = 0
+        self._special: tuple[int, int] | None = None  # type and size; its body comes next
         self._specials = 0  # bytes of all special headers since the last member
         self._pax: dict[bytes, bytes] = {}
         self._zero_block = False
         self._last = b""
 
+    @property
+    def wanted(self) -> int:
+        """Bytes that the next header, or the body of a special one, still needs."""
+        whole = BLOCK if self._special is None else _padded(self._special[1])
+        return whole - len(self._rest)
+
     def feed(self, data: bytes) -> None:
-        """Take in more of the tar, in pieces of any size. What follows its end is passed over.
+        """Take in more of the tar, in pieces of any size.
 
         Raises:
-            ContentError: it is no tar, or holds what is not read; the member is named.
+            ContentError: it is not a tar, or holds what is not read; the member is named.
         """
         data = self._rest + data if self._rest else data
+        self._rest = b""
         position = 0
-        while (after := self._step(data, position)) is not None:
-            position = after
-        self._rest = data[position:]
+        while position < len(data) and not self.ended:
+            there = len(data) - position
+            if self._left:
+                count = min(self._left, there)
+                if self._take is not None:
+                    self._take(data[position : position + count])
+                self._left -= count
+            elif self._padding:
+                count = min(self._padding, there)
+                self._padding -= count
+            elif there < (count := self.wanted):
+                self._rest = data[position:]
+                break
+            elif self._special is None:
+                self._header(data[position : position + BLOCK], self._position + position)
+            else:
+                self._read_special(*self._special, data[position : position + self._special[1]])
+            position += count
+        self._position += position
+
+    def skip(self) -> int:
+        """Pass over the rest of a content that nothing takes, and return its bytes, padding included.
+
+        For a caller that can seek: the bytes are not to be fed. 0 if there is nothing to skip.
+        """
+        if self._take is not None:
+            return 0
+        count, self._left, self._padding = self._left + self._padding, 0, 0
+        self._position += count
+        return count
 
     def finish(self) -> None:
         """Say that there is no more. A tar need not have the two blocks of zeros at its end.
@@ -117,68 +149,29 @@ class TarReader:
         Raises:
             ContentError: it ends within a member.
         """
-        if self._state is _State.END:
-            return
-        if self._state is not _State.HEADER or self._rest or self._pax or self._padding:
+        if not self.ended and (self._rest or self._left or self._padding or self._specials):
             raise self._wrong("is cut short")
 
-    def _step(self, data: bytes, position: int) -> int | None:
-        """Do what can be done at `position`; None if that needs more data."""
-        match self._state:
-            case _State.HEADER:
-                if len(data) - position < BLOCK:
-                    return None
-                self._header(data[position : position + BLOCK])
-                return position + BLOCK
-            case _State.CONTENT:
-                return self._content(data, position)
-            case _State.SPECIAL:
-                padded = self._special + -self._special % BLOCK
-                if len(data) - position < padded:
-                    return None
-                self._read_special(data[position : position + self._special])
-                return position + padded
-            case _State.END:
-                return len(data) if position < len(data) else None
-
-    def _content(self, data: bytes, position: int) -> int | None:
-        there = len(data) - position
-        if not there:
-            return None
-        if self._left:
-            count = min(self._left, there)
-            if self._take is not None:
-                self._take(data[position : position + count])
-            self._left -= count
-        else:
-            count = min(self._padding, there)
-            self._padding -= count
-        if not self._left and not self._padding:
-            self._state = _State.HEADER
-        return position + count
-
-    def _header(self, block: bytes) -> None:
+    def _header(self, block: bytes, position: int) -> None:
         if block == _ZEROS:
-            if self._zero_block:
-                self._state = _State.END
-            self._zero_block = True
+            self.ended, self._zero_block = self._zero_block, True
             return
         if self._zero_block:
             raise self._wrong("goes on after a block of zeros")
-        self._check_sum(block)
-        kind = block[156]
+        self._check_sum(block, position)
         size = self._number(block, 124, 136, "size")
-        if kind in _SPECIAL:
-            self._specials += size
-            if self._specials > MAX_SPECIAL:
-                raise self._wrong(f"precedes headers of more than {MAX_SPECIAL} bytes, which are not read")
-            self._special, self._special_kind = size, kind
-            self._state = _State.SPECIAL
+        if block[156] not in _SPECIAL:
+            self._member(block, size, position + BLOCK)
             return
-        self._member(block, kind, size)
+        self._specials += BLOCK + size
+        if self._specials > MAX_SPECIAL:
+            raise self._wrong(f"precedes headers of more than {MAX_SPECIAL} bytes, which are not read")
+        if size:
+            self._special = block[156], size
 
-    def _check_sum(self, block: bytes) -> None:
-        stored = self._number(block, 148, 156, "checksum")
+    def _check_sum(self, block: bytes, position: int) -> None:
+        digits = block[_CHECKSUM].strip(b" \0")
+        stored = int(digits, 8) if digits and not digits.strip(b"01234567") else -1
         computed = sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ")
         if stored == computed:
             return
@@ -186,44 +179,39 @@ class TarReader:
         signed = sum(byte - 256 if byte >= _BASE_256 else byte for byte in block)
         signed -= sum(byte - 256 if byte >= _BASE_256 else byte for byte in block[_CHECKSUM])
         if stored != signed + 8 * ord(" "):
-            raise self._wrong("has a header whose checksum is wrong")
+            raise ContentError(f"{self._name} has a header whose checksum is wrong, at byte {position:,}")
 
-    def _read_special(self, body: bytes) -> None:
-        self._state = _State.HEADER
-        match self._special_kind:
-            case kind if kind == _PAX:
-                self._pax.update(self._records(body))
-            case kind if kind == _LONG_NAME:
-                self._pax[b"path"] = body.partition(b"\0")[0]
-            case kind if kind == _LONG_LINK:
-                self._pax[b"linkpath"] = body.partition(b"\0")[0]
-            case _:
-                pass  # a global header: engines ignore it, and git writes one to say its commit
+    def _read_special(self, kind: int, _size: int, body: bytes) -> None:
+        self._special = None
+        if kind == _PAX:
+            self._pax.update(self._records(body))
+        elif kind != _PAX_GLOBAL:  # which engines ignore; git writes one to name its commit
+            self._pax[b"path" if kind == _LONG_NAME else b"linkpath"] = body.partition(b"\0")[0]
 
     def _records(self, body: bytes) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}
         position = 0
         while position < len(body):
             blank = body.find(b" ", position, position + 8)
-            digits = body[position:blank] if blank > 0 else b""
-            length = int(digits) if digits.isdigit() else 0
-            record = body[blank + 1 : position + length]
-            key, equals, value = record[:-1].partition(b"=")
-            if length <= blank - position or len(record) != position + length - blank - 1 or not equals:
+            digits = body[position : max(blank, position)]
+            end = position + (int(digits) if digits.isdigit() else 0)
+            key, equals, value = body[blank + 1 : end].partition(b"=")
+            # Each record ends behind its own length, so that the next one begins further on.
+            if not position < blank < end <= len(body) or not equals or not value.endswith(b"\n"):
                 raise self._wrong("has a damaged PAX header")
-            records[key] = value
-            position += length
+            records[key] = value[:-1]
+            position = end
         return records
 
-    def _member(self, block: bytes, type_: int, size: int) -> None:
+    def _member(self, block: bytes, size: int, offset: int) -> None:
         pax, self._pax, self._specials = self._pax, {}, 0
         name = pax.get(b"path") or _name(block)
         self._last = name
-        kind = _KINDS.get(type_)
-        if type_ == _GNU_SPARSE or any(key.startswith(_SPARSE) for key in pax):
-            raise self._wrong("is a sparse file, which layers should not have (layer.md) and is not read")
+        kind = _KINDS.get(block[156])
+        if block[156] == _GNU_SPARSE or any(key.startswith(_SPARSE) for key in pax):
+            raise self._wrong("is a sparse file, which is not read")
         if kind is None:
-            raise self._wrong(f"is of type {chr(type_)!r}, which no layer has")
+            raise self._wrong(f"is of the unknown type {chr(block[156])!r}")
         size = self._pax_number(pax, b"size", size)
         if kind is Kind.FILE and name.endswith(b"/"):
             if size:
@@ -239,6 +227,7 @@ class TarReader:
             gid=self._pax_number(pax, b"gid", self._number(block, 116, 124, "gid")),
             mtime_ns=self._time(pax, block),
             size=size,
+            offset=offset,
             link=pax.get(b"linkpath") or _text(block, 157, 257),
             device=(self._number(block, 329, 337, "device"), self._number(block, 337, 345, "device"))
             if kind in {Kind.CHAR, Kind.BLOCK}
@@ -246,9 +235,7 @@ class TarReader:
             xattrs=_xattrs(pax) if pax else {},
         )
         self._take = self._begin(member)
-        self._left, self._padding = size, -size % BLOCK
-        if size:
-            self._state = _State.CONTENT
+        self._left, self._padding = size, _padded(size) - size
 
     def _number(self, block: bytes, start: int, stop: int, what: str) -> int:
         raw = block[start:stop]
@@ -285,6 +272,10 @@ class TarReader:
     def _wrong(self, what: str) -> ContentError:
         member = f": {shown(self._last)!r}" if self._last else ""
         return ContentError(f"{self._name}{member} {what}")
+
+
+def _padded(size: int) -> int:
+    return size + -size % BLOCK
 
 
 def _text(block: bytes, start: int, stop: int) -> bytes:

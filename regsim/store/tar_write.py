@@ -1,10 +1,8 @@
-"""From an entry to its tar headers: POSIX ustar, with a PAX header where ustar has no room.
+"""Tar headers: ustar, with a PAX header where ustar has no room (POSIX pax, "ustar Interchange Format").
 
-Owns the bytes before a file's content. Must not know layers' order, compression or digests. What it writes
-is the same on every machine: no user names, no access times, nothing that the entry does not say.
-
-Not `tarfile`: it takes three times as long for a header (20 µs to 7), and names and attributes as text only,
-which in a file system they need not be.
+Owns the bytes before and after a file's content. Must not know the order of a layer, compression or digests.
+What it writes is the same on every machine: no user names, no access times, nothing that the entry does not
+say. Not `tarfile`: it takes three times as long for a header (20 µs to 7), and takes names as text only.
 """
 
 from __future__ import annotations
@@ -22,8 +20,12 @@ BLOCK = 512
 END = bytes(2 * BLOCK)
 XATTR = b"SCHILY.xattr."
 
-_NAME = 100
-_PREFIX = 155
+# A ustar header has room for a name, and for a prefix that a "/" parts from it.
+MAX_NAME = 100
+MAX_PREFIX = 155
+SIZE_FIELD = slice(124, 136)
+CHECKSUM_FIELD = slice(148, 156)
+
 _MAX_ID = 0o7777777
 _MAX_NUMBER = 0o77777777777  # of a size and of a time
 _SECOND = 10**9
@@ -68,13 +70,13 @@ def tar_header(entry: Entry) -> bytes:
     """
     records: list[tuple[bytes, bytes]] = []
     path, link = tar_path(entry), entry.link
-    prefix, name = _split(path)
+    prefix, name = split_path(path) if path.isascii() else (b"", b"")
     if not name:
         records.append((b"path", path))
-        name = path.decode("ascii", "replace").encode("ascii", "replace")[:_NAME]
-    if len(link) > _NAME or not link.isascii():
+        name = path.decode("ascii", "replace").encode("ascii", "replace")[:MAX_NAME]
+    if len(link) > MAX_NAME or not link.isascii():
         records.append((b"linkpath", link))
-        link = link.decode("ascii", "replace").encode("ascii", "replace")[:_NAME]
+        link = link.decode("ascii", "replace").encode("ascii", "replace")[:MAX_NAME]
     if records and not all(_is_text(value) for _, value in records):
         records.insert(0, _BINARY)
     size = _number(records, b"size", entry.size if entry.kind is Kind.FILE else 0, _MAX_NUMBER)
@@ -88,7 +90,7 @@ def tar_header(entry: Entry) -> bytes:
         (XATTR + _xattr_name(entry, key), value) for key, value in sorted(entry.xattrs.items())
     ]  # fmt: skip
     _check(entry, size, uid, gid)
-    header = _ustar(
+    header = ustar(
         _TYPES[entry.kind],
         name=name,
         prefix=prefix,
@@ -105,7 +107,7 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _ustar(
+def ustar(
     kind: bytes,
     *,
     name: bytes,
@@ -115,13 +117,24 @@ def _ustar(
     numbers: tuple[int, int, int, int],
     devices: bytes = _NO_DEVICES,
 ) -> bytes:
-    before = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0" % (name.ljust(_NAME, b"\0"), mode, *numbers)
+    """Return a header of 512 bytes.
+
+    Args:
+        kind: the type flag.
+        name: 100 bytes at most.
+        prefix: 155 bytes at most.
+        link: 100 bytes at most.
+        mode: permission bits.
+        numbers: of user and group, size in bytes, and seconds since 1970; none too large for its field.
+        devices: the two fields of device numbers.
+    """
+    before = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0" % (name.ljust(MAX_NAME, b"\0"), mode, *numbers)
     after = b"%s%sustar\x0000%s%s%s%s" % (
         kind,
-        link.ljust(_NAME, b"\0"),
+        link.ljust(MAX_NAME, b"\0"),
         _NO_NAMES,
         devices,
-        prefix.ljust(_PREFIX, b"\0"),
+        prefix.ljust(MAX_PREFIX, b"\0"),
         _REST,
     )
     checksum = sum(before) + 8 * ord(" ") + sum(after)
@@ -130,7 +143,7 @@ def _ustar(
 
 def _pax(records: Iterable[tuple[bytes, bytes]]) -> bytes:
     body = b"".join(_record(key, value) for key, value in records)
-    return _ustar(b"x", name=_PAX_NAME, numbers=(0, 0, len(body), 0)) + body + padding(len(body))
+    return ustar(b"x", name=_PAX_NAME, numbers=(0, 0, len(body), 0)) + body + padding(len(body))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -142,15 +155,13 @@ def _record(key: bytes, value: bytes) -> bytes:
     return b"%d %s=%s\n" % (length, key, value)
 
 
-def _split(path: bytes) -> tuple[bytes, bytes]:
-    """Return prefix and name of a path that ustar can hold; an empty name where it cannot."""
-    if not path.isascii():
-        return b"", b""
-    if len(path) <= _NAME:
+def split_path(path: bytes) -> tuple[bytes, bytes]:
+    """Return the prefix and the name of a path in a ustar header; two empty ones if it has no room for it."""
+    if len(path) <= MAX_NAME:
         return b"", path
     # The cut is at a "/" that is not the last byte, as far left as leaves a name that fits.
-    cut = path.find(b"/", max(1, len(path) - _NAME - 1), len(path) - 1)
-    return (path[:cut], path[cut + 1 :]) if 0 < cut <= _PREFIX else (b"", b"")
+    cut = path.find(b"/", max(1, len(path) - MAX_NAME - 1), len(path) - 1)
+    return (path[:cut], path[cut + 1 :]) if 0 < cut <= MAX_PREFIX else (b"", b"")
 
 
 def _number(records: list[tuple[bytes, bytes]], key: bytes, value: int, limit: int) -> int:

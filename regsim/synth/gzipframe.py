@@ -13,7 +13,7 @@ import zlib
 from functools import cache, lru_cache
 from typing import Protocol
 
-from regsim.store.tar_header import CHECKSUM_FIELD, PATH_END, SIZE_FIELD
+from regsim.store.tar_write import CHECKSUM_FIELD, MAX_NAME, SIZE_FIELD
 
 MAX_STORED = 65535
 MAX_COMMENT = 512  # Go's reader refuses a longer one, its NUL included
@@ -131,9 +131,9 @@ def header_code(header: bytes) -> tuple[int, int]:
 
     The length depends on the header's path alone: what depends on the file's size is never repeated.
     """
-    bits, count = _with_runs(header[:PATH_END])
+    bits, count = _with_runs(header[:MAX_NAME])
     for more, length in (
-        _cached_with_runs(header[PATH_END : SIZE_FIELD.start]),
+        _cached_with_runs(header[MAX_NAME : SIZE_FIELD.start]),
         _literals(header[SIZE_FIELD]),
         _cached_with_runs(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
         _literals(header[CHECKSUM_FIELD]),

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest, History, ImageConfig, Platform, config_document, media_types
-from regsim.core.manifest import index_document, manifest_document
+from regsim.core.image import Image
+from regsim.core.manifest import index_document, manifest_document, parse
 from regsim.errors import UsageError
 from regsim.store.memory import AbsentContent, BytesContent, is_document
 from regsim.synth.layer_plan import plan
@@ -48,6 +49,22 @@ class Instruction:
     comment: str | None = None
     content_size: int | None = None
 
+    @property
+    def measured_size(self) -> int | None:
+        """Bytes of all files in the layer, or of its tar if only that is known; None if neither is."""
+        known = self.recipe.uncompressed_size if self.recipe is not None else None
+        return known if self.content_size is None else self.content_size
+
+    @property
+    def history(self) -> History:
+        """The line as a config has it."""
+        return History(
+            created_by=self.created_by,
+            created=self.created,
+            comment=self.comment,
+            empty_layer=self.recipe is None,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageRecipe:
@@ -77,21 +94,6 @@ class IndexRecipe:
 
     key: str
     images: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MadeImage:
-    """An image whose digests are known.
-
-    Args:
-        manifest: what names it.
-        config: its config.
-        layers: all its layers, base first, as many as its history has lines with a layer.
-    """
-
-    manifest: Descriptor
-    config: Descriptor
-    layers: tuple[LayerInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ class ImageSource:
         self._images, self._indexes = _by_key(recipes)
         self._forge = forge or LayerForge()
         self._without_bytes = without_bytes
-        self._made: dict[str, MadeImage] = {}
+        self._made: dict[str, Image] = {}
         self._documents: dict[Digest, BytesContent] = {}
         self._layers: dict[Digest, LayerRecipe] = {}
         for key in self._images:
@@ -175,7 +177,7 @@ class ImageSource:
         platform = next((each.platform for each in chain if each.platform is not None), _AMD64)
         return ImageRecipe(key=key, instructions=instructions, platform=platform)
 
-    async def image(self, key: str) -> MadeImage:
+    async def image(self, key: str) -> Image:
         """Make an image unless it is made, and return it.
 
         Raises:
@@ -209,32 +211,18 @@ class ImageSource:
             return UnmadeLayer(descriptor, recipe, self._forge)
         return SyntheticLayer(recipe, descriptor)
 
-    async def _make(self, recipe: ImageRecipe) -> MadeImage:
+    async def _make(self, recipe: ImageRecipe) -> Image:
         recipes = [line.recipe for line in recipe.instructions if line.recipe is not None]
         layers = await self._layer_infos(recipes)
         self._layers.update(zip((each.descriptor.digest for each in layers), recipes, strict=True))
-        config = self._keep(
-            config_document(
-                ImageConfig(
-                    platform=recipe.platform or _AMD64,
-                    history=tuple(
-                        History(
-                            created_by=line.created_by,
-                            created=line.created,
-                            comment=line.comment,
-                            empty_layer=line.recipe is None,
-                        )
-                        for line in recipe.instructions
-                    ),
-                    diff_ids=tuple(each.diff_id for each in layers),
-                )
-            ),
-            media_types.OCI_CONFIG,
+        config = ImageConfig(
+            platform=recipe.platform or _AMD64,
+            history=tuple(line.history for line in recipe.instructions),
+            diff_ids=tuple(each.diff_id for each in layers),
         )
-        manifest = manifest_document(config, [each.descriptor for each in layers])
-        return MadeImage(
-            manifest=self._keep(manifest, media_types.OCI_MANIFEST), config=config, layers=tuple(layers)
-        )
+        described = self._keep(config_document(config), media_types.OCI_CONFIG)
+        raw = manifest_document(described, [each.descriptor for each in layers])
+        return Image.of(parse(self._keep(raw, media_types.OCI_MANIFEST), raw), config)
 
     async def _layer_infos(self, recipes: list[LayerRecipe]) -> list[LayerInfo]:
         if self._without_bytes:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
-from regsim.store.tar_header import BLOCK, END, padding, tar_header
+from regsim.store.tar_write import BLOCK, END, split_path, ustar
 from regsim.synth import gzipframe
 from regsim.synth.recipe import check_path
 
@@ -32,6 +32,10 @@ _NAME_LETTERS = 8
 # A byte of noise costs little more than a byte, so each try comes a hundred times closer.
 _TRIES = 12
 _GOOD_SLACK = 16
+
+
+# The 29th of June 2024 was a Saturday; its octal digits are mostly zeros, and compress well.
+_MODIFIED = 0o14700000000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,12 @@ def plan(recipe: LayerRecipe) -> LayerPlan:
     )
 
 
+def file_header(path: bytes, size: int) -> bytes:
+    """Return the tar header of a file of root's, mode 0644: all but path and size is always the same."""
+    prefix, name = split_path(path)
+    return ustar(b"0", name=name, prefix=prefix, numbers=(0, 0, size, _MODIFIED))
+
+
 def minimum_size(recipe: LayerRecipe) -> int:
     """Return the smallest size in bytes of a layer that is otherwise like `recipe`.
 
@@ -152,7 +162,7 @@ class _Shape:
         else:
             self.paths = _paths(self.identity, count)
             self.sizes = self._sizes_within(wanted)
-        self.header_bits = [gzipframe.header_code(tar_header(path, 0))[1] for path in self.paths]
+        self.header_bits = [gzipframe.header_code(file_header(path, 0))[1] for path in self.paths]
         beyond = 0 if wanted is None or self.sizes is None else wanted - _tar_size(self.sizes)
         # Zeros after the end of the tar, and bytes by which the files exceed the tar that is wanted.
         self.tail, self.lacking = max(0, beyond), max(0, -beyond)
@@ -226,7 +236,7 @@ def split(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def _tar_size(sizes: Sequence[int]) -> int:
-    return sum(BLOCK + size + padding(size) for size in sizes) + END
+    return sum(BLOCK + size + -size % BLOCK for size in sizes) + len(END)
 
 
 def _gzip_size(files: Sequence[PlannedFile], tail: int) -> int:
@@ -237,10 +247,10 @@ def _gzip_size(files: Sequence[PlannedFile], tail: int) -> int:
         in_block = not file.noise
         if file.noise:
             bits = _after_noise(bits, file.noise)
-        if zeros := file.size - file.noise + padding(file.size):
+        if zeros := file.size - file.noise + -file.size % BLOCK:
             bits += _entering(in_block=in_block) + _zeros_bits(zeros)
             in_block = True
-    bits += _entering(in_block=in_block) + _zeros_bits(END + tail) + gzipframe.BLOCK_END_BITS
+    bits += _entering(in_block=in_block) + _zeros_bits(len(END) + tail) + gzipframe.BLOCK_END_BITS
     return -(-bits // 8) + gzipframe.GZIP_TRAILER
 
 

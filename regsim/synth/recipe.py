@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import media_types
 from regsim.errors import UsageError
-from regsim.store.tar_header import MAX_NAME, MAX_PATH, split_path
+from regsim.store.tar_write import MAX_NAME, MAX_PREFIX, split_path
 
 if TYPE_CHECKING:
     from regsim.core import Digest
@@ -178,9 +178,9 @@ def check_path(path: str) -> bytes:
         raise UsageError(f"not a path of a layer: {path!r:.300}", hint="paths are UTF-8") from error
     if not path.isprintable():
         raise UsageError(f"not a path of a layer: {path!r:.300}", hint="control characters do not print")
-    if split_path(raw) is None:
+    if not split_path(raw)[1]:
         raise UsageError(
             f"path too long for a tar header: {path!r:.300}",
-            hint=f"{MAX_PATH} bytes, {MAX_NAME} after some slash, is the most",
+            hint=f"{MAX_PREFIX + MAX_NAME} bytes, {MAX_NAME} after some slash, is the most",
         )
     return raw

@@ -18,7 +18,6 @@ be rounded, which `notes` then says. `total_size` is the sum of the layers' size
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -26,7 +25,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from regsim.core import Descriptor, Digest, Platform
+from regsim.core import Descriptor, Digest, Platform, media_types
+from regsim.core.image import Image, Layer
+from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.store.files import read_bounded
 from regsim.synth.images import ImageRecipe, Instruction
@@ -67,6 +68,29 @@ class Record:
         """Bytes of all layers as they are transferred."""
         return sum(each.recipe.size for each in self.instructions if each.recipe is not None)
 
+    @property
+    def real(self) -> Image:
+        """The real image: its digest, its history, and its layers with what is recorded of their sizes."""
+        layers = (
+            Layer(
+                descriptor=Descriptor(
+                    media_type=each.recipe.media_type, digest=each.recipe.recorded, size=each.recipe.size
+                ),
+                uncompressed_size=each.recipe.uncompressed_size,
+                content_size=each.measured_size,
+                created_by=each.created_by,
+                created=each.created,
+            )
+            for each in self.instructions
+            if each.recipe is not None and each.recipe.recorded is not None
+        )
+        return Image(
+            manifest=Descriptor(media_type=media_types.OCI_MANIFEST, digest=self.manifest, size=0),
+            layers=tuple(layers),
+            history=tuple(each.history for each in self.instructions),
+            platform=self.platform,
+        )
+
     def image_recipe(self, key: str) -> ImageRecipe:
         """Return how to make an image of this shape, under a scenario's key."""
         return ImageRecipe(key=key, platform=self.platform, instructions=self.instructions)
@@ -100,7 +124,7 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     folder = folder or records_folder()
     path = folder / f"{name}.json"
     if _NAME.fullmatch(name) is None or not path.is_file():
-        raise UsageError(f"no record named {name!r:.200}", hint=_nearest(name, folder))
+        raise UsageError(f"no record named {name!r:.200}", hint=did_you_mean(name, record_names(folder)))
     raw = read_bounded(path, MAX_RECORD_SIZE)
     try:
         document = json.loads(raw)
@@ -114,13 +138,6 @@ def load_record(name: str, folder: Path | None = None) -> Record:
         ) from error
     except RegsimError as error:
         raise ContentError(f"{path} is not a record: {error.message}", hint=error.hint) from error
-
-
-def _nearest(name: str, folder: Path) -> str:
-    known = record_names(folder)
-    near = [each for each in known if name and each.startswith(name)]
-    near = near or difflib.get_close_matches(name, known, n=3)
-    return f"did you mean {' or '.join(near[:3])}?" if near else f"the records are {', '.join(known)}"
 
 
 def _record(name: str, document: dict[str, Any]) -> Record:

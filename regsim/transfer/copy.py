@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Digest, manifest, media_types, parse_config
 from regsim.core import actions as act
-from regsim.core.account import Account, Reason
+from regsim.core.account import Account, Loss, Reason
 from regsim.core.config import MAX_CONFIG_SIZE
-from regsim.core.entries import Labels, beside, entries, referenced
+from regsim.core.entries import Labels, beside, entries
 from regsim.core.ledger import Direction, Ledger
 from regsim.core.machine import Machine, Rules, keep_all, no_candidates
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
@@ -57,8 +57,6 @@ class Options:
         clock: seconds, for the duration.
         tick: waits until the listener is to be told again how far moves have come.
         choice: what is transferred of an index.
-        foreign: layers that may not be distributed are wanted too; returns what a registry's descriptor names
-            from where its URLs lead. None leaves them where they are.
     """
 
     jobs: int = DEFAULT_JOBS
@@ -68,7 +66,6 @@ class Options:
     clock: Callable[[], float] = time.monotonic
     tick: Callable[[], Awaitable[None]] = tick
     choice: Choice = EVERYTHING
-    foreign: Callable[[Descriptor, Account], Content] | None = None
 
 
 class Transfer:
@@ -152,10 +149,9 @@ class Transfer:
             ledger,
             digest=self._machine.root.descriptor.digest,
             entries=entries(self._machine, self._labels(self._machine), sends=sends, receives=receives),
-            referenced=referenced(self._machine),
+            referenced=self._machine.referenced,
             beside=beside(self._machine),
             unselected=self._selection.unselected if self._selection else 0,
-            foreign=self._options.foreign is not None,
         )
 
     async def _resolve(self) -> Machine:
@@ -172,7 +168,6 @@ class Transfer:
             tag=self._tag and _own_name(self._tag, selection.root),
             candidates=self._options.candidates,
             keeps=keep_all if selection.kept is None else selection.keeps,
-            foreign=self._options.foreign is not None,
         )
         return Machine.of(selection.root, rules, self._resolving)
 
@@ -184,7 +179,11 @@ class Transfer:
 
     async def _perform(self, action: act.Action) -> object:
         with self._progress.following(action) as answered:
-            answer = await self._answer(action)
+            try:
+                answer = await self._answer(action)
+            except asyncio.CancelledError:
+                action.account.lose(Loss.FAILED)
+                raise
             answered(answer)
         return answer
 
@@ -224,29 +223,35 @@ class Transfer:
             action.account.add(held[1])
             return held[0]
         end = self._destination if action.from_destination else self._source
-        return await end.manifest(action.descriptor, action.account)
+        raw = await end.manifest(action.descriptor, action.account)
+        action.account.held += len(raw) if end.remote else 0
+        return raw
 
     async def _put(self, action: act.Action, session: object | None) -> Evidence | None:
         account = action.account
         try:
-            return await self._destination.put(self._content(action), session, account)
+            found = await self._destination.put(self._content(action), session, account)
         except ContentError:
             # What came in one piece is what the registry holds. Of several, one may have been another one.
             if not (account.divided or (account.retries and not self._destination.remote)):
                 raise
             account.retried(Reason.WRONG_BYTES)
-            return await self._destination.put(self._content(action), None, account)
+            account.lose()
+            found = await self._destination.put(self._content(action), None, account)
+        if found is None and self._source.remote and not self._is_inline(action.descriptor):
+            account.accepted(received=action.descriptor.size - account.resumed)
+        return found
 
     async def _abandon(self, session: object, action: act.Action) -> None:
         await self._destination.abandon(session, action.account)
 
+    def _is_inline(self, descriptor: Descriptor) -> bool:
+        return descriptor.data is not None and self._direction is not Direction.COPY
+
     def _content(self, action: act.Action) -> Content:
         descriptor = action.descriptor
-        if descriptor.data is not None and self._direction is not Direction.COPY:
+        if descriptor.data is not None and self._is_inline(descriptor):
             return BytesContent(descriptor, descriptor.data)
-        foreign = self._options.foreign if self._source.remote else None
-        if foreign is not None and act.is_elsewhere(descriptor):
-            return foreign(descriptor, action.account)
         content = self._source.content(descriptor, action.account)
         return _Overheard(content, self._configs) if _is_config(descriptor) else content
 

@@ -129,8 +129,7 @@ class LocalDestination:
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         if check.layer is not None and isinstance(self._store, ChainKeeper):
-            run = check.layers[: check.layer + 1]
-            return Evidence.CHAIN if self._store.has_chain(run) else None
+            return Evidence.CHAIN if self._store.has_chain(check.run) else None
         return Evidence.LOCAL if await self._store.has(check.descriptor) else None
 
     async def mount(  # noqa: D102

@@ -1,6 +1,6 @@
 """A transfer that asks everything and moves nothing: what `--dry-run` runs.
 
-Wraps the two ends of a transfer. Questions go to the real ends; writes only go into `Holdings`, where
+Wraps the two ends of a transfer. Questions go to the real ends; writes only go into `HeldSets`, where
 later steps of the same plan find them. The driver and the machine are those of a real transfer, so a plan
 cannot decide otherwise than the transfer would.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest, Document
     from regsim.core.account import Account
     from regsim.core.actions import CheckBlob
-    from regsim.core.holdings import Holdings
+    from regsim.core.holdings import HeldSets
     from regsim.core.ledger import Evidence
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class PlannedSource:
     """A source that also holds what earlier steps of the plan would have written to it."""
 
-    def __init__(self, real: Source, planned: Holdings) -> None:
+    def __init__(self, real: Source, planned: HeldSets) -> None:
         self.remote = real.remote
         self._real, self._planned = real, planned
 
@@ -51,7 +51,7 @@ class PlannedDestination:
         receives: whether reading the content would have cost wire bytes.
     """
 
-    def __init__(self, real: Destination, planned: Holdings, *, receives: bool) -> None:
+    def __init__(self, real: Destination, planned: HeldSets, *, receives: bool) -> None:
         self.remote = real.remote
         self._real, self._planned, self._receives = real, planned, receives
 
@@ -64,7 +64,7 @@ class PlannedDestination:
         return planned[1] if planned is not None else await self._real.manifest(descriptor, account)
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
-        return self._planned.has(check) or await self._real.has(check)
+        return self._planned.has(check.descriptor.digest, check.run) or await self._real.has(check)
 
     async def mount(  # noqa: D102
         self,
@@ -80,7 +80,9 @@ class PlannedDestination:
         descriptor = content.descriptor
         inlined = descriptor.data is not None and not self.remote
         account.attempts += 1
-        account.sent += descriptor.size if self.remote else 0
+        sent = descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
         account.received += descriptor.size if self._receives and not inlined else 0
         self._planned.blobs.add(descriptor.digest)
 
@@ -92,7 +94,9 @@ class PlannedDestination:
         *,
         patiently: bool = False,  # noqa: ARG002
     ) -> None:
-        account.sent += document.descriptor.size if self.remote else 0
+        sent = document.descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
         self._planned.put_manifest(document, tag)
 
     async def abandon(self, session: object, account: Account) -> None:

@@ -114,9 +114,7 @@ class Progress:
 
     def _octets(self, action: act.Action) -> int:
         account = action.account
-        if self.sends:
-            return account.sent
-        return account.received + (account.elsewhere.account.received if account.elsewhere else 0)
+        return account.sent if self.sends else account.received
 
 
 def _found(action: act.Action, answer: object) -> bool | None:

@@ -190,5 +190,7 @@ async def _read(source: Source, selection: Selection, descriptor: Descriptor) ->
     if held is None:
         account = Account()
         held = selection.read[descriptor.digest] = (b"", account)  # so that a failure is paid for too
-        held = selection.read[descriptor.digest] = (await source.manifest(descriptor, account), account)
+        raw = await source.manifest(descriptor, account)
+        account.held += len(raw) if source.remote else 0
+        held = selection.read[descriptor.digest] = (raw, account)
     return manifest.parse(descriptor, held[0])

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from regsim.core import actions as act
 from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
-from regsim.core.holdings import Holdings
+from regsim.core.entries import Labels, entries
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
 from regsim.core.machine import Machine, Rules, no_candidates
 from regsim.errors import NotFoundError, RegsimError
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 class ModelRegistry:
     """A registry as repositories of digests; a repository is there as soon as somebody asks for it."""
 
-    repositories: dict[str, Holdings] = field(default_factory=dict)
+    repositories: dict[str, HeldSets] = field(default_factory=dict)
 
     def repository(self, name: str) -> ModelEnd:
         """Return one end of a transfer."""
-        holdings = self.repositories.setdefault(name, Holdings(present=Evidence.HEAD))
+        holdings = self.repositories.setdefault(name, HeldSets(present=Evidence.HEAD))
         return ModelEnd(holdings, self)
 
 
@@ -41,7 +41,7 @@ class ModelRegistry:
 class ModelEnd:
     """One end of a modelled transfer: a repository of `registry`, or a node where that is None."""
 
-    holdings: Holdings
+    holdings: HeldSets
     registry: ModelRegistry | None = None
 
     @property
@@ -104,7 +104,7 @@ class ModelTransfer:
             ledger,
             digest=root.digest,
             entries=entries(machine, self.labels, sends=sends, receives=receives),
-            referenced=referenced(machine),
+            referenced=machine.referenced,
             error=machine.error,
         )
 
@@ -128,7 +128,7 @@ class ModelTransfer:
                 return self._manifest(action)
             case act.CheckBlob():
                 account.requests += self.destination.remote
-                return self.destination.holdings.has(action)
+                return self.destination.holdings.has(digest, action.run)
             case act.Mount():
                 mounted = self.destination.mount(digest, action.repository)
                 # A candidate is looked at before it is tried.
@@ -149,6 +149,7 @@ class ModelTransfer:
         if end.remote:
             action.account.requests += 1
             action.account.received += action.descriptor.size
+            action.account.held += action.descriptor.size
         return held[1]
 
     def _move(self, action: act.Action) -> None:
@@ -160,9 +161,11 @@ class ModelTransfer:
         if self.source.remote and not (descriptor.data is not None and not self.destination.remote):
             account.requests += 1
             account.received += descriptor.size
+            account.useful_received += descriptor.size
         self.destination.holdings.blobs.add(descriptor.digest)
 
     def _pay(self, account: Account, *, sent: int, requests: int) -> None:
         if self.destination.remote:
             account.sent += sent
+            account.useful_sent += sent
             account.requests += requests

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, History, ImageConfig, Platform, config_document, media_types
 from regsim.core.manifest import encode, manifest_document
-from regsim.image.compress import GzipCompressor
+from regsim.image.compression import GzipCompressor
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import of_bytes
 from tests.benchmarks import measure

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.client.addresses import Archive, parse
+from regsim.client.address import Local, parse
 from regsim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -161,8 +161,8 @@ def test_absent_archive_and_absent_image_are_local_errors(
 )
 def test_archives_are_spelled_as_skopeo_spells_them(text: str, file: str, name: str | None) -> None:
     address = parse(text)
-    assert isinstance(address, Archive)
-    assert (str(address.file), address.name) == (file, name)
+    assert isinstance(address, Local)
+    assert (str(address.path), address.name) == (file, name)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_archive_is_not_changed_in_place(
     regsim("copy", f"{layout}:v1", f"oci-archive:{tmp_path}/a.tar:v1")
     done = regsim(command[0], f"oci-archive:{tmp_path}/a.tar:v1", *command[1:])
     assert done.code == 2
-    assert "written anew" in done.errors[0]
+    assert "an archive cannot be changed" in done.errors[0]
 
 
 @pytest.fixture

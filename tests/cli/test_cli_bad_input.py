@@ -406,7 +406,7 @@ def test_a_scenario_with_mistakes_reports_all_of_them_and_runs_nothing(
     )
     path = scenario(text)
     done = regsim("run", path)
-    assert the_error(done, 2) == ("5 mistakes in what is to be run; nothing ran", "")
+    assert the_error(done, 2) == ("5 errors in the scenario; nothing was run", "")
     problems = [line for line in done.err.splitlines() if line.startswith(f"{path}:")]
     places = [line.removeprefix(f"{path}:").split(": ")[0] for line in problems]
     assert places == ["1:1", "3:25", "5:10", "7:5", "8:19"]
@@ -477,7 +477,7 @@ def test_a_scenario_that_does_not_run_in_this_mode(regsim: Regsim, scenario: Sce
         (["run", "shared-base", "--model", "--keep"], "--model has no registry"),
         (["run", "shared-base", "-o", "x", "--json", "x"], "--output and --json name the same file: x"),
         (["run", "shared-base", "--registry", "moc"], 'not a registry: "moc"'),
-        (["run", "shared-base", "--registry", "127.0.0.1:5000"], 'not a registry: "127.0.0.1:5000"'),
+        (["run", "shared-base", "--registry", "127.0.0.1:5000/x"], 'not a registry: "127.0.0.1:5000/x"'),
         (["run", "shared-base", "--registry", "http://"], 'not the URL of a registry: "http://"'),
         (
             ["run", "shared-base", "--model", "--set", "registry={mock: {profile: ecr}}"],
@@ -577,7 +577,7 @@ def test_a_bug_of_ours_says_so_with_its_traceback(
     def broken(*_: object, **__: object) -> str:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr("regsim.cli.layers.table", broken)
+    monkeypatch.setattr("regsim.cli.documents._layers_text", broken)
     done = regsim("layers", f"{layout}:v1")
     assert done.code == 70
     assert done.err.startswith("Error: a bug in regsim; please report it with what follows\nTraceback")

@@ -109,7 +109,7 @@ def test_credentials_are_for_one_registry(regsim: Regsim, context: Path, tmp_pat
         ("FROM scratch\nCOPY main.go /\n", ("--target", "second"), 2, "second"),
         ("FROM scratch\nCOPY main.go /\n", ("--platform", "vax"), 2, "vax"),
         ("FROM scratch\nCOPY main.go /\n", ("--build-arg", "A"), 2, "--build-arg 'A' has no value"),
-        ("FROM scratch\nCOPY main.go /\n", ("--timestamp", "-1"), 2, "--timestamp is no time"),
+        ("FROM scratch\nCOPY main.go /\n", ("--timestamp", "-1"), 2, "--timestamp is not a time"),
         ("FROM scratch\nCOPY main.go /\n", ("--build-arg", "A=\udcff"), 2, "is not text"),
         ("FROM scratch\nCOPY main.go /\n", ("--compression-level", "99"), 2, "99"),
         ("FROM scratch\nCOPY main.go /\n", ("-f", "/nowhere/Dockerfile"), 6, "/nowhere/Dockerfile"),
@@ -143,7 +143,7 @@ def test_a_time_of_the_environment_has_bounds(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1" * 5000)
     done = regsim("build", context, "-t", f"oci:{tmp_path / 'images'}:v1")
     assert (done.code, "Traceback" in done.err) == (2, False)
-    assert "SOURCE_DATE_EPOCH is no time" in done.err
+    assert "SOURCE_DATE_EPOCH is not a time" in done.err
 
 
 def test_an_error_is_a_json_document_where_one_was_asked_for(

@@ -17,6 +17,7 @@ import pytest
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth, TokenAuth
 from regsim.cli.connecting import Connecting
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -298,7 +299,7 @@ def test_connecting_tells_no_secret() -> None:
 
 def test_plain_http_is_for_this_machine_and_for_who_asks() -> None:
     def base(host: str, **flags: Any) -> str:
-        return Connecting(**flags).client()._ends.registry(host)._transport.base
+        return Transport(host, Connecting(**flags).connection()).base
 
     assert base("registry.example:5000") == "https://registry.example:5000"
     assert base("registry.example:5000", plain_http=True) == "http://registry.example:5000"
@@ -319,14 +320,10 @@ def test_two_users_of_one_registry_are_one_too_many(regsim: Regsim) -> None:
 def test_every_way_to_a_registry_leads_through_the_proxy_that_was_asked_for(home: Path) -> None:
     del home
     connecting = Connecting(proxy="http://ci:P4SS@proxy.example:3128")
-    ways = (
-        connecting.client("registry.example")._ends.proxy,
-        connecting.client("registry.example")._ends.foreign()._proxy,
-        connecting.ends("registry.example").proxy,
-        connecting.connector("registry.example")("registry.example")._proxy,
-    )
-    assert [each.name if each else None for each in ways] == ["http://proxy.example:3128"] * 4
-    assert "P4SS" not in repr(connecting) + repr(ways)
+    connection = connecting.connection("registry.example")
+    assert connection.proxy is not None
+    assert connection.proxy.name == "http://proxy.example:3128"
+    assert "P4SS" not in repr(connecting) + repr(connection)
 
 
 @pytest.mark.parametrize(

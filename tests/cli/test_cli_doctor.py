@@ -84,14 +84,14 @@ def test_few_open_files_are_a_warning(regsim: Regsim, monkeypatch: pytest.Monkey
     done = regsim("doctor", "--format", "json")
     assert (done.code, states(done)["limits"]) == (0, "warning")
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
-    assert "any number of open files" in detail(regsim("doctor", "--format", "json"), "limits")
+    assert "unlimited open files" in detail(regsim("doctor", "--format", "json"), "limits")
 
 
 def test_little_space_is_a_warning(regsim: Regsim, monkeypatch: pytest.MonkeyPatch) -> None:
     class Usage:
         free = 10**6
 
-    monkeypatch.setattr("regsim.cli.checkup.shutil.disk_usage", lambda _: Usage)
+    monkeypatch.setattr("regsim.cli.doctor.shutil.disk_usage", lambda _: Usage)
     done = regsim("doctor", "--format", "json")
     assert states(done)["local store"] == "warning"
     assert detail(done, "local store").endswith(", 1MB free")
@@ -117,7 +117,7 @@ def test_what_arrived_is_hashed(regsim: Regsim, monkeypatch: pytest.MonkeyPatch)
             assert await super().has(descriptor)
             return False
 
-    monkeypatch.setattr("regsim.cli.checkup.LayoutStore", Damaged)
+    monkeypatch.setattr("regsim.cli.doctor.LayoutStore", Damaged)
     done = regsim("doctor", "--format", "json")
     assert done.code == 5
     assert detail(done, "self-test").endswith(" arrived damaged")

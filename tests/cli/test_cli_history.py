@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.cli.history import table
+from regsim.cli.history import history_table
 from regsim.client.client import Client
 
 if TYPE_CHECKING:
-    from regsim.image.history import ImageHistory
+    from regsim.client.contents import Histories
     from tests.cli.conftest import Layout, Regsim, Served
 
 BUILDS = Path(__file__).parents[2] / "scenarios" / "builds"
@@ -44,17 +44,18 @@ a3c62afdbe9d   12 seconds ago   CMD ["./main"]                                  
 """.splitlines()  # noqa: E501  (its columns are as wide as they are)
 
 
-def history(address: str) -> ImageHistory:
-    async def asked() -> ImageHistory:
+def history(address: str) -> Histories:
+    async def asked() -> Histories:
         async with Client() as client:
-            (found,) = await client.history(address)
-            return found
+            return await client.history(address)
 
     return asyncio.run(asked())
 
 
 def printed(address: str, now: datetime) -> list[str]:
-    return table(history(address), full=False, human=True, now=now).splitlines()
+    found = history(address)
+    (image,) = found.images
+    return history_table(image, found.view, full=False, human=True, now=now).splitlines()
 
 
 def test_the_articles_image_is_built_and_its_history_is_the_articles_to_the_letter(
@@ -105,7 +106,7 @@ def test_a_record_that_there_is_not_is_answered_with_those_like_it(regsim: Regsi
     done = regsim("history", "record:golang-1.23.4")
     assert done.code == 2
     assert done.errors[0] == "Error: no record named 'golang-1.23.4'"
-    assert "did you mean golang-1.23.4-bookworm" in done.errors[1]
+    assert 'did you mean "golang-1.23.4-bookworm' in done.errors[1]
 
 
 def test_a_record_is_for_its_platform_alone(regsim: Regsim) -> None:

@@ -55,7 +55,7 @@ def test_push_interrupted_while_a_blob_is_under_way(
     done = program.finish()
     assert done.code == 130
     assert done.errors == []
-    assert done.err.splitlines()[-1] == "interrupted; the report tells what had been done until then"
+    assert done.err.splitlines()[-1] == "interrupted; the report says what had been done"
     result = done.json
     assert result["interrupted"] is True
     assert_lawful(result)

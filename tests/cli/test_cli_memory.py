@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     Scenario = Callable[..., Path]
 
 STATUS = Path("/proc/self/status")
-pytestmark = pytest.mark.skipif(
-    not STATUS.exists(), reason="the system does not tell a process's peak memory"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not STATUS.exists(), reason="the system does not tell a process's peak memory"),
+]
 
 MOST = 150 * 1024  # kB
 MIB = 1024 * 1024

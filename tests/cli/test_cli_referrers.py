@@ -61,6 +61,6 @@ def test_what_cannot_be_kept_is_told_before_anything_is_done(
     done = regsim("copy", f"{layout}:v1", "docker-archive:x.tar:a:1", "--referrers")
     assert (done.code, done.err.splitlines()[0]) == (
         2,
-        "Error: an archive of docker's holds nothing that refers to an image: 'docker-archive:x.tar:a:1'",
+        "Error: a docker-archive holds nothing that refers to an image: 'docker-archive:x.tar:a:1'",
     )
     assert signed not in done.out

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.registry.holders import Holders
+from regsim.transfer.ends import LocalDestination, RegistryDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,14 +136,14 @@ def test_the_index_of_holders_is_read_once_a_transfer(
     regsim: Regsim, layout: Layout, registry: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     regsim("push", f"{layout}:v1", f"{registry.host}/shop/api:1")
-    reads: list[Path] = []
-    read = Holders._read
+    reads: list[str] = []
+    read = Holders.read
 
-    def counted(holders: Holders, file: Path) -> dict[str, list[str]]:
-        reads.append(file)
-        return read(holders, file)
+    def counted(holders: Holders, host: str) -> dict[str, list[str]]:
+        reads.append(host)
+        return read(holders, host)
 
-    monkeypatch.setattr(Holders, "_read", counted)
+    monkeypatch.setattr(Holders, "read", counted)
     done = regsim("push", f"{layout}:v1", f"{registry.host}/shop/web:1", "--format", "json")
     assert [outcome for (outcome,) in told(done, "outcome")].count("mounted") == 3
     # Once to decide, and once more to add what is known now to what others have added meanwhile.
@@ -312,13 +313,14 @@ def test_docker_transport_names_a_registry(regsim: Regsim, layout: Layout, regis
     assert regsim("layers", f"docker://{registry.host}/app:1").code == 0
 
 
-def test_foreign_layers_stay_where_they_are_unless_they_are_asked_for(
+def test_foreign_layers_stay_where_they_are(
     regsim: Regsim, empty_layout: Layout, serve: Serve, whole_blobs: Blobs, tmp_path: Path
 ) -> None:
     # The URL leads to another registry, where everybody may read.
     registry, elsewhere = serve(), serve()
     empty_layout.add_image("held", b"windows " * 5000)
     regsim("push", f"{empty_layout}:held", f"{elsewhere.host}/held:1")
+    asked = len(elsewhere.journal)
     manifest = empty_layout.manifest(empty_layout.entries[-1])
     (base,) = manifest["layers"]
     url = f"http://{elsewhere.host}/v2/held/blobs/{base['digest']}"
@@ -328,17 +330,30 @@ def test_foreign_layers_stay_where_they_are_unless_they_are_asked_for(
     ref = f"{registry.host}/windows:1"
     pushed = regsim("push", f"{empty_layout}:windows", ref, "--format", "json")
     assert told(pushed, "outcome", "evidence")[-1] == ("foreign", None)
+    pulled = regsim("pull", ref, f"oci:{tmp_path / 'pulled'}", "--format", "json")
+    assert told(pulled, "outcome", "evidence")[-1] == ("foreign", None)
+    assert whole_blobs(tmp_path / "pulled") == 2
+    assert len(elsewhere.journal) == asked
 
-    without = regsim("pull", ref, f"oci:{tmp_path / 'without'}", "--format", "json")
-    assert told(without, "outcome", "evidence", "elsewhere")[-1] == ("foreign", None, None)
-    assert whole_blobs(tmp_path / "without") == 2
 
-    plan = regsim("pull", ref, f"oci:{tmp_path / 'fetched'}", "--foreign", "--dry-run", "--format", "json")
-    fetched = regsim("pull", ref, f"oci:{tmp_path / 'fetched'}", "--foreign", "--format", "json")
-    assert told(plan, "outcome", "evidence") == told(fetched, "outcome", "evidence")
-    (entry,) = [each for each in entries(fetched) if each["outcome"] == "transferred" and each["elsewhere"]]
-    assert (entry["evidence"], entry["wire_received"]) == ("url", base["size"])
-    assert entry["elsewhere"] == {"url": url, "requests": 1, "received": base["size"], "overhead": 0}
-    assert whole_blobs(tmp_path / "fetched") == 3
-    text = regsim("pull", ref, f"oci:{tmp_path / 'text'}", "--foreign")
-    assert f"url {url}" in text.out
+def test_a_client_that_counts_octets_that_were_not_moved_ends_with_exit_code_5_at_any_registry(
+    regsim: Regsim, layout: Layout, registry: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overcount(end: Any, count: str) -> None:
+        put = end.put
+
+        async def overcounting(self: Any, content: Any, session: Any, account: Any) -> Any:
+            found = await put(self, content, session, account)
+            setattr(account, count, getattr(account, count) + 1000)
+            return found
+
+        monkeypatch.setattr(end, "put", overcounting)
+
+    overcount(RegistryDestination, "sent")
+    overcount(LocalDestination, "received")
+    pushed = regsim("push", f"{layout}:v1", f"{registry.host}/app:1", "--format", "json")
+    pulled = regsim("pull", f"{registry.host}/app:1", f"oci:{tmp_path}/there", "--format", "json")
+    for done, side in ((pushed, "sent"), (pulled, "received")):
+        assert done.code == 5
+        assert done.json["reconciliation"]["matched"] is False
+        assert sum(f": {side}: " in line for line in done.json["reconciliation"]["differences"]) == 3

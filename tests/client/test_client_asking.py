@@ -11,7 +11,7 @@ from mock_registry import MockRegistry
 from regsim.client.client import Client
 from regsim.core import Digest, media_types
 from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
-from regsim.image.compress import NoCompressor
+from regsim.image.compression import NoCompressor
 from regsim.image.layer_write import write_layer
 from regsim.image.merged import places
 from regsim.store.entry import of_bytes
@@ -56,10 +56,10 @@ async def test_an_index_is_inspected_image_by_image(
     assert found.descriptor.digest == root.digest
     assert [str(each.platform) for each in found.images] == ["linux/amd64", "linux/arm64"]
     assert [each.size for each in found.images] == [
-        sum(each.size for each in image.layers) + (image.document.config or root).size
+        sum(each.descriptor.size for each in image.layers) + (image.config or root).size
         for image in found.images
     ]
-    assert found.images[0].created_by == ("COPY part0 /", "COPY part1 /")
+    assert [each.created_by for each in found.images[0].layers] == ["COPY part0 /", "COPY part1 /"]
     assert await client.layers(f"{where}:v1") == found.images
 
 
@@ -168,17 +168,20 @@ async def test_history_tells_of_each_layer_what_is_in_it_what_travels_and_who_sh
     base, own = layer(base=b"12345"), layer(own=b"1")
     await make("v1", base)
     await make("v2", base, own)
-    (history,) = await client.history(f"oci:{place}:v2")
-    assert [(line.size, line.layer and line.layer.size, line.shared_by) for line in history.lines] == [
-        (5, len(base), 1),
-        (1, len(own), 0),
+    found = await client.history(f"oci:{place}:v2")
+    (image,) = found.images
+    assert [(each.content_size, each.descriptor.size) for each in image.layers] == [
+        (5, len(base)),
+        (1, len(own)),
     ]
-    assert history.others == 1
+    shared = [found.view.others(image.digest, each.descriptor.digest) for each in image.layers]
+    assert (shared, found.view.others(image.digest)) == ([1, 0], 1)
     await client.push(f"oci:{place}:v2", REF)
-    (history,) = await client.history(REF)
-    assert [line.size for line in history.lines] == [None, None]
-    (history,) = await client.history(REF, sizes=True)
-    assert [(line.size, line.shared_by) for line in history.lines] == [(5, 0), (1, 0)]
+    (image,) = (await client.history(REF)).images
+    assert [each.content_size for each in image.layers] == [None, None]
+    found = await client.history(REF, sizes=True)
+    assert [each.content_size for each in found.images[0].layers] == [5, 1]
+    assert found.view.others(image.digest) == 0
 
 
 async def test_tree_tells_of_each_file_its_layer_and_of_each_layer_what_is_wasted(

@@ -19,7 +19,7 @@ from regsim.transfer.events import Event, Moment, Step
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.client.addresses import Address
+    from regsim.client.address import Address
     from tests.client.conftest import Make
 
 pytestmark = pytest.mark.anyio
@@ -220,7 +220,7 @@ def test_the_package_is_cheap_to_import_and_tells_what_it_offers() -> None:
 
 
 def test_addresses_may_be_values(tmp_path: Path) -> None:
-    from regsim.client.addresses import parse  # noqa: PLC0415  (read where it is shown)
+    from regsim.client.address import parse  # noqa: PLC0415  (read where it is shown)
 
     source: Address = parse(f"oci:{tmp_path}:v1")
     move = Client().move(source, parse(REF))

@@ -15,6 +15,7 @@ from regsim.core.ledger import violations
 from regsim.errors import NetworkError, RegistryError, RegsimError, UsageError
 from regsim.net.proxy import Proxy
 from regsim.net.trust import Trust
+from regsim.registry.connection import Connection
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from tests.client.proxying import SECRETS, proxying
@@ -97,7 +98,7 @@ async def test_targets_go_through_a_proxy_byte_for_byte(tls: bool) -> None:
         mock.serve(tls="self-signed" if tls else None) as server,
     ):
         trust = Trust(ca_file=server.ca) if tls else Trust()
-        async with Transport(server.url, trust=trust, proxy=Proxy.parse(proxy.url)) as transport:
+        async with Transport(server.url, Connection(trust=trust, proxy=Proxy.parse(proxy.url))) as transport:
             await transport.request("GET", target, Account())
         assert [record.target for record in mock.journal] == [target]
 
@@ -134,7 +135,7 @@ async def test_a_proxy_that_is_not_there_is_told_without_its_credentials() -> No
     ):
         with pytest.raises(NetworkError, match="no connection") as caught:
             await client.tags(f"{host}/shop/api")
-        shown = "".join((repr(caught.value), str(caught.value), caught.value.hint, repr(client._ends)))
+        shown = "".join((repr(caught.value), str(caught.value), caught.value.hint, repr(client)))
     assert "P4SS" not in shown
     assert caught.value.hint == "is http://127.0.0.1:1 a proxy that is running?"
 
@@ -172,7 +173,7 @@ def test_what_is_no_proxy_is_refused_without_being_shown(url: str) -> None:
 
 def test_an_address_that_no_host_can_have_is_refused_without_its_credentials() -> None:
     with pytest.raises(UsageError, match=r"http://999\.1\.1\.1") as caught:
-        Client(proxy="http://u:P4SS@999.1.1.1")._ends.registry("registry.example")
+        Transport("registry.example", Connection(proxy=Proxy.parse("http://u:P4SS@999.1.1.1")))
     assert "P4SS" not in str(caught.value)
 
 

@@ -155,7 +155,7 @@ async def test_what_refers_to_each_platforms_image_is_taken_along_too(
     store = LayoutStore(place)
     async with MockRegistry(profile=profile) as mock, Client(transport=mock.transport()) as client:
         images = (await client.inspect(f"oci:{place}:v1")).images
-        signed = [await refer(store, each.document.descriptor, SIGNATURE, b"s") for each in images]
+        signed = [await refer(store, each.manifest, SIGNATURE, b"s") for each in images]
         signed.append(await refer(store, index, SIGNATURE, b"s"))
         result = await client.copy(f"oci:{place}:v1", f"{FROM}:v1", referrers=True)
         assert {digest for digest, _ in ends(result)[1:]} == {each.digest for each in signed}

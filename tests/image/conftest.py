@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from regsim.core import Descriptor, Platform, media_types
-from regsim.image.builder.bases import BaseLayer
-from regsim.image.builder.builder import finished
 from regsim.image.builder.config import Config
-from regsim.image.builder.layers import StageLayer, stage_layer
-from regsim.image.builder.listing import write_listed
-from regsim.image.compress import NoCompressor
-from regsim.image.container_image import ContainerImage
-from regsim.image.layer_read import Layer, LayerReader, Limits
+from regsim.image.compression import NoCompressor
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits
+from regsim.image.listing import write_listed
+from regsim.image.opened import OpenImage, OpenLayer
 from regsim.image.tree import Tree
 from regsim.store.entry import Entry, Kind
 
@@ -55,7 +52,7 @@ def _tar(members: Iterable[Raw], form: int = tarfile.PAX_FORMAT) -> bytes:
 
 def _read(
     blob: bytes, *, limits: Limits | None = None, spool: Spool | None = None, step: int = 1 << 20
-) -> Layer:
+) -> LayerFiles:
     reader = LayerReader(Descriptor.of(blob, media_types.OCI_LAYER), limits or Limits(), spool)
     for start in range(0, len(blob), step):
         reader.feed(blob[start : start + step])
@@ -142,25 +139,27 @@ def snapshot() -> Callable[..., dict[bytes, Seen]]:
     return take
 
 
-async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> ContainerImage:
+async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> OpenImage:
     config = Config.empty(Platform("linux", "arm64"))
     config.config = {"Cmd": ["./main", "-v"]}
-    made: list[StageLayer] = []
+    made: list[OpenLayer] = []
     for number, entries in enumerate(layers):
         info, listing = await write_listed(store, entries, NoCompressor(), {})
         config.add(f"RUN {number}", 0, diff_id=info.diff_id)
-        layer = BaseLayer(
+        layer = OpenLayer(
             descriptor=info.descriptor,
             diff_id=info.diff_id,
             content=partial(store.content, info.descriptor),
-            listing=listing if number % 2 else None,
+            known=listing if number % 2 else None,
         )
-        made.append(stage_layer(layer))
-    return await ContainerImage.of(finished(config, made, 0), "app")
+        made.append(layer)
+    image = OpenImage(name="app", raw=config.raw(0), layers=tuple(made))
+    await image.read()
+    return image
 
 
 @pytest.fixture(scope="session")
-def image_of() -> Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]:
+def image_of() -> Callable[[list[list[Entry]], LayoutStore], Awaitable[OpenImage]]:
     """Write layers into a layout, and return their image; what every other one holds, it must read."""
     return _image_of
 
@@ -172,7 +171,7 @@ def tar() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def read() -> Callable[..., Layer]:
+def read() -> Callable[..., LayerFiles]:
     """Read a layer's blob, pushed in pieces of `step` bytes."""
     return _read
 

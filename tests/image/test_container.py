@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.core import Descriptor, Digest, ImageConfig, Platform, config_document
+from regsim.core import Descriptor, ImageConfig, Platform, config_document, media_types
+from regsim.core.image import Image, Layer
 from regsim.core.ledger import Tally
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.image.apply import apply
-from regsim.image.builder.bases import Base, BaseLayer
-from regsim.image.builder.builder import Built, export
-from regsim.image.compress import GzipCompressor, NoCompressor, compressor
+from regsim.image.compression import GzipCompressor, NoCompressor, compressor
 from regsim.image.container import Container, State
-from regsim.image.container_image import ContainerImage
 from regsim.image.layer_read import read_layer
+from regsim.image.opened import OpenImage
 from regsim.image.tree import EMPTY, Tree
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.layout import LayoutStore
+from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]
+    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[OpenImage]]
 
 pytestmark = pytest.mark.anyio
 
@@ -82,10 +82,10 @@ class Workshop:
     clock: Clock = field(default_factory=Clock)
     made: list[Container] = field(default_factory=list)
 
-    async def image(self, layers: list[list[Entry]]) -> ContainerImage:
+    async def image(self, layers: list[list[Entry]]) -> OpenImage:
         return await self.image_of(layers, self.store)
 
-    def run(self, image: ContainerImage, name: str = "web") -> Container:
+    def run(self, image: OpenImage, name: str = "web") -> Container:
         self.made.append(Container(image, name, clock=self.clock))
         return self.made[-1]
 
@@ -110,7 +110,7 @@ def below_scratch(tmp_path: Path) -> list[int]:
     return sorted(each.stat().st_size for each in (tmp_path / "scratch").rglob("*") if each.is_file())
 
 
-async def tree_of(built: Built) -> Tree:
+async def tree_of(built: OpenImage) -> Tree:
     tree = EMPTY
     for layer in built.layers:
         tree, _ = apply(tree, (await read_layer(layer.content())).entries)
@@ -354,7 +354,7 @@ async def test_memory_does_not_grow_with_the_size_of_a_file(workshop: Workshop) 
     assert peak < 16 * 2**20
 
 
-def history(built: Built) -> list[dict[str, Any]]:
+def history(built: OpenImage) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = json.loads(built.config.data)["history"]
     return lines
 
@@ -416,7 +416,8 @@ async def test_a_container_on_a_committed_image_has_what_was_committed(workshop:
     first = workshop.run(await workshop.image(BELOW))
     await first.write("etc/motd", b"kept")
     built = await first.commit(workshop.store, compressor(name))
-    second = workshop.run(await ContainerImage.of(built, "committed"))
+    await built.read()
+    second = workshop.run(built, "committed")
     assert await content(second, "etc/motd") == b"kept"
     assert await content(second, "var/cache/one") == b"1"
     await second.remove("etc/motd")
@@ -432,17 +433,18 @@ async def test_a_committed_image_can_be_put_into_a_layout_under_a_tag(
     await container.write("x", b"x")
     built = await container.commit(workshop.store, GzipCompressor())
     other = LayoutStore(tmp_path / "other", create=True)
-    await export(built, other, "v1", workshop.store)
+    await built.export(other, "v1", workshop.store)
     assert await other.find("v1") == built.manifest.descriptor
     assert [await other.has(each.descriptor) for each in built.layers] == [True] * 3
 
 
 async def test_an_image_whose_config_is_for_other_layers_is_refused() -> None:
-    config = config_document(ImageConfig(platform=Platform("linux", "arm64"), history=(), diff_ids=()))
-    layer = BaseLayer(
-        descriptor=Descriptor.of(b"", "layer"),
-        diff_id=Digest.of(b""),
-        content=lambda: pytest.fail("not read"),
+    raw = config_document(ImageConfig(platform=Platform("linux", "arm64"), history=(), diff_ids=()))
+    config = BytesContent(Descriptor.of(raw, media_types.OCI_CONFIG), raw)
+    image = Image(
+        manifest=Descriptor.of(b"", media_types.OCI_MANIFEST),
+        config=config.descriptor,
+        layers=(Layer(descriptor=Descriptor.of(b"", media_types.OCI_LAYER)),),
     )
     with pytest.raises(UsageError, match="app has 1 layers, and a config for 0"):
-        await ContainerImage.open(Base(config=config, layers=(layer,)), "app")
+        await OpenImage.of(image, lambda _: config, "app")

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from regsim.errors import RegsimError
 from regsim.image.apply import apply
-from regsim.image.builder.spool import DiskSpool
-from regsim.image.compress import NoCompressor
+from regsim.image.compression import NoCompressor
 from regsim.image.container import Container
 from regsim.image.layer_read import Spool, read_layer
+from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY, Tree
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.layout import LayoutStore
@@ -27,10 +27,9 @@ from regsim.store.layout import LayoutStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from regsim.image.builder.layers import StageLayer
-    from regsim.image.container_image import ContainerImage
+    from regsim.image.opened import OpenImage, OpenLayer
 
-    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]
+    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[OpenImage]]
     Snapshot = Callable[..., dict[bytes, Any]]
 
 names = st.sampled_from(["a", "b", "c", "to-a", "to-gone", "up"])
@@ -117,7 +116,7 @@ operations = st.lists(
 )
 
 
-async def unpacked(layers: tuple[StageLayer, ...], spool: Spool) -> Tree:
+async def unpacked(layers: tuple[OpenLayer, ...], spool: Spool) -> Tree:
     tree = EMPTY
     for layer in layers:
         tree, _ = apply(tree, (await read_layer(layer.content(), spool=spool)).entries)
@@ -164,7 +163,7 @@ async def check(done: list[Operation], image_of: ImageOf, snapshot: Snapshot, fo
         assert contentless(merged) == contentless(committed)
 
 
-def write_out(image: ContainerImage, root: Path) -> None:
+def write_out(image: OpenImage, root: Path) -> None:
     contents = {each.path: each.content for layer in BELOW for each in layer}
     for path, node in image.files.tree.walk():
         place, entry = root / os.fsdecode(path), node.entry

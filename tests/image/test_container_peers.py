@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsim.image.apply import apply
-from regsim.image.builder.builder import Built, export
-from regsim.image.builder.spool import DiskSpool
-from regsim.image.compress import GzipCompressor
+from regsim.image.compression import GzipCompressor
 from regsim.image.container import Container
 from regsim.image.layer_read import read_layer
+from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.layout import LayoutStore
@@ -25,9 +24,9 @@ from regsim.store.layout import LayoutStore
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from regsim.image.container_image import ContainerImage
+    from regsim.image.opened import OpenImage
 
-    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[ContainerImage]]
+    ImageOf = Callable[[list[list[Entry]], LayoutStore], Awaitable[OpenImage]]
     Snapshot = Callable[..., dict[bytes, object]]
 
 pytestmark = [pytest.mark.peers, pytest.mark.anyio]
@@ -60,7 +59,7 @@ BELOW = [
 ]
 
 
-async def changed(image: ContainerImage, store: LayoutStore) -> Built:
+async def changed(image: OpenImage, store: LayoutStore) -> OpenImage:
     """Do all that can be done in a container, and commit it."""
     async with Container(image, "web", clock=lambda: 1_700_000_000 * SECOND) as container:
         await container.write("etc/motd", b"replaced")
@@ -79,14 +78,14 @@ async def changed(image: ContainerImage, store: LayoutStore) -> Built:
 
 
 @pytest.fixture
-async def committed(tmp_path: Path, image_of: ImageOf) -> Built:
+async def committed(tmp_path: Path, image_of: ImageOf) -> OpenImage:
     store = LayoutStore(tmp_path / "layout", create=True)
     built = await changed(await image_of(BELOW, store), store)
-    await export(built, store, "v1", store)
+    await built.export(store, "v1", store)
     return built
 
 
-async def expected(built: Built, snapshot: Snapshot, times_of: frozenset[Kind]) -> dict[bytes, object]:
+async def expected(built: OpenImage, snapshot: Snapshot, times_of: frozenset[Kind]) -> dict[bytes, object]:
     tree = EMPTY
     with DiskSpool() as spool:
         for layer in built.layers:
@@ -111,7 +110,7 @@ def run(*command: str, environment: dict[str, str] | None = None) -> str:
 
 
 async def test_umoci_unpacks_a_committed_container(
-    committed: Built, tmp_path: Path, snapshot: Snapshot
+    committed: OpenImage, tmp_path: Path, snapshot: Snapshot
 ) -> None:
     bundle = tmp_path / "bundle"
     await asyncio.to_thread(run, "umoci", "unpack", "--image", f"{tmp_path / 'layout'}:v1", str(bundle))
@@ -119,7 +118,7 @@ async def test_umoci_unpacks_a_committed_container(
 
 
 async def test_podman_mounts_a_committed_container(
-    committed: Built, tmp_path: Path, snapshot: Snapshot
+    committed: OpenImage, tmp_path: Path, snapshot: Snapshot
 ) -> None:
     # podman takes no place whose name has more than 50 letters.
     with TemporaryDirectory(prefix="podman-") as home:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from regsim.errors import DockerfileError, ExitCode
-from regsim.image.dockerfile.instructions import (
+from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
+from regsim.image.builder.instructions import (
     Arg,
     Copy,
     Healthcheck,
@@ -16,7 +17,6 @@ from regsim.image.dockerfile.instructions import (
     Text,
     Words,
 )
-from regsim.image.dockerfile.reading import read_dockerfile, read_trigger
 
 
 def only(text: str) -> object:
@@ -162,8 +162,8 @@ def test_every_mistake_is_told_at_once_with_its_line_and_a_hint() -> None:
     )
     found = mistakes(text)
     assert [problem.split(":")[1] for problem in found] == ["1", "2", "3", "5", "6", "7", "8", "9", "10"]
-    assert found[1] == "Dockerfile:2: there is no flag --chwon — did you mean --chown?"
-    assert found[2] == "Dockerfile:3: there is no instruction RNU — did you mean RUN?"
+    assert found[1] == 'Dockerfile:2: there is no flag --chwon — did you mean "--chown"?'
+    assert found[2] == 'Dockerfile:3: there is no instruction RNU — did you mean "RUN"?'
     assert "download it into the context" in found[4]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from regsim.errors import UsageError
-from regsim.image.dockerfile.variables import MAX_WORD, expand, expand_content, expand_words
+from regsim.image.builder.syntax import MAX_WORD, expand, expand_content, expand_words
 
 VALUES = {"a": "1", "empty": "", "path": "x/y/z.tar.gz", "two": "one two"}
 

@@ -12,7 +12,7 @@ import pytest
 from regsim.core import Descriptor, ImageConfig, Platform, config_document, media_types
 from regsim.core.manifest import manifest_document
 from regsim.image.apply import apply
-from regsim.image.compress import compressor
+from regsim.image.compression import compressor
 from regsim.image.layer_write import write_layer
 from regsim.image.tree import EMPTY
 from regsim.store.entry import Entry, Kind, of_bytes

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError
-from regsim.image.compress import compressor
-from regsim.image.layer_read import LayerReader, Limits, read_layer, read_layer_file
+from regsim.image.compression import compressor
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer, read_layer_file
 from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.memory import BytesContent
@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from regsim.image.layer_read import Layer
-
-    Read = Callable[..., Layer]
+    Read = Callable[..., LayerFiles]
     Tar = Callable[..., bytes]
     RawType = Callable[..., tuple[object, ...]]
 
+NOTHING = Descriptor.of(b"", media_types.OCI_LAYER)
 names = st.binary(min_size=1, max_size=60).filter(
     lambda name: not {0, 47} & set(name) and name not in {b".", b".."} and not name.startswith(b".wh.")
 )
@@ -160,7 +159,7 @@ def test_a_path_that_stays_in_the_tree_is_contained(
         (("l", tarfile.SYMTYPE, b"", "t" * 5000), "is a symbolic link to nothing, or to more than 4096"),
         (("s", tarfile.GNUTYPE_SPARSE), "'s' is a sparse file"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"GNU.sparse.major": "1"}), "'s' is a sparse file"),
-        (("v", b"V"), "'v' is of type 'V'"),
+        (("v", b"V"), "'v' is of the unknown type 'V'"),
         (("d/", tarfile.REGTYPE, b"x"), "'d/' is a directory to some readers, and to others a file"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"uid": "-1"}), "'s' has a PAX uid that is no number"),
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"size": "9" * 30}), "'s' has a PAX size that is no number"),
@@ -260,7 +259,7 @@ def test_a_gzip_stream_that_is_cut_short_or_damaged_is_an_error(read: Read, tar:
 def test_a_wrong_checksum_is_an_error(read: Read, tar: Tar, raw: RawType) -> None:
     blob = bytearray(tar([raw("first"), raw("second")]))
     blob[512] ^= 1
-    with pytest.raises(ContentError, match="'first' has a header whose checksum is wrong"):
+    with pytest.raises(ContentError, match="has a header whose checksum is wrong, at byte 512"):
         read(bytes(blob))
 
 
@@ -303,3 +302,22 @@ def write_of(data: bytes) -> bytes:
     chunks: list[bytes] = []
     write_layer([of_bytes(b"a", data)], compressor("gzip"), chunks.append)
     return b"".join(chunks)
+
+
+def test_the_size_of_a_layer_is_the_bytes_of_its_files_each_path_once() -> None:
+    entries = [
+        Entry(path=b"d", kind=Kind.DIRECTORY),
+        of_bytes(b"d/f", b"12345"),
+        Entry(path=b"d/again", kind=Kind.HARDLINK, link=b"d/f"),
+        Entry(path=b"d/link", kind=Kind.SYMLINK, link=b"f"),
+        Entry(path=b"d/gone", kind=Kind.WHITEOUT),
+        of_bytes(b"twice", b"long before"),
+        of_bytes(b"twice", b"now"),
+        Entry(path=b"twice", kind=Kind.WHITEOUT),  # of what is below, wherever it stands
+        of_bytes(b"became", b"a directory"),
+        Entry(path=b"became", kind=Kind.DIRECTORY),
+    ]
+    layer = LayerFiles(
+        descriptor=NOTHING, diff_id=NOTHING.digest, uncompressed_size=0, entries=tuple(entries)
+    )
+    assert layer.content_size == len(b"12345") + len(b"now")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, UsageError
-from regsim.image.compress import GzipCompressor, NoCompressor, ZstdCompressor, compressor, identity
+from regsim.image.compression import GzipCompressor, NoCompressor, ZstdCompressor, compressor, identity
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import Entry, Kind, check_path, of_bytes, shown
 from regsim.store.layout import LayoutStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.image.compress import Compressor
+    from regsim.image.compression import Compressor
     from regsim.image.layer_write import Sink
     from regsim.synth.synthetic import LayerInfo
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regsim.core import Descriptor, media_types
+from regsim.core.image import Layer
 from regsim.errors import ContentError
 from regsim.image.apply import apply
 from regsim.image.merged import Merged, Merging, places
@@ -19,13 +20,13 @@ from regsim.store.entry import Entry, Kind, of_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-BLOB = Descriptor.of(b"layer", media_types.OCI_LAYER)
+LAYER = Layer(descriptor=Descriptor.of(b"layer", media_types.OCI_LAYER))
 
 
 def merge(layers: Iterable[Sequence[Entry]]) -> Merged:
     merging = Merging()
     for entries in layers:
-        merging.add(BLOB, None, entries)
+        merging.add(LAYER, entries)
     return merging.finish()
 
 

@@ -68,11 +68,10 @@ def test_unique_size_is_what_removing_an_image_frees(images: list[list[int]]) ->
         root = Path(folder)
         listing(root, [(f"i{number}", image(root, layers)) for number, layers in enumerate(images)])
         before = take_inventory(root)
-        total = sum(each.size for each in before.images)
-        assert total - on_disk(root) == total - sum(before.blobs.values())
+        assert before.sharing.stored == on_disk(root) == sum(before.blobs.values())
         victim = random.Random(len(images)).choice(before.images)
         removed = remove(root, list(victim.names))
-        assert removed.bytes == before.unique()[victim.digest]
+        assert removed.bytes == before.sharing.unique(victim.digest)
         assert on_disk(root) == sum(before.blobs.values()) - removed.bytes
         after = take_inventory(root)
         assert after.unreferenced() == {}
@@ -102,7 +101,7 @@ def test_an_index_holds_what_its_images_hold(tmp_path: Path) -> None:
     both, alone = take_inventory(tmp_path).images
     assert (both.missing, alone.missing) == (1, 0)
     assert both.size == on_disk(tmp_path)
-    assert take_inventory(tmp_path).unique()[alone.digest] == 0
+    assert take_inventory(tmp_path).sharing.unique(alone.digest) == 0
     remove(tmp_path, ["both"])
     assert on_disk(tmp_path) == alone.size
 

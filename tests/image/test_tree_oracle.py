@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from regsim.errors import ContentError
 from regsim.image.apply import apply
-from regsim.image.compress import NoCompressor
+from regsim.image.compression import NoCompressor
 from regsim.image.layer_write import arrange, write_layer
 from regsim.image.tree import EMPTY
 from regsim.store.entry import Entry, Kind, of_bytes

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from mock_registry.auth import BasicAuth, Challenges, Right
-from mock_registry.auth.authorization import MalformedError, parse_authorization
+from mock_registry.auth.headers import MalformedError, parse_authorization
 
 if TYPE_CHECKING:
     from tests.mock_registry.conftest import OpenWith

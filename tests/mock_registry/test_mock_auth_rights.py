@@ -9,7 +9,7 @@ import pytest
 
 from mock_registry.access import Action
 from mock_registry.auth import BasicAuth, Right
-from mock_registry.auth.rights import Rights
+from mock_registry.auth.base import Rights
 
 if TYPE_CHECKING:
     from tests.mock_registry.conftest import OpenWith, Peer

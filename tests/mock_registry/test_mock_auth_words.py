@@ -13,7 +13,7 @@ import pytest
 
 from mock_registry.access import Action
 from mock_registry.auth import BasicAuth, TokenAuth
-from mock_registry.auth.words import auth_from_words
+from mock_registry.auth.options import auth_from_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 
     Fact = tuple[str, str]
     Facts = dict[Fact, Any]
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 ROOT = Path(__file__).parents[2]
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -352,6 +352,17 @@ def require_whole_files(directory: Path) -> None:
     assert strange == []
 
 
+async def together(works: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run at once. When one fails, the others end before its error is raised: they have connections."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def kill_again_and_again(
     directory: Path, *, kills: int, seed: int, meanwhile: Callable[[], None] = lambda: None
 ) -> dict[str, int]:
@@ -373,13 +384,13 @@ async def kill_again_and_again(
             executioner = Executioner(random, process)
             for client in clients:
                 client.http, client.executioner = http, executioner
-            await asyncio.gather(*[client.check() for client in clients])
+            await together(client.check() for client in clients)
             require_whole_files(directory)
             if figures["kills"] == kills:
                 figures["facts"] = sum(len(client.facts) for client in clients)
                 figures["resumed"] = sum(client.resumed for client in clients)
                 return figures
-            await asyncio.gather(*[client.work() for client in clients])
+            await together(client.work() for client in clients)
             figures["kills"] += 1
             figures["things"] += executioner.things
         meanwhile()

@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 
     Step = Callable[["Client"], Awaitable[httpx.Response | None]]
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 MODULES = (
     "changelog",
+    "content",
     "directory",
-    "directory_barrier",
-    "directory_blob",
-    "directory_place",
-    "directory_upload",
-    "spool",
+    "files",
+    "place",
 )
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -140,14 +138,7 @@ class Client:
     def abandon(self) -> None:
         storage = self.registry.storage
         assert isinstance(storage, DirectoryStorage)
-        abandon(storage)
-
-
-def abandon(storage: DirectoryStorage) -> None:
-    """Let go of a directory as the end of a process does."""
-    storage._changes.close()
-    storage.place.close()
-    storage.hops.close()
+        storage.abandon()
 
 
 def request(method: str, path: str, content: bytes = b"", **query: str) -> Step:
@@ -359,7 +350,7 @@ async def test_killed_again_while_it_starts_the_directory_is_still_right(
                 storage = DirectoryStorage(path)
                 with suppress(KilledError):
                     MockRegistry(storage=storage)
-                abandon(storage)
+                storage.abandon()
             put_os(MortalOs(None))
             if not mortal.dead:
                 break

@@ -18,7 +18,7 @@ import pytest
 
 from mock_registry import app as registry_app
 from mock_registry.exchange import Severed
-from mock_registry.handlers.tags import get_tags
+from mock_registry.handlers.discovery import get_tags
 from mock_registry.journal import Journal, Route
 from mock_registry.profiles import NAMES as PROFILES
 from mock_registry.server import Limits

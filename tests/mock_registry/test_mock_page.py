@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry.auth import BasicAuth, Right, TokenAuth
-from mock_registry.page.markup import Html, element, escape, legible
+from mock_registry.page.html import Html, element, escape, legible
 
 if TYPE_CHECKING:
     from typing import Any
 
     import httpx
 
-    from mock_registry.auth.base import Auth
+    from mock_registry.auth import Auth
     from tests.mock_registry.conftest import OpenPeer, OpenWith, Peer
 
 pytestmark = pytest.mark.anyio

@@ -32,7 +32,7 @@ SERVER = """
 import asyncio, sys
 from mock_registry import MockRegistry
 from mock_registry.server import Limits
-from mock_registry.storage.directory_upload import DirectoryUpload
+from mock_registry.storage.directory import DirectoryUpload
 
 append, waiting, together = DirectoryUpload.append, set(), asyncio.Event()
 
@@ -108,10 +108,12 @@ def peak_of(process: int) -> int:
     return int(found[1]) << 10
 
 
+@pytest.mark.long
 async def test_200_uploads_at_once_stay_below_120_megabytes(tmp_path: Path) -> None:
     assert await peak(tmp_path / "registry") < 120_000_000
 
 
+@pytest.mark.long
 async def test_without_a_budget_200_uploads_at_once_take_more(tmp_path: Path) -> None:
     assert await peak(tmp_path / "registry", str(1 << 40)) > 200_000_000
 

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 
 from mock_registry import MemoryStorage, MockRegistry
 from mock_registry.clock import ManualClock
-from mock_registry.handlers import blobs, sessions
+from mock_registry.handlers import blobs, uploads
 from mock_registry.journal import Journal
 from mock_registry.state import Repository, State
 from mock_registry.storage.memory import MemoryUpload
@@ -1004,7 +1004,7 @@ def keep_a_deleted_tag(patch: pytest.MonkeyPatch) -> None:
 
 
 def take_chunks_in_any_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(sessions, "_expected", lambda *_: None)
+    patch.setattr(uploads, "_expected", lambda *_: None)
 
 
 def forget_room_that_was_taken(patch: pytest.MonkeyPatch) -> None:

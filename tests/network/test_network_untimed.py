@@ -9,7 +9,7 @@ import pytest
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.entries import Labels
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Ledger, Tally, violations
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError
@@ -47,13 +47,13 @@ class Image:
 
     def held(self, tag: str = "v1") -> ModelEnd:
         """Return a node that holds this."""
-        holdings = Holdings(present=Evidence.LOCAL)
+        holdings = HeldSets(present=Evidence.LOCAL)
         holdings.put_manifest(parse(self.root, self.raw), tag)
         return ModelEnd(holdings)
 
 
 def node(*, in_chains: bool = False) -> ModelEnd:
-    return ModelEnd(Holdings(present=Evidence.LOCAL, runs=set() if in_chains else None))
+    return ModelEnd(HeldSets(present=Evidence.LOCAL, runs=set() if in_chains else None))
 
 
 def move(source: ModelEnd, destination: ModelEnd, reference: str = "v1", *mount_from: str) -> Ledger:

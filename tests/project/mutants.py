@@ -64,8 +64,8 @@ OPTIONS = (
     "--tb=line",
     "-p",
     "no:cacheprovider",
-    "-p",
-    "no:xdist",
+    "-n",
+    "0",
     "-p",
     "no:randomly",
 )

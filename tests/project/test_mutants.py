@@ -12,6 +12,8 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
+pytestmark = pytest.mark.long
+
 SCRIPT = Path(__file__).with_name("mutants.py")
 
 CODE = """

@@ -19,6 +19,7 @@ import respx
 
 from regsim.core.account import Account
 from regsim.net.sockets import SocketTransport
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport
@@ -74,7 +75,7 @@ async def repository(
     network: httpx.AsyncBaseTransport, patience: Patience, warnings: list[str]
 ) -> AsyncIterator[Repository]:
     """`shop/api` of that registry."""
-    async with Transport(HOST, transport=network) as transport:
+    async with Transport(HOST, Connection(transport=network)) as transport:
         yield Repository(transport, "shop/api", patience=patience, warn=warnings.append)
 
 
@@ -132,7 +133,9 @@ class Link:
 
     def transport(self, peer: Peer, timeouts: Timeouts | None = None) -> Transport:
         """Return the client's side, as this room has it."""
-        return Transport(peer.url, timeouts=timeouts, transport=None if self.own else self.network())
+        return Transport(
+            peer.url, Connection(timeouts=timeouts, transport=None if self.own else self.network())
+        )
 
 
 LINKS = ["sockets", "sockets, TLS", "httpx", "httpx, TLS"]

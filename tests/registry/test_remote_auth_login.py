@@ -16,6 +16,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import manifest_document
 from regsim.errors import AuthenticationError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Mounted, Registry, Repository, UploadSession
 from regsim.registry.retry import Patience, Policy
@@ -52,7 +53,9 @@ async def connected(
     async with (
         MockRegistry(auth=auth, **settings) as mock,
         Transport(
-            HOST, plain_http=True, transport=mock.transport(), keychain=keychain, patience=patience
+            HOST,
+            Connection(plain_http=True, transport=mock.transport(), keychain=keychain),
+            patience=patience,
         ) as transport,
     ):
         yield mock, Registry(transport, patience=patience)

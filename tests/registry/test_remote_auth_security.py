@@ -20,9 +20,10 @@ from mock_registry.auth import Auth, BasicAuth, TokenAuth
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
-from regsim.registry.login.authorizer import MAX_WALLETS
-from regsim.registry.login.tokens import MAX_TOKEN_ANSWER, Authorization
+from regsim.registry.login.authorizer import MAX_SERVICES
+from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, Authorization
 from regsim.registry.repository import Registry, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -55,7 +56,9 @@ async def client(
     """Yield a repository behind TLS, of which `router` plays the registry and all others."""
     keychain = FixedKeychain({"registry.example": credentials} if credentials else {})
     network = httpx.MockTransport(router.async_handler)
-    async with Transport(HOST, transport=network, keychain=keychain, patience=patience) as transport:
+    async with Transport(
+        HOST, Connection(transport=network, keychain=keychain), patience=patience
+    ) as transport:
         yield Repository(transport, "shop/api", patience=patience)
 
 
@@ -185,19 +188,21 @@ async def test_a_link_elsewhere_is_not_followed(
 
 
 @BOTH
-async def test_edge_47_a_foreign_url_is_asked_without_credentials(
+async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
     give_tokens(world)
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
-    foreign = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
+    other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
     keychain = FixedKeychain({"registry.example": CI})
     network = httpx.MockTransport(world.async_handler)
-    async with Transport(HOST, transport=network, keychain=keychain, patience=patience) as transport:
+    async with Transport(
+        HOST, Connection(transport=network, keychain=keychain), patience=patience
+    ) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
         answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
-    assert authorizations(foreign) == [None]
+    assert authorizations(other) == [None]
 
 
 @pytest.mark.parametrize("realm", ["http://auth.example/token", "https://169.254.169.254/token", "x"])
@@ -306,7 +311,9 @@ async def test_field_fault_23_a_store_that_refuses_credentials_gets_none(auth: A
     async with (
         MockRegistry(auth=auth, faults=["GET blob redirect 307"]) as mock,
         mock.serve() as server,
-        Transport(server.url, keychain=FixedKeychain({server.url.partition("://")[2]: CI})) as transport,
+        Transport(
+            server.url, Connection(keychain=FixedKeychain({server.url.partition("://")[2]: CI}))
+        ) as transport,
     ):
         repository = Registry(transport).repository("shop/api", writes=True)
         await repository.upload(CONTENT, Account())
@@ -395,7 +402,7 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
         told = [repository, repository._conversation, transport, transport.transport]
         assert_silent(repr(told))
         assert_silent(repr(vars(transport.transport)))
-        assert_silent(repr(list(transport.transport._authorizer._wallets)))
+        assert_silent(repr(list(transport.transport._authorizer._services)))
     assert_silent(words(caught.value))
     assert_silent(caplog.text)
 
@@ -521,17 +528,17 @@ async def test_services_that_a_registry_names_in_turn_are_not_all_remembered(
 
     world.route(url__startswith=HOST).mock(side_effect=want)
     async with client(world, patience) as repository:
-        for _ in range(2 * MAX_WALLETS):
+        for _ in range(2 * MAX_SERVICES):
             with pytest.raises(AuthenticationError):
                 await repository.tags(Account())
-        assert len(repository._conversation.transport.transport._authorizer._wallets) == MAX_WALLETS
-    assert next(numbers) > MAX_WALLETS
+        assert len(repository._conversation.transport.transport._authorizer._services) == MAX_SERVICES
+    assert next(numbers) > MAX_SERVICES
 
 
 async def test_a_scheme_that_is_not_known_is_named(world: respx.MockRouter, patience: Patience) -> None:
     world.head(BLOB).respond(401, headers={"WWW-Authenticate": "Negotiate, NTLM"})
     async with client(world, patience) as repository:
-        with pytest.raises(AuthenticationError, match="no way to log in that we do: negotiate, ntlm"):
+        with pytest.raises(AuthenticationError, match="offers no login that regsim knows: negotiate, ntlm"):
             await repository.has_blob(LAYER, Account())
 
 

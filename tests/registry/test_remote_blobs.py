@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
@@ -267,7 +268,7 @@ async def test_any_sequence_of_cuts_gives_the_same_bytes_and_every_octet_is_coun
     async def at_once(_: float) -> None: ...
 
     patience = Patience(Policy(retries=len(cuts)), sleep=at_once)
-    async with Transport(HOST, transport=httpx.MockTransport(answer)) as transport:
+    async with Transport(HOST, Connection(transport=httpx.MockTransport(answer))) as transport:
         assert await read(Repository(transport, "shop/api", patience=patience), account) == DATA
     assert account.received == served
     assert account.requests == requests
@@ -315,7 +316,7 @@ async def test_a_redirected_download_takes_no_credentials_along(
     registry.get(BLOB).respond(307, headers={"Location": signed}, text="moved")
     there = registry.get(url__startswith="https://storage.example/").respond(206, content=DATA)
     headers = {"Authorization": "Bearer secret", "Range": "bytes=5-"}
-    async with Transport(HOST, transport=network) as transport:
+    async with Transport(HOST, Connection(transport=network)) as transport:
         path = BLOB.removeprefix(HOST)
         answer = await transport.request("GET", path, account, headers=headers, content=True, limit=1 << 20)
     assert answer.body == DATA
@@ -361,7 +362,7 @@ async def test_a_redirected_post_is_refused(
     registry: respx.MockRouter, network: httpx.AsyncBaseTransport, account: Account
 ) -> None:
     registry.post(HOST + "/v2/").respond(301, headers={"Location": "/v2/x"})
-    async with Transport(HOST, transport=network) as transport:
+    async with Transport(HOST, Connection(transport=network)) as transport:
         with pytest.raises(RegistryError, match="was redirected"):
             await transport.request("POST", "/v2/", account)
 
@@ -372,7 +373,7 @@ async def test_nobody_is_led_from_tls_to_plain_http(
     registry.get("https://registry.example/v2/x").respond(
         307, headers={"Location": "http://registry.example/y"}
     )
-    async with Transport("registry.example", transport=network) as transport:
+    async with Transport("registry.example", Connection(transport=network)) as transport:
         with pytest.raises(RegistryError, match="plain HTTP"):
             await transport.request("GET", "/v2/x", account)
         with pytest.raises(RegistryError, match="plain HTTP"):

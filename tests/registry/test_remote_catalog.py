@@ -10,6 +10,7 @@ import pytest
 from regsim.errors import RegistryError
 from regsim.net.answer import Answer
 from regsim.registry import listing
+from regsim.registry.connection import Connection
 from regsim.registry.listing import following
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
@@ -30,7 +31,7 @@ URL = f"https://{HOST}/v2/_catalog"
 
 @pytest.fixture
 async def asked(network: httpx.AsyncBaseTransport, patience: Patience) -> AsyncIterator[Registry]:
-    async with Transport(HOST, transport=network) as transport:
+    async with Transport(HOST, Connection(transport=network)) as transport:
         yield Registry(transport, patience=patience)
 
 

@@ -20,6 +20,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
 from regsim.net.timeouts import Timeouts
+from regsim.registry.connection import Connection
 from regsim.registry.download import RemoteBlob
 from regsim.registry.repository import Repository
 from regsim.registry.transport import Transport
@@ -269,7 +270,7 @@ async def test_more_blobs_than_connections_are_poured(
     serve: Serve, patience: Patience, account: Account
 ) -> None:
     taken = [Taken() for _ in range(12)]
-    async with serve(ok(DATA)) as peer, Transport(peer.url, connections=3) as transport:
+    async with serve(ok(DATA)) as peer, Transport(peer.url, Connection(connections=3)) as transport:
         repository = Repository(transport, "shop/api", patience=patience)
         async with asyncio.TaskGroup() as group:
             for each in taken:

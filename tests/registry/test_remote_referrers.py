@@ -15,6 +15,7 @@ from regsim.core.account import Account
 from regsim.core.manifest import encode, referrer_of
 from regsim.errors import RegistryError
 from regsim.registry import referrers
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -77,7 +78,7 @@ MOCKS: dict[str, Callable[[], MockRegistry]] = {
 async def repositories(request: pytest.FixtureRequest) -> AsyncIterator[tuple[MockRegistry, Repository]]:
     async with (
         MOCKS[request.param]() as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         repository = Registry(transport).repository("shop/api")
         await repository.upload(BytesContent(EMPTY, b"{}"), Account())

@@ -13,6 +13,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import manifest_document
 from regsim.errors import ContentError, NotFoundError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Mounted, Registry, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -45,7 +46,9 @@ async def registry(
     request: pytest.FixtureRequest, mock: MockRegistry, patience: Patience
 ) -> AsyncIterator[Registry]:
     if request.param == "in process":
-        async with Transport("registry.example", plain_http=True, transport=mock.transport()) as transport:
+        async with Transport(
+            "registry.example", Connection(plain_http=True, transport=mock.transport())
+        ) as transport:
             yield Registry(transport, patience=patience)
         return
     async with mock.serve() as server, Transport(server.url) as transport:

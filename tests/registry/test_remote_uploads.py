@@ -10,6 +10,7 @@ import pytest
 from regsim.core import Descriptor
 from regsim.core.account import Account, Retry
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Mounted, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -154,7 +155,7 @@ async def test_an_upload_elsewhere_gets_no_credentials(
     there = registry.put(url__startswith="https://storage.example/").respond(201)
     here = registry.put(url__startswith=HOST).respond(201)
     secret = {"Authorization": "Bearer secret", "cookie": "a=b"}
-    async with Transport(HOST, transport=network) as transport:
+    async with Transport(HOST, Connection(transport=network)) as transport:
         await transport.request("PUT", "https://storage.example/u", account, headers=secret)
         await transport.request("PUT", "/v2/u", account, headers=secret)
     assert not {"authorization", "cookie"} & set(there.calls.last.request.headers)

@@ -17,6 +17,7 @@ from regsim.errors import NetworkError
 from regsim.net import Limits, Request, Waits, Wire, errors
 from regsim.net.address import Origin
 from regsim.net.proxy import Proxy
+from regsim.registry.connection import Connection
 from regsim.registry.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -508,7 +509,7 @@ async def test_through_a_proxy_httpx_goes(listen: Serve) -> None:
     heads: list[bytes] = []
     async with (
         listen(proxy) as peer,
-        Transport("http://registry.example", proxy=Proxy.parse(peer.url)) as transport,
+        Transport("http://registry.example", Connection(proxy=Proxy.parse(peer.url))) as transport,
     ):
         assert (await transport.request("GET", "/v2/a%2Fb", Account())).body == b"abc"
     assert heads[0].startswith(b"GET http://registry.example/v2/a%2Fb HTTP/1.1\r\n")

@@ -13,6 +13,7 @@ import pytest
 from regsim.core.account import Account
 from regsim.errors import NetworkError
 from regsim.net.trust import Trust
+from regsim.registry.connection import Connection
 from regsim.registry.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ async def test_an_unknown_certificate_is_not_trusted_unless_asked_for(
             with pytest.raises(NetworkError, match="the certificate is not trusted") as caught:
                 await get(transport)
         assert "SSL_CERT_FILE" in caught.value.hint
-        async with Transport(peer.url, trust=Trust(verify=False)) as transport:
+        async with Transport(peer.url, Connection(trust=Trust(verify=False))) as transport:
             assert await get(transport) == b"abc"
     assert len(peer.requests) == 1
 
@@ -114,7 +115,7 @@ async def test_silence_instead_of_tls_ends_with_the_time_to_connect(link: Link) 
         asked = httpx.Request("GET", url, extensions={"timeout": {"connect": 0.05}})
         with pytest.raises(httpx.ConnectTimeout):
             await network.handle_async_request(asked)
-        async with Transport(url, timeouts=Timeouts(connect=0.05)) as transport:
+        async with Transport(url, Connection(timeouts=Timeouts(connect=0.05))) as transport:
             with pytest.raises(NetworkError, match="no connection in time"):
                 await get(transport)
         await network.aclose()
@@ -149,7 +150,7 @@ async def test_tls_is_set_up_once_and_only_where_it_is_spoken(
         return create(**options)
 
     monkeypatch.setattr(httpx, "create_ssl_context", counting)
-    async with serve(ABC) as peer, Transport(peer.url, trust=Trust(verify=False)) as transport:
+    async with serve(ABC) as peer, Transport(peer.url, Connection(trust=Trust(verify=False))) as transport:
         for _ in range(3):
             assert await get(transport) == b"abc"
     assert peer.connections == 3

@@ -31,6 +31,7 @@ LAYER = Entry(
     outcome=Outcome.TRANSFERRED,
     evidence=Evidence.UPLOAD,
     wire_sent=100,
+    useful_sent=100,
     requests=3,
 )
 LEDGER = Ledger(

@@ -21,7 +21,7 @@ def problems(text: str, records: frozenset[str] = frozenset()) -> list[str]:
 
 def test_an_image_with_a_mistake_in_it_is_defined_all_the_same() -> None:
     assert problems(IMAGES.replace("1MB", "1mB") + STEPS) == [
-        's.yaml:2:16: no unit of size: "mB" — did you mean "MB"?'
+        's.yaml:2:16: unknown unit of size: "mB" — did you mean "MB"?'
     ]
 
 

@@ -121,11 +121,18 @@ async def test_shipped_scenarios_pass_and_agree_in_the_model_and_as_a_plan(entry
     assert_passed(plan, entry)
 
 
-LONG = frozenset({"base-alignment", "rebuilt-base"})  # gigabytes
-ON_THE_WIRE = [
-    pytest.param(entry, id=entry.name, marks=[pytest.mark.soak] if entry.name in LONG else [])
-    for entry in shipped()
-]
+GIGABYTES = frozenset({"base-alignment", "rebuilt-base"})
+SECONDS = frozenset({"big-layer-split", "hello-world-go", "instruction-order"})
+
+
+def marks_of(name: str) -> list[pytest.MarkDecorator]:
+    """Return where a shipped scenario runs on the wire, by how long that takes."""
+    if name in GIGABYTES:
+        return [pytest.mark.soak]
+    return [pytest.mark.long] if name in SECONDS else []
+
+
+ON_THE_WIRE = [pytest.param(entry, id=entry.name, marks=marks_of(entry.name)) for entry in shipped()]
 
 
 @pytest.mark.parametrize("entry", ON_THE_WIRE)

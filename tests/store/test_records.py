@@ -108,6 +108,7 @@ def test_layer_of_directories_alone_is_made_up_without_files() -> None:
 async def test_image_of_a_record_has_its_dates_and_comments() -> None:
     source = ImageSource([load_record(ARM).image_recipe("golang")], without_bytes=True)
     made = await source.image("golang")
+    assert made.config is not None
     config = parse_config(await read_all(source.content(made.config), limit=made.config.size))
     first, last = config.history[0], config.history[-1]
     assert (first.created, first.comment) == ("2023-05-10T23:29:59Z", "debuerreotype 0.15")
@@ -117,13 +118,13 @@ async def test_image_of_a_record_has_its_dates_and_comments() -> None:
 def test_misspelt_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="no record named") as caught:
         load_record("golang-1.23.4-bookworm-amd65")
-    assert "did you mean golang-1.23.4-bookworm-a" in caught.value.hint
+    assert 'did you mean "golang-1.23.4-bookworm-a' in caught.value.hint
 
 
 def test_name_without_its_build_is_answered_with_the_builds() -> None:
     with pytest.raises(UsageError) as caught:
         load_record("golang-1.23.4-bookworm-amd64")
-    assert caught.value.hint == f"did you mean {DECEMBER} or {JANUARY}?"
+    assert caught.value.hint == f'did you mean "{DECEMBER}" or "{JANUARY}"?'
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.core import Descriptor, media_types
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent, MemoryStore
@@ -24,7 +25,7 @@ async def mock() -> AsyncIterator[MockRegistry]:
 
 @pytest.fixture
 async def registry(mock: MockRegistry) -> AsyncIterator[Registry]:
-    async with Transport("127.0.0.1:5000", transport=mock.transport()) as transport:
+    async with Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
         yield Registry(transport)
 
 

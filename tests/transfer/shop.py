@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mock_registry import MockRegistry
 from mock_registry.clock import ManualClock
 from regsim.core import Descriptor, media_types
-from regsim.core.ledger import violations
+from regsim.core.account import Loss, Waste
+from regsim.core.ledger import Direction, Outcome, violations
 from regsim.core.manifest import manifest_document
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport
@@ -22,13 +24,12 @@ from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
-    from regsim.core.account import Account
     from regsim.core.ledger import Entry, Ledger
     from regsim.registry.conversation import Habits
     from regsim.registry.ranges import Ranges
-    from regsim.store.protocols import Content, Store
+    from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 
 MIB = 1024 * 1024
@@ -36,6 +37,18 @@ LARGE = bytes(range(251)) * (5 * MIB // 251)
 # What a rule says that shall meet this blob alone, whichever is asked for first.
 IS_LARGE = f"digest={Descriptor.of(LARGE, media_types.OCI_LAYER).digest}"
 SMALL, CONFIG = b"small " * 500, json.dumps({"config": {}}).encode()
+
+
+def lawful(entry: Entry) -> Entry:
+    """Return an entry with the useful octets of its outcome, and a reason for what it wasted."""
+    moved = entry.size - entry.resumed if entry.outcome is Outcome.TRANSFERRED else 0
+    explained = sum(retry.wasted for retry in entry.retries)
+    return replace(
+        entry,
+        useful_sent=moved if entry.direction is not Direction.PULL else 0,
+        useful_received=moved if entry.direction is not Direction.PUSH else 0,
+        losses=(Waste(Loss.FAILED, entry.wasted - explained),) if entry.wasted != explained else (),
+    )
 
 
 async def image(*layers: bytes, config: bytes = CONFIG) -> MemoryStore:
@@ -62,7 +75,6 @@ class Shop:
         sleeps: seconds that the client would have waited.
         warnings: what the user was told.
         ledgers: of all that was done since the journal began.
-        foreign: takes layers that may not be distributed, if they are wanted.
     """
 
     mock: MockRegistry
@@ -70,7 +82,6 @@ class Shop:
     sleeps: list[float]
     warnings: list[str]
     ledgers: list[Ledger] = field(default_factory=list)
-    foreign: Callable[[Descriptor, Account], Content] | None = None
 
     async def push(self, store: Store, to: str = "shop/api", *mount_from: str) -> Ledger:
         return await self.run(LocalSource(store), self.destination(to), *mount_from)
@@ -90,7 +101,7 @@ class Shop:
 
     async def run(self, source: Source, destination: Destination, *mount_from: str, jobs: int = 1) -> Ledger:
         """Do a transfer, hold its ledger to the laws and against the journal, and return it."""
-        options = Options(jobs=jobs, candidates=lambda _: mount_from, foreign=self.foreign)
+        options = Options(jobs=jobs, candidates=lambda _: mount_from)
         async with asyncio.timeout(30):
             ledger = await Transfer(source, "app", destination, tag="app", options=options).run()
             await self.mock.settled()
@@ -147,7 +158,7 @@ async def shop(
     patience = Patience(Policy(base=1.0), sleep=sleep, random=lambda: 1.0)
     async with (
         mock.serve() as server,
-        Transport(server.url, timeouts=timeouts, connections=connections) as transport,
+        Transport(server.url, Connection(timeouts=timeouts, connections=connections)) as transport,
     ):
         registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits, ranges=ranges)
         yield Shop(mock, registry, sleeps, warnings)

@@ -15,6 +15,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.conversation import Habits
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
@@ -45,7 +46,7 @@ def router() -> respx.MockRouter:
 
 @pytest.fixture
 def registry(router: respx.MockRouter) -> Registry:
-    return Registry(Transport(HOST, transport=httpx.MockTransport(router.async_handler)))
+    return Registry(Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler))))
 
 
 async def upload(registry: Registry, raw: bytes = SMALL) -> Account:
@@ -104,14 +105,18 @@ async def test_edge_04_an_upload_that_leads_from_tls_to_plain_http_is_refused(
     )
     network = httpx.MockTransport(router.async_handler)
     with pytest.raises(RegistryError, match="points to plain HTTP"):
-        await upload(Registry(Transport("registry.example", transport=network)))
+        await upload(Registry(Transport("registry.example", Connection(transport=network))))
 
 
 async def test_edge_05_a_port_that_is_spelled_out_stays_so(router: respx.MockRouter) -> None:
     location = "https://registry.example:443/u?s=1"
     router.post(url__startswith="https://registry.example").respond(202, headers={"Location": location})
     put = router.put(url__startswith="https://registry.example").respond(201)
-    await upload(Registry(Transport("registry.example", transport=httpx.MockTransport(router.async_handler))))
+    await upload(
+        Registry(
+            Transport("registry.example", Connection(transport=httpx.MockTransport(router.async_handler)))
+        )
+    )
     assert put.calls.last.request.headers["Host"] == "registry.example:443"
 
 
@@ -218,7 +223,7 @@ async def test_edge_08_a_session_that_a_mount_opened_is_used_or_given_up() -> No
 async def test_edge_08_also_where_the_next_mount_gets_no_answer(
     error: BaseException, router: respx.MockRouter
 ) -> None:
-    transport = Transport(HOST, transport=httpx.MockTransport(router.async_handler))
+    transport = Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler)))
     patient = Registry(transport, patience=Patience(Policy(retries=0)))
     destination = RegistryDestination(patient.repository("shop/api", writes=True))
     router.head(url__startswith=HOST).respond(200)

@@ -23,6 +23,7 @@ from regsim.core.account import Account
 from regsim.core.ledger import violations
 from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.conversation import Habits
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
@@ -56,7 +57,7 @@ def router() -> respx.MockRouter:
 
 @pytest.fixture
 def repository(router: respx.MockRouter) -> Repository:
-    transport = Transport(HOST, transport=httpx.MockTransport(router.async_handler))
+    transport = Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler)))
     return Registry(transport).repository("shop/api")
 
 
@@ -446,3 +447,22 @@ async def test_edge_43_what_is_to_be_deleted_is_not_one_platform_of_it() -> None
             with pytest.raises(RegistryError) as refused:
                 await client.delete(f"{there.registry.host}/shop/api:app")
         assert f"shop/api@{root.digest}" in refused.value.hint
+
+
+# Layers that may not be distributed.
+
+
+async def test_edge_47_a_foreign_layer_stays_where_it_is() -> None:
+    store, pulled = MemoryStore(), MemoryStore()
+    foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+    base = replace(Descriptor.of(LARGE, foreign), urls=("https://layers.example/windows.tar.gz",))
+    config = await keep(store, CONFIG, media_types.OCI_CONFIG)
+    layer = await keep(store, SMALL, media_types.OCI_LAYER_GZIP)
+    root = await keep(store, manifest_document(config, [base, layer]), media_types.OCI_MANIFEST)
+    await store.tag(root, "app")
+    async with shop() as there:
+        for ledger in (await there.push(store), await there.copy("shop/web"), await there.pull(pulled)):
+            assert (ledger.error, entry_of(ledger, LARGE).outcome) == (None, "foreign")
+        assert await there.holds(pulled)
+    assert await pulled.resolve("app") == root
+    assert not await pulled.has(base)

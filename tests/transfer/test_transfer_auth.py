@@ -11,6 +11,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Challenges, Lifetime, Right, TokenAuth
 from regsim.core import Digest
 from regsim.core.ledger import violations
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
@@ -92,13 +93,14 @@ async def opened(
     if on_a_port:
         async with mock.serve() as server:
             keychain = FixedKeychain({server.url.partition("://")[2]: CI})
-            async with Transport(server.url, keychain=keychain) as transport:
+            async with Transport(server.url, Connection(keychain=keychain)) as transport:
                 yield Shop(mock, Registry(transport), store)
         return
     async with (
         mock,
         Transport(
-            "127.0.0.1:5000", transport=mock.transport(), keychain=FixedKeychain({"127.0.0.1:5000": CI})
+            "127.0.0.1:5000",
+            Connection(transport=mock.transport(), keychain=FixedKeychain({"127.0.0.1:5000": CI})),
         ) as transport,
     ):
         yield Shop(mock, Registry(transport), store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,15 +11,17 @@ from mock_registry import Journal, MockRegistry, Record
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
 from regsim.core import Descriptor, Digest
+from regsim.core.account import Loss, Waste
+from regsim.core.entries import entries
 from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
-from regsim.core.result import RunResult, TransferResult
+from regsim.core.result import Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import node_store
-from regsim.store.memory import MemoryStore
+from regsim.store.memory import MemoryStore, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
@@ -217,6 +219,8 @@ async def test_wrong_outcome_with_evidence_to_match_is_found(accounts: Accounts)
 @pytest.mark.parametrize(
     "figures",
     [
+        ("useful_sent",),
+        ("useful_received",),
         ("wire_sent",),
         ("wire_received",),
         ("wasted_sent",),
@@ -228,6 +232,8 @@ async def test_wrong_outcome_with_evidence_to_match_is_found(accounts: Accounts)
         # Lawful in itself, and yet not what happened:
         ("wire_sent", "wasted_sent"),
         ("wire_received", "wasted_received"),
+        ("wire_sent", "useful_sent"),
+        ("wire_received", "useful_received"),
     ],
     ids=" and ".join,
 )
@@ -297,8 +303,11 @@ class Hiding(RegistryDestination):
         await super().put(content, session, account)
         account.requests -= self.requests
         account.sent -= self.sent
+        # Lawful in itself: what it hides of the waste it hides everywhere.
+        account.wasted_sent -= self.sent
         account.attempts = 1
         account.retries.clear()
+        account.losses += [Waste(Loss.CUT, account.wasted_sent)]
 
 
 async def pushed(mock: MockRegistry, stock: Stock, **hidden: int) -> Ledger:
@@ -308,7 +317,7 @@ async def pushed(mock: MockRegistry, stock: Stock, **hidden: int) -> Ledger:
     async def no_wait(_: float) -> None:
         return
 
-    async with mock, Transport("127.0.0.1:5000", transport=mock.transport()) as transport:
+    async with mock, Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
         repository = Registry(transport, patience=Patience(sleep=no_wait)).repository("shop/api")
         return await Transfer(LocalSource(store), "v1", Hiding(repository, **hidden), tag="v1").run()
 
@@ -357,3 +366,63 @@ async def test_client_that_hides_the_bytes_of_a_retry_is_found(stock: Stock) -> 
     sent = 2 * len(BASE)
     assert violations(ledger) == []
     assert f"sent, {Digest.of(BASE)}: ledger {sent - 2} bytes, journal {sent}" in found.differences
+
+
+# Each law of the ledger against a client that gets one count wrong, with no journal beside it.
+
+WRONG = ("sent", "received", "useful_sent", "useful_received", "wasted_sent", "wasted_received")
+
+
+class Wrong(RegistryDestination):
+    """A client that gets one count wrong by as many octets as `octets` says, for each blob that it stores."""
+
+    def __init__(self, repository: Repository, count: str, octets: int) -> None:
+        super().__init__(repository)
+        self.count, self.octets = count, octets
+
+    async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:
+        found = await super().put(content, session, account)
+        setattr(account, self.count, getattr(account, self.count) + self.octets)
+        return found
+
+
+@pytest.mark.parametrize("count", WRONG)
+@pytest.mark.parametrize("octets", [1000, -1])
+@pytest.mark.parametrize("busy", [False, True])
+async def test_client_that_gets_one_count_wrong_breaks_a_law_with_no_journal_to_compare(
+    stock: Stock, count: str, octets: int, busy: bool
+) -> None:
+    store, mock = MemoryStore(), Busy() if busy else MockRegistry()
+    await stock(store, "v1", BASE, TOP, config=b"{}")
+
+    async def no_wait(_: float) -> None:
+        return
+
+    async with mock, Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport:
+        registry = Registry(transport, patience=Patience(sleep=no_wait))
+        source = registry.repository("library/base")
+        await Transfer(LocalSource(store), "v1", RegistryDestination(source), tag="v1").run()
+        to = Wrong(registry.repository("shop/api"), count, octets)
+        ledger = await Transfer(RegistrySource(source), "v1", to, tag="v1").run()
+    assert ledger.error is None
+    result = Reconciliation.alone([ledger])
+    assert result.matched is False
+    broken = {entry.digest.short for entry in ledger.entries if entry.attempts and entry.role != "manifest"}
+    assert len(broken) == 3
+    assert all(any(short in line for line in result.differences) for short in broken)
+    assert RunResult(reconciliation=result).exit_code is ExitCode.CONTENT
+
+
+async def test_entry_that_is_lost_where_entries_are_made_is_found_with_no_journal(
+    mock: MockRegistry, registry: Registry, stock: Stock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(*args: Any, **options: Any) -> tuple[Entry, ...]:
+        return entries(*args, **options)[:-1]
+
+    monkeypatch.setattr("regsim.transfer.copy.entries", forgetful)
+    store = MemoryStore()
+    await stock(store, "v1", BASE, config=b"{}")
+    destination = RegistryDestination(registry.repository("shop/api"))
+    ledger = await Transfer(LocalSource(store), "v1", destination, tag="v1").run()
+    assert mock.journal
+    assert "references: 3 but sum over outcomes: 2" in violations(ledger)

@@ -13,14 +13,14 @@ from mock_registry import MockRegistry
 from regsim.core import Descriptor, Digest, Document, media_types
 from regsim.core.account import Account
 from regsim.core.actions import CheckBlob, MountAnswer
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
-from regsim.store.digests import SkipRule, node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, MemoryStore, SkipRule, node_store
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,
@@ -80,8 +80,8 @@ def local(rule: SkipRule) -> LocalDestination:
     return LocalDestination(node_store(rule))
 
 
-def held(rule: SkipRule) -> Holdings:
-    return Holdings(present=Evidence.LOCAL, runs=set() if rule is SkipRule.CHAIN else None)
+def held(rule: SkipRule) -> HeldSets:
+    return HeldSets(present=Evidence.LOCAL, runs=set() if rule is SkipRule.CHAIN else None)
 
 
 def planned(rule: SkipRule) -> PlannedDestination:
@@ -213,7 +213,10 @@ async def test_repository_is_written_to_and_read_from_on_the_account_of_who_asks
 
 
 async def test_session_that_a_mount_opened_is_used() -> None:
-    async with MockRegistry(mount=False) as mock, Transport(HOST, transport=mock.transport()) as transport:
+    async with (
+        MockRegistry(mount=False) as mock,
+        Transport(HOST, Connection(transport=mock.transport())) as transport,
+    ):
         registry = Registry(transport)
         await registry.repository("library/base").upload(content(A, b"a"), Account())
         destination = RegistryDestination(registry.repository("shop/api"))
@@ -247,7 +250,9 @@ async def refusing() -> Repository:
     """A repository of a registry that says 403 to every question about a manifest."""
     router = respx.MockRouter(assert_all_called=False)
     router.route(path__startswith="/v2/shop/api/manifests/").respond(403)
-    transport = Transport("http://127.0.0.1:5000", transport=httpx.MockTransport(router.async_handler))
+    transport = Transport(
+        "http://127.0.0.1:5000", Connection(transport=httpx.MockTransport(router.async_handler))
+    )
     return Repository(transport, "shop/api", warn=lambda _: None)
 
 
@@ -266,7 +271,7 @@ async def test_plan_writes_nothing_and_finds_what_it_would_have_written(
     mock: MockRegistry, registry: Registry
 ) -> None:
     real = RegistryDestination(registry.repository("shop/api"))
-    holdings = Holdings(present=Evidence.HEAD)
+    holdings = HeldSets(present=Evidence.HEAD)
     destination, image, account = (
         PlannedDestination(real, holdings, receives=False),
         document(A),
@@ -292,7 +297,7 @@ async def test_plan_asks_the_real_ends_for_all_else(registry: Registry) -> None:
     for descriptor, raw in ((A, b"a"), (CONFIG, b"{}")):
         await real.put(content(descriptor, raw), None, Account())
     await real.put_manifest(image, "v1", Account())
-    empty = Holdings(present=Evidence.HEAD)
+    empty = HeldSets(present=Evidence.HEAD)
     destination = PlannedDestination(real, empty, receives=False)
     assert await destination.has(ask(A)) is Evidence.HEAD
     assert await destination.find("v1", Account()) == image.descriptor.digest
@@ -307,7 +312,7 @@ async def test_plan_asks_the_real_ends_for_all_else(registry: Registry) -> None:
 
 @pytest.mark.parametrize("remote", [True, False])
 async def test_what_a_plan_would_have_written_can_be_read_again(remote: bool, registry: Registry) -> None:
-    holdings, image, account = Holdings(present=Evidence.HEAD), document(A), Account()
+    holdings, image, account = HeldSets(present=Evidence.HEAD), document(A), Account()
     holdings.put_manifest(image, "v1")
     real: Source = RegistrySource(registry.repository("shop/api")) if remote else LocalSource(MemoryStore())
     source = PlannedSource(real, holdings)
@@ -338,7 +343,7 @@ async def test_plan_tells_what_a_blob_would_have_cost(
         media_type=B.media_type, digest=B.digest, size=B.size, data=b"bb" if inlined else None
     )
     account = Account()
-    destination = PlannedDestination(real, Holdings(present=Evidence.HEAD), receives=receives)
+    destination = PlannedDestination(real, HeldSets(present=Evidence.HEAD), receives=receives)
     await destination.put(content(described, b"bb"), None, account)
     assert account == Account(attempts=1, sent=sent, received=received)
     account = Account()

@@ -22,16 +22,16 @@ from mock_registry import MockRegistry, Record, Route
 from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
-from regsim.core.holdings import Holdings
+from regsim.core.entries import Labels, entries
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.machine import Machine, Rules
 from regsim.errors import NetworkError, NotFoundError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import ChainDigestStore, DigestStore, SkipRule, node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore, SkipRule, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     Destination,
@@ -566,12 +566,12 @@ class Plan:
     """Questions to the wire world, and no write; earlier moves count as made."""
 
     real: Wire
-    planned: dict[str, Holdings] = field(default_factory=dict)
+    planned: dict[str, HeldSets] = field(default_factory=dict)
 
-    def holdings(self, place: str) -> Holdings:
+    def holdings(self, place: str) -> HeldSets:
         present = Evidence.HEAD if is_registry(place) else Evidence.LOCAL
         runs = set[tuple[Digest, ...]]() if NODES.get(place) is SkipRule.CHAIN else None
-        return self.planned.setdefault(place, Holdings(present=present, runs=runs))
+        return self.planned.setdefault(place, HeldSets(present=present, runs=runs))
 
     async def move(self, move: Move) -> Ledger:
         source: Source = self.real.source(move.source)
@@ -589,14 +589,14 @@ class Model:
     """No HTTP and no bytes."""
 
     registry: ModelRegistry
-    nodes: dict[str, Holdings]
+    nodes: dict[str, HeldSets]
 
     @classmethod
     def begin(cls, story: Story) -> Model:
-        model = cls(ModelRegistry(), {BUILDER: Holdings(present=Evidence.LOCAL)})
+        model = cls(ModelRegistry(), {BUILDER: HeldSets(present=Evidence.LOCAL)})
         for name, rule in NODES.items():
             runs = set[tuple[Digest, ...]]() if rule is SkipRule.CHAIN else None
-            model.nodes[name] = Holdings(present=Evidence.LOCAL, runs=runs)
+            model.nodes[name] = HeldSets(present=Evidence.LOCAL, runs=runs)
         for root in story.family:
             fill_holdings(model.nodes[BUILDER], Start((), tuple(root.below()), {}))
         for name, start in story.starts.items():
@@ -626,7 +626,7 @@ class Model:
             holdings.tags = {tag: held for tag, held in holdings.tags.items() if held != step.reference}
 
 
-def fill_holdings(holdings: Holdings, start: Start) -> None:
+def fill_holdings(holdings: HeldSets, start: Start) -> None:
     holdings.blobs |= {Digest(digest_of(raw)) for raw in start.blobs}
     for item in start.documents:
         holdings.manifests[item.digest] = (item.descriptor, item.raw)
@@ -760,7 +760,7 @@ async def require_end(story: Story, wire: Wire, model: Model) -> None:
 async def in_process(story: Story, jobs: int) -> None:
     async with (
         MockRegistry() as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         await live_through(story, mock, transport, jobs)
 
@@ -872,12 +872,12 @@ class Hand:
             sends=sends,
             receives=receives,
             entries=entries(self.machine, Labels(), sends=sends, receives=receives),
-            referenced=referenced(self.machine),
+            referenced=self.machine.referenced,
             error=self.machine.error,
         )
 
 
-def is_held(successor: Successor, holdings: Holdings) -> bool:
+def is_held(successor: Successor, holdings: HeldSets) -> bool:
     """Tell whether what a manifest names is in place; a node that skips by chain has no layers, but runs."""
     digest = successor.descriptor.digest
     if successor.role in (Role.MANIFEST, Role.INDEX):
@@ -966,7 +966,7 @@ def test_accounts_agree_whatever_is_lost_or_spoilt_at_the_source(
 async def live_through_losses(story: Story, jobs: int, random: Random) -> None:
     async with (
         MockRegistry() as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         wire = await Wire.begin(story, mock, transport, jobs)
         for step in story.steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +11,11 @@ import pytest
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core import actions as act
 from regsim.core import machine as machine_module
-from regsim.core.account import Account
-from regsim.core.entries import Labels, entries, referenced
-from regsim.core.graph import Task
+from regsim.core.account import Account, Loss
+from regsim.core.entries import Labels, entries
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.machine import Machine, Rules
+from regsim.core.tasks import Task
 from regsim.errors import ContentError, NetworkError
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ class Hand:
         from_registry: bool,
         tag: str | None = None,
         candidates: tuple[str, ...] = (),
-        foreign: bool = False,
     ) -> Hand:
         rules = Rules(
             direction=direction,
@@ -95,7 +94,6 @@ class Hand:
             from_registry=from_registry,
             tag=tag,
             candidates=lambda _: candidates,
-            foreign=foreign,
         )
         hand = cls(root, Machine.of(root.descriptor, rules, Account()), to_registry, from_registry)
         hand.note(hand.machine.start())
@@ -148,10 +146,13 @@ class Hand:
         size = action.descriptor.size
         if isinstance(action, act.Upload | act.PutManifest) and self.sends:
             action.account.sent += size
+            action.account.useful_sent += size
         inlined = isinstance(action, act.Download) and action.descriptor.data is not None
         read = isinstance(action, act.FetchManifest) and not action.from_destination
         if (read or isinstance(action, act.Upload | act.Download)) and self.receives and not inlined:
             action.account.received += size
+            action.account.held += size if read else 0
+            action.account.useful_received += 0 if read else size
 
     def answer_all(self, there: Iterable[str] = (), *, until: str = "") -> list[str]:
         """Answer whatever is asked, oldest first: only what is `there` is there. Return what was asked."""
@@ -186,8 +187,7 @@ class Hand:
             sends=self.sends,
             receives=self.receives,
             entries=entries(self.machine, Labels(), sends=self.sends, receives=self.receives),
-            foreign=self.machine.rules.foreign,
-            referenced=referenced(self.machine),
+            referenced=self.machine.referenced,
             error=self.machine.error,
         )
 
@@ -452,23 +452,6 @@ def test_foreign_layer_is_listed_and_never_asked_for() -> None:
     ]
 
 
-def test_foreign_layer_that_is_asked_for_is_a_blob_like_others() -> None:
-    root = image("app", blob("windows", FOREIGN), "top")
-    hand = Hand.take(root, Direction.PUSH, to_registry=True, from_registry=False, foreign=True)
-    words = hand.answer_all()
-    assert words.index("upload windows") < words.index("put app")
-    assert hand.told[2] == "windows transferred upload"
-
-
-def test_foreign_layer_of_a_registry_is_fetched_from_its_url_if_it_has_one() -> None:
-    there = blob("windows", FOREIGN)
-    named = replace(there, descriptor=replace(there.descriptor, urls=("https://layers.example/w",)))
-    root = image("app", named, blob("bare", FOREIGN))
-    hand = Hand.take(root, Direction.PULL, to_registry=False, from_registry=True, foreign=True)
-    hand.answer_all()
-    assert hand.told[2:] == ["windows transferred url", "bare transferred download"]
-
-
 def test_image_of_nothing_but_foreign_layers_is_put() -> None:
     hand = push(image("app", blob("windows", FOREIGN)))
     assert hand.answer_all(["config"])[-1] == "put app"
@@ -609,13 +592,14 @@ def test_costs_stand_at_the_first_reference_alone() -> None:
     assert (second.requests, second.attempts, second.overhead, second.wire_sent) == (0, 0, 0, 0)
 
 
-def test_more_than_the_size_sent_or_received_is_wasted() -> None:
+def test_octets_that_a_question_cost_are_wasted() -> None:
     hand = copy(image("app", "base"))
     hand.answer("ask app", None)
     hand.answer("read app")
     account = hand.pending["ask base"].account
     hand.answer("ask base", None)
     account.sent, account.received = 2, 1
+    account.waste(sent=2, received=1, loss=Loss.PROBE)
     hand.answer("upload base")
     entry = hand.ledger().entries[2]
     assert (entry.wasted_sent, entry.wasted_received, entry.wasted) == (2, 1, 3)
@@ -839,6 +823,7 @@ def test_entry_says_what_its_descriptor_says() -> None:
         outcome=Outcome.TRANSFERRED,
         evidence=Evidence.DOWNLOAD,
         wire_received=4,
+        useful_received=4,
         created_by="RUN make",
         recorded_digest=Digest.of(b"the real one"),
     )

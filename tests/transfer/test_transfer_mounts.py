@@ -19,11 +19,11 @@ from regsim.core import Descriptor, Digest
 from regsim.core.actions import MountAnswer
 from regsim.core.ledger import Entry, Evidence, Ledger, violations
 from regsim.errors import RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import node_store
-from regsim.store.memory import MemoryStore
+from regsim.store.memory import MemoryStore, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
@@ -84,7 +84,7 @@ async def open_shop(request: pytest.FixtureRequest, stock: Stock) -> AsyncIterat
             mock = mock or MockRegistry()
             if request.param == "in process":
                 await stack.enter_async_context(mock)
-                transport = Transport(HOST, transport=mock.transport())
+                transport = Transport(HOST, Connection(transport=mock.transport()))
             else:
                 server = await stack.enter_async_context(mock.serve())
                 transport = Transport(server.url)
@@ -257,7 +257,7 @@ async def test_every_answer_to_a_mount_leads_to_the_blob_being_there(
     await stock(store, "app", config=BASE)
     posts = router.post(url__startswith=f"{HOST}/v2/shop/api/blobs/uploads/").mock(side_effect=answers)
     puts = router.put(url__startswith=f"{HOST}/v2/shop/api/blobs/uploads/").respond(201)
-    async with Transport(HOST, transport=httpx.MockTransport(router.async_handler)) as transport:
+    async with Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler))) as transport:
         ledger = await push(Registry(transport), store, "app", "shop/api", "v1", mount_from=("library/base",))
     entry = entry_of(ledger, BASE)
     assert (entry.outcome, entry.evidence, entry.mounted_from) == outcome

@@ -13,6 +13,7 @@ from regsim.core.account import Account
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 from regsim.errors import NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
+from tests.transfer.shop import lawful
 
 DIGEST, OTHER = Digest.of(b"base"), Digest.of(b"other")
 SIZE = 100
@@ -67,7 +68,7 @@ def entry(**fields: Any) -> Entry:
         requests=3,
         attempts=1,
     )
-    return replace(standard, **fields)
+    return lawful(replace(standard, **fields))
 
 
 def pulled(**fields: Any) -> Entry:
@@ -78,7 +79,7 @@ def pulled(**fields: Any) -> Entry:
         wire_received=SIZE,
         requests=1,
     )
-    return replace(standard, **fields)
+    return lawful(replace(standard, **fields))
 
 
 def ledger_of(*entries: Entry, **fields: Any) -> Ledger:
@@ -133,7 +134,7 @@ def test_laws_that_a_ledger_breaks_are_told_with_its_name() -> None:
     found = differences(broken, ASKED, OPENED, replace(SENT, bytes_in=99))
     assert found == (
         "push shop/api:v1: references: 2 but sum over outcomes: 1",
-        "push shop/api:v1: wire sent: 99 but transferred - resumed + wasted: 100",
+        f"push shop/api:v1: layer {DIGEST.short}: sent: 99 but useful + wasted: 100",
     )
 
 
@@ -234,7 +235,7 @@ def test_mount_that_only_one_side_knows_of_is_named() -> None:
     assert differences(ledger_of(mounted), ASKED, replace(granted, status=202, mounted_from=None)) == (
         f"mounts, {DIGEST} from library/base: ledger 1, journal 0",
     )
-    exists = replace(mounted, outcome=Outcome.EXISTS, evidence=Evidence.MANIFEST, mounted_from=None)
+    exists = lawful(replace(mounted, outcome=Outcome.EXISTS, evidence=Evidence.MANIFEST, mounted_from=None))
     assert differences(ledger_of(exists), ASKED, granted) == (
         f"mounts, {DIGEST} from library/base: ledger 0, journal 1",
     )

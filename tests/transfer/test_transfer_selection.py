@@ -9,13 +9,12 @@ import pytest
 
 from regsim.core import Descriptor, Platform, graph, media_types
 from regsim.core.account import Account
-from regsim.core.holdings import Holdings
+from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.core.manifest import index_document
 from regsim.errors import ContentError, NotFoundError
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, MemoryStore, node_store
 from regsim.transfer import selection
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
@@ -197,7 +196,7 @@ async def test_plan_of_a_choice_is_what_the_transfer_does(multi: Multi, registry
     ledgers = []
     for plan in (True, False):
         real = LocalDestination(node_store())
-        planned = PlannedDestination(real, Holdings(present=Evidence.LOCAL), receives=True)
+        planned = PlannedDestination(real, HeldSets(present=Evidence.LOCAL), receives=True)
         ledgers.append(
             await Transfer(
                 RegistrySource(registry.repository("shop/api")),

@@ -11,6 +11,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.ledger import Ledger, violations
 from regsim.core.manifest import encode
+from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
@@ -56,7 +57,7 @@ async def test_edge_52_pushed_artifacts_are_referrers_and_the_accounts_agree(
     ledgers: list[Ledger] = []
     async with (
         MockRegistry(profile=profile) as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         repository = Registry(transport).repository("shop/api")
         for name in ("v1", "signature", "sbom"):
@@ -83,7 +84,7 @@ async def test_fault_30_a_registry_that_knows_no_referrers_takes_them_and_lists_
     ledgers: list[Ledger] = []
     async with (
         MockRegistry(faults=[f"no_referrers {mode}"]) as mock,
-        Transport("127.0.0.1:5000", transport=mock.transport()) as transport,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
     ):
         repository = Registry(transport).repository("shop/api")
         for name in ("v1", "signature", "sbom"):

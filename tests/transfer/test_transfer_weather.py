@@ -19,6 +19,7 @@ from mock_registry.auth import TokenAuth
 from regsim.core.ledger import violations
 from regsim.core.manifest import parse
 from regsim.errors import ContentError, NetworkError, RegistryError
+from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
@@ -182,7 +183,7 @@ async def weather(seed: int, stock: Stock, folder: Path) -> Ledger:
     async with mock.serve() as server:
         keychain = FixedKeychain({server.url.partition("://")[2]: Credentials(user="ci", password="pw")})
         timeouts = Timeouts(read=0.3, commit=0.5, write=0.5)
-        async with Transport(server.url, keychain=keychain, timeouts=timeouts) as transport:
+        async with Transport(server.url, Connection(keychain=keychain, timeouts=timeouts)) as transport:
             patience = Patience(Policy(retries=5), sleep=no_wait, random=Random(seed).random)
             registry = Registry(transport, patience=patience)
             calm = Registry(transport)

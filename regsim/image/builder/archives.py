@@ -13,23 +13,22 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, UsageError
-from regsim.image.decompress import AnyDecompressor
+from regsim.image.compression import AnyDecompressor
 from regsim.image.layer_read import LayerReader, Limits
-from regsim.store.entry import Entry, Kind
+from regsim.store.entry import MARKERS, Entry, Kind
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_read import Member, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from regsim.image.builder.spool import DiskSpool
+    from regsim.image.spool import DiskSpool
 
 _Stream: TypeAlias = bz2.BZ2Decompressor | lzma.LZMADecompressor
 
 _FIRST = 64 * 1024
 # An archive says itself how much its unpacking takes; that of xz -9 takes half of this.
 _MAX_MEMORY = 2**27
-_DELETIONS = frozenset({Kind.WHITEOUT, Kind.OPAQUE})
 
 
 def is_archive(entry: Entry) -> bool:
@@ -83,7 +82,7 @@ def unpack(entry: Entry, spool: DiskSpool) -> list[Entry]:
         what = error.message.removeprefix(f"layer {_NO_DIGEST.short}").removeprefix(": ")
         raise ContentError(f"archive {entry.shown!r}: {what}", hint=error.hint) from error
     for each in entries:
-        if each.kind in _DELETIONS:
+        if each.kind in MARKERS:
             raise ContentError(
                 f"archive {entry.shown!r}: the name of {each.shown!r} would mean deletion in a layer"
             )

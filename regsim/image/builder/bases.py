@@ -1,79 +1,42 @@
-"""What a stage begins with: an image from somewhere.
+"""Images that a build begins with: how they are found by name, and synthetic ones among them.
 
-Owns the value and the protocol. Must not know registries, layouts or records: whoever starts a build says
-where images come from.
+Owns the protocol, and two things that synthetic and recorded images lack: what their layers hold is known
+without making them, and how a container of theirs starts is read from the instructions in their history. Must
+not know registries, layouts or scenarios.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.errors import UsageError
-from regsim.image.builder.config import Config
+from regsim.core.manifest import encode
+from regsim.errors import RegsimError
+from regsim.image.builder.config import Config, change
+from regsim.image.builder.dockerfile import read_trigger
+from regsim.image.builder.instructions import Text
+from regsim.image.listing import Listing
+from regsim.image.opened import OpenImage
+from regsim.store.entry import Entry, Kind
+from regsim.synth.layer_plan import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from regsim.core import Platform
+    from regsim.synth.images import ImageSource
+    from regsim.synth.recipe import LayerRecipe
 
-    from regsim.core import Descriptor, Digest, Platform
-    from regsim.image.builder.listing import Listing
-    from regsim.store.protocols import Content
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseLayer:
-    """A layer of a base.
-
-    Args:
-        descriptor: of its blob.
-        diff_id: digest of its tar, as the base's config has it.
-        content: returns the blob.
-        listing: what it holds, where that is known without reading it.
-    """
-
-    descriptor: Descriptor
-    diff_id: Digest
-    content: Callable[[], Content]
-    listing: Listing | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
-    """An image to build on, or to copy from.
-
-    Args:
-        config: its config's bytes.
-        layers: base first.
-    """
-
-    config: bytes
-    layers: tuple[BaseLayer, ...]
-
-
-def config_of(base: Base, name: str) -> Config:
-    """Return the config of an image to build on.
-
-    Args:
-        base: the image.
-        name: what errors call it.
-
-    Raises:
-        ContentError: it is malformed.
-        UsageError: it is one for other layers.
-    """
-    config = Config.of(base.config)
-    if len(config.diff_ids) != len(base.layers):
-        raise UsageError(
-            f"{name} has {len(base.layers)} layers, and a config for {len(config.diff_ids)}",
-            hint="it is no image to build on",
-        )
-    return config
+# What an instruction in a history says of how a container starts, in words that a Dockerfile has too.
+_METADATA = re.compile(
+    r"(?:/bin/sh -c #\(nop\)\s+)?(?P<text>(?:ENV|WORKDIR|USER|CMD|ENTRYPOINT|EXPOSE)\s.*)", re.DOTALL
+)
+_WORDS = re.compile(r'"\s+"')
 
 
 class Bases(Protocol):
     """Finds images by the names that a Dockerfile gives them."""
 
-    async def open(self, name: str, platform: Platform) -> Base:
+    async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Args:
@@ -83,3 +46,51 @@ class Bases(Protocol):
         Raises:
             RegsimError: there is none, or it cannot be read.
         """
+
+
+async def base_of(source: ImageSource, key: str) -> OpenImage:
+    """Return a synthetic or recorded image as something to build on.
+
+    Args:
+        source: where it is made.
+        key: what it is called there.
+
+    Raises:
+        UsageError: there is no such image, or a layer cannot be made.
+    """
+    made = await source.image(key)
+    image = await OpenImage.of(made, source.content, key)
+    recipes = [line.recipe for line in source.recipe_of(key).instructions if line.recipe is not None]
+    layers = (
+        replace(layer, known=_listing(recipe)) for layer, recipe in zip(image.layers, recipes, strict=True)
+    )
+    return replace(image, raw=_configured(image.raw), layers=tuple(layers))
+
+
+def _listing(recipe: LayerRecipe) -> Listing:
+    entries = (Entry(path=file.path, kind=Kind.FILE, size=file.size) for file in plan(recipe).files)
+    return Listing(entries=tuple(entries), checksums={})
+
+
+def _configured(raw: bytes) -> bytes:
+    """Return a config with what its history says of how a container starts."""
+    config = Config.of(raw)
+    for line in config.history:
+        match = _METADATA.fullmatch(str(line.get("created_by", "")))
+        if match is None:
+            continue
+        try:
+            instruction = read_trigger(_WORDS.sub('", "', match["text"]), "history")
+            if isinstance(instruction, Text) and instruction.name == "WORKDIR":
+                config.config["WorkingDir"] = config.absolute(instruction.value)
+            else:
+                change(config, instruction, str, str.split, has_cmd=False)
+        except RegsimError:
+            continue  # a history is free text, and says only what it says
+    document = {
+        **config.document,
+        "config": config.config,
+        "rootfs": {"type": "layers", "diff_ids": config.diff_ids},
+        "history": config.history,
+    }
+    return encode(document)

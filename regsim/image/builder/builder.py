@@ -1,41 +1,37 @@
 """From a Dockerfile and a context to an image: stages in order, the last one's config and manifest.
 
-Owns what a build is asked for and what it returns. Must not know where the image goes: `export` puts it into
-a layout, and a scenario pushes it from where it is.
+Owns what a build is asked for. Must not know where the image goes.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core import Descriptor, Platform, media_types
-from regsim.core.manifest import manifest_document
+from regsim.core import Platform
 from regsim.errors import DockerfileError, RegsimError, UsageError
-from regsim.image.builder.bases import config_of
 from regsim.image.builder.config import Config
-from regsim.image.builder.layers import Files
+from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
+from regsim.image.builder.instructions import Copy
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
 from regsim.image.builder.stage import StageBuilder, Variables
+from regsim.image.builder.syntax import Problems
 from regsim.image.builder.work import StepReport, Work
-from regsim.image.dockerfile.instructions import Copy
-from regsim.image.dockerfile.problems import Problems
-from regsim.image.dockerfile.reading import read_dockerfile, read_trigger
-from regsim.store.memory import BytesContent
+from regsim.image.opened import Files, OpenImage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from regsim.image.builder.bases import Base, BaseLayer, Bases
-    from regsim.image.builder.cache import Cache
+    from regsim.image.builder.bases import Bases
+    from regsim.image.builder.context import Context
     from regsim.image.builder.effects import Effect
-    from regsim.image.builder.layers import StageLayer
+    from regsim.image.builder.instructions import Dockerfile, Instruction
     from regsim.image.builder.plan import Plan
-    from regsim.image.compress import Compressor
-    from regsim.image.context.context import Context
-    from regsim.image.dockerfile.instructions import Dockerfile, Instruction
+    from regsim.image.builder.work import Cache
+    from regsim.image.compression import Compressor
+    from regsim.image.opened import OpenLayer
     from regsim.store.layout import LayoutStore
 
 
@@ -74,21 +70,6 @@ class Request:
     timestamp: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """An image that was built.
-
-    Args:
-        manifest: its manifest.
-        config: its config.
-        layers: base first.
-    """
-
-    manifest: BytesContent
-    config: BytesContent
-    layers: tuple[StageLayer, ...]
-
-
 async def build(
     request: Request,
     store: LayoutStore,
@@ -96,7 +77,7 @@ async def build(
     *,
     tell: Callable[[StepReport], None] = _ignore,
     clock: Callable[[], float] = time.monotonic,
-) -> Built:
+) -> OpenImage:
     """Build an image.
 
     Args:
@@ -132,7 +113,7 @@ async def build(
         clock=clock,
     )
     last = await _Build(request, dockerfile, plan, platform, work).run()
-    return finished(last.config, last.layers, request.timestamp)
+    return OpenImage(name=request.name, raw=last.config.raw(request.timestamp), layers=tuple(last.layers))
 
 
 class _Build:
@@ -175,7 +156,7 @@ class _Build:
                 await self._do(stage, instruction, planned.copies)
         return stage
 
-    async def _begin(self, planned: PlannedStage) -> tuple[Config, list[StageLayer]]:
+    async def _begin(self, planned: PlannedStage) -> tuple[Config, list[OpenLayer]]:
         if isinstance(planned.base, int):
             below = self._stages[planned.base]
             return below.config.copy(), list(below.layers)
@@ -183,10 +164,10 @@ class _Build:
         if planned.base == SCRATCH:
             return Config.empty(platform), []
         base = await self._request.bases.open(planned.base, platform)
-        return config_of(base, planned.base), [self._base_layer(each) for each in base.layers]
+        return base.settings(), self._remembered(base)
 
-    def _base_layer(self, layer: BaseLayer) -> StageLayer:
-        return self._work.known_layer(layer.descriptor, layer.diff_id, layer.content, layer.listing)
+    def _remembered(self, image: OpenImage) -> list[OpenLayer]:
+        return [replace(layer, listings=self._work.cache) for layer in image.layers]
 
     async def _do(
         self, stage: StageBuilder, instruction: Instruction, copies: Mapping[int, int | str]
@@ -202,10 +183,9 @@ class _Build:
 
     async def _image(self, name: str) -> Files:
         if name not in self._images:
-            base: Base = await self._request.bases.open(name, self._platform)
-            files = Files(name)
-            await files.grow([self._base_layer(each) for each in base.layers])
-            self._images[name] = files
+            image = await self._request.bases.open(name, self._platform)
+            self._images[name] = files = Files(name)
+            await files.grow(self._remembered(image))
         return self._images[name]
 
 
@@ -224,43 +204,3 @@ def _at(name: str, line: int) -> Iterator[None]:
         error.message = f"{name}:{line}: {error.message}"
         error.args = (error.message,)
         raise
-
-
-def finished(config: Config, layers: Sequence[StageLayer], timestamp: int) -> Built:
-    """Return the image of a config and its layers.
-
-    Args:
-        config: whole, history and diff IDs included.
-        layers: base first.
-        timestamp: when it was made, in seconds since 1970.
-    """
-    raw = config.raw(timestamp)
-    described = Descriptor.of(raw, media_types.OCI_CONFIG)
-    document = manifest_document(described, [layer.descriptor for layer in layers])
-    return Built(
-        manifest=BytesContent(Descriptor.of(document, media_types.OCI_MANIFEST), document),
-        config=BytesContent(described, raw),
-        layers=tuple(layers),
-    )
-
-
-async def export(built: Built, store: LayoutStore, tag: str, layers: LayoutStore) -> None:
-    """Put an image that was built into a layout.
-
-    Args:
-        built: the image.
-        store: the layout.
-        tag: what it is called there.
-        layers: where its own layers were written.
-
-    Raises:
-        RegsimError: a layer of its base cannot be read, or the layout cannot be written.
-    """
-    for layer in built.layers:
-        if await store.has(layer.descriptor):
-            continue
-        if not await store.link(layer.descriptor, layers):
-            await store.put(layer.content())
-    await store.put(built.config)
-    await store.put(built.manifest)
-    await store.tag(built.manifest.descriptor, tag)

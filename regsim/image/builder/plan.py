@@ -8,19 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.image.builder.effects import declared
-from regsim.image.dockerfile.instructions import Copy, Run
-from regsim.image.dockerfile.problems import nearest
-from regsim.image.dockerfile.variables import expand
+from regsim.image.builder.instructions import Copy, Run
+from regsim.image.builder.syntax import expand
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from regsim.core import Platform
     from regsim.image.builder.effects import Effect
-    from regsim.image.dockerfile.instructions import Dockerfile, Stage
-    from regsim.image.dockerfile.problems import Problems
+    from regsim.image.builder.instructions import Dockerfile, Stage
+    from regsim.image.builder.syntax import Problems
 
 SCRATCH = "scratch"
 _MOST_DIGITS = 9  # more than any number of a stage has, fewer than Python reads
@@ -185,7 +185,9 @@ def _target(target: str | None, planned: list[PlannedStage]) -> PlannedStage:
             return each
     names = [each.stage.start.name for each in planned if each.stage.start.name]
     hint = (
-        nearest(target, names) if names else f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
+        did_you_mean(target, names)
+        if names
+        else f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
     )
     raise UsageError(f"there is no stage {target!r:.80}", hint=hint)
 

@@ -14,29 +14,84 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
 from regsim.image.builder.archives import is_archive, unpack
+from regsim.image.builder.config import change
+from regsim.image.builder.copying import Placement, Taken, take, take_inline
 from regsim.image.builder.effects import declared
-from regsim.image.builder.layers import Files
-from regsim.image.builder.metadata import change
-from regsim.image.builder.owners import owner
-from regsim.image.builder.placing import Placement
-from regsim.image.builder.selecting import Taken, take, take_inline
-from regsim.image.builder.spool import DiskSpool
-from regsim.image.dockerfile.instructions import Arg, Copy, Run, Start, Text
-from regsim.image.dockerfile.variables import expand, expand_content, expand_words
-from regsim.image.source import follow
+from regsim.image.builder.instructions import Arg, Copy, Run, Start, Text
+from regsim.image.builder.syntax import expand, expand_content, expand_words
+from regsim.image.opened import Files
+from regsim.image.spool import DiskSpool
+from regsim.image.tree import follow
 from regsim.store.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import ExitStack
 
     from regsim.image.builder.config import Config
+    from regsim.image.builder.copying import Source
     from regsim.image.builder.effects import Effect
-    from regsim.image.builder.layers import StageLayer
+    from regsim.image.builder.instructions import Instruction
     from regsim.image.builder.work import Maker, Work
-    from regsim.image.dockerfile.instructions import Instruction
-    from regsim.image.source import Source
+    from regsim.image.opened import OpenLayer
     from regsim.store.entry import Opener
+
+_PASSWD = b"etc/passwd"
+_GROUP = b"etc/group"
+_MAX_ID = 2**32 - 2
+_FIELDS = 3
+
+
+async def owner(text: str, read: Callable[[bytes], Awaitable[bytes]]) -> tuple[int, int]:
+    """Return the numbers of a user and a group.
+
+    A user number without a group is the group's number too; a user name has the group of its line. root is 0
+    whatever the files say, and where there are none.
+
+    Args:
+        text: `user`, `user:group`, names or numbers.
+        read: returns a file of the image, nothing where there is none.
+
+    Raises:
+        UsageError: a name is not in those files, or a number is too large.
+    """
+    user, colon, group = text.partition(":")
+    uid = 0 if user == "root" else _number(user)
+    gid = uid
+    if uid is None:
+        line = _line(await read(_PASSWD), user)
+        if line is None or _number(line[2]) is None:
+            raise UsageError(f"there is no user {user!r:.60} in the image", hint=_hint("/etc/passwd"))
+        uid, gid = _number(line[2]), _number(line[3]) if len(line) > _FIELDS else 0
+    if colon:
+        gid = 0 if group == "root" else _number(group)
+        if gid is None:
+            line = _line(await read(_GROUP), group)
+            gid = _number(line[2]) if line is not None else None
+            if gid is None:
+                raise UsageError(f"there is no group {group!r:.60} in the image", hint=_hint("/etc/group"))
+    return uid or 0, gid or 0
+
+
+def _hint(file: str) -> str:
+    return f"give a number, or build on an image whose {file} has that name"
+
+
+def _number(text: str) -> int | None:
+    if not text.isascii() or not text.isdigit() or len(text) > len(str(_MAX_ID)):
+        return None
+    if int(text) > _MAX_ID:
+        raise UsageError(f"no such owner: {text}", hint=f"numbers go up to {_MAX_ID}")
+    return int(text)
+
+
+def _line(raw: bytes, name: str) -> list[str] | None:
+    for line in raw.decode("utf-8", "replace").splitlines():
+        fields = line.split(":")
+        if len(fields) >= _FIELDS and fields[0] == name and name:
+            return fields
+    return None
+
 
 _MODE = re.compile(r"[0-7]{1,4}")
 _SUFFIX = " # buildkit"
@@ -69,7 +124,7 @@ class StageBuilder:
     """
 
     def __init__(
-        self, name: str, config: Config, layers: Sequence[StageLayer], variables: Variables, work: Work
+        self, name: str, config: Config, layers: Sequence[OpenLayer], variables: Variables, work: Work
     ) -> None:
         self.config = config
         self.layers = list(layers)

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from regsim.cli.bases import AddressedBases
-from regsim.client.ends import Ends
+from regsim.client.opener import Opener
 from regsim.core import Platform
 from regsim.image.apply import apply
-from regsim.image.builder.builder import Built, Request, build, export
-from regsim.image.builder.cache import Cache
-from regsim.image.builder.spool import DiskSpool
-from regsim.image.builder.work import Outcome, StepReport
-from regsim.image.compress import compressor
-from regsim.image.context.checksums import Checksums
-from regsim.image.context.context import Context, read_ignore
+from regsim.image.builder.builder import Request, build
+from regsim.image.builder.context import Checksums, Context, read_ignore
+from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.compression import compressor
 from regsim.image.layer_read import read_layer
+from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY
-from regsim.net.trust import Trust
-from regsim.registry.login import FixedKeychain
+from regsim.registry.connection import Connection
 from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.image.builder.effects import Effect
+    from regsim.image.opened import OpenImage
     from regsim.store.entry import Entry
 
 HOST = Platform("linux", "amd64")
@@ -39,7 +37,7 @@ HOST = Platform("linux", "amd64")
 class Image:
     """An image that was built, and read again from its layout."""
 
-    built: Built
+    built: OpenImage
     steps: list[StepReport]
     files: dict[str, Entry]
     data: dict[str, bytes]
@@ -99,14 +97,7 @@ class Bench:
         checksums = Checksums(cache.checksums_file(self.context) if cache is not None else None)
         steps: list[StepReport] = []
         store = LayoutStore(self.layout, create=True)
-        ends = Ends(
-            plain_http=False,
-            trust=Trust(),
-            keychain=FixedKeychain({}),
-            timeouts=None,
-            transport=None,
-            warn=print,
-        )
+        opener = Opener(Connection(plain_http=False), warn=print)
         try:
             request = Request(
                 text=text,
@@ -114,22 +105,22 @@ class Bench:
                 context=Context(
                     self.context, read_ignore(self.context, self.context / "Dockerfile"), checksums
                 ),
-                bases=AddressedBases(ends, self.names),
+                bases=AddressedBases(opener, self.names),
                 compressor=compressor(compression),
                 host=HOST,
                 effects=effects or {},
                 **options,
             )
             built = await build(request, store, cache, tell=steps.append)
-            await export(built, store, tag, cache.layers if cache is not None else store)
+            await built.export(store, tag, cache.layers if cache is not None else store)
         finally:
-            await ends.close()
+            await opener.close()
         checksums.save()
         files, data = await _files(store, built)
         return Image(built=built, steps=steps, files=files, data=data)
 
 
-async def _files(store: LayoutStore, built: Built) -> tuple[dict[str, Entry], dict[str, bytes]]:
+async def _files(store: LayoutStore, built: OpenImage) -> tuple[dict[str, Entry], dict[str, bytes]]:
     tree, contents = EMPTY, []
     with DiskSpool() as spool:
         for layer in built.layers:

@@ -223,6 +223,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.long
 def test_a_build_that_is_killed_anywhere_leaves_nothing_that_is_believed(
     source: Bench, tmp_path: Path
 ) -> None:

@@ -240,7 +240,7 @@ async def test_a_file_that_cannot_be_read_is_named(bench: Bench, monkeypatch: py
     def refuse(*_: object, **__: object) -> None:
         raise LocalFileError("cannot read secret: Permission denied")
 
-    monkeypatch.setattr("regsim.image.context.context.open_regular", refuse)
+    monkeypatch.setattr("regsim.image.builder.context.open_regular", refuse)
     with pytest.raises(LocalFileError, match="Dockerfile:2: cannot read secret"):
         await bench.build("FROM scratch\nCOPY secret /\n")
 

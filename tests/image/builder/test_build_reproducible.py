@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long
+
 DOCKERFILE = """FROM scratch AS build
 COPY . /src
 RUN make

@@ -1,0 +1,287 @@
+"""The directory of one registry: its lock, its folders, names that are never followed elsewhere, and flushes.
+
+Owns the layout of the directory, the descriptors of its folders, and the order in which files, folders and
+changes are flushed. Must not know what is in its files.
+"""
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+from mock_registry.spec import Algorithm, Digest, is_digest
+
+from . import changelog
+from .content import Threads
+
+_LOCK = "lock"
+_LAYOUT = "oci-layout"
+_INDEX = "index.json"
+_NEW_INDEX = "index.json.new"
+_OURS = {_INDEX, _LAYOUT, _LOCK, _NEW_INDEX, "blobs", "lost+found", "uploads"} | {
+    changelog.ASIDE,
+    changelog.NAME,
+    changelog.RESERVE,
+}
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class DirectoryError(Exception):
+    """A directory that a registry cannot work in. The message says which and why."""
+
+
+class DirectoryInUseError(DirectoryError):
+    """Another registry works in the directory, in this process or another one."""
+
+
+class Place:
+    """An open and locked directory.
+
+    Everything inside is reached from a folder's descriptor by one name that is not followed if it is a link:
+    wherever links in the directory point, nothing there is read, written or removed.
+
+    Args:
+        path: Made if it is missing, with its parents.
+
+    Attributes:
+        top: Descriptor of the directory.
+        uploads: Descriptor of the folder for open uploads.
+        blobs: Descriptors of the folders for content, by algorithm.
+
+    Raises:
+        DirectoryError: It holds what no registry makes.
+        DirectoryInUseError: Another registry has it open.
+        OSError: It cannot be made or opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptors: list[int] = []
+        self._close = weakref.finalize(self, _close_all, self._descriptors)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.top = self._keep(os.open(path, _FOLDER))
+            self._require_ours()
+            self._lock()
+            self.uploads = self._folder("uploads", self.top)
+            blobs = self._folder("blobs", self.top)
+            self.blobs = {algorithm: self._folder(algorithm, blobs) for algorithm in Algorithm}
+            self._require_changes()
+        except BaseException:
+            self.close()
+            raise
+
+    def _keep(self, descriptor: int) -> int:
+        self._descriptors.append(descriptor)
+        return descriptor
+
+    def _require_ours(self) -> None:
+        """Refuse a directory with other content, before anything in it is touched."""
+        found = set(names(self.top))
+        foreign = found - _OURS
+        if foreign and changelog.NAME not in found:
+            raise DirectoryError(f"{self.path} is not a registry's directory: it holds {min(foreign)}")
+
+    def _require_changes(self) -> None:
+        """Refuse content without the changes that tell whose it is: it would all be removed."""
+        if not changelog.size_in(self.top) and any(names(folder) for folder in self.blobs.values()):
+            raise DirectoryError(f"{self.path} holds content, but nothing in a {changelog.NAME}")
+
+    def _lock(self) -> None:
+        # The system lets go of the lock when the process ends, however it ends.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        lock = self._keep(os.open(_LOCK, flags, 0o600, dir_fd=self.top))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise DirectoryInUseError(
+                f"{self.path} is in use by another registry (process {holder})"
+            ) from None
+        with contextlib.suppress(OSError):  # the number is a courtesy
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+    def _folder(self, name: str, parent: int) -> int:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        try:
+            return self._keep(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent))
+        except NotADirectoryError:
+            raise DirectoryError(f"{name} in {self.path} is not a folder") from None
+
+    def blob(self, digest: Digest) -> tuple[str, int]:
+        """Return the name of a digest's content and the descriptor of its folder."""
+        algorithm, _, encoded = digest.partition(":")
+        return encoded, self.blobs[Algorithm(algorithm)]
+
+    def digests(self) -> list[Digest]:
+        """Return the digests that files are named after; other names are ignored."""
+        return [
+            digest
+            for algorithm, folder in self.blobs.items()
+            for name in names(folder)
+            if is_digest(digest := f"{algorithm}:{name}")
+        ]
+
+    def flush(self) -> None:
+        """Bring the folders themselves to the disk."""
+        for descriptor in self._descriptors:
+            os.fsync(descriptor)
+
+    def publish(self, index: bytes) -> None:
+        """Make the directory an OCI layout for other programs, with this index.
+
+        Raises:
+            OSError: The index stays what it was.
+        """
+        for name, content in ((_LAYOUT, b'{"imageLayoutVersion": "1.0.0"}'), (_INDEX, index)):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            descriptor = os.open(_NEW_INDEX, flags, 0o600, dir_fd=self.top)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            os.rename(_NEW_INDEX, name, src_dir_fd=self.top, dst_dir_fd=self.top)
+
+    def close(self) -> None:
+        """Close the directory and release its lock."""
+        self._close()
+
+
+def names(folder: int) -> list[str]:
+    """Return the names in a folder."""
+    return os.listdir(folder)
+
+
+def look(name: str, folder: int) -> os.stat_result | None:
+    """Return what ``stat`` says of a regular file; ``None`` if the name is missing or something else."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+def open_file(name: str, folder: int) -> int:
+    """Open a file for reading.
+
+    Raises:
+        FileNotFoundError: It is missing.
+        OSError: It cannot be read, or is not a file.
+    """
+    return os.open(name, _READ, dir_fd=folder)
+
+
+def unlink(name: str, folder: int) -> None:
+    """Remove a name, unless it is missing or a folder; what a link points to stays."""
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _close_all(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+class Barrier:
+    """Flushes once for all who wait at the same time. Unless it is durable, there is nothing to wait for.
+
+    Args:
+        place: The directory.
+        changes: Its file of changes.
+        threads: Threads to flush in.
+        durable: Whether to flush at all.
+    """
+
+    def __init__(
+        self, place: Place, changes: changelog.ChangeLog, threads: Threads, *, durable: bool
+    ) -> None:
+        self.durable = durable
+        self._place = place
+        self._changes = changes
+        self._threads = threads
+        self._lock = asyncio.Lock()
+        self._asked = 0
+        self._done = 0
+        self._failed = False
+        self._descriptors: list[int] = []
+        self._afterwards: list[Callable[[], None]] = []
+
+    @property
+    def flushing(self) -> bool:
+        """The file of changes is being flushed, and must not be replaced."""
+        return self._lock.locked()
+
+    def note(self) -> None:
+        """Know of a change that is about to be written and flushed.
+
+        Raises:
+            OSError: A flush has failed before. What it was for may be lost though a second try succeeds, so
+                that nothing that builds on it is begun.
+        """
+        if self._failed:
+            raise OSError(errno.EIO, "the disk failed; the directory has to be opened again")
+        self._asked += 1
+
+    def flush_later(self, descriptor: int) -> None:
+        """Take over an open file that is to be flushed with the next changes, and closed."""
+        if self.durable:
+            self._descriptors.append(descriptor)
+        else:
+            os.close(descriptor)
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Do something short once what was noted before is on the disk."""
+        self._afterwards.append(work)
+
+    async def flush(self, descriptor: int) -> None:
+        """Bring a growing file to the disk, and its name."""
+        if self.durable:
+            await self._threads.together(lambda: _flush(descriptor, self._place.uploads))
+
+    async def wait(self) -> None:
+        """Wait until everything noted so far is on the disk.
+
+        Raises:
+            OSError: Some of it may not be.
+        """
+        if not self.durable or self._asked <= self._done:
+            return
+        mine = self._asked
+        async with self._lock:
+            if self._done >= mine:
+                return  # somebody flushed it together with theirs
+            reached = self._asked
+            descriptors, self._descriptors = self._descriptors, []
+            afterwards, self._afterwards = self._afterwards, []
+            await self._threads.together(lambda: self._flush_all(descriptors))
+            self._done = reached
+            for work in afterwards:
+                work()
+
+    def _flush_all(self, descriptors: list[int]) -> None:
+        try:
+            _flush(*descriptors, *self._place.blobs.values(), self._place.uploads)
+            self._changes.flush()
+        except OSError:
+            self._failed = True
+            raise
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    def close(self) -> None:
+        """Close what was never flushed."""
+        for descriptor in self._descriptors:
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+def _flush(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.fsync(descriptor)

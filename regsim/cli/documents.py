@@ -1,0 +1,235 @@
+"""`regsim inspect`, `manifest`, `config`, `layers` and `referrers`: an image without its layers' contents."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from regsim.cli.connecting import Connecting
+from regsim.cli.output import PRINTING, Output, Printing, printable
+from regsim.cli.running import ask
+from regsim.client.inspection import Inspection
+from regsim.core import Descriptor
+from regsim.core.image import Image
+from regsim.core.quantities import exact, number, size
+from regsim.report.table import columns, instruction
+from regsim.store.memory import BytesContent
+from regsim.transfer.selection import Choice
+
+Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+
+
+def inspect(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+    """Print an image's digest, platforms, date, labels, and layers with their sizes.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
+        printing: see below.
+        connecting: see below.
+    """
+    ask(
+        lambda client: client.inspect(image),
+        render=lambda found: _inspection_text(image, found),
+        as_json=lambda found: _inspection_json(image, found),
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
+
+
+def manifest(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
+    """Print a manifest or index, byte for byte, after verifying its digest.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
+        output: print to this file instead.
+        connecting: see below.
+    """
+    printing = Printing(output=output)
+    ask(
+        lambda client: client.manifest(image),
+        render=_bytes,
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
+
+
+def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
+    """Print an image's config, byte for byte, after verifying its digest.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
+        output: print to this file instead.
+        connecting: see below.
+    """
+    printing = Printing(output=output)
+    ask(
+        lambda client: client.config(image),
+        render=_bytes,
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
+
+
+def layers(
+    image: str,
+    /,
+    *,
+    platform: Platforms = (),
+    printing: Printing = PRINTING,
+    connecting: Connecting | None = None,
+) -> None:
+    """List the layers of an image, base first: digest, size, created by.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
+            docker-archive:FILE[:REPO:TAG].
+        platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
+        printing: see below.
+        connecting: see below.
+    """
+    ask(
+        lambda client: client.layers(image, choice=Choice.of(*platform)),
+        render=lambda images: "\n".join(map(_layers_text, images)),
+        as_json=lambda images: [_layers_json(each) for each in images],
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
+
+
+def referrers(
+    image: str,
+    /,
+    *,
+    artifact_type: str | None = None,
+    printing: Printing = PRINTING,
+    connecting: Connecting | None = None,
+) -> None:
+    """List what refers to an image, such as signatures: digest, size, artifact type.
+
+    Args:
+        image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
+        artifact_type: only those of this type.
+        printing: see below.
+        connecting: see below.
+    """
+    ask(
+        lambda client: client.referrers(image, artifact_type=artifact_type),
+        render=_referrers_text,
+        as_json=lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
+
+
+def _bytes(content: BytesContent) -> bytes:
+    return content.data
+
+
+def _inspection_json(image: str, found: Inspection) -> dict[str, Any]:
+    return {
+        "reference": image,
+        **_descriptor(found.descriptor),
+        "images": [
+            {
+                **_descriptor(each.manifest),
+                "platform": str(each.platform) if each.platform else None,
+                "created": each.created,
+                "labels": dict(each.labels),
+                "config": _descriptor(each.config) if each.config else None,
+                "layers": _layer_list(each),
+                "content_size": each.size,
+            }
+            for each in found.images
+        ],
+    }
+
+
+def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
+    return {"digest": descriptor.digest, "media_type": descriptor.media_type, "size": descriptor.size}
+
+
+def _inspection_text(image: str, found: Inspection) -> str:
+    lines = [printable(image), *_facts(found.descriptor)]
+    if found.images and found.images[0].digest == found.descriptor.digest:
+        return "\n".join([*lines, *_image(found.images[0])]) + "\n"
+    lines.append(f"images      {len(found.images)}")
+    for each in found.images:
+        lines += ["", *_facts(each.manifest), *_image(each)]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(descriptor: Descriptor) -> list[str]:
+    return [
+        f"digest      {descriptor.digest}",
+        f"media type  {printable(descriptor.media_type)}",
+        f"size        {exact(descriptor.size)}",
+    ]
+
+
+def _image(image: Image) -> list[str]:
+    lines = [f"platform    {printable(str(image.platform))}"] if image.platform else []
+    if image.created:
+        lines.append(f"created     {printable(image.created)}")
+    if image.config is not None:
+        lines.append(f"config      {image.config.digest}")
+    lines += [f"label       {printable(key)}={printable(value)}" for key, value in image.labels.items()]
+    return [*lines, *_layer_table(image)]
+
+
+def _layers_text(image: Image) -> str:
+    platform = f" ({image.platform})" if image.platform else ""
+    return "\n".join([printable(f"{image.digest}{platform}"), *_layer_table(image)]) + "\n"
+
+
+def _layers_json(image: Image) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "platform": str(image.platform) if image.platform else None,
+        "layers": _layer_list(image),
+    }
+
+
+def _layer_table(image: Image) -> list[str]:
+    rows = [
+        (each.descriptor.digest.short, size(each.descriptor.size), instruction(each.created_by or ""))
+        for each in image.layers
+    ]
+    return [
+        *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
+        f"{number(len(rows), 'layer')}, {exact(sum(each.descriptor.size for each in image.layers))}",
+    ]
+
+
+def _layer_list(image: Image) -> list[dict[str, Any]]:
+    return [
+        {
+            "digest": each.descriptor.digest,
+            "size": each.descriptor.size,
+            "media_type": each.descriptor.media_type,
+            "created_by": each.created_by,
+        }
+        for each in image.layers
+    ]
+
+
+def _referrers_text(found: tuple[Descriptor, ...]) -> str:
+    if not found:
+        return "nothing refers to it\n"
+    # The whole digest, by which a referrer is pulled.
+    rows = [(each.digest, size(each.size), printable(each.artifact_type or "")) for each in found]
+    table = columns([("digest", "size", "artifact type"), *rows], right=frozenset({1}))
+    return "".join(f"{line}\n" for line in table)
+
+
+def _referrer_json(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        **_descriptor(descriptor),
+        "artifact_type": descriptor.artifact_type,
+        "annotations": dict(descriptor.annotations),
+    }

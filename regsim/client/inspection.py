@@ -1,0 +1,126 @@
+"""What an address names, read without its layers: manifests, configs, and descriptors of layers.
+
+Owns the walk through indexes, within bounds, and the values that describe what was found. Must not know how
+they are printed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from regsim.core import Document, ImageConfig, Role, media_types, parse_config
+from regsim.core.account import Account
+from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
+from regsim.core.image import Image
+from regsim.core.manifest import parse
+from regsim.errors import ContentError, RegsimError, UsageError
+from regsim.store.memory import BytesContent
+from regsim.store.verify import read_all
+from regsim.transfer.selection import Selection, select
+
+if TYPE_CHECKING:
+    from regsim.core import Descriptor
+    from regsim.transfer.ends import Source
+    from regsim.transfer.selection import Choice
+
+_IN_HINT = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What an address names.
+
+    Attributes:
+        document: the manifest or index itself.
+        images: the image, or those of an index in its order, nested ones included.
+    """
+
+    document: Document
+    images: tuple[Image, ...]
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Media type, digest and size in bytes of the manifest or index."""
+        return self.document.descriptor
+
+
+async def inspect(source: Source, root: Descriptor) -> Inspection:
+    """Read what `root` names: every manifest below it, and every config.
+
+    Raises:
+        ContentError: a document cannot be used, or there are more of them than any image has.
+    """
+    found: list[Image] = []
+    documents: list[Document] = []
+    pending, seen = [(root, 0)], 0
+    while pending:
+        descriptor, depth = pending.pop()
+        seen += 1
+        document = parse(descriptor, await source.manifest(descriptor, Account()))
+        documents.append(document)
+        if not media_types.is_index(descriptor.media_type):
+            found.append(Image.of(document, await _image_config(source, document)))
+            continue
+        if depth >= MAX_DEPTH or seen + len(document.successors) > MAX_REFERENCES:
+            raise ContentError(f"index {descriptor.digest.short} names more than any image does")
+        children = [child.descriptor for child in document.successors if child.role is not Role.LAYER]
+        pending.extend((child, depth + 1) for child in reversed(children))
+    return Inspection(document=documents[0], images=tuple(found))
+
+
+async def chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
+    """Return the images of `root` that a choice keeps; `name` is what errors call it.
+
+    Raises:
+        NotFoundError: there is no image for a platform that was chosen.
+        ContentError: as from `inspect`.
+    """
+    selection = Selection(root)
+    await select(source, selection, choice, name)
+    found = (await inspect(source, selection.root)).images
+    return tuple(each for each in found if selection.kept is None or each.digest in selection.kept)
+
+
+async def only_config(source: Source, root: Descriptor, name: str) -> BytesContent:
+    """Return the config of the only image of `root`, with its exact bytes, verified.
+
+    Raises:
+        UsageError: there are several images.
+        ContentError: there is no config, or it is not what its descriptor says, or too large.
+    """
+    manifest = root
+    while media_types.is_index(manifest.media_type):
+        document = parse(manifest, await source.manifest(manifest, Account()))
+        manifest = _only_image(document, root, name)
+    config = parse(manifest, await source.manifest(manifest, Account())).config
+    if config is None:
+        raise ContentError(f"{name} has no config")
+    return BytesContent(config, await _read_config(source, config))
+
+
+def _only_image(index: Document, root: Descriptor, name: str) -> Descriptor:
+    children = [each.descriptor for each in index.successors]
+    if len(children) == 1 and children[0].digest != root.digest:
+        return children[0]
+    names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in children[:_IN_HINT])
+    raise UsageError(
+        f"{name} is an index of {len(children)} images, each with a config of its own",
+        hint=f"name one by its digest: {names}" if children else "",
+    )
+
+
+async def _read_config(source: Source, config: Descriptor) -> bytes:
+    """Return a config's exact bytes, verified, if there are not more than `MAX_CONFIG_SIZE`."""
+    return await read_all(source.content(config, Account()), limit=MAX_CONFIG_SIZE)
+
+
+async def _image_config(source: Source, document: Document) -> ImageConfig | None:
+    config = document.config
+    if config is None or config.media_type not in media_types.CONFIGS:
+        return None
+    try:
+        return parse_config(await _read_config(source, config))
+    except RegsimError:
+        return None  # layers can be listed without a history

@@ -1,0 +1,340 @@
+"""From a Dockerfile's text to stages of typed instructions (docs.docker.com, "Dockerfile reference").
+
+Owns which arguments and flags each instruction takes. Must not know contexts, images or variables' values.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from regsim.image.builder.instructions import (
+    Arg,
+    Command,
+    Copy,
+    Dockerfile,
+    From,
+    Healthcheck,
+    Instruction,
+    Onbuild,
+    Pairs,
+    Run,
+    Stage,
+    Start,
+    Text,
+    Words,
+)
+from regsim.image.builder.syntax import Flags, Problems, heredoc_name, parse_script, read_flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from regsim.image.builder.syntax import Written
+
+_TIMES = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start-period": "StartPeriod",
+    "start-interval": "StartInterval",
+}
+_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?)(ns|us|µs|ms|s|m|h)")
+_NANOSECONDS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_LEAST = 10**6
+_MOST = 2**63 - 1
+
+
+def read_healthcheck(written: Written, problems: Problems) -> Healthcheck | None:
+    """Return what a HEALTHCHECK says, None where it has mistakes, which are noted."""
+    flags = read_flags(written.flags, written.line, problems, single=(*_TIMES, "retries"))
+    kind = written.arguments[0].upper() if written.arguments else ""
+    words = written.arguments[1:]
+    if kind == "NONE" and not words and not written.flags:
+        return Healthcheck(line=written.line, test=("NONE",))
+    if kind != "CMD" or not words:
+        hint = "write HEALTHCHECK NONE, or HEALTHCHECK [--interval=30s …] CMD and a command"
+        problems.add(written.line, f"not a health check: {written.text[:80]!r}", hint)
+        return None
+    times = {}
+    for flag, key in _TIMES.items():
+        text = flags.get(flag)
+        if text is None:
+            continue
+        duration = _duration(text)
+        if duration is None or 0 < duration < _LEAST:
+            problems.add(
+                written.line, f"not a duration: --{flag}={text[:40]}", "such as 30s or 1m30s, at least 1ms"
+            )
+        elif duration:
+            times[key] = duration
+    retries = flags.get("retries")
+    if retries is not None and (not retries.isascii() or not retries.isdigit() or len(retries) > 9):  # noqa: PLR2004
+        problems.add(written.line, f"not a number: --retries={retries[:40]}")
+        return None
+    return Healthcheck(
+        line=written.line,
+        test=("CMD" if written.is_exec else "CMD-SHELL", *words),
+        times=times,
+        retries=int(retries or 0),
+    )
+
+
+def _duration(text: str) -> int | None:
+    """Return nanoseconds; None where `text` is no duration."""
+    if text == "0":
+        return 0
+    total, at = Fraction(0), 0
+    while at < len(text):
+        part = _PART.match(text, at)
+        if part is None:
+            return None
+        total += Fraction(part[1]) * _NANOSECONDS[part[2]]
+        at = part.end()
+    return int(total) if text and total <= _MOST else None
+
+
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
+_ONBUILD = re.compile(r"^\s*ONBUILD\s*", re.IGNORECASE)
+_URL = re.compile(r"(?:https?|ftp|git|ssh)://|git@", re.IGNORECASE)
+_NO_TRIGGER = {"ONBUILD", "FROM", "MAINTAINER"}
+_OCTAL = re.compile(r"[0-7]{1,4}")
+_FROM_WORDS = 3
+
+
+def read_dockerfile(text: str, name: str, problems: Problems | None = None) -> Dockerfile:
+    """Read a Dockerfile.
+
+    Args:
+        text: what it says.
+        name: what messages call it.
+        problems: takes what is wrong, so that the caller may add more before it raises; None to raise here.
+
+    Raises:
+        DockerfileError: it has mistakes (unless `problems` takes them).
+    """
+    found = problems if problems is not None else Problems(name)
+    script = parse_script(text, found)
+    arguments: list[Arg] = []
+    stages: list[tuple[From, list[Instruction]]] = []
+    for written in script.instructions:
+        if written.name == "FROM":
+            stages.append((_from(written, found), []))
+            continue
+        instruction = read_instruction(written, found)
+        if instruction is None:
+            continue
+        if stages:
+            stages[-1][1].append(instruction)
+        elif isinstance(instruction, Arg):
+            arguments.append(instruction)
+        else:
+            found.add(written.line, f"{written.name} stands before the first FROM", "only ARG may")
+    if not stages:
+        found.add(1, "there is no FROM", "begin with FROM scratch, or with an image")
+    if problems is None:
+        found.check()
+    return Dockerfile(
+        name=name,
+        arguments=tuple(arguments),
+        stages=tuple(Stage(start=start, instructions=tuple(own)) for start, own in stages),
+        escape=script.escape,
+    )
+
+
+def read_trigger(text: str, name: str) -> Instruction:
+    """Read the instruction of an ONBUILD that a base image carries.
+
+    Raises:
+        DockerfileError: it has mistakes, or is no single instruction.
+    """
+    problems = Problems(name)
+    script = parse_script(text, problems)
+    found = [read_instruction(each, problems) for each in script.instructions if each.name not in _NO_TRIGGER]
+    problems.check()
+    if len(found) != 1 or found[0] is None:
+        problems.add(1, f"not an instruction for ONBUILD: {text[:80]!r}")
+        problems.check()
+    assert found[0] is not None  # noqa: S101  (a problem was noted otherwise)
+    return found[0]
+
+
+def read_instruction(written: Written, problems: Problems) -> Instruction | None:
+    """Return what an instruction other than FROM says, None where it has mistakes, which are noted."""
+    return _READERS[written.name](written, problems)
+
+
+def _from(written: Written, problems: Problems) -> From:
+    flags = read_flags(written.flags, written.line, problems, single=("platform",))
+    words = written.arguments
+    name = None
+    if len(words) == _FROM_WORDS and words[1].lower() == "as":
+        name = words[2].lower()
+        if _STAGE_NAME.fullmatch(name) is None:
+            hint = "it begins with a letter, then letters, digits, - _ and ."
+            problems.add(written.line, f"not the name of a stage: {words[2][:80]!r}", hint)
+    elif len(words) != 1:
+        problems.add(written.line, "FROM takes an image, or an image AS a name")
+    return From(line=written.line, base=words[0] if words else "", name=name, platform=flags.get("platform"))
+
+
+def _copy(written: Written, problems: Problems) -> Copy | None:
+    is_add = written.name == "ADD"
+    flags = read_flags(
+        written.flags,
+        written.line,
+        problems,
+        single=("chown", "chmod", *(("checksum",) if is_add else ("from",))),
+        several=("exclude",),
+        switches=("link", *(("unpack", "keep-git-dir") if is_add else ("parents",))),
+    )
+    if len(written.arguments) < 2:  # noqa: PLR2004  (a source and a destination)
+        problems.add(written.line, f"{written.name} takes sources and a destination")
+        return None
+    *words, destination = written.arguments
+    heredocs = {each.name: each for each in written.heredocs}
+    names = [heredoc_name(word) if not written.is_exec else None for word in words]
+    if not written.is_exec and heredoc_name(destination) is not None:
+        problems.add(written.line, "a heredoc is no destination", "name a path in the image after it")
+    sources = [word for word, name in zip(words, names, strict=True) if name is None]
+    _check_sources(written, sources, flags, problems)
+    return Copy(
+        line=written.line,
+        is_add=is_add,
+        unpack=flags.on("unpack", default=is_add),
+        sources=tuple(sources),
+        heredocs=tuple(heredocs[name] for name in names if name is not None),
+        destination=destination,
+        source=flags.get("from"),
+        chown=flags.get("chown"),
+        chmod=flags.get("chmod"),
+        exclude=flags.all("exclude"),
+        parents=flags.on("parents"),
+        link=flags.on("link"),
+    )
+
+
+def _check_sources(written: Written, sources: list[str], flags: Flags, problems: Problems) -> None:
+    for word in sources:
+        if _URL.match(word):
+            hint = "builds fetch nothing: download it into the context, and COPY it"
+            problems.add(written.line, f"{written.name} of a URL: {word[:120]}", hint)
+    for name in ("checksum", "keep-git-dir"):
+        if name in flags.values and not any(map(_URL.match, sources)):
+            problems.add(written.line, f"--{name} goes with a URL only")
+    chmod = flags.get("chmod")
+    if chmod is not None and "$" not in chmod and _OCTAL.fullmatch(chmod) is None:
+        problems.add(written.line, f"not a mode: --chmod={chmod[:40]}", "octal digits, such as 0755")
+
+
+def _run(written: Written, problems: Problems) -> Run | None:
+    read_flags(
+        written.flags,
+        written.line,
+        problems,
+        single=("network", "security"),
+        several=("mount", "device"),
+    )
+    if not written.arguments:
+        problems.add(written.line, "RUN takes a command")
+        return None
+    if written.is_exec:
+        line = " ".join(written.arguments)
+    elif written.heredocs and heredoc_name(written.arguments[0]) is not None:
+        line = written.heredocs[0].content
+    else:
+        line = "\n".join((*written.arguments, *(f"{each.content}{each.name}" for each in written.heredocs)))
+    words = written.arguments if written.is_exec else (line,)
+    command = Command(words=words, is_exec=written.is_exec)
+    return Run(line=written.line, command=command, key=command_key(line))
+
+
+def command_key(text: str) -> str:
+    """Return by what name a command's effects are declared: on one line, each run of spaces as one."""
+    return " ".join(text.split())
+
+
+def _pairs(written: Written, problems: Problems) -> Pairs | None:
+    read_flags(written.flags, written.line, problems)
+    names, values = written.arguments[0::3], written.arguments[1::3]
+    if not names or "" in names:
+        problems.add(written.line, f"{written.name} takes name=value, and no name is empty")
+        return None
+    pairs = tuple(zip(names, values, strict=True))
+    return Pairs(line=written.line, is_label=written.name == "LABEL", pairs=pairs)
+
+
+def _arg(written: Written, problems: Problems) -> Arg | None:
+    read_flags(written.flags, written.line, problems)
+    names = []
+    for word in written.arguments:
+        name, equals, value = word.partition("=")
+        names.append((name, value if equals else None))
+    if not names or any(not name for name, _ in names):
+        problems.add(written.line, "ARG takes a name, or name=default")
+        return None
+    return Arg(line=written.line, names=tuple(names))
+
+
+def _start(written: Written, problems: Problems) -> Start:
+    read_flags(written.flags, written.line, problems)
+    command = Command(words=written.arguments, is_exec=written.is_exec)
+    return Start(line=written.line, is_entrypoint=written.name == "ENTRYPOINT", command=command)
+
+
+def _text(written: Written, problems: Problems) -> Text | None:
+    read_flags(written.flags, written.line, problems)
+    if len(written.arguments) != 1:
+        problems.add(written.line, f"{written.name} takes one argument")
+        return None
+    return Text(line=written.line, name=written.name, value=written.arguments[0])
+
+
+def _words(written: Written, problems: Problems) -> Words | None:
+    read_flags(written.flags, written.line, problems)
+    values = tuple(value.strip() for value in written.arguments)
+    if written.name == "SHELL" and not written.is_exec:
+        problems.add(written.line, "SHELL takes words in JSON form", 'such as SHELL ["/bin/bash", "-c"]')
+        return None
+    if not values or "" in values:
+        problems.add(written.line, f"{written.name} takes at least one argument, and none is empty")
+        return None
+    return Words(line=written.line, name=written.name, values=values)
+
+
+def _onbuild(written: Written, problems: Problems) -> Onbuild | None:
+    read_flags(written.flags, written.line, problems)
+    trigger = _ONBUILD.sub("", written.text)
+    word = trigger.split(maxsplit=1)[0].upper() if trigger.split() else ""
+    if word in _NO_TRIGGER or word not in _READERS:
+        problems.add(written.line, f"not an instruction for ONBUILD: {trigger[:80]!r}")
+        return None
+    return Onbuild(line=written.line, trigger=trigger)
+
+
+_READERS: dict[str, Callable[[Written, Problems], Instruction | None]] = {
+    "ADD": _copy,
+    "ARG": _arg,
+    "CMD": _start,
+    "COPY": _copy,
+    "ENTRYPOINT": _start,
+    "ENV": _pairs,
+    "EXPOSE": _words,
+    "HEALTHCHECK": read_healthcheck,
+    "LABEL": _pairs,
+    "MAINTAINER": _text,
+    "ONBUILD": _onbuild,
+    "RUN": _run,
+    "SHELL": _words,
+    "STOPSIGNAL": _text,
+    "USER": _text,
+    "VOLUME": _words,
+    "WORKDIR": _text,
+}

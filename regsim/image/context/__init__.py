@@ -1,1 +1,0 @@
-"""The build context: which of its files there are, and what they hold."""

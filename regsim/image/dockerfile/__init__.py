@@ -1,1 +1,0 @@
-"""Dockerfiles: from their text to instructions, with every mistake told at once."""

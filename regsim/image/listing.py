@@ -1,0 +1,197 @@
+"""What a layer holds, without contents: its entries and the checksums of its files.
+
+Owns how that is learned from a blob, kept, and read again. Must not know stages.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from regsim.image.layer_read import read_layer
+from regsim.image.layer_write import arrange, write_layer
+from regsim.store.entry import Entry, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from regsim.core import Descriptor
+    from regsim.image.compression import Compressor
+    from regsim.store.entry import Opener
+    from regsim.store.layout import LayoutStore
+    from regsim.store.protocols import Content
+    from regsim.synth.synthetic import LayerInfo
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A layer's entries, in its order and without contents, and the SHA-256 of files by their paths.
+
+    Of a made-up layer nobody takes checksums.
+    """
+
+    entries: tuple[Entry, ...]
+    checksums: Mapping[bytes, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files, which is what a history shows."""
+        return sum(entry.size for entry in self.entries if entry.kind is Kind.FILE)
+
+
+async def read_listing(content: Content) -> Listing:
+    """Read a layer's blob.
+
+    Raises:
+        ContentError: it is damaged, or no layer that can be understood.
+        LocalFileError, NotFoundError, NetworkError, RegistryError: it cannot be read.
+    """
+    hashing = _Hashing()
+    layer = await read_layer(content, spool=hashing)
+    checksums = {path: hasher.hexdigest() for path, hasher in hashing.hashers.items()}
+    return Listing(entries=tuple(_bare(each) for each in layer.entries), checksums=checksums)
+
+
+async def write_listed(
+    layout: LayoutStore, entries: Iterable[Entry], compressor: Compressor, known: Mapping[bytes, str]
+) -> tuple[LayerInfo, Listing]:
+    """Write a layer into a layout, and return what it is and what it holds.
+
+    Args:
+        layout: takes the blob.
+        entries: as for `write_layer`.
+        compressor: what the tar goes through.
+        known: checksums that need no hashing, by path.
+
+    Raises:
+        ContentError: as for `write_layer`.
+        LocalFileError: it could not be written.
+    """
+    hashed = Hashed(known)
+    # Of several names of a file, the listing must say the one that has the content in the layer.
+    wrapped = [hashed.wrap(entry) for entry in arrange(entries)]
+    written: list[LayerInfo] = []
+
+    def write(sink: Callable[[bytes], object]) -> Descriptor:
+        written.append(write_layer(wrapped, compressor, sink))
+        return written[-1].descriptor
+
+    await layout.ingest(write)
+    return written[0], hashed.listing()
+
+
+class _Hashing:
+    """A spool that keeps nothing but hashes."""
+
+    def __init__(self) -> None:
+        self.hashers: dict[bytes, Any] = {}
+
+    def begin(self, entry: Entry) -> tuple[Callable[[bytes], object], Opener] | None:
+        """Return what takes a file's content."""
+        hasher = self.hashers[entry.path] = hashlib.sha256()
+        return hasher.update, _nothing
+
+
+def _nothing() -> Iterator[bytes]:
+    return iter(())
+
+
+class Hashed:
+    """Entries whose files are hashed while they are read, for a layer that is being written.
+
+    Args:
+        known: checksums that need no hashing, by path.
+    """
+
+    def __init__(self, known: Mapping[bytes, str]) -> None:
+        self._checksums = dict(known)
+        self._entries: list[Entry] = []
+
+    def wrap(self, entry: Entry) -> Entry:
+        """Return the same entry; reading its content fills the listing."""
+        self._entries.append(_bare(entry))
+        if entry.kind is not Kind.FILE or entry.path in self._checksums:
+            return entry
+        return replace(entry, content=partial(self._read, entry))
+
+    def listing(self) -> Listing:
+        """Return what was wrapped, once it was read."""
+        return Listing(entries=tuple(self._entries), checksums=self._checksums)
+
+    def _read(self, entry: Entry) -> Iterator[bytes]:
+        hasher = hashlib.sha256()
+        for chunk in entry.content() if entry.content is not None else ():
+            hasher.update(chunk)
+            yield chunk
+        self._checksums[entry.path] = hasher.hexdigest()
+
+
+def to_json(listing: Listing) -> bytes:
+    """Write a listing."""
+    entries = [
+        [
+            _text(each.path),
+            each.kind,
+            each.mode,
+            each.uid,
+            each.gid,
+            each.mtime_ns,
+            each.size,
+            _text(each.link),
+            {key: base64.b64encode(value).decode() for key, value in each.xattrs.items()},
+            list(each.device),
+            listing.checksums.get(each.path, ""),
+        ]
+        for each in listing.entries
+    ]
+    return json.dumps({"version": _VERSION, "entries": entries}, separators=(",", ":")).encode()
+
+
+def from_json(raw: bytes) -> Listing | None:
+    """Read a listing, None where this is none of ours."""
+    try:
+        document = json.loads(raw)
+        if document["version"] != _VERSION:
+            return None
+        lines = document["entries"]
+        entries = tuple(_entry(line) for line in lines)
+        checksums = {
+            entry.path: str(line[10]) for entry, line in zip(entries, lines, strict=True) if line[10]
+        }
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return Listing(entries=entries, checksums=checksums)
+
+
+def _entry(line: list[Any]) -> Entry:
+    path, kind, mode, uid, gid, mtime, size, link, xattrs, device = line[:10]
+    return Entry(
+        path=_bytes(path),
+        kind=Kind(kind),
+        mode=int(mode),
+        uid=int(uid),
+        gid=int(gid),
+        mtime_ns=int(mtime),
+        size=int(size),
+        link=_bytes(link),
+        xattrs={str(key): base64.b64decode(value) for key, value in xattrs.items()},
+        device=(int(device[0]), int(device[1])),
+    )
+
+
+def _bare(entry: Entry) -> Entry:
+    return replace(entry, content=None) if entry.content is not None else entry
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
