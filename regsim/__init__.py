@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regsim.client.client import Client
     from regsim.core.result import RunResult
     from regsim.errors import RegsimError
-    from regsim.net.timeouts import Timeouts
+    from regsim.net import Timeouts
     from regsim.net.trust import Trust
     from regsim.registry.login import Anonymous, AuthFiles, Credentials, FixedKeychain
     from regsim.transfer.events import Event, Moment, Step
@@ -44,7 +44,7 @@ _PLACES = {
     "RegsimError": "regsim.errors",
     "RunResult": "regsim.core.result",
     "Step": "regsim.transfer.events",
-    "Timeouts": "regsim.net.timeouts",
+    "Timeouts": "regsim.net",
     "Trust": "regsim.net.trust",
 }
 

@@ -1,8 +1,8 @@
 """The body of a response on its way.
 
-Owns its framing by length, by chunks and by the end of the connection (RFC 9112, 6.3), and the two ways to
-read it: in the event loop, as httpx has it, and in a thread, past the loop. Must not know what the body is, or
-who counts it.
+Owns its framing by length, by chunks and by the end of the connection (RFC 9112, 6.3), and the two ways
+to read it: in the event loop, as httpx has it, and in a thread. Must not know what the body is, or who counts
+it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class Incoming(httpx.AsyncByteStream):
         line: Line,
         head: Head,
         rest: bytes,
+        *,
         seconds: float | None,
         threads: Threads,
         done: Callable[[bool], None],
@@ -94,7 +95,9 @@ class Incoming(httpx.AsyncByteStream):
         finally:
             await self.aclose()
 
-    async def pour(self, takers: Sequence[Taker], arrived: Callable[[int], object]) -> None:
+    async def pour(
+        self, takers: Sequence[Taker], arrived: Callable[[int], object], *, block: int = CHUNK
+    ) -> None:
         """Hand the body to `takers`, in threads, past the event loop.
 
         It has ended when this returns, also when cancelled: then the connection is hung up.
@@ -102,6 +105,7 @@ class Incoming(httpx.AsyncByteStream):
         Args:
             takers: each is handed every piece, in order; a piece is theirs until they return.
             arrived: told, in a thread, of how many bytes have arrived, before they are handed on.
+            block: bytes that are handed on at once, at most.
 
         Raises:
             ReadError, ReadTimeout, RemoteProtocolError: as from `pieces`.
@@ -118,7 +122,7 @@ class Incoming(httpx.AsyncByteStream):
                 raise httpx.ReadError("the client is closed")
             self._line.lend()
             try:
-                await self._threads.run(Relay(fill, self._size, takers), self._line.hang_up)
+                await self._threads.run(Relay(fill, self._size, takers, block), self._line.hang_up)
             finally:
                 self._line.take_back()
             if self._whole:
@@ -155,7 +159,7 @@ class Incoming(httpx.AsyncByteStream):
                 if count is None:
                     return None
                 if count == 0:
-                    raise httpx.RemoteProtocolError("the body ended in the middle of a chunk")  # noqa: TRY301
+                    raise httpx.RemoteProtocolError("the body ended in the middle of a chunk")
                 self._take_in(self._raw[:count])
         except httpx.TransportError as error:
             self._failure = error

@@ -287,9 +287,7 @@ class Connection:
                 failure, self._usable = error, False
             return await self._receive(head, request, failure)
         except BaseException as error:
-            request.extensions["stale"] = (
-                self._answers > 0 and not head.begun and isinstance(error, _DEATHS)
-            )
+            request.extensions["stale"] = self._answers > 0 and not head.begun and isinstance(error, _DEATHS)
             self.close()
             raise
 
@@ -300,7 +298,7 @@ class Connection:
             self._line.close()
             self._done(self)
 
-    def _finish(self, clean: bool) -> None:  # noqa: FBT001
+    def _finish(self, clean: bool) -> None:
         """Note that a body is over; `clean` if it was read to its end and nothing came after it."""
         if not (clean and self._usable):
             self.close()
@@ -341,7 +339,9 @@ class Connection:
         return httpx.Response(
             head.status,
             headers=head.headers,
-            stream=Incoming(self._line, head, self._rest, seconds, self._threads, self._finish),
+            stream=Incoming(
+                self._line, head, self._rest, seconds=seconds, threads=self._threads, done=self._finish
+            ),
             extensions={"http_version": head.version, "reason_phrase": head.reason},
         )
 

@@ -1,7 +1,7 @@
 """Heads of requests and responses (RFC 9112).
 
-Owns writing a request's head byte for byte, parsing a response's head within bounds, and what either says about
-the body's framing and the connection's future. Does no I/O.
+Owns writing a request's head byte for byte, parsing a response's head within bounds, and what either says
+about the body's framing and the connection's future. Does no I/O.
 """
 
 from __future__ import annotations

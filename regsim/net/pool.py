@@ -54,7 +54,9 @@ class Pool:
         self._threads = Threads(total, "regsim-drain")
         self._closed = False
 
-    async def acquire(self, origin: Origin, waits: Mapping[str, float | None], *, fresh: bool = False) -> Connection:
+    async def acquire(
+        self, origin: Origin, waits: Mapping[str, float | None], *, fresh: bool = False
+    ) -> Connection:
         """Return a connection that nobody else uses. It comes back by itself when its exchange is over.
 
         Args:

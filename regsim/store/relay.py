@@ -7,16 +7,17 @@ event loop each piece costs a turn of it, a copy and two hops to a thread; here 
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regsim.store.protocols import CHUNK, Pourable
+from regsim.store.protocols import CHUNK, Pourable, Seekable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
     from concurrent.futures import Executor, Future
 
     from regsim.store.protocols import Content, Taker
@@ -36,11 +37,17 @@ class Relay:
         fill: writes the next bytes into a buffer, in a thread, and returns how many; 0: there are no more.
         left: how many there are; None: it is not known.
         takers: each is handed every piece, in order, in a thread; a piece is theirs until they return.
+        block: bytes of a piece, at most.
     """
 
     def __init__(
-        self, fill: Callable[[memoryview], int], left: int | None, takers: Sequence[Taker]
+        self,
+        fill: Callable[[memoryview], int],
+        left: int | None,
+        takers: Sequence[Taker],
+        block: int = CHUNK,
     ) -> None:
+        self._block = block if left is None else min(block, left)
         self._fill = fill
         self._left = left
         self._takers = takers
@@ -62,7 +69,7 @@ class Relay:
         Raises:
             Exception: what `fill` or a taker raised.
         """
-        buffer = memoryview(bytearray(CHUNK if self._left is None else min(self._left, CHUNK)))
+        buffer = memoryview(bytearray(self._block))
         while piece := self._next(buffer):
             hand(piece, self._takers)
 
@@ -209,29 +216,88 @@ def hand(piece: memoryview, takers: Sequence[Taker]) -> None:
         take(piece)
 
 
-async def hand_all(content: Content, takers: Sequence[Taker]) -> None:
-    """Hand all of a content to `takers`, in threads: poured where it pours, else in batches of `CHUNK`.
+async def hand_all(content: Content, takers: Sequence[Taker], offset: int = 0) -> None:
+    """Hand content to `takers`, in threads: poured if it is `Pourable`, else in batches of `CHUNK`.
+
+    Args:
+        content: if `offset` is not 0, one that is `Pourable` or `Seekable`.
+        takers: each is handed every piece, once and in order.
+        offset: the first byte that is handed on.
 
     Raises:
         RegsimError: the content cannot be read.
         Exception: what a taker raised.
     """
     if isinstance(content, Pourable):
-        await content.pour(*takers)
+        await content.pour(*takers, offset=offset)
         return
-    waiting: list[bytes] = []
-    size = 0
-    async with aclosing(content.open()) as stream:
-        async for chunk in stream:
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= CHUNK:
-                await hand_in_thread(b"".join(waiting), takers)
-                waiting, size = [], 0
-    if waiting:
-        await hand_in_thread(b"".join(waiting), takers)
+    seek = isinstance(content, Seekable) and offset
+    async with aclosing(content.open_at(offset) if seek else content.open()) as stream:  # type: ignore[attr-defined]
+        await hand_stream(stream, takers)
+
+
+async def hand_stream(stream: AsyncIterable[bytes], takers: Sequence[Taker], block: int = CHUNK) -> None:
+    """Hand a stream to `takers`, in threads, in batches of about `block` bytes.
+
+    What came before a failure of the stream is handed on before it is raised.
+
+    Raises:
+        Exception: what the stream raised, or a taker.
+    """
+    source, failure = aiter(stream), None
+    while failure is None:
+        waiting: list[bytes] = []
+        size = 0
+        try:
+            while size < block:
+                waiting.append(await anext(source))
+                size += len(waiting[-1])
+        except Exception as error:  # noqa: BLE001  (raised below, unless it is the end)
+            failure = error
+        if size:
+            await hand_in_thread(b"".join(waiting), takers)
+    if not isinstance(failure, StopAsyncIteration):
+        raise failure
 
 
 async def hand_in_thread(data: bytes, takers: Sequence[Taker]) -> None:
     """Hand bytes over, in a thread; who is cancelled still waits for it."""
     await in_thread(partial(hand, memoryview(data), takers))
+
+
+async def streamed(pour: Callable[[Taker], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
+    """Turn a pour into a stream, for a consumer in the event loop: at most two pieces wait for it.
+
+    Args:
+        pour: hands pieces to a taker, in threads, and has ended when it returns, also when cancelled.
+
+    Raises (while iterating):
+        Exception: what `pour` raised, after the pieces before it.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    room, stopped = threading.Semaphore(2), threading.Event()
+
+    def take(piece: memoryview) -> None:
+        room.acquire()
+        if stopped.is_set():
+            raise InterruptedError
+        loop.call_soon_threadsafe(arrived.put_nowait, bytes(piece))
+
+    async def work() -> None:
+        try:
+            await pour(take)
+        finally:
+            arrived.put_nowait(b"")
+
+    pouring = asyncio.ensure_future(work())
+    try:
+        while piece := await arrived.get():
+            yield piece
+            room.release()
+        await pouring
+    finally:
+        stopped.set()
+        room.release(3)
+        pouring.cancel()
+        await finished(asyncio.gather(pouring, return_exceptions=True))

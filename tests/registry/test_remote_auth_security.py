@@ -200,7 +200,7 @@ async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
         HOST, Connection(transport=network, keychain=keychain), patience=patience
     ) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
-        answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
+        answer = await transport.send("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
     assert authorizations(other) == [None]
 
@@ -270,7 +270,7 @@ async def test_a_token_is_not_shown_to_its_service(world: respx.MockRouter, pati
     world.head(url__startswith=HOST).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(404)))
     async with client(world, patience, None) as repository:
         await repository.has_blob(LAYER, Account())
-        web = Repository(repository._conversation.transport.transport, "shop/web", patience=patience)
+        web = Repository(repository.transport, "shop/web", patience=patience)
         await web.has_blob(LAYER, Account())
     assert authorizations(service) == [None, None]
 
@@ -295,13 +295,12 @@ async def test_an_authorization_is_put_into_no_request_to_another_origin(
     """Whoever hands it over, and to whatever request."""
     foreign = world.get(f"{ELSEWHERE}/x").respond(200)
     async with client(world, patience) as repository:
-        transport = repository._conversation.transport.transport
+        transport = repository.transport
         mine = Authorization.basic(transport._origin, CI)
         for headers in ({}, {"Authorization": BASIC, "Cookie": "x", "Proxy-Authorization": BASIC}):
-            async with transport._follow(
-                "GET", f"{ELSEWHERE}/x", Account(), headers, None, authorization=mine
-            ):
-                pass
+            await transport._ask_for_token(
+                "GET", f"{ELSEWHERE}/x", Account(), headers=headers, authorization=mine
+            )
     names = {name for call in foreign.calls for name in call.request.headers}
     assert not names & {"authorization", "cookie", "proxy-authorization"}
 
@@ -398,11 +397,11 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
     async with client(world, patience, credentials) as repository:
         with pytest.raises(RegsimError) as caught:
             await repository.upload(CONTENT, Account())
-        transport = repository._conversation.transport
-        told = [repository, repository._conversation, transport, transport.transport]
+        transport = repository.transport
+        told = [repository, transport]
         assert_silent(repr(told))
-        assert_silent(repr(vars(transport.transport)))
-        assert_silent(repr(list(transport.transport._authorizer._services)))
+        assert_silent(repr(vars(transport)))
+        assert_silent(repr(list(transport._authorizer._services)))
     assert_silent(words(caught.value))
     assert_silent(caplog.text)
 
@@ -531,7 +530,7 @@ async def test_services_that_a_registry_names_in_turn_are_not_all_remembered(
         for _ in range(2 * MAX_SERVICES):
             with pytest.raises(AuthenticationError):
                 await repository.tags(Account())
-        assert len(repository._conversation.transport.transport._authorizer._services) == MAX_SERVICES
+        assert len(repository.transport._authorizer._services) == MAX_SERVICES
     assert next(numbers) > MAX_SERVICES
 
 
