@@ -1,10 +1,10 @@
-"""Images made up from recipes, as a source to push from.
+"""Synthetic images, made from recipes, as a source to push from.
 
 Owns how an image follows from its instructions: config, manifest, and the layers of its base below its own.
-Must not know how a layer is made (`content.synthetic`), nor scenarios.
+Must not know how a layer is made (`synth.synthetic`), nor scenarios.
 
 An image is made when it is first resolved, since that takes its layers' digests. With `without_bytes` no
-bytes are made at all: digests are made up too, and because they are as long, configs and manifests have
+bytes are made at all: digests are invented too, and because they are as long, configs and manifests have
 exactly the sizes of the real ones.
 """
 
@@ -23,7 +23,7 @@ from regsim.synth.layer_plan import plan
 from regsim.synth.synthetic import LayerForge, LayerInfo, SyntheticLayer, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Container, Iterable, Mapping
 
     from regsim.store.protocols import Content
     from regsim.synth.recipe import LayerRecipe
@@ -37,10 +37,10 @@ class Instruction:
 
     Args:
         created_by: what was executed.
-        recipe: of the layer; None if there is none.
+        recipe: of the layer; None if it made none.
         created: when, as configs write it (RFC 3339).
-        comment: of whoever built it.
-        content_size: bytes of all files in the layer, where that is known of a real one.
+        comment: as in the config's history.
+        content_size: bytes of all files in the layer, if a record has them.
     """
 
     created_by: str = ""
@@ -98,7 +98,7 @@ class IndexRecipe:
 
 @dataclass(frozen=True, slots=True)
 class UnmadeLayer:
-    """A layer that goes by a made-up digest, since nothing was made (`protocols.Unmade`)."""
+    """A layer under an invented digest, since it was not generated (`protocols.Unmade`)."""
 
     descriptor: Descriptor
     recipe: LayerRecipe
@@ -122,12 +122,12 @@ class UnmadeLayer:
 
 
 class ImageSource:
-    """A `Fetcher` of made-up images and indexes.
+    """A `Fetcher` of synthetic images and indexes.
 
     Args:
         recipes: images and indexes, in any order.
         forge: learns the layers' digests.
-        without_bytes: nothing is made: layers have made-up digests and cannot be opened.
+        without_bytes: no layer is generated: layers have invented digests and cannot be opened.
 
     Raises:
         UsageError: a key is used twice, a base or a member is missing, or an image is built on itself.
@@ -146,8 +146,10 @@ class ImageSource:
         self._made: dict[str, Image] = {}
         self._documents: dict[Digest, BytesContent] = {}
         self._layers: dict[Digest, LayerRecipe] = {}
+        sound: set[str] = set()
         for key in self._images:
-            self.recipe_of(key)
+            # Each image is visited once, so that a long chain of bases takes linear time.
+            sound.update(self._chain(key, sound))
         for index in self._indexes.values():
             _check_members(index, self._images)
 
@@ -164,18 +166,23 @@ class ImageSource:
         Raises:
             UsageError: there is no such image, its base is missing, or it is built on itself.
         """
-        chain: list[ImageRecipe] = []
-        wanted: str | None = key
-        while wanted is not None:
-            if wanted not in self._images:
-                raise UsageError(f"image {key!r} is built on {wanted!r}, which there is not")
-            if any(each.key == wanted for each in chain):
-                raise UsageError(f"image {key!r} is built on itself")
-            chain.append(self._images[wanted])
-            wanted = chain[-1].base
+        chain = self._chain(key).values()
         instructions = tuple(line for each in reversed(chain) for line in each.instructions)
         platform = next((each.platform for each in chain if each.platform is not None), _AMD64)
         return ImageRecipe(key=key, instructions=instructions, platform=platform)
+
+    def _chain(self, key: str, sound: Container[str] = ()) -> dict[str, ImageRecipe]:
+        """Return an image and its bases, nearest first, down to one that is known to be sound."""
+        chain: dict[str, ImageRecipe] = {}
+        wanted: str | None = key
+        while wanted is not None and wanted not in sound:
+            if wanted not in self._images:
+                raise UsageError(f"image {key!r} is built on {wanted!r}, which does not exist")
+            if wanted in chain:
+                raise UsageError(f"image {key!r} is built on itself")
+            chain[wanted] = self._images[wanted]
+            wanted = chain[wanted].base
+        return chain
 
     async def image(self, key: str) -> Image:
         """Make an image unless it is made, and return it.
@@ -264,4 +271,4 @@ def _by_key(
 def _check_members(index: IndexRecipe, images: Mapping[str, ImageRecipe]) -> None:
     missing = [key for key in index.images if key not in images]
     if missing:
-        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is no image")
+        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is not an image")
