@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.store.entry import Entry, Kind, shown
+from regsim.store.entry import Entry, Kind, joined, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,7 +57,7 @@ class Tree:
     linked: Mapping[int, tuple[Node, int]] = field(default_factory=dict, repr=False)
 
     def find(self, path: bytes, *, follow: bool = True) -> Node | None:
-        """Return what is at a path, None where nothing is.
+        """Return what is at a path, None if there is nothing.
 
         Args:
             path: a leading `/` changes nothing.
@@ -72,7 +72,7 @@ class Tree:
     def walk(self, below: bytes = b"") -> Iterator[tuple[bytes, Node]]:
         """Yield all paths below a directory with their nodes, in the order of a layer: parents first.
 
-        Nothing where there is no such directory.
+        Yields nothing if there is no such directory.
         """
         start = self.find(below)
         pending = [(below.strip(b"/"), start)] if start is not None else []
@@ -80,8 +80,8 @@ class Tree:
             path, node = pending.pop()
             if node is not start:
                 yield path, node
-            prefix = path + b"/" if path else b""
-            pending += [(prefix + name, node.children[name]) for name in sorted(node.children, reverse=True)]
+            names = sorted(node.children, reverse=True)
+            pending += [(joined(path, name), node.children[name]) for name in names]
 
 
 EMPTY = Tree(Node(Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755), 0))
@@ -95,7 +95,7 @@ class Found:
         names: the way from the root, without links.
         nodes: the root and what is at each of `names`.
         missing: the parts that remain, none if the path leads all the way.
-        climbs: whether a `..` was met at the root, where it stays.
+        climbs: whether a `..` would have led above the root.
     """
 
     names: list[bytes]
@@ -108,7 +108,7 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
     """Follow a path as far as it leads.
 
     Args:
-        root: where it begins, and above which it does not lead.
+        root: where it begins, and which it does not leave.
         path: of any shape: `/`, `.` and `..` mean what they mean to the kernel.
         follow: whether a symbolic link at its end is followed.
 
@@ -181,7 +181,7 @@ def follow(find: Callable[[bytes], Entry | None], path: bytes, *, last: bool = T
         if part == b"..":
             here = here.rpartition(b"/")[0]
             continue
-        there = here + b"/" + part if here else part
+        there = joined(here, part)
         entry = find(there)
         if entry is None or entry.kind is not Kind.SYMLINK or (not waiting and not last):
             here = there

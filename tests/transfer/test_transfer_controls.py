@@ -28,7 +28,7 @@ from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestinat
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from mock_registry.faults.course import Admitted
+    from mock_registry.faults.rules import Admitted
     from regsim.core.account import Account
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source

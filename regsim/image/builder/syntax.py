@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from e2b_dockerfile_utils import (
     DockerfileSyntaxError,
@@ -23,9 +22,6 @@ from e2b_dockerfile_utils import (
 
 from regsim.core.suggest import did_you_mean
 from regsim.errors import DockerfileError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Beyond this many, one cause has most likely had many effects.
 _MAX_REPORTED = 100
@@ -78,7 +74,7 @@ class Heredoc:
     """A file that stands in the Dockerfile itself.
 
     Args:
-        name: its terminator, and its name where it is copied.
+        name: its terminator, and its name when it is copied.
         content: what it holds.
         expand: whether variables in it are replaced: its terminator is not quoted.
     """
@@ -174,7 +170,7 @@ def parse_script(text: str, problems: Problems) -> Script:
 
 
 def heredoc_name(word: str) -> str | None:
-    """Return which heredoc a word stands for, None where it is an ordinary word."""
+    """Return the heredoc that a word stands for, None for an ordinary word."""
     found = parse_heredoc(word)
     return found.name if found is not None else None
 
@@ -195,7 +191,7 @@ class Flags:
     values: dict[str, list[str]] = field(default_factory=dict)
 
     def get(self, name: str) -> str | None:
-        """Return a flag's value, None where it was not given."""
+        """Return a flag's value, None if it was not given."""
         return self.values[name][0] if name in self.values else None
 
     def all(self, name: str) -> tuple[str, ...]:
@@ -203,32 +199,31 @@ class Flags:
         return tuple(self.values.get(name, ()))
 
     def on(self, name: str, *, default: bool = False) -> bool:
-        """Tell whether a flag is on."""
+        """Return whether a flag is on."""
         return default if name not in self.values else self.values[name][0] == "true"
 
 
-def read_flags(
-    written: Sequence[str],
-    line: int,
-    problems: Problems,
-    *,
-    single: Sequence[str] = (),
-    several: Sequence[str] = (),
-    switches: Sequence[str] = (),
-) -> Flags:
-    """Read the flags of one instruction; each that it does not have, or that is malformed, is noted.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagNames:
+    """The flags that an instruction has, in BuildKit's three shapes.
 
     Args:
-        written: the words, with their dashes.
-        line: where they stand.
-        problems: takes what is wrong.
-        single: flags that have one value.
-        several: flags that may be given several times.
-        switches: flags that are on or off.
+        single: have one value.
+        several: may be given several times.
+        switches: are on or off.
     """
+
+    single: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
+
+
+def read_flags(written: Written, problems: Problems, names: FlagNames) -> Flags:
+    """Return the flags of an instruction; each that it does not have, or that is malformed, is noted."""
+    single, several, switches, line = names.single, names.several, names.switches, written.line
     known = sorted({*single, *several, *switches})
     flags = Flags()
-    for word in written:
+    for word in written.flags:
         name, equals, value = word.removeprefix("--").partition("=")
         if name not in known:
             hint = (
@@ -255,7 +250,7 @@ MAX_WORD = 1024 * 1024
 
 
 def expand(word: str, values: Mapping[str, str], escape: str) -> str:
-    """Return a word with its quotes removed and its variables replaced, by nothing where they are not set.
+    """Return a word with its quotes removed and its variables replaced, unset ones by nothing.
 
     Raises:
         UsageError: its syntax is wrong, it asks for a variable that is not set (`${x:?}`), or it gets too
