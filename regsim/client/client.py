@@ -16,6 +16,7 @@ from regsim.client.opener import Opener
 from regsim.client.reader import Reader
 from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
+from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
 from regsim.net.proxy import Proxy
 from regsim.registry.connection import Connection
@@ -24,7 +25,6 @@ from regsim.registry.login import AuthFiles
 from regsim.registry.ranges import Ranges
 from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
-from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
