@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import PRINTING, Output, Printing, printable
+from regsim.cli.output import PRINTING, Output, Platforms, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.inspection import Inspection
-from regsim.core import Descriptor
-from regsim.core.image import Image
 from regsim.core.quantities import exact, number, size
 from regsim.report.table import columns, instruction
-from regsim.store.memory import BytesContent
 from regsim.transfer.selection import Choice
 
-Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+if TYPE_CHECKING:
+    from regsim.client.inspection import Inspection
+    from regsim.core import Descriptor
+    from regsim.core.image import Image
+    from regsim.store.memory import BytesContent
 
 
 def inspect(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.documents import Platforms
-from regsim.cli.output import PRINTING, Printing, printable
+from regsim.cli.output import PRINTING, Platforms, Printing, printable
 from regsim.cli.running import ask
 from regsim.client.address import RECORD
-from regsim.client.client import Client
-from regsim.client.contents import Histories, ImageTree
-from regsim.core import History
-from regsim.core.image import Image, Layer, Sharing, moment
+from regsim.core.image import moment
 from regsim.core.quantities import age, exact, number, percent, size
 from regsim.errors import UsageError
-from regsim.image.merged import Merged, Place, places
+from regsim.image.merged import places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
 from regsim.transfer.selection import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator, Sequence
+
+    from regsim.client.client import Client
+    from regsim.client.contents import Histories, ImageTree
+    from regsim.core import History
+    from regsim.core.image import Image, Layer, Sharing
+    from regsim.image.merged import Merged, Place
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
 # As docker's command line does: letters of an instruction, a column's least width, and the gap after it.

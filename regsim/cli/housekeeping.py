@@ -79,7 +79,9 @@ def tag(
 
 
 def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
-    """Delete a tag, or by digest an image with all its tags; blobs stay until the registry collects garbage.
+    """Delete a tag, or an image by its digest.
+
+    A digest takes all tags of the image with it. Blobs stay until the registry collects garbage.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
@@ -97,7 +99,7 @@ def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecti
 
 
 def df(store: str | None = None, /, *, printing: Printing = PRINTING) -> None:
-    """Print how much disk space each stored image takes, shares with others, and would free.
+    """Print the disk space that each stored image takes, shares with others, and would free.
 
     UNIQUE SIZE is what removing the image, with all its names, frees; SHARED SIZE is held by others too.
 

@@ -16,7 +16,6 @@ from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from regsim.core.quantities import number
 from regsim.errors import DockerfileError, LocalFileError, RegsimError, ScenarioError
 
 
@@ -28,6 +27,7 @@ class Format(StrEnum):
 
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
+Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
 @Parameter(name="*")
@@ -117,6 +117,8 @@ def show(error: RegsimError, *, about: str = "") -> None:
         error: what went wrong.
         about: a prefix that says what it happened to.
     """
+    from regsim.core.quantities import number  # noqa: PLC0415  (--help counts nothing)
+
     match error:
         case ScenarioError():
             message = f"{number(len(error.problems), 'error')} in the scenario; nothing was run"

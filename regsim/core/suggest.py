@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # How many known words are listed if none of them is close to the one given.
-_LISTED = 20
+_LISTED = 24
 # A word of this length or more may be the beginning of several known ones, of which so many are suggested.
 _BEGINNING, _SUGGESTED = 3, 3
 
