@@ -83,7 +83,7 @@ class BuildFlags(Printing):
 
 
 def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None = None) -> None:
-    """Build an image from a Dockerfile, without a container engine; RUN commands are declared, not run.
+    """Build an image from a Dockerfile without an engine; RUN commands are declared, not run.
 
     The file that --run names says which files each RUN command adds and deletes.
 

@@ -61,7 +61,7 @@ def history(
     printing: Printing = PRINTING,
     connecting: Connecting | None = None,
 ) -> None:
-    """Print an image's history as docker does, with each layer's compressed size and who shares it.
+    """Print an image's history as docker does, with each layer's compressed size and sharing.
 
     The newest line comes first. SIZE is the files' bytes, COMPRESSED what is transferred, SHARED BY how many
     other images of the layout or archive, or of all records, have the layer. The first five columns are
@@ -136,7 +136,14 @@ def tree(
             raise UsageError(f"{image} has nothing at {path!r:.500}", hint=hint)
         return found, listed
 
-    ask(asked, render=_tree_text, as_json=_tree_json, printing=printing, connecting=connecting, address=image)
+    ask(
+        asked,
+        render=lambda answer: _tree_text(*answer, printing.width),
+        as_json=_tree_json,
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
 
 
 def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
@@ -236,13 +243,13 @@ def _line_json(line: History, layer: Layer | None, image: Image, view: Sharing) 
     }
 
 
-def _tree_text(answer: tuple[ImageTree, list[Place]]) -> str:
-    merged, listed = answer[0].merged, answer[1]
+def _tree_text(found: ImageTree, listed: list[Place], width: int | None) -> str:
+    merged = found.merged
     total = f"{number(len(merged.layers), 'layer')} of {exact(merged.size)}"
     lines = [
-        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3})),
+        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3}), width=width),
         "",
-        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5})),
+        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5}), width=width),
         f"{total}, {merged.wasted:,} of them wasted: efficiency {percent(merged.efficiency)}",
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -7,6 +7,7 @@ Owns how anything is written: a file appears whole or not at all, and a reader t
 # No `from __future__ import annotations`: cyclopts evaluates those of `Printing` in its subclasses' modules.
 import json
 import os
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ class Printing:
 
     format: Format = Format.TEXT
     output: Output = None
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal that the answer goes to, or None if it goes elsewhere."""
+        terminal = self.output is None and sys.stdout is not None and sys.stdout.isatty()
+        return shutil.get_terminal_size().columns if terminal else None
 
 
 PRINTING = Printing()
