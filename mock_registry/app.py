@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from .faults.rules import Given, Rules
     from .profiles import Profile
     from .server import Limits, Server
-    from .server.second import SecondPort
+    from .server.server import SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
 
@@ -184,7 +184,7 @@ class MockRegistry:
         self._rules: Rules | None = None
         self._seed = seed
         self._sleep = sleep
-        self._seconds: list[SecondPort] = []
+        self._spare_ports: list[SparePort] = []
         self._clock = clock
         self._arrivals = 0
         self._under_way = 0
@@ -200,7 +200,7 @@ class MockRegistry:
             from .faults.course import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
             from .faults.rules import Rules  # noqa: PLC0415 (likewise)
 
-            surroundings = Surroundings(self._service, self._clock, self._sleep, self._seconds)
+            surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
             self._rules = Rules(surroundings, seed=self._seed)
         return self._rules
 
@@ -366,7 +366,7 @@ class MockRegistry:
             OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
         from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
-        from .server.second import SecondPort  # noqa: PLC0415 (likewise)
+        from .server.server import SparePort  # noqa: PLC0415 (likewise)
         from .tls import identity  # noqa: PLC0415 (likewise)
 
         async with AsyncExitStack() as stack:
@@ -378,11 +378,11 @@ class MockRegistry:
                 tokens = Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
                 await stack.enter_async_context(tokens)
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
-            second = SecondPort(
+            spare = SparePort(
                 stack, lambda: Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
             )
-            self._seconds.append(second)
-            stack.callback(self._seconds.remove, second)
+            self._spare_ports.append(spare)
+            stack.callback(self._spare_ports.remove, spare)
             stack.callback(self._let_go)
             yield server
 

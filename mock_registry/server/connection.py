@@ -1,94 +1,75 @@
-"""One connection: octets in, requests out, in order.
+"""One connection: bytes in, requests out, in order.
 
-Owns parsing, pipelining, back-pressure, patience and the end of a connection. Must not know what a request
-means.
+Owns pipelining, back-pressure, patience and the end of a connection. Must not know what a request means.
 """
 
 import asyncio
-import contextlib
-import re
-import socket
 from collections import deque
-from enum import Enum, auto
-from http import HTTPMethod
-from typing import TYPE_CHECKING, BinaryIO, cast
+from collections.abc import Callable
+from typing import BinaryIO, cast
 
-import httptools
+from mock_registry.asgi import App, PeerGone, Scope
 
-from mock_registry.asgi import PeerGone
-
-from .budget import Share
 from .cycle import Cycle
-from .file_sender import FileSender
-from .head import Head, HeadRefused
-from .reset import acknowledged, reset_on_close
-from .wire import Names, encode_error
+from .limits import Budget, Limits, Patience, Share
+from .requests import Head, Requests
+from .sockets import FileSender, acknowledged, keep_queue_short, reset_on_close
+from .wire import Clock, Names, encode_error
 
-if TYPE_CHECKING:
-    from .server import Server
-
-_REQUEST_LINE = re.compile(rb"^([!#-'*+.^_`|~0-9A-Za-z-]+) \S+ HTTP/1\.[01]\r?$", re.MULTILINE)
-_METHODS = frozenset(method.value.encode() for method in HTTPMethod)
-
-_UNSENT = 1 << 17
+Rejected = Callable[[str, str, int, int], None]
 
 
-def _keep_queue_short(peer: socket.socket | None) -> None:
-    """Let the kernel take only 128 KiB ahead of the peer.
+class Shared:
+    """What the connections of a server share; the server itself.
 
-    What is sent is then still in the processor's cache when the peer reads it, which doubles the speed over
-    loopback, and an account of a response broken off is that much nearer to what the peer got.
+    Attributes:
+        rejected: As of `Server`.
+        connections: Those that are open.
+        empty: Set when the last one has ended.
+        stopping: No further requests are taken.
     """
-    if peer is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        with contextlib.suppress(OSError):  # not TCP
-            peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
 
-
-def _names_unknown_method(data: bytes) -> bool:
-    """Tell a request of an unknown method from garbage, both of which the parser calls a bad method."""
-    return any(method not in _METHODS for method in _REQUEST_LINE.findall(data))
-
-
-class Patience(Enum):
-    """What a connection waits for, each with its own time in `Limits`."""
-
-    BODY = auto()
-    HEAD = auto()
-    IDLE = auto()
-    LINGER = auto()
-    NOTHING = auto()
-    WRITE = auto()
+    def __init__(self, app: App, limits: Limits, scheme: str, rejected: Rejected) -> None:
+        self.app = app
+        self.limits = limits
+        self.scheme = scheme
+        self.rejected = rejected
+        self.stopping = False
+        self.connections: set[Connection] = set()
+        self.empty = asyncio.Event()
+        self.budget = Budget(limits.bodies_held)
+        self.date = Clock()
+        self.names = Names()
 
 
 class Connection(asyncio.Protocol):
     """One peer.
 
     Args:
-        server: Whose peer it is.
+        server: What it shares with the others.
         beneath: The transport that TLS runs over, where it does.
 
     Attributes:
         deadline: Loop time at which patience ends; the server looks at it once in a while.
         lost: The socket is gone; what is written goes nowhere.
+        reading_paused: The peer is held back until the app has read.
         names: How header names are written.
     """
 
-    def __init__(self, server: "Server", beneath: asyncio.Transport | None = None) -> None:
+    def __init__(self, server: Shared, beneath: asyncio.Transport | None = None) -> None:
         self._server = server
         self._beneath = beneath
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._head: Head
-        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._requests: Requests
         self._active: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Cycle] = deque()
         self._reading: Cycle | None = None
-        self._raw_left = 0
         self._discarded = 0
-        self._fresh = True
-        self._paused = False
+        self.reading_paused = False
         self._lingering = False
         self._ended = False
         self._sender: FileSender | None = None
@@ -98,6 +79,31 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf")
         self.lost = False
         self.names: Names = server.names
+
+    @property
+    def body_received(self) -> int | None:
+        """Bytes that have arrived of a request's body that is not complete; ``None`` without one."""
+        return None if self._reading is None else self._requests.received
+
+    @property
+    def body_waiting(self) -> int | None:
+        """Bytes of such a body that the app has not taken."""
+        return None if self._reading is None else self._reading.share.waiting
+
+    @property
+    def awaited(self) -> Patience:
+        """What is waited for now."""
+        if self.lost:
+            return Patience.NOTHING
+        if self._lingering:
+            return Patience.LINGER
+        if self._writable is not None or self._sender is not None:
+            return Patience.WRITE
+        if self._reading is not None and not self._requests.closed:
+            return Patience.NOTHING if self.reading_paused else Patience.BODY
+        if self._active is not None:
+            return Patience.NOTHING
+        return Patience.HEAD if self._head.begun else Patience.IDLE
 
     @property
     def stopping(self) -> bool:
@@ -115,16 +121,16 @@ class Connection(asyncio.Protocol):
             client=transport.get_extra_info("peername"),
             server=transport.get_extra_info("sockname"),
         )
+        self._requests = Requests(self._head, self)
         self._server.connections.add(self)
-        _keep_queue_short(transport.get_extra_info("socket"))
+        keep_queue_short(transport.get_extra_info("socket"))
         self._be_patient()
 
     def data_received(self, data: bytes) -> None:
-        """Take octets from the peer."""
-        if self._raw_left:
-            data = self._take_raw(data)
-        if data:
-            self._parse(data)
+        """Take bytes from the peer."""
+        self._discarded += self._requests.feed(data)
+        if self._discarded > self._limits.linger:
+            self._transport.abort()
         if len(self._queue) > self._limits.pipeline or self._holds_much():
             self._pause()
         self._be_patient(progress=True)
@@ -137,23 +143,24 @@ class Connection(asyncio.Protocol):
             return False
         if self._lingering or (self._active is None and not self._head.begun):
             return False
-        if self._parser is not None and (self._reading is not None or self._head.begun):
-            self._reject(400, "the request ended early")
+        if not self._requests.closed and (self._reading is not None or self._head.begun):
+            self.refuse(400, "the request ended early")
         if self._active is not None and self._active.body_complete:
             self._active.cut(None)  # an app that waits, rather than answers, may give up
-        self._parser = None
+        self._requests.close()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
         """Take the end of the connection."""
         self._leave()
         self._server.connections.discard(self)
-        self._server.check_idle()
+        if not self._server.connections:
+            self._server.empty.set()
 
     def _leave(self) -> None:
-        """Let everyone know that the peer is gone."""
+        """Tell all cycles that the peer is gone."""
         self.lost = True
-        self._parser = None
+        self._requests.close()
         self._drop_queue()
         for cycle in (self._active, self._reading):
             if cycle is not None:
@@ -175,39 +182,15 @@ class Connection(asyncio.Protocol):
             writable.set_result(None)
         self._be_patient()
 
-    # What the parser calls
+    # What arrives
 
-    def on_message_begin(self) -> None:
-        """Begin a request."""
-        self._head.begin(alone=self._fresh)
-        self._fresh = False
-
-    def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
-        if self._parser is not None and not self._head.method:
-            self._head.method = self._parser.get_method().decode("ascii")
-        self._head.add_target(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; after the head, it is a trailer, which nobody reads."""
-        if self._reading is None:
-            self._head.add(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Turn the head into a cycle, to be started when those before it are done."""
-        parser = self._parser
-        if parser is None:  # the head before this one was refused
-            return
-        if self._reading is not None:  # only its framing, said again: see `_decline`
-            self._head.begun = False
-            return
-        scope = self._head.complete(parser.get_http_version())
+    def request_begun(self, scope: Scope, *, keep_alive: bool) -> None:
+        """Make a cycle of a request, to be started when those before it are done."""
         cycle = Cycle(
             self,
             scope,
-            keep_alive=parser.should_keep_alive(),
+            keep_alive=keep_alive,
             expects_continue=self._head.expects_continue,
-            content_length=self._head.content_length,
             share=Share(self._server.budget, self._limits.body_gathered),
         )
         self._reading = cycle
@@ -216,99 +199,32 @@ class Connection(asyncio.Protocol):
         else:
             self._queue.append(cycle)
 
-    def on_body(self, body: bytes) -> None:
+    def body_arrived(self, data: bytes) -> None:
         """Take a piece of the body."""
         if self._reading is not None:
-            self._reading.feed(body)
+            self._reading.feed(data)
 
-    def on_message_complete(self) -> None:
-        """End the request, unless its body follows an offer to speak another protocol."""
-        if self._reading is not None and not (self._head.framing and self._offered()):
+    def request_ended(self) -> None:
+        """End the body."""
+        if self._reading is not None:
             self._reading.end()
             self._reading = None
 
-    def _offered(self) -> bool:
-        return self._parser is not None and self._parser.should_upgrade()
-
-    # Reading
-
-    def _parse(self, data: bytes) -> None:
-        while self._parser is not None:
-            self._fresh = self._reading is None and not self._head.begun
-            try:
-                self._parser.feed_data(data)
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._decline()
-            except httptools.HttpParserError as error:
-                self._reject(*self._judge(error, data))
-                return
-            else:
-                self._after(data)
-                return
-        self._discard(len(data))
-
-    def _decline(self) -> None:
-        """Go on with HTTP/1.1 after an offer to speak another protocol, which is none here.
-
-        The parser stops at the end of such a head. What follows is its body, if it has one, for which another
-        parser is told the framing; else it is the next request.
-        """
-        self._parser = httptools.HttpRequestParser(self)
-        if self._reading is not None:
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self._head.framing)
-
-    def _after(self, data: bytes) -> None:
-        """Bound a head that comes in pieces, and leave the parser out where a body's length is known."""
-        if self._head.begun:
-            try:
-                self._head.grow(len(data))
-            except HeadRefused as refused:
-                self._reject(refused.status, str(refused))
-        elif self._reading is not None and self._reading.content_length is not None:
-            self._raw_left = self._reading.content_length - self._reading.received
-
-    def _take_raw(self, data: bytes) -> bytes:
-        """Hand octets to the body as they are, without the parser's copy, and return what is behind it."""
-        body, rest = data[: self._raw_left], data[self._raw_left :]
-        self._raw_left -= len(body)
-        self.on_body(body)
-        if not self._raw_left:
-            self.on_message_complete()
-            if self._parser is not None:
-                self._parser = httptools.HttpRequestParser(self)
-        return rest
-
-    def _judge(self, error: httptools.HttpParserError, data: bytes) -> tuple[int, str]:
-        refused = error.__context__
-        if isinstance(refused, HeadRefused):
-            return refused.status, str(refused)
-        if isinstance(error, httptools.HttpParserInvalidMethodError) and _names_unknown_method(data):
-            return 501, "unknown method"
-        return 400, f"not HTTP/1.1: {error}"
-
-    def _discard(self, count: int) -> None:
-        self._discarded += count
-        if self._discarded > self._limits.linger:
-            self._transport.abort()
-
     def _holds_much(self) -> bool:
-        """Tell whether the peer's next octets should wait until the app has got further."""
-        cycles = [*self._queue]
-        if self._reading is not None and self._reading not in cycles:
-            cycles.append(self._reading)
+        """Tell whether the peer's next bytes should wait until the app has got further."""
+        cycles = {*self._queue} | ({self._reading} if self._reading else set())
         if self._server.budget.scarce:
             return any(cycle.share.in_use for cycle in cycles)
         return sum(cycle.share.waiting for cycle in cycles) > self._limits.body_held
 
     def _pause(self) -> None:
-        if not self._paused and not self.lost:
-            self._paused = True
+        if not self.reading_paused and not self.lost:
+            self.reading_paused = True
             self._transport.pause_reading()
 
     def _resume(self) -> None:
-        if self._paused and not self.lost:
-            self._paused = False
+        if self.reading_paused and not self.lost:
+            self.reading_paused = False
             self._transport.resume_reading()
             self._be_patient(progress=True)
 
@@ -316,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def body_taken(self, cycle: Cycle) -> None:
         """Read on once the app has made room."""
-        if not self._paused:
+        if not self.reading_paused:
             return
         scarce = self._server.budget.scarce
         if not cycle.share.in_use if scarce else cycle.share.waiting <= self._limits.body_held // 2:
@@ -327,27 +243,19 @@ class Connection(asyncio.Protocol):
         return self._server.date.line()
 
     def write(self, data: bytes) -> None:
-        """Write octets, or nothing when the peer is gone."""
+        """Write bytes, or nothing when the peer is gone."""
         if not self.lost:
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the peer has read enough.
-
-        Raises:
-            PeerGone: It never will.
-        """
+        """Wait until the peer has read enough."""
         if self._writable is not None:
             await self._writable
             if self.lost:
                 raise PeerGone
 
     async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
-        """Send a stretch of a file.
-
-        Raises:
-            PeerGone: The peer is gone; ``unsent`` is exact.
-        """
+        """Send a stretch of a file."""
         try:
             await self._flush()
         except PeerGone:
@@ -362,7 +270,7 @@ class Connection(asyncio.Protocol):
             self._be_patient()
 
     async def _flush(self) -> None:
-        """Wait until the socket has taken all that was written, so that other octets may follow it."""
+        """Wait until the socket has taken all that was written, so that other bytes may follow it."""
         if self._transport.get_write_buffer_size():
             self._transport.set_write_buffer_limits(high=0)
             await self.drain()
@@ -389,7 +297,7 @@ class Connection(asyncio.Protocol):
             self._be_patient()
 
     async def reset(self) -> int:
-        """End the connection with a reset, once the peer has what was written; return the octets it lacks."""
+        """End the connection with a reset, once the peer has what was written; return the bytes it lacks."""
         try:
             await self._flush()
         except PeerGone:
@@ -403,7 +311,7 @@ class Connection(asyncio.Protocol):
     # Ends
 
     def _drop_queue(self) -> None:
-        """Forget the requests that nobody will answer."""
+        """Forget the requests that will not be answered."""
         for cycle in self._queue:
             cycle.drop()
         self._queue.clear()
@@ -412,10 +320,9 @@ class Connection(asyncio.Protocol):
         self._active = cycle
         self._task = self._loop.create_task(cycle.run(self._server.app))
 
-    def _reject(self, status: int, message: str) -> None:
+    def refuse(self, status: int, message: str) -> None:
         """Take no more requests. The app answers for a body that is cut; for a bad head we answer."""
-        self._parser = None
-        self._raw_left = 0
+        self._requests.close()
         if self._reading is not None:
             self._reading.cut(status)
         elif self._active is None:
@@ -431,17 +338,16 @@ class Connection(asyncio.Protocol):
         self._end(cleanly=True, sending=True)
 
     def _end(self, *, cleanly: bool, sending: bool) -> None:
-        """Close. A peer that still sends would lose the answer to a reset, so its octets are taken first.
+        """Close. A peer that still sends would lose the answer to a reset, so its bytes are taken first.
 
         TLS has no end of one direction alone: there, only a peer that may really be sending is waited for.
         """
-        self._parser = None
+        self._requests.close()
         self._drop_queue()
         if self._ended or not cleanly or not (sending or self._beneath is None):
             self._close()
             return
         self._lingering = True
-        self._raw_left = 0
         if self._beneath is None:
             try:
                 self._transport.write_eof()
@@ -462,7 +368,7 @@ class Connection(asyncio.Protocol):
             self._beneath.close()
 
     def abort(self) -> asyncio.Task[None] | None:
-        """Close without waiting for anyone; return the task that ends with it."""
+        """Close at once; return the task that ends with it."""
         self._transport.abort()
         if self._task is not None:
             self._task.cancel()
@@ -472,36 +378,21 @@ class Connection(asyncio.Protocol):
 
     def _be_patient(self, *, progress: bool = False) -> None:
         """Set the deadline for what is waited for now; only progress of a body or a file renews it."""
-        patience = self._awaited()
+        patience = self.awaited
         renewed = progress and patience in (Patience.BODY, Patience.WRITE)
         if patience is not self._patience or renewed:
             self._patience = patience
-            self.deadline = self._loop.time() + self._server.times[patience]
-
-    def _awaited(self) -> Patience:
-        if self.lost:
-            return Patience.NOTHING
-        if self._lingering:
-            return Patience.LINGER
-        if self._writable is not None or self._sender is not None:
-            return Patience.WRITE
-        if self._reading is not None and self._parser is not None:
-            return Patience.NOTHING if self._paused else Patience.BODY
-        if self._active is not None:
-            return Patience.NOTHING
-        return Patience.HEAD if self._head.begun else Patience.IDLE
+            self.deadline = self._loop.time() + self._limits.seconds(patience)
 
     def lose_patience(self) -> None:
         """Act on a deadline that has passed."""
         match self._patience:
             case Patience.BODY:
-                self._reject(408, "the body did not arrive in time")
+                self.refuse(408, "the body did not arrive in time")
             case Patience.HEAD:
-                self._reject(408, "the head did not arrive in time")
+                self.refuse(408, "the head did not arrive in time")
             case Patience.IDLE:
                 self._close()
             case Patience.LINGER | Patience.WRITE:
                 self._transport.abort()
-            case Patience.NOTHING:
-                pass
         self._be_patient()

@@ -7,20 +7,62 @@ is.
 import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import BinaryIO, Protocol
 
 from mock_registry.asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
 
-from .budget import Share
-from .wire import CONTINUE, LAST_CHUNK, encode_chunk, encode_head
-
-if TYPE_CHECKING:
-    from .connection import Connection
+from .limits import Share
+from .wire import CONTINUE, LAST_CHUNK, Names, encode_chunk, encode_head
 
 _log = logging.getLogger(__name__)
 
 _ONE_SEGMENT = 1 << 16
 """Bodies up to this go out in one write with their head; beyond, joining them would cost a copy."""
+
+
+class Link(Protocol):
+    """The connection of a request, as its response needs it.
+
+    Attributes:
+        lost: The socket is gone; what is written goes nowhere.
+        names: How header names are written.
+    """
+
+    lost: bool
+    names: Names
+
+    @property
+    def stopping(self) -> bool:
+        """The server takes no further requests."""
+
+    def body_taken(self, cycle: "Cycle") -> None:
+        """Read on once the app has made room."""
+
+    def date_line(self) -> bytes:
+        """Return the Date header's line."""
+
+    def write(self, data: bytes) -> None:
+        """Write bytes, or nothing when the peer is gone."""
+
+    async def drain(self) -> None:
+        """Wait until the peer has read enough.
+
+        Raises:
+            PeerGone: It never will.
+        """
+
+    async def send_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """Send a stretch of a file.
+
+        Raises:
+            PeerGone: The peer is gone; ``unsent`` is exact.
+        """
+
+    async def reset(self) -> int:
+        """End the connection with a reset, once the peer has what was written; return the bytes it lacks."""
+
+    def cycle_done(self, cycle: "Cycle") -> None:
+        """Go on with the next request, or end the connection."""
 
 
 class Cycle:
@@ -30,28 +72,24 @@ class Cycle:
         keep_alive: The connection may serve another request after this one.
         body_complete: The request's body has arrived whole.
         share: What is held of the body.
-        received: Octets of the body that have arrived.
         finished: The response has been handed to the socket, whole.
         severed: The app has ended the connection.
     """
 
     def __init__(
         self,
-        connection: "Connection",
+        connection: Link,
         scope: Scope,
         *,
         keep_alive: bool,
         expects_continue: bool,
-        content_length: int | None,
         share: Share,
     ) -> None:
         self.connection = connection
         self.scope = scope
         self.keep_alive = keep_alive
-        self.content_length = content_length
         self.body_complete = False
         self.share = share
-        self.received = 0
         self.finished = False
         self.severed = False
         self._expects_continue = expects_continue
@@ -76,8 +114,7 @@ class Cycle:
     # What the connection tells
 
     def feed(self, data: bytes) -> None:
-        """Take octets of the body."""
-        self.received += len(data)
+        """Take bytes of the body."""
         self.share.add(len(data))
         self._chunks.append(data)
         self._wake()
@@ -116,7 +153,7 @@ class Cycle:
             self.connection.cycle_done(self)
 
     def drop(self) -> None:
-        """Let go of the body: nobody will read it any more."""
+        """Release the body: it will not be read any more."""
         self._chunks.clear()
         self.share.close()
 
@@ -155,7 +192,7 @@ class Cycle:
         """Take one event of the response.
 
         Raises:
-            PeerGone: Nobody reads it.
+            PeerGone: The peer is gone.
         """
         kind = message["type"]
         if self.connection.lost:

@@ -1,23 +1,25 @@
 """A small HTTP/1.1 server for one ASGI app, in the running event loop.
 
-Owns the listening socket and the life of all connections. Must not know what the app is.
+Owns the listening socket, TLS handshakes and the life of all connections. Must not know what the app is.
 """
 
 import asyncio
 import contextlib
+import logging
+import ssl
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from mock_registry.asgi import App
 from mock_registry.tls import Identity
 
-from .budget import Budget
-from .connection import Connection, Patience
-from .handshake import Handshake
+from .connection import Connection, Rejected, Shared
 from .limits import Limits
-from .wire import Clock, Names
+
+_log = logging.getLogger(__name__)
 
 _RECEIVED = 1 << 20
 """Bytes, more than asyncio allocates for each read of a socket (256 KiB)."""
@@ -25,10 +27,8 @@ _RECEIVED = 1 << 20
 _SWEEP = 1.0
 """Seconds between looks at the deadlines: exact enough for patience, and free of timers for each request."""
 
-Rejected = Callable[[str, str, int, int], None]
 
-
-class Server:
+class Server(Shared):
     """A server on one address. Use it as a context manager.
 
     Args:
@@ -38,7 +38,7 @@ class Server:
         limits: Sizes and times.
         tls: What TLS is spoken with; by default it is not.
         rejected: Told of each answer that the server gives by itself, with method and target as far as they
-            are known, the status, and the octets of the answer's body.
+            are known, the status, and the bytes of the answer's body.
     """
 
     def __init__(
@@ -51,30 +51,13 @@ class Server:
         tls: Identity | None = None,
         rejected: Rejected = lambda *_: None,
     ) -> None:
-        self.app = app
+        super().__init__(app, limits or Limits(), "https" if tls else "http", rejected)
         self.host = host
         self.port = port
-        self.limits = limits or Limits()
-        self.rejected = rejected
         self.tls = tls
-        self.scheme = "https" if tls else "http"
-        self.stopping = False
-        self.connections: set[Connection] = set()
         self.handshakes: set[Handshake] = set()
-        self.budget = Budget(self.limits.bodies_held)
-        self.date = Clock()
-        self.names = Names()
-        self.times = {
-            Patience.BODY: self.limits.body_time,
-            Patience.HEAD: self.limits.head_time,
-            Patience.IDLE: self.limits.idle_time,
-            Patience.LINGER: self.limits.linger_time,
-            Patience.NOTHING: float("inf"),
-            Patience.WRITE: self.limits.write_time,
-        }
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._empty = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -119,11 +102,6 @@ class Server:
         for connection in [each for each in self.connections if each.deadline <= now]:
             connection.lose_patience()
 
-    def check_idle(self) -> None:
-        """Notice that the last connection is gone."""
-        if not self.connections:
-            self._empty.set()
-
     async def stop(self) -> None:
         """Take no new requests, let those under way finish for a time, then cut off the rest."""
         self.stopping = True
@@ -131,15 +109,15 @@ class Server:
             self._sweeper.cancel()
         if self._listener is not None:
             self._listener.close()
-        self._empty.clear()
+        self.empty.clear()
         if self.handshakes:
             await asyncio.wait([handshake.abort() for handshake in list(self.handshakes)])
         for connection in list(self.connections):
             connection.stop()
-        self.check_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.limits.stop_time):
-                await self._empty.wait()
+                if self.connections:
+                    await self.empty.wait()
         tasks = [task for connection in list(self.connections) if (task := connection.abort())]
         if tasks:
             await asyncio.wait(tasks)
@@ -155,3 +133,93 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+
+class Handshake(asyncio.Protocol):
+    """A TLS handshake, which becomes a `Connection` or nothing.
+
+    asyncio's own servers hide theirs, so that one which the peer does not continue would outlive a server
+    that stops.
+    """
+
+    def __init__(self, server: Server, context: ssl.SSLContext) -> None:
+        self._server = server
+        self._context = context
+        self._transport: asyncio.Transport
+        self._task: asyncio.Task[None]
+        self._early: list[bytes] = []
+        self._ended = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, now that TCP stands."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()  # the first octets are for TLS
+        self._server.handshakes.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes in one piece with the end of the handshake."""
+        self._early.append(data)
+
+    def eof_received(self) -> bool:
+        """Keep that the peer said goodbye at once."""
+        self._ended = True
+        return False
+
+    async def _run(self) -> None:
+        try:
+            secured = await self._secure()
+        finally:
+            self._server.handshakes.discard(self)
+        if secured is None or self._server.stopping:
+            self._transport.abort()
+            return
+        connection = Connection(self._server, self._transport)
+        secured.set_protocol(connection)
+        connection.connection_made(secured)
+        for data in self._early:
+            connection.data_received(data)
+        if self._ended:
+            connection.eof_received()
+
+    async def _secure(self) -> asyncio.Transport | None:
+        """Shake hands; ``None`` if it failed, which concerns the peer alone."""
+        limits = self._server.limits
+        try:
+            return await asyncio.get_running_loop().start_tls(
+                self._transport,
+                self,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=limits.head_time,
+                ssl_shutdown_timeout=limits.linger_time,
+            )
+        except OSError as error:  # what ssl raises is one, and so is a peer that left or took too long
+            _log.debug("no TLS with a peer: %s", error)
+            return None
+
+    def abort(self) -> "asyncio.Task[None]":
+        """Give up, and return the task that ends with it."""
+        self._transport.abort()
+        return self._task
+
+
+class SparePort:
+    """Another port of the same app, which is opened when its address is first asked for.
+
+    Args:
+        stack: Closes it.
+        make: Makes its server.
+    """
+
+    def __init__(self, stack: AsyncExitStack, make: Callable[[], Server]) -> None:
+        self._stack = stack
+        self._make = make
+        self._opening: asyncio.Task[Server] | None = None
+
+    async def url(self) -> str:
+        """Return the address to reach it."""
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._stack.enter_async_context(self._make()))
+        server = await asyncio.shield(self._opening)  # others may be waiting for it too
+        return server.url

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as octets: heads of responses, and the answers that the server gives by itself.
+"""HTTP/1.1 as bytes: heads of responses, and the answers that the server gives by itself.
 
 Owns serialisation. Must not know of sockets.
 """
@@ -86,7 +86,7 @@ def encode_head(status: int, headers: Headers, names: Names, *extra: bytes) -> b
 
 
 def encode_error(status: int, message: str, date: bytes, *, bare: bool = False) -> tuple[bytes, int]:
-    """Write a whole answer to what is no request that the app could serve, after which the connection ends.
+    """Write a whole answer to what the app cannot serve, after which the connection ends.
 
     Args:
         status: Of the answer.
@@ -95,7 +95,7 @@ def encode_error(status: int, message: str, date: bytes, *, bare: bool = False) 
         bare: Leave the body out, as for HEAD.
 
     Returns:
-        The answer, and the octets of its body.
+        The answer, and the bytes of its body.
     """
     body = error_body(Fault(ErrorCode.UNSUPPORTED, message))
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]

@@ -18,8 +18,7 @@ from regsim.image.builder.bases import base_of
 from regsim.image.opened import OpenImage
 from regsim.synth.images import ImageSource
 from regsim.synth.recorded import load_record
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerForge
+from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
     from regsim.client.opener import Opener

@@ -231,7 +231,7 @@ def _effects(given: Path | None, dockerfile: Path) -> Mapping[str, Effect]:
     beside = dockerfile.with_name(f"{dockerfile.name}.run.yaml")
     if given is None and not beside.is_file():
         return {}
-    from regsim.scenario.effects_file import load_effects  # noqa: PLC0415  (most builds need no YAML)
+    from regsim.scenario.load import load_effects  # noqa: PLC0415  (most builds need no YAML)
 
     try:
         return load_effects(given or beside)

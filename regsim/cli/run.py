@@ -27,7 +27,8 @@ from regsim.scenario.load import load_scenario
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank
 from regsim.scenario.run import run as run_steps
-from regsim.scenario.schema import RemoteRegistry, Scenario, parse_registry
+from regsim.scenario.schema import Scenario
+from regsim.scenario.schema_registry import RegistrySpec
 from regsim.scenario.world import World, check_registry, wire_world
 
 
@@ -119,7 +120,7 @@ def _load(name: str, flags: RunFlags) -> Scenario:
         allowed = ", ".join(scenario.modes)
         raise UsageError(f"{scenario.name} does not run as {flags.mode}", hint=f"its modes are: {allowed}")
     if flags.registry is not None:
-        scenario = replace(scenario, registry=parse_registry(flags.registry))
+        scenario = scenario.model_copy(update={"registry": RegistrySpec.parse(flags.registry)})
     if flags.mode is Mode.MODEL:
         check_model(scenario)
     else:
@@ -135,8 +136,8 @@ def _problems(error: RegsimError) -> list[str]:
 
 def _hosts(scenarios: Iterable[Scenario]) -> Iterator[str]:
     """Yield the hosts of the registries that were already running, each once."""
-    registries = (scenario.registry for scenario in scenarios)
-    yield from dict.fromkeys(host_of(each.url) for each in registries if isinstance(each, RemoteRegistry))
+    urls = (scenario.registry.url for scenario in scenarios)
+    yield from dict.fromkeys(host_of(url) for url in urls if url is not None)
 
 
 async def _run_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regsim.cli.output import Output, check_outputs, write_json
-from regsim.scenario.format import json_schema
+from regsim.scenario.schema import json_schema
 
 
 def schema(*, output: Output = None) -> None:

@@ -52,22 +52,9 @@ async def inspect(source: Source, root: Descriptor) -> Inspection:
     Raises:
         ContentError: a document cannot be used, or there are more of them than any image has.
     """
-    found: list[Image] = []
-    documents: list[Document] = []
-    pending, seen = [(root, 0)], 0
-    while pending:
-        descriptor, depth = pending.pop()
-        seen += 1
-        document = parse(descriptor, await source.manifest(descriptor, Account()))
-        documents.append(document)
-        if not media_types.is_index(descriptor.media_type):
-            found.append(Image.of(document, await _image_config(source, document)))
-            continue
-        if depth >= MAX_DEPTH or seen + len(document.successors) > MAX_REFERENCES:
-            raise ContentError(f"index {descriptor.digest.short} names more than any image does")
-        children = [child.descriptor for child in document.successors if child.role is not Role.LAYER]
-        pending.extend((child, depth + 1) for child in reversed(children))
-    return Inspection(document=documents[0], images=tuple(found))
+    documents = await _documents(source, root)
+    images = [Image.of(each, await _image_config(source, each)) for each in documents if not _is_index(each)]
+    return Inspection(document=documents[0], images=tuple(images))
 
 
 async def chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
@@ -90,25 +77,38 @@ async def only_config(source: Source, root: Descriptor, name: str) -> BytesConte
         UsageError: there are several images.
         ContentError: there is no config, or it is not what its descriptor says, or too large.
     """
-    manifest = root
-    while media_types.is_index(manifest.media_type):
-        document = parse(manifest, await source.manifest(manifest, Account()))
-        manifest = _only_image(document, root, name)
-    config = parse(manifest, await source.manifest(manifest, Account())).config
+    images = [each for each in await _documents(source, root) if not _is_index(each)]
+    if len(images) != 1:
+        described = [each.descriptor for each in images[:_IN_HINT]]
+        names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in described)
+        raise UsageError(
+            f"{name} is an index of {len(images)} images, each with a config of its own",
+            hint=f"name one by its digest: {names}" if names else "",
+        )
+    config = images[0].config
     if config is None:
         raise ContentError(f"{name} has no config")
     return BytesContent(config, await _read_config(source, config))
 
 
-def _only_image(index: Document, root: Descriptor, name: str) -> Descriptor:
-    children = [each.descriptor for each in index.successors]
-    if len(children) == 1 and children[0].digest != root.digest:
-        return children[0]
-    names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in children[:_IN_HINT])
-    raise UsageError(
-        f"{name} is an index of {len(children)} images, each with a config of its own",
-        hint=f"name one by its digest: {names}" if children else "",
-    )
+async def _documents(source: Source, root: Descriptor) -> list[Document]:
+    """Return `root`, and all manifests and indexes below it, depth first."""
+    found: list[Document] = []
+    pending = [(root, 0)]
+    while pending:
+        descriptor, depth = pending.pop()
+        document = parse(descriptor, await source.manifest(descriptor, Account()))
+        found.append(document)
+        if _is_index(document):
+            if depth >= MAX_DEPTH or len(found) + len(document.successors) > MAX_REFERENCES:
+                raise ContentError(f"index {descriptor.digest.short} names more than any image does")
+            children = [child.descriptor for child in document.successors if child.role is not Role.LAYER]
+            pending += [(child, depth + 1) for child in reversed(children)]
+    return found
+
+
+def _is_index(document: Document) -> bool:
+    return media_types.is_index(document.descriptor.media_type)
 
 
 async def _read_config(source: Source, config: Descriptor) -> bytes:

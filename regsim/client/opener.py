@@ -18,7 +18,6 @@ from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
-from regsim.store.protocols import Fetcher
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.ends import (
     Destination,
@@ -30,7 +29,7 @@ from regsim.transfer.ends import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable
+    from collections.abc import Callable, Iterable
     from contextlib import AsyncExitStack
 
     from regsim.core import Descriptor, Digest
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from regsim.core.manifest import Referrer
     from regsim.registry.connection import Connection
     from regsim.registry.ranges import Ranges
+    from regsim.store.archive import OciArchive
     from regsim.store.archive_writer import ArchiveWriter
 
 
@@ -148,20 +148,10 @@ class Readable(Source, Protocol):
         """Return the manifests that refer to `subject`, as `Repository.referrers` does."""
 
 
-class _Images(Fetcher, Protocol):
-    """A store that lists its images, and whose errors list them too."""
-
-    async def find(self, reference: str = "") -> Descriptor:
-        """Return the manifest that a user names, or the only one if they name none."""
-
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return each manifest and index that is listed."""
-
-
 class LocalImages(LocalSource):
     """A layout or an archive that is read from."""
 
-    def __init__(self, store: _Images) -> None:
+    def __init__(self, store: LayoutStore | OciArchive) -> None:
         super().__init__(store)
         self._images = store
         self.documents = store.documents
@@ -175,7 +165,7 @@ class LocalImages(LocalSource):
     ) -> tuple[Descriptor, ...]:
         """Return what refers to a manifest: what is listed, and what its fallback tag lists."""
         if self._referrers is None:
-            self._referrers = [each async for each in self._all_referrers(account)]
+            self._referrers = await self._all_referrers(account)
         found = [each.descriptor for each in self._referrers if each.subject == subject]
         tagged = await self._images.resolve(fallback_tag(subject))
         if tagged is not None and media_types.is_index(tagged.media_type):
@@ -184,13 +174,13 @@ class LocalImages(LocalSource):
         wanted = [each for each in found if artifact_type in (None, each.artifact_type)]
         return tuple({each.digest: each for each in wanted}.values())
 
-    async def _all_referrers(self, account: Account) -> AsyncGenerator[Referrer, None]:
-        for descriptor in await self._images.documents():
+    async def _all_referrers(self, account: Account) -> list[Referrer]:
+        found: list[Referrer | None] = []
+        for descriptor in await self.documents():
             # A manifest that cannot be read is an error only where that manifest is asked for.
             with suppress(RegsimError):
-                referrer = referrer_of(descriptor, await self.manifest(descriptor, account))
-                if referrer is not None:
-                    yield referrer
+                found.append(referrer_of(descriptor, await self.manifest(descriptor, account)))
+        return [each for each in found if each is not None]
 
 
 class _RepositorySource(RegistrySource):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # How many known words are listed if none of them is close to the one given.
 _LISTED = 24
+# How alike a misspelling is at least: "duration" and "saved_ratio" come to 0.63.
+_ALIKE = 0.66
 # A word of this length or more may be the beginning of several known ones, of which so many are suggested.
 _BEGINNING, _SUGGESTED = 3, 3
 
@@ -20,7 +22,7 @@ _BEGINNING, _SUGGESTED = 3, 3
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that is most like `word`, or None if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=_ALIKE)
     return by_lower[matches[0]] if matches else None
 
 

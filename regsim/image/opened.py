@@ -17,7 +17,7 @@ from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import manifest_document
 from regsim.errors import ContentError, UsageError
 from regsim.image.apply import apply
-from regsim.image.config import Config
+from regsim.image.builder.config import Config
 from regsim.image.layer_read import read_layer
 from regsim.image.listing import read_listing
 from regsim.image.spool import DiskSpool

@@ -24,14 +24,14 @@ from regsim.core.manifest import MAX_MANIFEST_SIZE, Role, Successor, parse
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.store import layout_index
 from regsim.store.files import file_errors, in_use, locked, read_bounded, remove_unlocked, sweep
-from regsim.store.listing import digest_of, ref_name
+from regsim.store.layout_index import digest_of, ref_name
 from regsim.store.partial import parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from regsim.store.listing import Listing
+    from regsim.store.layout_index import Listing
 
 # Somebody who removes waits for pulls under way only so long (seconds).
 _PATIENCE = 5.0

@@ -15,7 +15,7 @@ from regsim.net.answer import refusal
 from regsim.registry import blobs, listing, manifests, referrers, upload
 from regsim.registry.conversation import Conversation, Habits, log_warning
 from regsim.registry.download import RemoteBlob
-from regsim.registry.login.scopes import CATALOG, Need
+from regsim.registry.login.challenge import CATALOG, Need
 from regsim.registry.ranges import RangedBlob, Ranges
 from regsim.registry.retry import Patience
 from regsim.registry.scoped import ScopedTransport

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from regsim.net.answer import MAX_ERROR_BODY
-from regsim.registry.login.scopes import DELETE, PULL, PUSH, Need, Scope, Scopes
+from regsim.registry.login.challenge import DELETE, PULL, PUSH, Need, Scope, Scopes
 
 if TYPE_CHECKING:
     import asyncio

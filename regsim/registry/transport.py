@@ -40,9 +40,8 @@ from regsim.net.trust import Trust
 from regsim.registry.bodies import Response, counted, counted_feed, unanswered
 from regsim.registry.connection import Connection
 from regsim.registry.login.authorizer import Authorizer
-from regsim.registry.login.realm import realm_url
-from regsim.registry.login.scopes import Need
-from regsim.registry.login.tokens import MAX_TOKEN_ANSWER
+from regsim.registry.login.challenge import Need
+from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
 
     from regsim.core.account import Account
     from regsim.net.answer import Answer, Body
-    from regsim.registry.login.tokens import Authorization
+    from regsim.registry.login.token_service import Authorization
     from regsim.registry.retry import Patience
     from regsim.store.protocols import Taker
 

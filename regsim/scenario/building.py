@@ -21,7 +21,6 @@ from regsim.image.builder.context import Context, read_ignore
 from regsim.image.builder.syntax import MAX_DOCKERFILE
 from regsim.image.compression import compressor
 from regsim.image.opened import OpenImage
-from regsim.scenario.schema import DockerfileImage, LayoutImage, MultiPlatformImage
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.image.container import Container
-    from regsim.scenario.schema import ImageSpec
+    from regsim.scenario.schema_image import ImageSpec
     from regsim.synth.images import ImageSource
 
 _MACHINE = Platform("linux", "amd64")
@@ -70,13 +69,12 @@ class Builder:
             RegsimError: it cannot be built.
         """
         if name not in self._built:
-            spec = self._specs[name]
-            assert isinstance(spec, DockerfileImage)  # noqa: S101  (who asks has looked)
             if name in self._open:
                 raise UsageError(f"image {name!r} is built from itself: {' from '.join([*self._open, name])}")
             self._open.append(name)
             self._tell(f"building {name}")
-            self._built[name] = replace(await build(self._request(spec), self._store), name=name)
+            built = await build(self._request(self._specs[name]), self._store)
+            self._built[name] = replace(built, name=name)
             self._open.pop()
         return self._built[name]
 
@@ -88,18 +86,16 @@ class Builder:
             RegsimError: it cannot be read or built.
         """
         spec = self._specs.get(name) or self._specs.get(f"{name}:latest")
-        match spec:
-            case None:
-                hint = did_you_mean(name, self._specs)
-                raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
-            case MultiPlatformImage():
-                raise UsageError(f"{name!r} is an index", hint="build on one of its images")
-            case LayoutImage():
-                return await _in_layout(LayoutStore(spec.directory), spec.tag or "")
-            case DockerfileImage():
-                return await self.image(spec.name)
-            case _:
-                return await base_of(self._source, spec.name)
+        if spec is None:
+            hint = did_you_mean(name, self._specs)
+            raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
+        if spec.platforms is not None:
+            raise UsageError(f"{name!r} is an index", hint="build on one of its images")
+        if spec.oci is not None:
+            return await _in_layout(LayoutStore(spec.oci.directory), spec.oci.tag or "")
+        if spec.dockerfile is not None:
+            return await self.image(spec.name)
+        return await base_of(self._source, spec.name)
 
     async def container_image(self, name: str) -> OpenImage:
         """Return an image of the scenario, or one committed before, with its layers read.
@@ -121,21 +117,25 @@ class Builder:
         self._committed[name] = replace(committed, name=name)
         return self._committed[name]
 
-    def _request(self, spec: DockerfileImage) -> Request:
-        with file_errors(spec.dockerfile, "read"):
-            raw = read_bounded(spec.dockerfile, MAX_DOCKERFILE)
+    def _request(self, spec: ImageSpec) -> Request:
+        path = spec.dockerfile
+        if path is None:
+            raise ValueError(f"image {spec.name!r} has no Dockerfile")
+        with file_errors(path, "read"):
+            raw = read_bounded(path, MAX_DOCKERFILE)
         try:
             text = raw.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise ContentError(f"{spec.dockerfile} is not text", hint="a Dockerfile is UTF-8") from error
+            raise ContentError(f"{path} is not text", hint="a Dockerfile is UTF-8") from error
+        context = spec.context or path.parent
         return Request(
             text=text,
-            name=str(spec.dockerfile),
-            context=Context(spec.context, read_ignore(spec.context, spec.dockerfile)),
+            name=str(path),
+            context=Context(context, read_ignore(context, path)),
             bases=self,
             compressor=compressor("gzip"),
             host=_MACHINE,
-            effects=spec.run,
+            effects={command: left.effect() for command, left in spec.run.items()},
             arguments=spec.build_args,
             target=spec.target,
         )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, UsageError
 from regsim.scenario.load import read_file
-from regsim.scenario.positions import Entries, Problems, Rejected, Scalar, parse
+from regsim.scenario.yaml_document import Problems, Rejected, parse, scalar_at
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -81,5 +81,4 @@ def _description(path: Path) -> str:
         root = parse(read_file(path).decode(errors="replace"), str(path), problems)
     except Rejected:
         return ""
-    value = root.get("description") if isinstance(root, Entries) else None
-    return value.text if isinstance(value, Scalar) else ""
+    return str(scalar_at(root, "description") or "")

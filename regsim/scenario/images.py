@@ -6,7 +6,7 @@ steps or registries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Digest, Role, media_types, parse_config
@@ -17,23 +17,11 @@ from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.scenario.building import Builder
-from regsim.scenario.layers import layer_recipe
-from regsim.scenario.schema import (
-    DockerfileImage,
-    InContainer,
-    LayoutImage,
-    MultiPlatformImage,
-    Push,
-    RecordedImage,
-    SyntheticImage,
-)
-from regsim.scenario.schema_container import Create
 from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recorded import load_record
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerForge
+from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +29,8 @@ if TYPE_CHECKING:
 
     from regsim.image.container import Container
     from regsim.image.opened import OpenImage
-    from regsim.scenario.schema import ImageSpec, Scenario
+    from regsim.scenario.schema import Scenario
+    from regsim.scenario.schema_image import ImageSpec, PlatformImage
     from regsim.store.protocols import Fetcher
 
 
@@ -121,18 +110,18 @@ async def open_images(
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
     source = ImageSource(recipes, forge, without_bytes=not generate)
     others: dict[str, tuple[Fetcher, str]] = {
-        name: (LayoutStore(spec.directory), spec.tag or "")
+        name: (LayoutStore(spec.oci.directory), spec.oci.tag or "")
         for name, spec in scenario.images.items()
-        if isinstance(spec, LayoutImage)
+        if spec.oci is not None
     }
     # What containers are committed to is made by steps, not here.
-    pushed = {step.action.image for step in scenario.steps if isinstance(step.action, Push)}
+    pushed = {step.push.image for step in scenario.steps if step.push is not None}
     pushed &= scenario.images.keys()
     images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
     builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
     holdings: dict[str, HeldSets] = {}
     for name in sorted(pushed | _run_in_containers(scenario)):
-        if isinstance(scenario.images[name], DockerfileImage):
+        if scenario.images[name].dockerfile is not None:
             others[name] = (await _builder(builder).image(name), name)
         elif name in pushed:
             tell(f"making {name}" if name not in others and generate else f"reading {name}")
@@ -147,8 +136,8 @@ async def open_images(
 
 def _run_in_containers(scenario: Scenario) -> set[str]:
     """Return the images of the file that containers are made from."""
-    doings = (step.action.doing for step in scenario.steps if isinstance(step.action, InContainer))
-    return {each.image for each in doings if isinstance(each, Create)} & scenario.images.keys()
+    creates = (step.container.create for step in scenario.steps if step.container is not None)
+    return {each.image for each in creates if each is not None} & scenario.images.keys()
 
 
 def _builder(builder: Builder | None) -> Builder:
@@ -157,32 +146,29 @@ def _builder(builder: Builder | None) -> Builder:
     return builder
 
 
-def _recipes(spec: ImageSpec, seed: int, key: str | None = None) -> Iterator[ImageRecipe | IndexRecipe]:
-    key = key or spec.name
-    match spec:
-        case SyntheticImage():
-            lines = (
-                Instruction(
-                    created_by=layer.created_by or "",
-                    recipe=layer_recipe(layer, seed=seed, image=key, index=index),
-                )
-                for index, layer in enumerate(spec.layers)
+def _recipes(spec: ImageSpec, seed: int) -> Iterator[ImageRecipe | IndexRecipe]:
+    if spec.platforms is None:
+        yield from _recipe(spec, seed, spec.name)
+        return
+    members = {platform: f"{spec.name} ({platform})" for platform in spec.platforms}
+    for platform, image in spec.platforms.items():
+        for recipe in _recipe(image, seed, members[platform]):
+            yield replace(recipe, platform=platform)
+    yield IndexRecipe(key=spec.name, images=tuple(members.values()))
+
+
+def _recipe(spec: PlatformImage, seed: int, key: str) -> Iterator[ImageRecipe]:
+    """Yield the recipe of what is made up or recorded; real content has none."""
+    if spec.layers is not None:
+        lines = (
+            Instruction(
+                created_by=layer.created_by or "", recipe=layer.recipe(seed=seed, image=key, index=index)
             )
-            yield ImageRecipe(key=key, instructions=tuple(lines), base=spec.base)
-        case RecordedImage():
-            yield load_record(spec.record).image_recipe(key)
-        case MultiPlatformImage():
-            members = [(f"{key} ({platform})", image) for platform, image in spec.platforms]
-            for (member, image), (platform, _) in zip(members, spec.platforms, strict=True):
-                for recipe in _recipes(image, seed, member):
-                    assert isinstance(recipe, ImageRecipe)  # noqa: S101  (indexes are not nested in scenarios)
-                    yield ImageRecipe(
-                        key=recipe.key,
-                        instructions=recipe.instructions,
-                        base=recipe.base,
-                        platform=platform,
-                    )
-            yield IndexRecipe(key=key, images=tuple(member for member, _ in members))
+            for index, layer in enumerate(spec.layers)
+        )
+        yield ImageRecipe(key=key, instructions=tuple(lines), base=spec.base)
+    elif spec.record is not None:
+        yield load_record(spec.record).image_recipe(key)
 
 
 async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:

@@ -7,37 +7,37 @@ scenario runs, nor open anything but the file itself.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import TypeAdapter
 
 from regsim.errors import LocalFileError, ScenarioError
 from regsim.scenario.checks import ImageSelector, StepSelector
-from regsim.scenario.format import SCENARIO
-from regsim.scenario.names import check_names
+from regsim.scenario.fields import Reader, describe
+from regsim.scenario.names import DEFAULT_NODE, check_names
 from regsim.scenario.overrides import apply_overrides
-from regsim.scenario.positions import Entries, Position, Problems, Rejected, parse
-from regsim.scenario.schema import (
-    DEFAULT_NODE,
-    Copy,
-    InContainer,
-    NodeSpec,
-    Place,
-    Pull,
-    Push,
-    Scenario,
-)
-from regsim.scenario.schema_container import Commit, Create
-from regsim.scenario.shapes import Reader
+from regsim.scenario.schema import NodeSpec, Scenario
+from regsim.scenario.schema_container import Commit
+from regsim.scenario.schema_image import EffectSpec, Runs
+from regsim.scenario.schema_step import Place
+from regsim.scenario.yaml_document import Entries, Position, Problems, Rejected, parse
 from regsim.synth.recorded import record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from regsim.image.builder.effects import Effect
     from regsim.scenario.checks import Condition
-    from regsim.scenario.schema import Action, Step
-from regsim.scenario.shapes import Fields
+    from regsim.scenario.fields import Mapped
+    from regsim.scenario.schema_step import Step
+
+M = TypeVar("M", bound="Mapped")
 
 MAX_FILE = 1024 * 1024
+
+_SCENARIO = TypeAdapter(Scenario)
+_RUNS: TypeAdapter[dict[str, EffectSpec]] = TypeAdapter(Runs)
 
 
 def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -82,14 +82,35 @@ def parse_scenario(
                 Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"'
             )
         if not isinstance(root, Entries):
-            reader.wrong(root, "a scenario: a mapping with steps")
+            problems.reject(root.where, f"expected a scenario: a mapping with steps, found {describe(root)}")
     except Rejected:
         raise ScenarioError(problems.lines()) from None
     root = apply_overrides(root, overrides, problems)
-    fields = _read_keys(root, reader)
+    scenario = reader.read(_SCENARIO, root)
     check_names(root, reader, records)
     problems.raise_if_any()
-    return _scenario(fields, path)
+    if scenario is None:
+        raise AssertionError("a scenario was refused, and nothing says why")
+    return _completed(scenario, path)
+
+
+def load_effects(path: Path) -> Mapping[str, Effect]:
+    """Read a file that says what the commands of a Dockerfile leave behind.
+
+    Raises:
+        LocalFileError: it cannot be read.
+        ScenarioError: it is invalid; every problem is told.
+    """
+    reader = Reader(directory=path.parent)
+    effects: dict[str, EffectSpec] | None = {}
+    try:
+        root = parse(decode(read_file(path), path, reader.problems), str(path), reader.problems)
+    except Rejected:
+        raise ScenarioError(reader.problems.lines()) from None
+    if root is not None:
+        effects = reader.read(_RUNS, root)
+    reader.problems.raise_if_any()
+    return {command: left.effect() for command, left in (effects or {}).items()}
 
 
 def read_file(path: Path) -> bytes:
@@ -126,33 +147,40 @@ def decode(data: bytes | str, path: Path, problems: Problems) -> str:
         problems.reject(where, f"not UTF-8: byte 0x{byte:02x}", "save the file as UTF-8")
 
 
-def _read_keys(root: Entries, reader: Reader) -> Fields:
-    try:
-        return SCENARIO.read(root, reader)
-    except Rejected:
-        return {}
-
-
-def _scenario(fields: Fields, path: Path) -> Scenario:
-    fields = {"name": path.stem, **fields}
-    nodes: Mapping[str, NodeSpec] = fields.get("nodes") or {DEFAULT_NODE: NodeSpec(name=DEFAULT_NODE)}
-    only = next(iter(nodes))
+def _completed(scenario: Scenario, path: Path) -> Scenario:
+    """Return the scenario with names, numbers and default nodes filled in, and its checks in full."""
+    nodes = scenario.nodes or {DEFAULT_NODE: NodeSpec()}
     steps = tuple(
-        replace(step, number=number, action=_with_node(step.action, only))
-        for number, step in enumerate(fields["steps"], start=1)
+        _numbered(step, number, next(iter(nodes))) for number, step in enumerate(scenario.steps, start=1)
     )
-    doings = (step.action.doing for step in steps if isinstance(step.action, InContainer))
-    images = {*fields.get("images", {}), *(each.image for each in doings if isinstance(each, Commit))}
-    checks = tuple(_resolved(check, steps, images) for check in fields.get("checks", ()))
-    return Scenario(**{**fields, "nodes": nodes, "steps": steps, "checks": checks, "path": path})
+    doings = (step.container.doing for step in steps if step.container is not None)
+    images = {*scenario.images, *(each.image for each in doings if isinstance(each, Commit))}
+    return scenario.model_copy(
+        update={
+            "path": path,
+            "name": scenario.name or path.stem,
+            "images": _named(scenario.images),
+            "nodes": _named(nodes),
+            "steps": steps,
+            "checks": tuple(_resolved(check, steps, images) for check in scenario.checks),
+        }
+    )
 
 
-def _with_node(action: Action, only: str) -> Action:
-    if isinstance(action, Push | Pull | Copy) and not action.node:
-        return replace(action, node=only)
-    if isinstance(action, InContainer) and isinstance(action.doing, Create) and not action.doing.node:
-        return replace(action, doing=replace(action.doing, node=only))
-    return action
+def _named(specs: Mapping[str, M]) -> dict[str, M]:
+    return {name: spec.model_copy(update={"name": name}) for name, spec in specs.items()}
+
+
+def _numbered(step: Step, number: int, node: str) -> Step:
+    """Return the step with its number, and the only node where it names none."""
+    for key in ("push", "pull", "copy_"):
+        action = getattr(step, key)
+        if action is not None and not action.node:
+            step = step.model_copy(update={key: action.model_copy(update={"node": node})})
+    if step.container is not None and step.container.create is not None and not step.container.create.node:
+        create = step.container.create.model_copy(update={"node": node})
+        step = step.model_copy(update={"container": step.container.model_copy(update={"create": create})})
+    return step.model_copy(update={"number": number})
 
 
 def _resolved(check: Condition, steps: tuple[Step, ...], images: Collection[str]) -> Condition:

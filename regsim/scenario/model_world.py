@@ -10,9 +10,8 @@ from regsim.core.ledger import Evidence
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.known import Known
-from regsim.scenario.schema import MockRegistry
 from regsim.scenario.world import Member, node_tag, wanted
-from regsim.store.digests import SkipRule
+from regsim.store.memory import SkipRule
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
     from regsim.core.ledger import Ledger
     from regsim.scenario.images import Images
-    from regsim.scenario.schema import Place, Scenario
+    from regsim.scenario.schema import Scenario
+    from regsim.scenario.schema_step import Place
 
 
 class ModelWork:
@@ -47,8 +47,8 @@ def check_model(scenario: Scenario) -> None:
     Raises:
         UsageError: it is not.
     """
-    registry = scenario.registry
-    if isinstance(registry, MockRegistry) and (registry.profile is not None or registry.faults):
+    mock = scenario.registry.mock
+    if mock is not None and (mock.profile is not None or mock.faults):
         raise UsageError(
             f"{scenario.name} does not run as {Mode.MODEL}: the model knows no profiles and no faults",
             hint="run it on the wire, without --model; modes: [wire] says so in the file",

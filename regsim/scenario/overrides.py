@@ -7,11 +7,19 @@ judged like what a file says.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.core.suggest import did_you_mean
-from regsim.scenario.positions import Entries, Items, Position, Problems, Rejected, Scalar, YamlNode, parse
+from regsim.scenario.yaml_document import (
+    Entries,
+    Items,
+    Position,
+    Problems,
+    Rejected,
+    Scalar,
+    YamlNode,
+    parse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +54,7 @@ def _assign(root: Entries, assignment: str, rank: int, problems: Problems) -> Ya
         problems.reject(where, f"longer than {_MAX_LENGTH:,} characters")
     node = parse(value, where.source, problems, rank=rank)
     if node is None:
-        node = Scalar(text="", quoted=False, where=where)
+        node = Scalar("", where)
     return _set_at(root, path.strip(), node, where, problems)
 
 
@@ -56,40 +64,34 @@ def _set_at(parent: YamlNode, path: str, value: YamlNode, where: Position, probl
     if isinstance(parent, Scalar):
         if not parent.is_null:
             problems.reject(where, f'"{path}" lies below a value that has no keys')
-        parent = Entries(entries=(), where=where)
-    known = [key for key, _ in parent.entries if path == key.text or path.startswith(f"{key.text}.")]
+        parent = Entries((), where)
+    known = [key for key in parent if path == key or path.startswith(f"{key}.")]
     if not known:
-        return _add_key(parent, path, value, where, problems)
+        first, dot, _ = path.partition(".")
+        if dot:
+            problems.reject(where, f'nothing here is called "{first}"', did_you_mean(first, parent))
+        # Whether the key may be there at all is judged with the rest of the document.
+        return Entries([*parent.written(), (Scalar(path, where, quoted=True), value)], parent.where)
     # The longest key wins, so that keys that hold dots can be reached.
-    name = max(known, key=lambda key: len(key.text)).text
+    name = max(known, key=len)
     rest = path[len(name) + 1 :]
-    entries = []
-    for key, old in parent.entries:
-        if key.text != name:
+    entries: list[tuple[Scalar, YamlNode]] = []
+    for key, old in parent.written():
+        if key != name:
             entries.append((key, old))
         elif rest:
             entries.append((key, _set_at(old, rest, value, where, problems)))
         else:
-            entries.append((replace(key, where=where), value))
-    return replace(parent, entries=tuple(entries))
-
-
-def _add_key(parent: Entries, path: str, value: YamlNode, where: Position, problems: Problems) -> YamlNode:
-    first, dot, _ = path.partition(".")
-    if dot:
-        hint = did_you_mean(first, [key.text for key, _ in parent.entries])
-        problems.reject(where, f'nothing here is called "{first}"', hint)
-    # Whether the key may be there at all is judged with the rest of the document.
-    key = Scalar(text=path, quoted=True, where=where)
-    return replace(parent, entries=(*parent.entries, (key, value)))
+            entries.append((Scalar(key, where, quoted=key.quoted), value))
+    return Entries(entries, parent.where)
 
 
 def _set_item(parent: Items, path: str, value: YamlNode, where: Position, problems: Problems) -> YamlNode:
     first, _, rest = path.partition(".")
     number = int(first) if first.isdecimal() and len(first) < 10 else 0  # noqa: PLR2004
-    if not 1 <= number <= len(parent.items):
-        count = len(parent.items)
+    if not 1 <= number <= len(parent):
+        count = len(parent)
         problems.reject(where, f'no item "{first}" in a list of {count}', "items are counted from 1")
-    items = list(parent.items)
+    items = list(parent)
     items[number - 1] = _set_at(items[number - 1], rest, value, where, problems) if rest else value
-    return replace(parent, items=tuple(items))
+    return Items(items, parent.where)

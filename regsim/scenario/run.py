@@ -15,7 +15,8 @@ from regsim.errors import ExitCode, RegistryError, RegsimError
 from regsim.scenario.checks import evaluate
 from regsim.scenario.figures import RunFigures, figure
 from regsim.scenario.run_containers import Containers, verdicts
-from regsim.scenario.schema import Copy, Delete, InContainer, Place, Pull, Push, Tag
+from regsim.scenario.schema_container import InContainer
+from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
 from regsim.scenario.world import Member
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
     from regsim.core.ledger import Ledger
     from regsim.core.result import Mode
-    from regsim.scenario.schema import Scenario, Step
+    from regsim.scenario.schema import Scenario
+    from regsim.scenario.schema_step import Step
     from regsim.scenario.world import Work, World
 
 # Layers that all nodes of a pull step together move at the same time: each takes some 4 MB in this process,

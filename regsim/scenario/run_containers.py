@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Self
 from regsim.core.ledger import Tally
 from regsim.core.result import CheckResult, Committed, ContainerResult
 from regsim.errors import LocalFileError
-from regsim.image.builder.effects import Effect
 from regsim.image.container import Container, State
 from regsim.scenario import schema_container as doings
 from regsim.scenario.figures import of_containers
+from regsim.scenario.schema_image import EffectSpec
 from regsim.store.entry import Kind, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterator, Mapping
+    from collections.abc import AsyncIterable, Iterator
 
     from regsim.errors import RegsimError
-    from regsim.image.builder.effects import MadeFile
     from regsim.scenario.images import Images
-    from regsim.scenario.schema import Step
     from regsim.scenario.schema_container import Doing, Presence
+    from regsim.scenario.schema_image import FileSpec
+    from regsim.scenario.schema_step import Expect, Step
 
 _SHOWN = 60
 
@@ -86,7 +86,7 @@ class Containers:
                 for path in doing.paths:
                     await container.remove(path)
             case doings.Read():
-                sight = await _read(container, doing.path, step.expect.seen)
+                sight = await _read(container, doing.path, step.expect)
             case doings.List():
                 sight = Sight(names=tuple(shown(each.name) for each in container.list(doing.path)))
             case doings.Stop():
@@ -145,7 +145,7 @@ class Containers:
 
 def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
     """Yield what a step expects of what it saw, and of its figures."""
-    seen = step.expect.seen
+    seen = step.expect
     if seen.file is not None:
         yield _verdict(step, f"file == {seen.file}", str(sight.file), passed=sight.file is seen.file)
     if seen.content is not None:
@@ -171,8 +171,8 @@ async def _write(container: Container, doing: doings.Write) -> None:
         await container.change(path, mode=mode)
 
 
-async def _put(container: Container, files: Mapping[bytes, MadeFile], *, append: bool) -> None:
-    for entry in Effect(files=files).entries(0):
+async def _put(container: Container, files: dict[bytes, FileSpec], *, append: bool) -> None:
+    for entry in EffectSpec(files=files).effect().entries(0):
         if entry.kind is Kind.SYMLINK:
             await container.link(entry.path, entry.link)
             continue
@@ -184,7 +184,7 @@ async def _put(container: Container, files: Mapping[bytes, MadeFile], *, append:
             await container.write(entry.path, chunks, mode=entry.mode, owner=owner)
 
 
-async def _read(container: Container, path: bytes, seen: doings.Seen) -> Sight:
+async def _read(container: Container, path: bytes, seen: Expect) -> Sight:
     if not container.exists(path):
         if seen.file is None and seen.content is None:
             raise LocalFileError(f"there is no {'/' + shown(path)!r} in container {container.name}")

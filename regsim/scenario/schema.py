@@ -1,38 +1,55 @@
-"""What a scenario is once it has been read: values, with every default filled in.
+"""A scenario as its file writes it, and what follows from that: its JSON Schema and the tables of its keys.
 
-Owns the domain of a scenario file. Must not know YAML, positions or how a scenario runs. The words of the
-enumerations are those written in files; `format.py` says how each value is written.
+Owns the top of the format (DESIGN 8, *contract*) and its nodes. Must not know YAML syntax or how a scenario
+runs; names that refer to other parts of a file are gathered while it is read, and judged in `names.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from regsim.core import Reference
-from regsim.core.reference import check_repository
+from pydantic import AfterValidator, Field
+
 from regsim.core.result import Mode
-from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.schema_container import Seen
-from regsim.store.digests import SkipRule
+from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, parse_condition
+from regsim.scenario.fields import (
+    NUMBER,
+    JsonSchema,
+    Mapped,
+    Reader,
+    SchemaMaker,
+    Several,
+    Written,
+    free_text,
+    key,
+    key_table,
+    models_of,
+    noun_of,
+)
+from regsim.scenario.schema_container import NODE_NAME, InContainer
+from regsim.scenario.schema_image import (
+    IMAGE_NAME,
+    EffectSpec,
+    FileSpec,
+    ImageSpec,
+    LayerSpec,
+    PlatformImage,
+    beside,
+)
+from regsim.scenario.schema_registry import MockSpec, RegistrySpec
+from regsim.scenario.schema_step import SEEN, ExpectWritten, Step
+from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from regsim.scenario.yaml_document import Entries
 
-    from regsim.core import Digest, Platform
-    from regsim.image.builder.effects import Effect
-    from regsim.scenario.checks import Comparison, Condition
-    from regsim.scenario.schema_container import Doing
+MAX_COUNT = 1_000_000
+MAX_PARALLEL = 256
 
-DEFAULT_NODE = "node"
-DEFAULT_CONTAINER = "registry:2"
-
-# Stands for the scenario's registry while a reference without host is parsed; no host is written so.
-_HERE = ""
+# --- nodes ----------------------------------------------------------------------------------------------
 
 
 class Client(StrEnum):
@@ -54,196 +71,62 @@ class Client(StrEnum):
         return {Client.REGSIM: 4, Client.DOCKER: 3, Client.CONTAINERD: 3, Client.PODMAN: 6}[self]
 
 
-class LayerFormat(StrEnum):
-    """How a layer is packed; the words end OCI's media types."""
-
-    GZIP = "tar+gzip"
-    TAR = "tar"
-
-
-# --- registries -----------------------------------------------------------------------------------------
+def _store(text: str) -> Path:
+    scheme, _, directory = text.partition(":")
+    if scheme != "oci" or not directory or "\0" in directory:
+        raise UsageError(f'not a store: "{text[:160]}"', hint="write oci:DIR, such as oci:./pulled")
+    return Path(directory)
 
 
-class Login(StrEnum):
-    """How a mock registry wants its clients to log in."""
-
-    NONE = "none"
-    BASIC = "basic"
-    TOKEN = "token"  # noqa: S105  (a word of the file)
+_STORE = Written(noun="oci:DIR", parse=_store, schema={"type": "string", "pattern": "^oci:.+$"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MockRegistry:
-    """The registry that regsim starts on a loopback port.
-
-    Attributes:
-        auth: how the nodes log in; they have what it takes.
-        profile: the named registry whose ways it has; None for its own.
-        faults: how it misbehaves, in the words of `mock_registry.faults`; chance follows from the seed.
-    """
-
-    auth: Login = Login.NONE
-    profile: str | None = None
-    faults: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        return "mock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteRegistry:
-    """A registry that is running already: `http://` or `https://`, a host and perhaps a port."""
-
-    url: str
-
-    def __str__(self) -> str:
-        return self.url
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRegistry:
-    """A registry that a container engine starts from an image."""
-
-    image: str = DEFAULT_CONTAINER
-
-    def __str__(self) -> str:
-        return f"container:{self.image}"
-
-
-RegistrySpec: TypeAlias = MockRegistry | RemoteRegistry | ContainerRegistry
-
-
-def parse_registry(text: str) -> RegistrySpec:
-    """Read `mock`, a URL, `container` or `container:IMAGE`, in a file or after `--registry`.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if text == "mock":
-        return MockRegistry()
-    word, colon, image = text.partition(":")
-    if word == "container" and (image or not colon):
-        return ContainerRegistry(image=image or DEFAULT_CONTAINER)
-    if "://" in text:
-        return RemoteRegistry(url=_check_url(text))
-    hint = did_you_mean(text, ("mock", "container")) if text.isalpha() else f'did you mean "http://{text}"?'
-    raise UsageError(f'not a registry: "{text[:80]}"', hint=hint)
-
-
-def _check_url(text: str) -> str:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError:
-        raise UsageError(f'not a URL: "{text[:80]}"') from None
-    if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not text.isprintable():
-        raise UsageError(f'not the URL of a registry: "{text[:80]}"', hint="such as http://127.0.0.1:5000")
-    if url.username is not None or url.password is not None:
-        raise UsageError("a registry's URL holds no user name or password", hint="remove what precedes the @")
-    if url.path not in ("", "/") or url.query or url.fragment:
-        raise UsageError(f'a registry\'s URL ends after its host and port: "{text[:80]}"')
-    return text.rstrip("/")
-
-
-# --- images ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSpec:
-    """One synthetic layer.
-
-    Attributes:
-        size: bytes of the layer as it travels.
-        ratio: uncompressed bytes for each byte that travels; with None the content does not compress.
-        files: how many files, or the size in bytes of each path; None for as few as make sense.
-        created_by: the instruction in the image's history.
-        media_type: how it is packed.
-    """
-
-    size: int
-    ratio: float | None = None
-    files: int | Mapping[str, int] | None = None
-    created_by: str | None = None
-    media_type: LayerFormat = LayerFormat.GZIP
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyntheticImage:
-    """Generated layers, on top of those of another image (`base`, written `from`) if it names one."""
-
-    name: str
-    layers: tuple[LayerSpec, ...]
-    base: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedImage:
-    """A real image's recorded digests, sizes and history."""
-
-    name: str
-    record: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayoutImage:
-    """Real content in an OCI layout. `tag` may be left out where the layout holds one image."""
-
-    name: str
-    directory: Path
-    tag: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DockerfileImage:
-    """An image that is built before the steps begin.
-
-    Attributes:
-        dockerfile: the file.
-        context: directory that COPY takes files from.
-        run: what each RUN leaves behind, by its command.
-        build_args: values of ARGs.
-        target: name or number of the stage to end with; None for the last one.
-    """
-
-    name: str
-    dockerfile: Path
-    context: Path
-    run: Mapping[str, Effect] = field(default_factory=dict)
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    target: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MultiPlatformImage:
-    """An index with one image for each platform, in file order."""
-
-    name: str
-    platforms: tuple[tuple[Platform, SyntheticImage | RecordedImage], ...]
-
-
-ImageSpec: TypeAlias = SyntheticImage | RecordedImage | LayoutImage | DockerfileImage | MultiPlatformImage
-
-
-# --- nodes ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeSpec:
+class NodeSpec(Mapped):
     """One machine, or `count` equal ones.
 
     Attributes:
+        name: its key.
         count: how many; None for a single node that goes by its plain name.
         skip: which layers it need not pull.
         parallel: how many layers it moves at once.
         store: the OCI layout that keeps what it pulls; None remembers digests and drops the bytes.
     """
 
-    name: str
-    count: int | None = None
-    client: Client = Client.REGSIM
-    skip: SkipRule = SkipRule.BLOB
-    parallel: int = Client.REGSIM.parallel
-    store: Path | None = None
+    noun = "a node"
+    reserved = ("link",)
+
+    name: str = ""
+    count: Annotated[int, Field(strict=True, ge=1, le=MAX_COUNT), NUMBER] | None = key(
+        "How many equal nodes; they are called NAME-1, NAME-2 and so on",
+        absent="one node called NAME",
+        default=None,
+    )
+    client: Client = key(
+        "Whose habits it has; sets skip and parallel", absent="regsim", default=Client.REGSIM
+    )
+    skip: SkipRule = key(
+        "What it need not pull: any layer it holds (blob), or an unbroken run from the base (chain)",
+        absent="the client's: chain for docker, else blob",
+        default=SkipRule.BLOB,
+    )
+    parallel: Annotated[int, Field(strict=True, ge=1, le=MAX_PARALLEL), NUMBER] = key(
+        "How many layers it moves at once",
+        absent="the client's: regsim 4, docker 3, containerd 3, podman 6",
+        default=Client.REGSIM.parallel,
+    )
+    store: Annotated[Path, _STORE, AfterValidator(beside)] | None = key(
+        "The OCI layout that keeps what it pulls, relative to the scenario file",
+        absent="it remembers digests and drops bytes after hashing them",
+        default=None,
+    )
+
+    def finish(self, entries: Entries, reader: Reader) -> Self:
+        """Take the client's habits where others are not written."""
+        if self.store is not None and self.count is not None:
+            where = entries.key_at("store")
+            reader.problems.add(where, "several nodes cannot share one store", 'remove "count" or "store"')
+        habits = {"skip": self.client.skip, "parallel": self.client.parallel}
+        return self.model_copy(update={name: habits[name] for name in habits if name not in entries})
 
     @property
     def size(self) -> int:
@@ -257,173 +140,103 @@ class NodeSpec:
         return tuple(f"{self.name}-{number}" for number in range(1, self.count + 1))
 
 
-# --- steps ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A repository and a tag or digest in the scenario's registry, which is known only when it runs."""
-
-    repository: str
-    tag: str | None = None
-    digest: Digest | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Place:
-        """Read `repository[:tag][@digest]`; without tag and digest the tag is `latest`.
-
-        Raises:
-            UsageError: it has another shape, or names a registry.
-        """
-        reference = Reference.parse(text, default_host=_HERE)
-        if reference.host != _HERE:
-            if reference.host == text.partition("/")[0] and not set(reference.host) & set(".:"):
-                check_repository(f"{reference.host}/{reference.repository}")
-            raise UsageError(
-                f'a step names no registry: "{text[:160]}"',
-                hint=f'the registry is the scenario\'s; did you mean "{text.partition("/")[2][:160]}"?',
-            )
-        return cls(repository=reference.repository, tag=reference.tag, digest=reference.digest)
-
-    @classmethod
-    def parse_tag(cls, text: str) -> Place:
-        """Read `repository[:tag]`, somewhere to write to.
-
-        Raises:
-            UsageError: it has another shape, or names a registry.
-        """
-        place = cls.parse(text)
-        if place.digest is not None:
-            raise UsageError(
-                f'this names a tag, not a digest: "{text[:160]}"', hint="remove what follows the @"
-            )
-        return place
-
-    def at(self, host: str, prefix: str = "") -> Reference:
-        """Return the full reference on a registry, its repository below `prefix`."""
-        repository = f"{prefix.strip('/')}/{self.repository}" if prefix.strip("/") else self.repository
-        return Reference(host=host, repository=repository, tag=self.tag, digest=self.digest)
-
-    def __str__(self) -> str:
-        tag = f":{self.tag}" if self.tag else ""
-        return f"{self.repository}{tag}" + (f"@{self.digest}" if self.digest else "")
-
-
-class Verb(StrEnum):
-    """What a step does."""
-
-    PUSH = "push"
-    PULL = "pull"
-    COPY = "copy"
-    TAG = "tag"
-    DELETE = "delete"
-    CONTAINER = "container"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Push:
-    """A node pushes an image to a tag."""
-
-    verb: ClassVar[Verb] = Verb.PUSH
-    image: str
-    to: Place
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pull:
-    """A node, or all of its machines at once, pulls what a tag or digest names."""
-
-    verb: ClassVar[Verb] = Verb.PULL
-    reference: Place
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """A node copies from one place of the registry (`source`, written `from`) to another."""
-
-    verb: ClassVar[Verb] = Verb.COPY
-    source: Place
-    to: Place
-    node: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tag:
-    """What `reference` names gets one more tag in its repository."""
-
-    verb: ClassVar[Verb] = Verb.TAG
-    reference: Place
-    tag: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete:
-    """A tag, or the manifest that a digest names, is deleted from the registry."""
-
-    verb: ClassVar[Verb] = Verb.DELETE
-    reference: Place
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InContainer:
-    """Something is done with a container on a node; no registry knows of it."""
-
-    verb: ClassVar[Verb] = Verb.CONTAINER
-    doing: Doing
-
-
-Action: TypeAlias = Push | Pull | Copy | Tag | Delete | InContainer
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expect:
-    """What must hold for each node's transfer of a step, or for a container.
-
-    Attributes:
-        comparisons: figures over layers, or of a container, in the order of the file.
-        error: the error code with which the step must fail; None where it must succeed.
-        seen: what looking into a container must show.
-    """
-
-    comparisons: tuple[Comparison, ...] = ()
-    error: str | None = None
-    seen: Seen = field(default_factory=Seen)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step. `number` counts from 1."""
-
-    number: int
-    action: Action
-    name: str | None = None
-    expect: Expect = field(default_factory=Expect)
-
-    @property
-    def verb(self) -> Verb:
-        """What the step does."""
-        return self.action.verb
-
-
 # --- the whole ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
+Checks: TypeAlias = Annotated[
+    tuple[
+        Annotated[
+            Condition,
+            Written(
+                noun="a check",
+                parse=parse_condition,
+                schema={"type": "string", "pattern": CONDITION_PATTERN},
+                mentions="check",
+            ),
+        ],
+        ...,
+    ],
+    Several("a list of checks"),
+]
+
+
+class Scenario(Mapped):
     """A whole scenario. Every name in it refers to something that it holds.
 
-    `modes` are the fidelities that it may run in; `path` is the file, to which relative paths in it relate.
+    `path` is the file, to which relative paths in it relate.
     """
 
-    name: str
-    description: str = ""
-    seed: int = 0
-    registry: RegistrySpec = field(default_factory=MockRegistry)
-    images: Mapping[str, ImageSpec] = field(default_factory=dict)
-    nodes: Mapping[str, NodeSpec] = field(default_factory=dict)
-    steps: tuple[Step, ...]
-    checks: tuple[Condition, ...] = ()
-    modes: tuple[Mode, ...] = tuple(Mode)
-    path: Path
+    noun = "a scenario"
+    reserved = ("registries",)
+
+    path: Path = Path()
+    name: Annotated[str, free_text("a name")] = key(
+        "What reports call it", absent="the file's name", default=""
+    )
+    description: Annotated[str, free_text("a description")] = key(
+        "The question that it answers", absent="none", default=""
+    )
+    seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1), NUMBER] = key(
+        "Decides the bytes of synthetic layers, and all chance in faults", absent="0", default=0
+    )
+    registry: RegistrySpec = key(
+        "Where images go: mock, a URL, or a mapping", absent="mock", default=RegistrySpec(mock=MockSpec())
+    )
+    images: Annotated[
+        dict[Annotated[str, IMAGE_NAME], ImageSpec], Several("a mapping of names to images")
+    ] = key("The images, by names of the scenario's own", absent="none", default={})
+    nodes: Annotated[dict[Annotated[str, NODE_NAME], NodeSpec], Several("a mapping of names to nodes", 1)] = (
+        key("The machines that push and pull", absent="one, called node", default={})
+    )
+    steps: Annotated[tuple[Step, ...], Several("a list of steps", 1)] = key("What happens, in order")
+    checks: Checks = key(
+        "What must hold in the end, such as saved_ratio(step 2) >= 0.9", absent="none", default=()
+    )
+    modes: Annotated[tuple[Mode, ...], Several("a list of modes", 1)] = key(
+        "The fidelities that it may run in", absent="all", default=tuple(Mode)
+    )
+
+
+def json_schema() -> JsonSchema:
+    """Return the JSON Schema (draft-07) of scenario files, a description at every key."""
+    made = Scenario.model_json_schema(schema_generator=SchemaMaker, ref_template="#/definitions/{model}")
+    definitions = made.pop("$defs")
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "regsim scenario",
+        "description": "Images, nodes and steps whose transfers regsim runs and accounts for.",
+        **made,
+        "definitions": definitions,
+    }
+
+
+def key_tables() -> str:
+    """Return the tables of all keys and of the metrics in Markdown, as `scenarios/README.md` has them."""
+    models: list[tuple[str, type[Mapped]]] = [
+        ("The file", Scenario),
+        ("`registry` as a mapping", RegistrySpec),
+        ("`mock`", MockSpec),
+        ("An image", ImageSpec),
+        ("A platform's image", PlatformImage),
+        ("A layer", LayerSpec),
+        ("What a command leaves, below `run`", EffectSpec),
+        ("A file of these", FileSpec),
+        ("A node", NodeSpec),
+        ("A step", Step),
+        *((f"`{verb}`", model) for verb, model in models_of(Step)),
+        *((f"`container`: `{act}`", model) for act, model in models_of(InContainer)),
+    ]
+    rows = [f"| `{metric}` | {kind} | {doc} |" for metric, (kind, doc) in METRICS.items()]
+    for name, act in [("error", None), *SEEN.items()]:
+        info = ExpectWritten.keys()[name]
+        doc = str(info.description).partition(".")[0]
+        of = f" (of a container's {act})" if act is not None else ""
+        rows.append(f"| `{name}` | {noun_of(info)} | in `expect` only: {doc[0].lower()}{doc[1:]}{of} |")
+    metrics = [
+        "**Metrics of `expect` and `checks`**",
+        "",
+        "| metric | kind | meaning |",
+        "|---|---|---|",
+        *rows,
+    ]
+    return "\n\n".join([*(key_table(title, model) for title, model in models), "\n".join(metrics)])

@@ -1,19 +1,30 @@
-"""What a scenario does with containers: values, with every default filled in.
+"""Steps with containers as a scenario file writes them.
 
-Owns the domain of a `container` step. Must not know YAML, positions or how a scenario runs. The words of the
-enumerations are those written in files; `format_container.py` says how each value is written.
+Owns the keys below `container`. Must not know the other parts of a file, nor how a scenario runs: names used
+here are judged in `names.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeAlias
+
+from regsim.scenario.fields import Mapped, Mention, Reader, Several, free_text, key, word
+from regsim.scenario.schema_image import IMAGE_NAME, FileMode, Files, PathInImage, Paths
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from regsim.scenario.yaml_document import Entries
 
-    from regsim.image.builder.effects import MadeFile
+NODE_NAME = word(
+    "a node name", r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,62}", "letters, digits and _ . -, such as edge"
+)
+_NAME = word(
+    "a container name", r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,62}", "letters, digits and _ . -, such as web"
+)
+# The node of a step; an empty one is the only node, once all are known.
+StepNode: TypeAlias = Annotated[str, replace(NODE_NAME, mentions="node")]
+KnownImage: TypeAlias = Annotated[str, replace(IMAGE_NAME, mentions="image")]
 
 
 class Act(StrEnum):
@@ -30,97 +41,167 @@ class Act(StrEnum):
     COMMIT = "commit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create:
+class Doing(Mapped):
+    """Something that is done with one container, called `name`."""
+
+    act: ClassVar[Act]
+
+    name: Annotated[str, _NAME] = key("The container")
+
+
+class Create(Doing):
     """A container is made from an image, and runs."""
 
-    act: ClassVar[Act] = Act.CREATE
-    name: str
-    image: str
-    node: str
+    noun = "a create"
+    act = Act.CREATE
+
+    name: Annotated[str, _NAME] = key("What it is called from now on")
+    image: KnownImage = key("The image, by its key in images or as an earlier commit calls it")
+    node: StepNode = key("Which node it runs on; a single one", absent="the only node", default="")
+
+    def finish(self, entries: Entries, reader: Reader) -> Self:
+        """Mention the only node where none is named."""
+        if not self.node:
+            reader.mentions.append(Mention("default node", "", entries.where))
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Write:
-    """Files of a container change; in this order.
+class Write(Doing):
+    """Files of a container change; in the order of these keys.
 
     Attributes:
-        directories: are there.
+        directories: are there then.
         files: by path, in place of what is there.
         append: by path, what comes to the end of a file.
         chmod: by path, permission bits.
     """
 
-    act: ClassVar[Act] = Act.WRITE
-    name: str
-    directories: tuple[bytes, ...] = ()
-    files: Mapping[bytes, MadeFile] = field(default_factory=dict)
-    append: Mapping[bytes, MadeFile] = field(default_factory=dict)
-    chmod: Mapping[bytes, int] = field(default_factory=dict)
+    noun = "a write"
+    act = Act.WRITE
+
+    directories: Paths = key("Directories that are there then", absent="none", default=())
+    files: Files = key(
+        "Files by their paths: a size, or a mapping as of what a command leaves", absent="none", default={}
+    )
+    append: Files = key(
+        "What comes to the end of files, written as in files; a file of the image is copied up",
+        absent="nothing",
+        default={},
+    )
+    chmod: Annotated[dict[PathInImage, FileMode], Several("a mapping of paths to modes")] = key(
+        "Permission bits by path; a file of the image is copied up", absent="as they are", default={}
+    )
+
+    def finish(self, entries: Entries, reader: Reader) -> Self:
+        """Note a write of nothing, and a link that is appended."""
+        add = reader.problems.add
+        if len(entries) == 1:
+            add(entries.where, 'a write needs one of "directories", "files", "append", "chmod"')
+        for path, file in self.append.items():
+            if file.link is not None:
+                shown = path.decode("utf-8", "replace")
+                add(entries.key_at("append"), f'"{shown}": a link cannot be appended')
+        return self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remove:
+class Remove(Doing):
     """Files and directories of a container are removed."""
 
-    act: ClassVar[Act] = Act.REMOVE
-    name: str
-    paths: tuple[bytes, ...]
+    noun = "a remove"
+    act = Act.REMOVE
+
+    paths: Annotated[tuple[PathInImage, ...], Several("a list of paths", 1)] = key(
+        "What is removed, directories with all in them"
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Read:
+class Read(Doing):
     """A file of a container is read."""
 
-    act: ClassVar[Act] = Act.READ
-    name: str
-    path: bytes
+    noun = "a read"
+    act = Act.READ
+
+    path: PathInImage = key("The file")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class List:
+class List(Doing):
     """A directory of a container is listed."""
 
-    act: ClassVar[Act] = Act.LIST
-    name: str
-    path: bytes = b""
+    noun = "a list step"
+    act = Act.LIST
+
+    path: PathInImage = key("The directory", absent="the root", default=b"")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stop:
+class Stop(Doing):
     """A container stops, and keeps its layer."""
 
-    act: ClassVar[Act] = Act.STOP
-    name: str
+    act = Act.STOP
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Doing):
     """A container runs again."""
 
-    act: ClassVar[Act] = Act.START
-    name: str
+    act = Act.START
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rm:
+class Rm(Doing):
     """A container is removed, and its layer lost."""
 
-    act: ClassVar[Act] = Act.RM
-    name: str
+    act = Act.RM
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Doing):
     """What a container holds becomes an image, which later steps may push or create containers from."""
 
-    act: ClassVar[Act] = Act.COMMIT
-    name: str
-    image: str
-    message: str = ""
+    noun = "a commit"
+    act = Act.COMMIT
+
+    image: Annotated[str, IMAGE_NAME] = key("What the image is called from now on")
+    message: Annotated[str, free_text("a message")] = key(
+        "A comment in its history", absent="none", default=""
+    )
 
 
-Doing: TypeAlias = Create | Write | Remove | Read | List | Stop | Start | Rm | Commit
+class InContainer(Mapped):
+    """Something is done with a container on a node; no registry knows of it."""
+
+    noun = "a container step"
+    one_of = tuple(Act)
+
+    create: Create | None = key("Makes it from an image; it runs at once", default=None)
+    write: Write | None = key("Changes files, in the order of these keys", default=None)
+    remove: Remove | None = key("Removes files and directories", default=None)
+    read: Read | None = key(
+        "Reads a file, which must be there unless the step expects it absent", default=None
+    )
+    list: List | None = key("Lists a directory", default=None)
+    stop: Annotated[Stop, replace(_NAME, parse=lambda name: Stop(name=_NAME.parse(name)))] | None = key(
+        "Stops it; its layer stays", default=None
+    )
+    start: Annotated[Start, replace(_NAME, parse=lambda name: Start(name=_NAME.parse(name)))] | None = key(
+        "Lets it run again", default=None
+    )
+    rm: Annotated[Rm, replace(_NAME, parse=lambda name: Rm(name=_NAME.parse(name)))] | None = key(
+        "Removes it when it is stopped; its layer is lost", default=None
+    )
+    commit: Commit | None = key("Makes an image of it, with one layer more", default=None)
+
+    @property
+    def doing(self) -> Doing:
+        """What is done."""
+        doings: tuple[Doing | None, ...] = (
+            self.create,
+            self.write,
+            self.remove,
+            self.read,
+            self.list,
+            self.stop,
+            self.start,
+            self.rm,
+            self.commit,
+        )
+        return next(doing for doing in doings if doing is not None)
 
 
 class Presence(StrEnum):
@@ -128,18 +209,3 @@ class Presence(StrEnum):
 
     PRESENT = "present"
     ABSENT = "absent"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What looking into a container must show; None for what is not checked.
-
-    Attributes:
-        content: what the file holds.
-        file: whether something is at the path.
-        names: what is in the directory, in any order.
-    """
-
-    content: str | None = None
-    file: Presence | None = None
-    names: tuple[str, ...] | None = None

@@ -25,12 +25,12 @@ from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
-from regsim.scenario import schema
 from regsim.scenario.known import Known
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
-from regsim.store.digests import SkipRule, node_store
+from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.store.layout import LayoutStore
+from regsim.store.memory import SkipRule, node_store
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.plan import PlannedDestination, PlannedSource
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor
     from regsim.core.ledger import Ledger
     from regsim.scenario.images import Images
-    from regsim.scenario.schema import NodeSpec, Place, RegistrySpec, Scenario
+    from regsim.scenario.schema import NodeSpec, Scenario
+    from regsim.scenario.schema_step import Place
     from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 
@@ -313,15 +314,15 @@ async def _delete(deletion: Awaitable[None]) -> None:
         await deletion
 
 
-def _auth(login: schema.Login, password: str) -> Auth | None:
+def _auth(login: Login, password: str) -> Auth | None:
     """Return what lets the nodes of a run into its registry, and nobody else."""
     users = Pairs({_USER: password})
     match login:
-        case schema.Login.NONE:
+        case Login.NONE:
             return None
-        case schema.Login.BASIC:
+        case Login.BASIC:
             return BasicAuth(users)
-        case schema.Login.TOKEN:
+        case Login.TOKEN:
             return TokenAuth(users)
 
 
@@ -337,14 +338,15 @@ def check_registry(scenario: Scenario, prefix: str | None = None) -> None:
     Raises:
         UsageError: it cannot, or they cannot.
     """
-    if isinstance(scenario.registry, schema.ContainerRegistry):
-        check_image(scenario.registry.image)
+    if scenario.registry.container is not None:
+        check_image(scenario.registry.container)
     if prefix is None:
         return
     check_repository(prefix)
     for step in scenario.steps:
-        if isinstance(step.action, schema.Push | schema.Copy):
-            check_repository(f"{prefix}/{step.action.to.repository}")
+        writes = step.push or step.copy_
+        if writes is not None:
+            check_repository(f"{prefix}/{writes.to.repository}")
 
 
 @asynccontextmanager
@@ -380,7 +382,7 @@ async def wire_world(
     """
     async with AsyncExitStack() as stack:
         match spec:
-            case schema.MockRegistry(auth=login, profile=profile, faults=faults):
+            case RegistrySpec(mock=MockSpec(auth=login, profile=profile, faults=faults)):
                 password = secrets.token_urlsafe()
                 auth = _auth(login, password)
                 registry = MockRegistry(auth=auth, profile=profile, faults=faults, seed=seed)
@@ -398,7 +400,7 @@ async def wire_world(
                     prefix=check_repository(prefix) if prefix else "",
                     registry=registry,
                 )
-            case schema.RemoteRegistry(url=url):
+            case RegistrySpec(url=str(url)):
                 fresh = f"regsim-{secrets.token_hex(4)}"
                 below = check_repository(prefix) if prefix else fresh
                 world = WireWorld(
@@ -415,7 +417,7 @@ async def wire_world(
                 finally:
                     if not keep and mode is Mode.WIRE:
                         await world.clean()
-            case schema.ContainerRegistry(image=image):
+            case RegistrySpec(container=str(image)):
                 container = await stack.enter_async_context(registry_container(image, tell=warn))
                 yield WireWorld(
                     mode=mode,

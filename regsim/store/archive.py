@@ -8,21 +8,28 @@ not know docker's own files (`store.docker_archive`).
 
 from __future__ import annotations
 
-import asyncio
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiofiles.threadpool import wrap
 
-from regsim.core import Descriptor, Digest
-from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
+from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
 from regsim.store.entry import Kind
 from regsim.store.files import GuardedFile, file_errors, open_regular
-from regsim.store.layout_index import BLOBS, INDEX, MARKER, MAX_MARKER_SIZE
-from regsim.store.listing import MAX_INDEX_SIZE, Listing, check_version
+from regsim.store.layout_index import (
+    BLOBS,
+    INDEX,
+    MARKER,
+    MAX_INDEX_SIZE,
+    MAX_MARKER_SIZE,
+    Listed,
+    Listing,
+    check_version,
+)
 from regsim.store.memory import AbsentContent
 from regsim.store.protocols import CHUNK, Content
 from regsim.store.tar_read import Member, TarReader
@@ -30,6 +37,8 @@ from regsim.store.tar_write import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
+
+    from regsim.core import Descriptor, Digest
 
 # An image has at most 100,000 references (`transfer.graph`), and a tar at most as many files of use.
 MAX_MEMBERS = 100_000
@@ -158,7 +167,7 @@ class MemberContent:
             file.close()  # not in a thread: when cancelled there may be no waiting any more
 
 
-class OciArchive:
+class OciArchive(Listed):
     """A `Fetcher` over an OCI image layout in a tar. The tar is indexed when it is first asked.
 
     Args:
@@ -167,41 +176,8 @@ class OciArchive:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self._opening = asyncio.Lock()
+        self._opening = threading.Lock()
         self._index: TarIndex | None = None
-
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent.
-
-        An empty reference means the only image of the archive.
-
-        Raises:
-            ContentError: the archive is malformed, or lists several manifests under that tag.
-            LocalFileError: there is no archive, or it cannot be read.
-        """
-        index = await self._opened()
-        return await asyncio.to_thread(self._lookup, index, reference)
-
-    async def find(self, reference: str = "") -> Descriptor:
-        """Return the manifest that a user names by tag or digest, or the only one if they name none.
-
-        Raises:
-            ContentError: as for `resolve`.
-            LocalFileError: there is no archive, no such manifest, or no telling which; the hint lists
-                the tags.
-        """
-        found = await self.resolve(reference)
-        if found is None:
-            raise listing(await self._opened()).missing(reference, str(self.path))
-        return found
-
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return each manifest and index that `index.json` lists.
-
-        Raises:
-            ContentError, LocalFileError: as for `resolve`.
-        """
-        return tuple(listing(await self._opened()).everything())
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
@@ -210,14 +186,17 @@ class OciArchive:
             return AbsentContent(descriptor, str(self.path), "it is not whole; write it anew")
         return MemberContent(descriptor, self._index, member)
 
-    def _lookup(self, index: TarIndex, reference: str) -> Descriptor | None:
-        return listing(index).lookup(reference, str(self.path), lambda digest: _unlisted(index, digest))
-
-    async def _opened(self) -> TarIndex:
-        async with self._opening:
+    def _opened(self) -> TarIndex:
+        with self._opening:
             if self._index is None:
-                self._index = await asyncio.to_thread(TarIndex.read, self.path)
+                self._index = TarIndex.read(self.path)
             return self._index
+
+    def _listing(self) -> Listing:
+        return listing(self._opened())
+
+    def _manifest(self, digest: Digest) -> bytes | None:
+        return self._opened().document(place(digest), MAX_MANIFEST_SIZE)
 
 
 def is_layout(index: TarIndex) -> bool:
@@ -246,15 +225,6 @@ def listing(index: TarIndex) -> Listing:
 def place(digest: Digest) -> str:
     """Return the name of a blob in an archive."""
     return f"{BLOBS}/{digest.algorithm}/{digest.encoded}"
-
-
-def _unlisted(index: TarIndex, digest: Digest) -> Descriptor | None:
-    # A manifest that an index names is a blob like others: it must say itself what it is.
-    try:
-        raw = index.document(place(digest), MAX_MANIFEST_SIZE)
-        return Descriptor(media_type=media_type_of(raw), digest=digest, size=len(raw)) if raw else None
-    except ContentError:
-        return None
 
 
 def _members(path: Path, descriptor: int) -> dict[str, ArchiveFile]:

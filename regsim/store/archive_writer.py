@@ -1,21 +1,25 @@
 """Images written into an archive: `oci-archive`, and docker's form of it.
 
-Owns how the archive comes about. Blobs come in any order and several at once, and a tar can only be written
-one after the other; so they are gathered in an image layout beside the archive, each hashed on its way, and
-the archive is made of that when all is there. It appears whole, in place of what stood there, or not at all.
-The same image makes the same archive, to the byte: members are sorted, and have no times and owners.
+Owns how the archive is made. Blobs come in any order and several at once, and a tar can only be written one
+after the other. So they are gathered in an image layout beside the archive, each hashed on its way, and the
+archive is made of that when all of them are there. It appears whole, in place of what stood there, or not at
+all. The same image makes the same archive, to the byte: members are sorted, and have no times and owners.
 
 Docker's form is what `docker save` writes today: the same layout, and a `manifest.json` beside it that names
-the config and the layers as they are. So digests stay, nothing is unpacked, and what packed a layer does not
-matter here. Docker, podman and skopeo unpack such layers themselves.
+the config and the layers as they are. So digests stay, nothing is unpacked, and how a layer is compressed
+does not matter. Docker, podman and skopeo unpack such layers themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
+import secrets
+import shutil
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,12 +29,11 @@ from regsim.core.manifest import MAX_MANIFEST_SIZE, encode, parse, role_of
 from regsim.errors import ContentError, LocalFileError
 from regsim.store import layout_index
 from regsim.store.archive import place
-from regsim.store.aside_directory import AsideDirectory
 from regsim.store.docker_archive import IMAGE_NAME, MANIFEST
 from regsim.store.entry import Entry, Kind
-from regsim.store.files import AsideFile, file_errors, open_regular, read_bounded
+from regsim.store.files import ASIDE, AsideFile, file_errors, open_regular, read_bounded
 from regsim.store.layout import LayoutStore
-from regsim.store.listing import digest_of, ref_name
+from regsim.store.layout_index import digest_of, ref_name
 from regsim.store.protocols import CHUNK
 from regsim.store.relay import in_thread
 from regsim.store.tar_write import BLOCK, END, padding, tar_header
@@ -40,6 +43,55 @@ if TYPE_CHECKING:
 
     from regsim.core import Reference
     from regsim.store.protocols import Content
+
+_SUFFIX = ".d"
+
+
+class AsideDirectory:
+    """A directory of our own in the directory of `target`, that nobody else deletes while we live.
+
+    Raises:
+        LocalFileError: it cannot be made there.
+    """
+
+    def __init__(self, target: Path) -> None:
+        with file_errors(target, "write"):
+            _sweep(target.parent)
+            while True:
+                self.path = target.parent / f"{ASIDE}{secrets.token_hex(8)}{_SUFFIX}"
+                self.path.mkdir()
+                self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                # The sweeper may have been there between making and locking: then take another name.
+                if _take(self._lock) and os.fstat(self._lock).st_nlink:
+                    return
+                os.close(self._lock)
+
+    def discard(self) -> None:
+        """Delete it and all in it. Any number of calls are harmless."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def _sweep(directory: Path) -> None:
+    for path in directory.glob(f"{ASIDE}*{_SUFFIX}"):
+        with suppress(OSError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                if _take(lock):
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def _take(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 # Tars end on a multiple of twenty blocks, as every tar program has it.
 _RECORD = 20 * BLOCK

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, TypeGuard
 from regsim.core import Descriptor, Digest, Reference, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import MAX_MANIFEST_SIZE, manifest_document, parse
-from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
+from regsim.errors import ContentError, InvalidReferenceError
 from regsim.store.archive import ArchiveFile, MemberContent, OciArchive, TarIndex, is_layout, listing, place
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import CHUNK, Content
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from regsim.core import Document
@@ -37,7 +37,6 @@ IMAGE_NAME = "io.containerd.image.name"
 MAX_LIST_SIZE = 32 * 1024 * 1024
 # Docker itself stops at 128.
 _MAX_LAYERS = 500
-_NAMES_IN_HINT = 20
 
 # A gzipped layer is read here for its diff ID. What zlib packs best comes out at a little over 1,000 times
 # its size; no real layer comes near, but a few kilobytes of zeros do no harm.
@@ -67,61 +66,36 @@ class DockerArchive(OciArchive):
         super().__init__(path)
         self._made: dict[str, Content] = {}
 
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the manifest of an image by its name, or by the digest of one that was resolved.
-
-        Raises:
-            ContentError: the archive is malformed, or its layers are not those of the image's config.
-            LocalFileError: there is no archive, or it cannot be read.
-        """
-        index = await self._opened()
-        return await asyncio.to_thread(self._resolve, index, reference)
-
-    async def find(self, reference: str = "") -> Descriptor:
-        """Return the manifest that a user names, or the only one if they name none.
-
-        Raises:
-            ContentError: as for `resolve`.
-            LocalFileError: there is no archive, no such image, or no telling which; the hint lists the names.
-        """
-        found = await self.resolve(reference)
-        if found is None:
-            index = await self._opened()
-            names = sorted({name for each in saved(index) for name in each.names})
-            missing = f"no image {reference!r}" if reference else "not exactly one image"
-            more = f" and {len(names) - _NAMES_IN_HINT} more" if len(names) > _NAMES_IN_HINT else ""
-            hint = (
-                f"it has {', '.join(names[:_NAMES_IN_HINT])}{more}" if names else "its images have no names"
-            )
-            raise LocalFileError(f"{self.path} holds {missing}", hint=hint)
-        return found
+    def content(self, descriptor: Descriptor) -> Content:
+        """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
+        return self._made.get(descriptor.digest) or super().content(descriptor)
 
     async def documents(self) -> tuple[Descriptor, ...]:
         """Return the manifest of each image that `manifest.json` lists.
 
         Raises:
-            ContentError, LocalFileError: as for `resolve`.
+            ContentError: the archive is malformed, or its layers are not those of the image's config.
+            LocalFileError: there is no archive, or it cannot be read.
         """
-        index = await self._opened()
-        return await asyncio.to_thread(self._documents, index)
+        return await asyncio.to_thread(self._documents)
 
-    def content(self, descriptor: Descriptor) -> Content:
-        """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
-        return self._made.get(descriptor.digest) or super().content(descriptor)
-
-    def _resolve(self, index: TarIndex, reference: str) -> Descriptor | None:
-        made = self._made.get(reference)
-        if made is not None:
-            return made.descriptor
+    def _lookup(self, reference: str) -> tuple[Sequence[str], Descriptor | None]:
+        """Return the names in the archive, and the image of a name, or of the digest of one made before."""
+        index = self._opened()
         images = saved(index)
+        names = sorted({name for each in images for name in each.names})
+        if reference in self._made:
+            return names, self._made[reference].descriptor
         found = [each for each in images if not reference or _is_called(each, reference)]
-        if len(found) != 1:
-            return None
-        return _listed(index, found[0]) or self._make(index, found[0])
+        return names, self._described(index, found[0]) if len(found) == 1 else None
 
-    def _documents(self, index: TarIndex) -> tuple[Descriptor, ...]:
-        found = (_listed(index, each) or self._make(index, each) for each in saved(index))
+    def _documents(self) -> tuple[Descriptor, ...]:
+        index = self._opened()
+        found = (self._described(index, each) for each in saved(index))
         return tuple({each.digest: each for each in found}.values())
+
+    def _described(self, index: TarIndex, image: Saved) -> Descriptor:
+        return _listed(index, image) or self._make(index, image)
 
     def _make(self, index: TarIndex, image: Saved) -> Descriptor:
         """Make the manifest of an image that has none."""

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING
 
 from aiofiles.threadpool import wrap
 
-from regsim.core import Descriptor, Digest
-from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
+from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
 from regsim.store import layout_index
 from regsim.store.files import (
@@ -35,6 +34,7 @@ from regsim.store.files import (
     regular_size,
     sweep,
 )
+from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
 from regsim.store.protocols import CHUNK, Content, Seekable
 from regsim.store.relay import Relay, Threads, hand_all, hand_in_thread, in_thread
@@ -43,6 +43,7 @@ from regsim.store.verify import verified
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
+    from regsim.core import Descriptor, Digest
     from regsim.store.protocols import Taker
 
 
@@ -121,7 +122,7 @@ class FileContent:
             ) from error
 
 
-class LayoutStore:
+class LayoutStore(Listed):
     """A `Store` over an OCI image layout.
 
     Args:
@@ -147,40 +148,13 @@ class LayoutStore:
         self._tagging = asyncio.Lock()
 
     async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent.
+        """Return the descriptor of a manifest by tag or digest, None if it is absent.
 
-        An empty reference means the only image of the layout. A manifest that `index.json` lists but
-        whose file is missing is absent.
-
-        Raises:
-            ContentError: the layout is malformed, or lists several manifests under that tag.
-            LocalFileError: there is no layout, or it cannot be read.
+        An empty reference means the only image. A manifest that `index.json` lists but whose file is missing
+        is absent. Raises what `Listed.resolve` raises.
         """
-        found = await asyncio.to_thread(self._lookup, reference)
+        found = await super().resolve(reference)
         return found if found is not None and await self.has(found) else None
-
-    async def find(self, reference: str = "") -> Descriptor:
-        """Return the manifest that a user names by tag or digest, or the only one if they name none.
-
-        Raises:
-            ContentError: as for `resolve`.
-            LocalFileError: there is no layout, no such manifest, or no telling which; the hint lists
-                the tags.
-        """
-        return await asyncio.to_thread(self._find, reference)
-
-    async def tags(self) -> tuple[str, ...]:
-        """Return the tags of the layout, sorted."""
-        return await asyncio.to_thread(self._tags)
-
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return each manifest and index that `index.json` lists.
-
-        Raises:
-            ContentError: the layout is malformed.
-            LocalFileError: there is no layout, or it cannot be read.
-        """
-        return await asyncio.to_thread(self._documents)
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
@@ -388,35 +362,11 @@ class LayoutStore:
             hint="name the directory that holds index.json and blobs",
         )
 
-    def _tags(self) -> tuple[str, ...]:
-        return layout_index.read_index(self.path).tags() if self._exists() else ()
+    def _listing(self) -> Listing:
+        if self._exists():
+            return layout_index.read_index(self.path)
+        return Listing(str(self.path), {"manifests": []})
 
-    def _documents(self) -> tuple[Descriptor, ...]:
-        return tuple(layout_index.read_index(self.path).everything()) if self._exists() else ()
-
-    def _lookup(self, reference: str) -> Descriptor | None:
-        if not self._exists():
-            return None
-        return layout_index.read_index(self.path).lookup(reference, str(self.path), self._unlisted)
-
-    def _find(self, reference: str) -> Descriptor:
-        if not self._exists():
-            missing = f"no image {reference!r}" if reference else "not exactly one image"
-            raise LocalFileError(f"{self.path} holds {missing}", hint="nothing was written there yet")
-        listing = layout_index.read_index(self.path)
-        found = listing.lookup(reference, str(self.path), self._unlisted)
-        if found is None:
-            raise listing.missing(reference, str(self.path))
-        return found
-
-    def _unlisted(self, digest: Digest) -> Descriptor | None:
-        # A manifest that an index names is a blob like others: it must say itself what it is.
-        place = self._place(digest)
-        size = regular_size(place)
-        if size is None or size > MAX_MANIFEST_SIZE:
-            return None
-        try:
-            raw = read_bounded(place, MAX_MANIFEST_SIZE)
-            return Descriptor(media_type=media_type_of(raw), digest=digest, size=len(raw))
-        except (ContentError, FileNotFoundError):
-            return None
+    def _manifest(self, digest: Digest) -> bytes | None:
+        size = regular_size(self._place(digest))
+        return read_bounded(self._place(digest), MAX_MANIFEST_SIZE) if size is not None else None

@@ -1,23 +1,29 @@
-"""Synthetic layers: valid tars of files, made up while they are read.
+"""Synthetic layers: valid tars of files that are generated while they are read.
 
-Owns the making: noise, the order of pieces, and `LayerForge`, which learns a layer's digests by making it
-once. Must not know images or registries.
+Owns the generation (noise, and the order of pieces), `LayerForge`, which learns the digests of a layer by
+generating it once, and the cache of what it learned in earlier runs. Must not know images or registries.
 
 A layer is never whole in memory, and its bytes are the same on every machine and Python. Two layers of
-different recipes differ: their gzip headers agree by chance once in 2**32, and from 94 bytes of size
-on, where there is room for a file, its name agrees once in 2**40 besides. Below that, and for plain tars of
-less than 1,536 bytes, the tar inside is empty and so the same for all.
+different recipes differ: their gzip headers agree by chance once in 2**32, and from 94 bytes of size on,
+where there is room for a file, its name agrees once in 2**40 besides. Below that, and for plain tars of less
+than 1,536 bytes, the tar inside is empty and so the same for all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from regsim.core import Descriptor, Digest
+from regsim.errors import RegsimError
+from regsim.store.files import read_bounded, sweep, write_whole
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_write import BLOCK, END
 from regsim.synth.gzipframe import MAX_STORED, ZEROS_SLICE, GzipWriter, Hashing, TarWriter
@@ -241,3 +247,97 @@ def _make(planned: LayerPlan, cancelled: threading.Event) -> LayerInfo:
         diff_id=digest if tar is None else Digest(f"sha256:{tar.hexdigest()}"),
         uncompressed_size=planned.uncompressed_size,
     )
+
+
+# Some 300 bytes each, so a few megabytes on most disks.
+MAX_LAYERS = 4096
+_MAX_FILE_SIZE = 4096
+_FOLDER = "layers"
+
+
+def default_folder() -> Path | None:
+    """Return `$XDG_CACHE_HOME/regsim/layers`, in `~/.cache` by default; None without a home."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # XDG Base Directory Specification: a path that is not absolute is invalid and ignored.
+    if base.startswith("/"):
+        return Path(base) / "regsim" / _FOLDER
+    try:
+        return Path.home() / ".cache" / "regsim" / _FOLDER
+    except RuntimeError:
+        return None
+
+
+class RememberedLayers:
+    """A `LayerMemory` in a directory, safe under any number of processes.
+
+    Args:
+        folder: where; it is made when there is something to keep.
+        most: how many layers are kept; the longest unused half goes when there are more.
+    """
+
+    def __init__(self, folder: Path, *, most: int = MAX_LAYERS) -> None:
+        self._folder = folder
+        self._most = most
+
+    def recall(self, identity: str) -> LayerInfo | None:
+        """Return what was remembered of a recipe; anything damaged counts as forgotten."""
+        path = self._folder / identity
+        try:
+            document = json.loads(read_bounded(path, _MAX_FILE_SIZE))
+            info = _info(document) if document.pop("check") == _check(identity, document) else None
+        except (OSError, RegsimError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        with suppress(OSError):
+            os.utime(path)  # so that what is used stays
+        return info
+
+    def remember(self, identity: str, info: LayerInfo) -> None:
+        """Keep what was learned of a recipe, if the disk allows."""
+        document: dict[str, Any] = {
+            "media_type": info.descriptor.media_type,
+            "digest": info.descriptor.digest,
+            "size": info.descriptor.size,
+            "diff_id": info.diff_id,
+            "uncompressed_size": info.uncompressed_size,
+        }
+        document["check"] = _check(identity, document)
+        with suppress(OSError, RegsimError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self._folder / identity, json.dumps(document).encode(), durable=False)
+            self._forget_some()
+
+    def _forget_some(self) -> None:
+        names = os.listdir(self._folder)  # noqa: PTH208  (names alone: no object for each of thousands)
+        if len(names) <= self._most:
+            return
+        sweep(self._folder)
+        files = [
+            path for path in self._folder.iterdir() if len(path.name) == hashlib.sha256().digest_size * 2
+        ]
+        files.sort(key=_last_used)
+        for path in files[: len(files) - self._most // 2]:
+            path.unlink(missing_ok=True)
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _info(document: dict[str, Any]) -> LayerInfo:
+    return LayerInfo(
+        descriptor=Descriptor(
+            media_type=document["media_type"],
+            digest=Digest(document["digest"]),
+            size=document["size"],
+        ),
+        diff_id=Digest(document["diff_id"]),
+        uncompressed_size=document["uncompressed_size"],
+    )
+
+
+def _check(identity: str, document: dict[str, Any]) -> str:
+    # A wrong digest would be found only after pushing it all, so a torn or edited file must not pass.
+    return hashlib.sha256(f"{identity} {json.dumps(document, sort_keys=True)}".encode()).hexdigest()

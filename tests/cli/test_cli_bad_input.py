@@ -477,7 +477,7 @@ def test_a_scenario_that_does_not_run_in_this_mode(regsim: Regsim, scenario: Sce
         (["run", "shared-base", "--model", "--keep"], "--model has no registry"),
         (["run", "shared-base", "-o", "x", "--json", "x"], "--output and --json name the same file: x"),
         (["run", "shared-base", "--registry", "moc"], 'not a registry: "moc"'),
-        (["run", "shared-base", "--registry", "127.0.0.1:5000"], 'not a registry: "127.0.0.1:5000"'),
+        (["run", "shared-base", "--registry", "127.0.0.1:5000/x"], 'not a registry: "127.0.0.1:5000/x"'),
         (["run", "shared-base", "--registry", "http://"], 'not the URL of a registry: "http://"'),
         (
             ["run", "shared-base", "--model", "--set", "registry={mock: {profile: ecr}}"],

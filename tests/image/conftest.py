@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from regsim.core import Descriptor, Platform, media_types
+from regsim.image.builder.config import Config
 from regsim.image.compression import NoCompressor
-from regsim.image.config import Config
 from regsim.image.layer_read import LayerFiles, LayerReader, Limits
 from regsim.image.listing import write_listed
 from regsim.image.opened import OpenImage, OpenLayer

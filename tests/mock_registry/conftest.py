@@ -181,10 +181,6 @@ class Wire:
         self.writer.transport.abort()
 
 
-def received(connection: Connection) -> int:
-    return -1 if connection._reading is None else connection._reading.received
-
-
 class WirePeer:
     """A registry on a port, and bare connections to it."""
 
@@ -215,7 +211,11 @@ class WirePeer:
         found: list[Connection] = []
 
         def look() -> bool:
-            found[:] = [each for each in self.server.connections if received(each) >= count]
+            found[:] = [
+                each
+                for each in self.server.connections
+                if each.body_received is not None and each.body_received >= count
+            ]
             return bool(found)
 
         await until(look)

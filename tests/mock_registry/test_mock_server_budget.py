@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mock_registry.server import Limits
-from mock_registry.server.budget import Budget, Share
+from mock_registry.server.limits import Budget, Share
 from mock_registry.storage.memory import MemoryUpload
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ async def test_requests_that_wait_for_an_earlier_one_count_for_their_connection(
     async with asyncio.timeout(DEADLINE), open_wire_peer() as peer:
         wire = await peer.connect()
         sending = asyncio.ensure_future(wire.send(*[head(f"app/{n}", small) + small for n in range(30)]))
-        await peer.until(lambda: any(each._paused for each in peer.server.connections))
+        await peer.until(lambda: any(each.reading_paused for each in peer.server.connections))
         assert peer.server.budget.held < 7 << 20
         assert not sending.done()
         go.set()

@@ -435,7 +435,7 @@ async def test_patience_with_a_slow_head_ends_with_408_and_with_an_idle_peer_sil
 
 
 def sending(wire_peer: WirePeer) -> list[Connection]:
-    return [each for each in wire_peer.server.connections if each._awaited().name == "WRITE"]
+    return [each for each in wire_peer.server.connections if each.awaited.name == "WRITE"]
 
 
 async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None:
@@ -535,9 +535,9 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(
     sending = asyncio.ensure_future(wire.send(request("PATCH", session.decode(), body=content)))
     await taken.wait()
     connection = await wire_peer.reading(0)
-    await wire_peer.until(lambda: connection._paused)
-    assert connection._reading is not None
-    assert connection._reading.share.waiting < 6 << 20
+    await wire_peer.until(lambda: connection.reading_paused)
+    assert connection.body_waiting is not None
+    assert connection.body_waiting < 6 << 20
     assert not sending.done()
     go.set()
     await sending
@@ -558,6 +558,7 @@ async def test_a_graceful_stop_answers_what_is_under_way_and_closes_the_idle(
         await busy.send(b"56789")
         status, headers, _ = await busy.response()
         assert (status, headers["connection"]) == (202, "close")
+        busy.half_close()
         await stop
         with pytest.raises(OSError, match="Connect call failed"):
             await peer.connect()

@@ -16,6 +16,7 @@ import pytest
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth
 from mock_registry.server import Limits
+from mock_registry.server.limits import Patience
 from mock_registry.tls import SELF_SIGNED
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Peer:
         """Wait until the server holds so many octets of a body that is not whole."""
         await until(
             lambda: any(
-                each._reading is not None and each._reading.received >= count
+                each.body_received is not None and each.body_received >= count
                 for each in self.server.connections
             )
         )
@@ -364,7 +365,7 @@ async def test_a_peer_that_does_not_read_holds_the_registry_back(peer: Peer) -> 
     wire = await peer.connect()
     digest = await push(peer, bytes(size))
     await wire.send(b"GET /v2/app/blobs/%b HTTP/1.1\r\nHost: r\r\n\r\n" % digest.encode())
-    await until(lambda: any(each._writable is not None for each in peer.server.connections))
+    await until(lambda: any(each.awaited is Patience.WRITE for each in peer.server.connections))
     await asyncio.sleep(0)
     wire.reset()
     await until(lambda: len(peer.journal) == 2)
@@ -388,7 +389,7 @@ async def test_a_registry_that_does_not_read_holds_the_peer_back() -> None:
                 for _ in range(10):
                     await asyncio.sleep(0)
             assert sent < 64 << 20
-            [held] = [each._reading.share.waiting for each in peer.server.connections if each._reading]
+            [held] = [each.body_waiting for each in peer.server.connections if each.body_waiting is not None]
             assert held < 4 << 20
         while sent < 64 << 20:
             await wire.send(block)

@@ -23,7 +23,7 @@ CONTRACTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["im
 
 LAYERS = "regsim: each room imports only the rows below it"
 INDEPENDENT = "mock_registry is an independent account: it never imports regsim"
-MEETING = "regsim meets mock_registry only in scenario.world, .reconcile and .misbehaviour, and cli.serve"
+MEETING = "regsim meets mock_registry only in scenario.world, .reconcile and .schema_registry, and cli.serve"
 PARSER = "httptools: only regsim.net and mock_registry.server"
 EXTRAS = "bcrypt and trustme: only mock_registry.auth.users and mock_registry.tls"
 ZSTD = "zstandard: only regsim.image.compression"
@@ -62,6 +62,8 @@ VIOLATIONS = [
     Violation(EXTRAS, "mock_registry/x.py", "import bcrypt"),
     Violation(EXTRAS, "regsim/registry/x.py", "import trustme"),
     Violation("ruamel.yaml: only regsim.scenario", "regsim/cli/x.py", "import ruamel.yaml"),
+    Violation("pydantic: only regsim.scenario", "regsim/cli/x.py", "import pydantic"),
+    Violation("pydantic: only regsim.scenario", "regsim/core/x.py", "import pydantic_core"),
     Violation("rich: only regsim.report and regsim.cli", "regsim/transfer/x.py", "import rich.table"),
     Violation(ZSTD, "regsim/image/x.py", "import zstandard"),
     Violation("isal: only regsim.image.compression", "regsim/image/x.py", "import isal"),

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from regsim.registry.login.challenge import Challenge, parse_challenges
-from regsim.registry.login.scopes import Scope, covers, merged, parse_scopes
+from regsim.registry.login.challenge import Challenge, Scope, covers, merged, parse_challenges, parse_scopes
 
 TOKEN_CHARACTERS = string.ascii_letters + string.digits + "!#$%&'*+.^_`|~-"
 TOKENS = st.text(TOKEN_CHARACTERS, min_size=1, max_size=8)

@@ -15,7 +15,7 @@ import pytest
 
 from regsim.errors import LocalFileError
 from regsim.registry.login import AuthFiles, Credentials
-from regsim.registry.login.programs import Program
+from regsim.registry.login.auth_files import HelperProgram
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,8 +211,8 @@ def shown(error: BaseException) -> str:
         (json.dumps({"credHelpers": [SECRET]}), "credHelpers is not an object"),
         (json.dumps({"credsStore": {"a": SECRET}}), "credsStore is not a string"),
         (json.dumps({"auths": {HOST: SECRET}}), f"the entry of '{HOST}' is not an object"),
-        (json.dumps({"auths": {HOST: {"auth": [SECRET]}}}), "holds what is no text"),
-        (json.dumps({"auths": {HOST: {"identitytoken": {SECRET: 1}}}}), "holds what is no text"),
+        (json.dumps({"auths": {HOST: {"auth": [SECRET]}}}), "has a value that is not a string"),
+        (json.dumps({"auths": {HOST: {"identitytoken": {SECRET: 1}}}}), "has a value that is not a string"),
         (json.dumps({"auths": {HOST: {"auth": f"{SECRET}!"}}}), "is not base64 of USER:PASSWORD"),
         (
             json.dumps({"auths": {HOST: {"auth": base64.b64encode(SECRET.encode()).decode()}}}),
@@ -309,14 +309,14 @@ async def test_a_helper_is_asked_once(home: Home) -> None:
     [
         (f"sys.exit(print('{SECRET}') or 3)", "failed with exit code 3"),
         (f"sys.stderr.write('{SECRET}'); sys.exit(1)", "failed with exit code 1"),
-        (f"print('{SECRET}')", "answered what is no credentials"),
-        (f"print(json.dumps(['{SECRET}']))", "answered what is no credentials"),
+        (f"print('{SECRET}')", "did not answer with credentials"),
+        (f"print(json.dumps(['{SECRET}']))", "did not answer with credentials"),
         (
             f"print(json.dumps({{'Username': 'ci', 'Secret': ['{SECRET}']}}))",
-            "answered what is no credentials",
+            "did not answer with credentials",
         ),
-        (f"print(json.dumps({{'Secret': '{SECRET}'}}))", "answered what is no credentials"),
-        ("print('[' * 60_000)", "answered what is no credentials"),
+        (f"print(json.dumps({{'Secret': '{SECRET}'}}))", "did not answer with credentials"),
+        ("print('[' * 60_000)", "did not answer with credentials"),
         (f"print('{SECRET}' * 20_000)", "answered more than 65536 bytes"),
         ("while True: print('endless')", "answered more than 65536 bytes"),
         ("os.kill(os.getpid(), 9)", "failed with exit code -9"),
@@ -339,7 +339,7 @@ async def test_a_helper_that_is_not_installed_is_named(home: Home) -> None:
 
 async def test_a_helper_that_hangs_is_given_up(home: Home) -> None:
     home.helper("slow", "time.sleep(600)")
-    program = Program("slow", named_in=home.path, environment=home.environment, seconds=0.01)
+    program = HelperProgram("slow", home.path, home.environment, seconds=0.01)
     with pytest.raises(LocalFileError, match=r"docker-credential-slow did not answer within 0\.01 s"):
         await program.get(HOST)
 
@@ -356,7 +356,7 @@ async def test_of_a_helper_that_is_given_up_nothing_is_left(home: Home) -> None:
         time.sleep(600)
         """,
     )
-    program = Program("forking", named_in=home.path, environment=home.environment)
+    program = HelperProgram("forking", home.path, home.environment)
     asking = asyncio.create_task(program.get(HOST))
     pipe = await asyncio.to_thread(alive.open)
     assert await asyncio.to_thread(pipe.readline) == "ready\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from contextlib import aclosing, asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -16,8 +18,10 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import manifest_document
 from regsim.errors import AuthenticationError, RegistryError
+from regsim.net.answer import Answer
 from regsim.registry.connection import Connection
-from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.login import Credentials, FixedKeychain, Scope
+from regsim.registry.login.token_service import TokenService
 from regsim.registry.repository import Mounted, Registry, Repository, UploadSession
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
@@ -342,19 +346,17 @@ async def test_edge_17_and_field_fault_11_a_token_is_taken_however_it_is_worded(
 
 
 async def test_a_token_that_is_about_to_end_is_replaced_before_anybody_refuses_it() -> None:
-    clock = [0.0]
-    auth = TokenAuth(USERS, lifetime=Lifetime(seconds=300), clock=lambda: clock[0])
-    async with connected(auth) as (mock, registry):
-        registry._transport._authorizer._now = lambda: clock[0]
-        repository = registry.repository("shop/api")
-        await repository.resolve("v1", Account())
-        clock[0] = 294.0
-        await repository.resolve("v1", Account())
-        assert len(tokens(mock)) == 1
-        clock[0] = 296.0
-        await repository.resolve("v1", Account())
-        assert len(tokens(mock)) == 2
-        assert len(refused(mock)) == 1
+    clock, asked = [0.0], count(1)
+
+    async def ask(method: str, url: str, *_: object, **__: object) -> Answer:
+        document = {"token": f"token{next(asked)}", "expires_in": 300}
+        return Answer(method=method, url=url, status=200, body=json.dumps(document).encode())
+
+    url, scopes = "https://auth.example/token", (Scope.repository("shop/api", "pull"),)
+    service = TokenService(url, "", None, ask=ask, patience=Patience(), now=lambda: clock[0])
+    for at, value in ((0.0, "token1"), (294.0, "token1"), (296.0, "token2")):
+        clock[0] = at
+        assert (await service.token(scopes, Account())).value == value
 
 
 async def test_an_identity_token_goes_by_post() -> None:

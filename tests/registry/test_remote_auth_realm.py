@@ -7,7 +7,7 @@ import pytest
 from regsim.core.reference import is_loopback
 from regsim.errors import AuthenticationError
 from regsim.net.address import Origin, origin
-from regsim.registry.login.realm import realm_url
+from regsim.registry.login.token_service import realm_url
 
 PUBLIC = Origin("https", "registry.example", 443)
 PLAIN = Origin("http", "registry.example", 5000)

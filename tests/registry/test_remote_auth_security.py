@@ -7,7 +7,6 @@ import json
 import logging
 import traceback
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -22,8 +21,9 @@ from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
 from regsim.registry.connection import Connection
 from regsim.registry.login import Credentials, FixedKeychain
-from regsim.registry.login.authorizer import MAX_WALLETS
-from regsim.registry.login.tokens import MAX_TOKEN_ANSWER, Authorization
+from regsim.registry.login.authorizer import MAX_SERVICES, Authorizer
+from regsim.registry.login.challenge import Challenge
+from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, Authorization
 from regsim.registry.repository import Registry, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -31,6 +31,7 @@ from regsim.store.memory import BytesContent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from regsim.net.answer import Answer
     from regsim.registry.retry import Patience
 
 pytestmark = pytest.mark.anyio
@@ -50,15 +51,22 @@ BLOB = f"{HOST}/v2/shop/api/blobs/{LAYER.digest}"
 
 
 @asynccontextmanager
+async def connected(
+    router: respx.MockRouter, patience: Patience, credentials: Credentials | None = CI
+) -> AsyncIterator[Transport]:
+    """Yield a transport behind TLS, of which `router` plays the registry and all others."""
+    keychain = FixedKeychain({"registry.example": credentials} if credentials else {})
+    connection = Connection(transport=httpx.MockTransport(router.async_handler), keychain=keychain)
+    async with Transport(HOST, connection, patience=patience) as transport:
+        yield transport
+
+
+@asynccontextmanager
 async def client(
     router: respx.MockRouter, patience: Patience, credentials: Credentials | None = CI
 ) -> AsyncIterator[Repository]:
-    """Yield a repository behind TLS, of which `router` plays the registry and all others."""
-    keychain = FixedKeychain({"registry.example": credentials} if credentials else {})
-    network = httpx.MockTransport(router.async_handler)
-    async with Transport(
-        HOST, Connection(transport=network, keychain=keychain), patience=patience
-    ) as transport:
+    """Yield a repository of that registry."""
+    async with connected(router, patience, credentials) as transport:
         yield Repository(transport, "shop/api", patience=patience)
 
 
@@ -194,11 +202,7 @@ async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     give_tokens(world)
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
     other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
-    keychain = FixedKeychain({"registry.example": CI})
-    network = httpx.MockTransport(world.async_handler)
-    async with Transport(
-        HOST, Connection(transport=network, keychain=keychain), patience=patience
-    ) as transport:
+    async with connected(world, patience) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
         answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
@@ -268,10 +272,9 @@ async def test_a_password_is_not_shown_to_a_registry_that_wants_a_token(
 async def test_a_token_is_not_shown_to_its_service(world: respx.MockRouter, patience: Patience) -> None:
     service = give_tokens(world)
     world.head(url__startswith=HOST).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(404)))
-    async with client(world, patience, None) as repository:
-        await repository.has_blob(LAYER, Account())
-        web = Repository(repository._conversation.transport.transport, "shop/web", patience=patience)
-        await web.has_blob(LAYER, Account())
+    async with connected(world, patience, None) as transport:
+        for name in ("shop/api", "shop/web"):
+            await Repository(transport, name, patience=patience).has_blob(LAYER, Account())
     assert authorizations(service) == [None, None]
 
 
@@ -289,19 +292,18 @@ async def test_edge_53_cookies_are_returned_to_nobody(
     assert [call.request for call in calls if "Cookie" in call.request.headers] == []
 
 
+@BOTH
 async def test_an_authorization_is_put_into_no_request_to_another_origin(
-    world: respx.MockRouter, patience: Patience
+    way: dict[str, str], world: respx.MockRouter, patience: Patience
 ) -> None:
-    """Whoever hands it over, and to whatever request."""
+    """Neither that of the login, nor one that a caller puts among the headers."""
+    give_tokens(world)
+    world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
     foreign = world.get(f"{ELSEWHERE}/x").respond(200)
-    async with client(world, patience) as repository:
-        transport = repository._conversation.transport.transport
-        mine = Authorization.basic(transport._origin, CI)
+    async with connected(world, patience) as transport:
+        await Repository(transport, "shop/api", patience=patience).has_blob(LAYER, Account())
         for headers in ({}, {"Authorization": BASIC, "Cookie": "x", "Proxy-Authorization": BASIC}):
-            async with transport._follow(
-                "GET", f"{ELSEWHERE}/x", Account(), headers, None, authorization=mine
-            ):
-                pass
+            await transport.request("GET", f"{ELSEWHERE}/x", Account(), headers=headers)
     names = {name for call in foreign.calls for name in call.request.headers}
     assert not names & {"authorization", "cookie", "proxy-authorization"}
 
@@ -395,14 +397,11 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
         return answer if answer.status_code == 401 else refuse(request)
 
     world.route(url__startswith=HOST).mock(side_effect=registry)
-    async with client(world, patience, credentials) as repository:
+    async with connected(world, patience, credentials) as transport:
+        repository = Repository(transport, "shop/api", patience=patience)
         with pytest.raises(RegsimError) as caught:
             await repository.upload(CONTENT, Account())
-        transport = repository._conversation.transport
-        told = [repository, repository._conversation, transport, transport.transport]
-        assert_silent(repr(told))
-        assert_silent(repr(vars(transport.transport)))
-        assert_silent(repr(list(transport.transport._authorizer._wallets)))
+        assert_silent(repr([repository, vars(repository), transport, vars(transport)]))
     assert_silent(words(caught.value))
     assert_silent(caplog.text)
 
@@ -516,29 +515,24 @@ async def test_a_registry_that_always_wants_more_is_not_asked_for_ever(
     assert asked < 10
 
 
-async def test_services_that_a_registry_names_in_turn_are_not_all_remembered(
-    world: respx.MockRouter, patience: Patience
-) -> None:
-    numbers = count()
-    give_tokens(world)
+async def test_services_that_a_registry_names_in_turn_are_not_all_remembered() -> None:
+    async def ask(*_: object, **__: object) -> Answer:
+        raise NotImplementedError
 
-    def want(_: httpx.Request) -> httpx.Response:
-        challenge = f'Bearer realm="{REALM}?{next(numbers)}",service="s"'
-        return httpx.Response(401, headers={"WWW-Authenticate": challenge})
-
-    world.route(url__startswith=HOST).mock(side_effect=want)
-    async with client(world, patience) as repository:
-        for _ in range(2 * MAX_WALLETS):
-            with pytest.raises(AuthenticationError):
-                await repository.tags(Account())
-        assert len(repository._conversation.transport.transport._authorizer._wallets) == MAX_WALLETS
-    assert next(numbers) > MAX_WALLETS
+    authorizer = Authorizer("registry.example", HOST, ask)
+    challenges = [Challenge("bearer", {"realm": f"{REALM}?{number}"}) for number in range(MAX_SERVICES + 1)]
+    services = [authorizer.token_service(CI, each) for each in challenges]
+    again = [authorizer.token_service(CI, each) for each in reversed(challenges)]
+    assert [one is other for one, other in zip(reversed(services), again, strict=True)] == [
+        *([True] * MAX_SERVICES),
+        False,
+    ]
 
 
 async def test_a_scheme_that_is_not_known_is_named(world: respx.MockRouter, patience: Patience) -> None:
     world.head(BLOB).respond(401, headers={"WWW-Authenticate": "Negotiate, NTLM"})
     async with client(world, patience) as repository:
-        with pytest.raises(AuthenticationError, match="no way to log in that we do: negotiate, ntlm"):
+        with pytest.raises(AuthenticationError, match="offers no login that regsim knows: negotiate, ntlm"):
             await repository.has_blob(LAYER, Account())
 
 

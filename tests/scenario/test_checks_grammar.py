@@ -67,6 +67,15 @@ def test_the_grammar(
     ("text", "message", "hint"),
     [
         ("saved_ration >= 1", 'no such metric: "saved_ration"', 'did you mean "saved_ratio"?'),
+        (
+            "duration <= 5s",
+            'no such metric: "duration"',
+            (
+                "known: referenced, transferred, exists, mounted, joined, inlined, foreign, failed, "
+                "referenced_bytes, transferred_bytes, saved_bytes, saved_ratio, wire_sent, wire_received, "
+                "wasted_bytes, overhead, requests, writable_bytes, copied_up_bytes"
+            ),
+        ),
         ("saved", 'not a check: "saved"', 'such as "saved_ratio(step 2) >= 0.9"'),
         ("exists(step 1)", 'not a check: "exists(step 1)"', 'such as "saved_ratio(step 2) >= 0.9"'),
         ("exists() == 1", "nothing between the parentheses", 'write "step 2", a step\'s name, or an image'),

@@ -18,28 +18,17 @@ from regsim.scenario.checks import ImageSelector, Metric, Number, Selector, Step
 from regsim.scenario.find import Shipped, shipped
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
-from regsim.scenario.schema import (
-    Copy,
-    DockerfileImage,
-    InContainer,
-    NodeSpec,
-    Place,
-    Pull,
-    Push,
-    RecordedImage,
-    Scenario,
-    Step,
-    SyntheticImage,
-)
-from regsim.scenario.schema_container import Commit, Create, Presence, Read, Write
-from regsim.store.digests import SkipRule
+from regsim.scenario.schema_container import Commit, Create, InContainer, Presence, Read, Write
+from regsim.scenario.schema_step import Copy, Place, Pull, Push, Step
+from regsim.store.memory import SkipRule
 from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.image.builder.effects import MadeFile
+    from regsim.scenario.schema import NodeSpec, Scenario
     from regsim.scenario.schema_container import Doing
+    from regsim.scenario.schema_image import FileSpec
 
 
 class Layer(NamedTuple):
@@ -67,7 +56,7 @@ def figure(accounts: list[Account], metric: Metric) -> Number:
     return sizes[word] if metric.endswith("_bytes") else counts[word]
 
 
-def size_of(file: MadeFile) -> int:
+def size_of(file: FileSpec) -> int:
     return len(file.content) if file.content is not None else file.size
 
 
@@ -114,12 +103,11 @@ class Naive:
 
     def layers(self, name: str) -> list[Layer]:
         image = self.scenario.images.get(name)
-        if isinstance(image, RecordedImage):
+        if image is not None and image.record is not None:
             recipes = [line.recipe for line in load_record(image.record).instructions]
             return [Layer(recipe.recorded, recipe.size) for recipe in recipes if recipe is not None]
-        if image is None or isinstance(image, DockerfileImage):
+        if image is None or image.layers is None:
             return self.built[name]
-        assert isinstance(image, SyntheticImage)
         own = [Layer((name, index), spec.size) for index, spec in enumerate(image.layers)]
         return (self.layers(image.base) if image.base else []) + own
 
@@ -153,7 +141,7 @@ class Naive:
     def files_of(self, image: str) -> dict[bytes, int]:
         """Return what the image's RUNs are said to leave, with sizes."""
         spec = self.scenario.images.get(image)
-        if not isinstance(spec, DockerfileImage):
+        if spec is None or spec.dockerfile is None:
             return self.files[image]
         return {path: size_of(file) for effect in spec.run.values() for path, file in effect.files.items()}
 
@@ -198,7 +186,7 @@ async def built(scenario: Scenario, scratch: Path) -> dict[str, list[Layer]]:
     images = await open_images(scenario, generate=False, tell=lambda _: None, scratch=scratch)
     found: dict[str, list[Layer]] = {}
     for name, spec in scenario.images.items():
-        if isinstance(spec, DockerfileImage):
+        if spec.dockerfile is not None:
             ((descriptor, raw),) = images.holdings(name).manifests.values()
             layers = parse(descriptor, raw).layers
             found[name] = [Layer(each.digest, each.size) for each in layers]
@@ -217,7 +205,7 @@ def test_every_expected_figure_follows_from_the_layers(entry: Shipped, tmp_path:
             assert all(each.holds(figures[each.metric]) for each in step.expect.comparisons)
             if isinstance(step.action.doing, Read):
                 there = step.action.doing.path in box.files()
-                assert (step.expect.seen.file is Presence.PRESENT) is there
+                assert (step.expect.file is Presence.PRESENT) is there
             continue
         for comparison in step.expect.comparisons:
             verdict = comparison.check(step.number, [figure([each], comparison.metric) for each in accounts])

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regsim.errors import ScenarioError
-from regsim.scenario.format import SCENARIO
 from regsim.scenario.load import parse_scenario
+from regsim.scenario.schema import Scenario
 
 PATH = Path("s.yaml")
 WORDS = [
-    *SCENARIO.keys,
+    *Scenario.keys(),
     *("layers", "from", "record", "oci", "platforms", "size", "ratio", "files", "created_by", "media_type"),
     *(
         "push",

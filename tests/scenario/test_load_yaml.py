@@ -8,7 +8,7 @@ import pytest
 
 from regsim.errors import ScenarioError
 from regsim.scenario.load import MAX_FILE, parse_scenario
-from regsim.scenario.positions import Position, Scalar
+from regsim.scenario.yaml_document import Position, Scalar
 
 STEPS = "steps:\n  - pull: {reference: x}\n"
 
@@ -111,7 +111,7 @@ def test_a_byte_order_mark_moves_no_column() -> None:
 )
 def test_plain_scalars_have_the_types_of_yaml_1_2(text: str, value: object) -> None:
     where = Position(0, 1, 1, "s.yaml")
-    scalar = Scalar(text=text, quoted=False, where=where)
+    scalar = Scalar(text, where)
     assert scalar.value == value
     assert type(scalar.value) is type(value)
-    assert Scalar(text=text, quoted=True, where=where).value == text
+    assert Scalar(text, where, quoted=True).value == text

@@ -16,10 +16,9 @@ from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, ScenarioError, UsageError
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
-from regsim.scenario.misbehaviour import PROFILES
 from regsim.scenario.model_world import check_model
 from regsim.scenario.run import run
-from regsim.scenario.schema import MockRegistry
+from regsim.scenario.schema_registry import PROFILES, MockSpec, RegistrySpec
 from regsim.scenario.world import WireWorld, wire_world
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ def test_the_model_refuses_what_it_does_not_know(tmp_path: Path, registry: str) 
 def test_every_profile_can_be_named(tmp_path: Path) -> None:
     assert PROFILES == NAMES
     for name in NAMES:
-        assert read(tmp_path, f"profile: {name}").registry == MockRegistry(profile=name)
+        assert read(tmp_path, f"profile: {name}").registry == RegistrySpec(mock=MockSpec(profile=name))
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from regsim.scenario.run import MAX_MOVES_AT_ONCE, run
 from regsim.synth.images import ImageSource
 
 if TYPE_CHECKING:
-    from regsim.scenario.schema import Place
+    from regsim.scenario.schema_step import Place
     from regsim.scenario.world import Member
 
 pytestmark = pytest.mark.anyio

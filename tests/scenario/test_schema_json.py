@@ -11,8 +11,8 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from regsim.errors import ScenarioError
-from regsim.scenario.format import json_schema, key_tables
 from regsim.scenario.load import parse_scenario
+from regsim.scenario.schema import json_schema, key_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

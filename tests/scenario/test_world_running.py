@@ -13,7 +13,7 @@ from regsim.errors import ExitCode, UsageError
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import run
-from regsim.scenario.schema import RemoteRegistry
+from regsim.scenario.schema_registry import RegistrySpec
 from regsim.scenario.world import check_registry, wire_world
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def run_at(
     scenario = parse_scenario(IMAGES + text, path)
     images = await open_images(scenario, generate=True, tell=lambda _: None)
     warn = (warnings if warnings is not None else []).append
-    registry = RemoteRegistry(url=url)
+    registry = RegistrySpec(url=url)
     async with wire_world(registry, images, mode=mode, prefix="try", keep=keep, warn=warn) as world:
         return await run(scenario, world, mode, lambda _: None)
 

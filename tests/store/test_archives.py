@@ -378,7 +378,7 @@ async def test_one_of_several_images_is_chosen_by_its_name(docker: Callable[...,
     for missing in ("", "shop/c:1"):
         with pytest.raises(LocalFileError) as caught:
             await archive.find(missing)
-        assert caught.value.hint == "it has shop/a:1, shop/b:1"
+        assert caught.value.hint == "its tags are shop/a:1, shop/b:1"
 
 
 def changed(**more: bytes) -> dict[str, bytes]:

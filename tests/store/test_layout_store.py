@@ -14,7 +14,7 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError
 from regsim.store import files, layout_index
 from regsim.store.layout import LayoutStore
-from regsim.store.listing import ref_name
+from regsim.store.layout_index import ref_name
 from regsim.store.memory import BytesContent
 from regsim.store.verify import read_all
 

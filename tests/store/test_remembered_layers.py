@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from regsim.synth.recipe import LayerRecipe
-from regsim.synth.remembered import RememberedLayers, default_folder
-from regsim.synth.synthetic import LayerInfo, stand_in
+from regsim.synth.synthetic import LayerInfo, RememberedLayers, default_folder, stand_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,7 +85,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from regsim.synth.recipe import LayerRecipe
-from regsim.synth.remembered import RememberedLayers
+from regsim.synth.synthetic import RememberedLayers
 from regsim.synth.synthetic import stand_in
 memory = RememberedLayers(Path(sys.argv[1]), most=20)
 for number in range(100):

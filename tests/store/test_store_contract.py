@@ -13,9 +13,8 @@ import pytest
 from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
-from regsim.store.digests import ChainDigestStore, DigestStore
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore
 from regsim.store.relay import finished, hand
 from regsim.store.verify import read_all, verified
 

@@ -16,8 +16,7 @@ from regsim.core.entries import Labels
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, MemoryStore, node_store
 from regsim.transfer import copy
 from regsim.transfer.copy import CONCURRENT_CHECKS, DEFAULT_JOBS, Options, Transfer
 from regsim.transfer.ends import (

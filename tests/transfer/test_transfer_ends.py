@@ -20,8 +20,7 @@ from regsim.errors import NotFoundError, RegistryError
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
-from regsim.store.digests import SkipRule, node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, MemoryStore, SkipRule, node_store
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,

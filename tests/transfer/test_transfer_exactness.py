@@ -31,8 +31,7 @@ from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import ChainDigestStore, DigestStore, SkipRule, node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore, SkipRule, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     Destination,

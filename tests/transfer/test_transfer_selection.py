@@ -14,8 +14,7 @@ from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.core.manifest import index_document
 from regsim.errors import ContentError, NotFoundError
 from regsim.scenario.reconcile import reconcile
-from regsim.store.digests import node_store
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent, MemoryStore, node_store
 from regsim.transfer import selection
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.core.manifest import encode
 from regsim.errors import RegsimError
+from regsim.image.builder.config import Config, change
 from regsim.image.builder.dockerfile import read_trigger
 from regsim.image.builder.instructions import Text
-from regsim.image.builder.metadata import change
-from regsim.image.config import Config
 from regsim.image.listing import Listing
 from regsim.image.opened import OpenImage
 from regsim.store.entry import Entry, Kind

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Platform
 from regsim.errors import DockerfileError, RegsimError, UsageError
+from regsim.image.builder.config import Config
 from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
 from regsim.image.builder.instructions import Copy
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
 from regsim.image.builder.stage import StageBuilder, Variables
 from regsim.image.builder.syntax import Problems
 from regsim.image.builder.work import StepReport, Work
-from regsim.image.config import Config
 from regsim.image.opened import Files, OpenImage
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
 from regsim.image.builder.archives import is_archive, unpack
+from regsim.image.builder.config import change
 from regsim.image.builder.copying import Placement, Taken, take, take_inline
 from regsim.image.builder.effects import declared
 from regsim.image.builder.instructions import Arg, Copy, Run, Start, Text
-from regsim.image.builder.metadata import change
 from regsim.image.builder.syntax import expand, expand_content, expand_words
 from regsim.image.opened import Files
 from regsim.image.spool import DiskSpool
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import ExitStack
 
+    from regsim.image.builder.config import Config
     from regsim.image.builder.copying import Source
     from regsim.image.builder.effects import Effect
     from regsim.image.builder.instructions import Instruction
     from regsim.image.builder.work import Maker, Work
-    from regsim.image.config import Config
     from regsim.image.opened import OpenLayer
     from regsim.store.entry import Opener
 

@@ -1,6 +1,7 @@
-"""`WWW-Authenticate`: how a registry asks who is there (RFC 9110, 11.6.1).
+"""Challenges and scopes: how a registry asks for credentials, and what a token is good for.
 
-Owns the header's grammar. Must not know what is done about a challenge.
+Owns the grammar of `WWW-Authenticate` (RFC 9110, 11.6.1), and the spelling and sums of scopes (distribution's
+token authentication, "Resource Provider Use"). Must not know what is done about a challenge.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+
+PULL, PUSH, DELETE = "pull", "push", "delete"
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  (a token of the grammar, RFC 9110, 5.6.2)
 _QUOTED = r'"(?:[^"\\]|\\.)*+(?:"|$)'
-# A value without quotes should be a token, but URLs without quotes are about.
+# A value without quotes should be a token, but some registries send URLs without quotes.
 _PARAMETER = re.compile(rf"({_TOKEN})[ \t]*=[ \t]*({_QUOTED}|[^\s,\"]*)", re.DOTALL)
 _SCHEME = re.compile(rf"({_TOKEN})(?:[ \t]+([0-9A-Za-z._~+/-]+=*)(?=[ \t]*(?:,|$)))?")
 _GAP = re.compile(r"[\s,]+")
@@ -27,7 +30,7 @@ class Challenge:
 
     Attributes:
         scheme: in lower case: `basic`, `bearer`, or any other.
-        parameters: by name in lower case; the first one counts where a name comes twice.
+        parameters: by name in lower case; if a name is repeated, its first value.
     """
 
     scheme: str
@@ -35,9 +38,9 @@ class Challenge:
 
 
 def parse_challenges(text: str) -> tuple[Challenge, ...]:
-    """Read all challenges of a header, in its order; several lines are joined by commas.
+    """Return all challenges of a header, in its order; several lines are joined by commas.
 
-    What makes no sense is passed over: a challenge that cannot be read is one that cannot be met.
+    Text that is malformed is skipped: a challenge that cannot be read cannot be met.
     """
     return tuple(_challenges(text))
 
@@ -64,3 +67,68 @@ def _unquoted(text: str) -> str:
         return text
     inner = text[1:-1] if len(text) > 1 and text.endswith('"') else text[1:]
     return re.sub(r"\\(.)", r"\1", inner, flags=re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Actions on one resource.
+
+    Attributes:
+        resource: such as `repository:shop/api`; a scope that only one registry knows (`aws`) is all resource.
+        actions: such as `pull`.
+    """
+
+    resource: str
+    actions: frozenset[str] = frozenset()
+
+    @classmethod
+    def parse(cls, text: str) -> Scope:
+        """Read `TYPE:NAME:ACTION,ACTION`. Text of another form is kept whole, for the token service."""
+        resource, colon, actions = text.rpartition(":")
+        if not colon or ":" not in resource:
+            return cls(text)
+        return cls(resource, frozenset(filter(None, actions.split(","))))
+
+    @classmethod
+    def repository(cls, name: str, *actions: str) -> Scope:
+        """Return the scope of actions on a repository."""
+        return cls(f"repository:{name}", frozenset(actions))
+
+    def __str__(self) -> str:
+        return f"{self.resource}:{','.join(sorted(self.actions))}" if self.actions else self.resource
+
+
+Scopes = tuple[Scope, ...]
+CATALOG = Scope("registry:catalog", frozenset({"*"}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a request must be allowed to do.
+
+    Attributes:
+        repository: whose credentials are used; None: the registry's.
+        scopes: of its token. Those that a challenge names are added.
+    """
+
+    repository: str | None = None
+    scopes: Scopes = ()
+
+
+def parse_scopes(text: str) -> Scopes:
+    """Return the scopes of a challenge, which are separated by spaces."""
+    return merged(map(Scope.parse, text.split()))
+
+
+def merged(*several: Iterable[Scope]) -> Scopes:
+    """Return the sum of scopes, one for each resource, in the order in which they first occur."""
+    actions: dict[str, frozenset[str]] = {}
+    for scopes in several:
+        for scope in scopes:
+            actions[scope.resource] = actions.get(scope.resource, frozenset()) | scope.actions
+    return tuple(Scope(resource, each) for resource, each in actions.items())
+
+
+def covers(held: Scopes, wanted: Scopes) -> bool:
+    """Tell whether a token for `held` also serves for `wanted`."""
+    return merged(held) == merged(held, wanted)

@@ -1,6 +1,6 @@
-"""Credentials, and who has them.
+"""Credentials, and where they are looked up.
 
-Owns the value and the question. Must not know files, programs or HTTP.
+Owns the value and the interface of keychains. Must not know files, programs or HTTP.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ _HUB = frozenset({DEFAULT_HOST, "index.docker.io", "registry-1.docker.io"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """Who to be at a registry: a name with a password, or an identity token.
-
-    Its secrets show in no `repr`.
+    """A user name with a password, or an identity token. Neither secret shows in a `repr`.
 
     Attributes:
-        user: a name, of which `password` is the password.
+        user: the name to which `password` belongs.
         password: may hold any character.
         identity_token: a refresh token, which a token service takes in place of a password (OAuth2).
-        source: where they were found, to tell who wants to know why they were not accepted.
+        source: where they were found, for the hint of an error if they are refused.
     """
 
     user: str = ""
@@ -41,7 +39,7 @@ class Credentials:
         """Read `USER:PASSWORD`; what follows the first colon is the password.
 
         Raises:
-            UsageError: it is neither; the text is not repeated.
+            UsageError: the text has another form; the error does not repeat it.
         """
         user, colon, password = text.partition(":")
         if not user or not colon or not password:
@@ -50,10 +48,10 @@ class Credentials:
 
 
 class Keychain(Protocol):
-    """Who has credentials. Asked when a registry asks for some, and not before."""
+    """Finds credentials. It is asked when a registry asks for some, and not before."""
 
     async def find(self, host: str, repository: str | None) -> Credentials | None:
-        """Return the credentials for a repository; None where there are none.
+        """Return the credentials for a repository, or None.
 
         Args:
             host: `host[:port]` of the registry, as references name it.
@@ -65,7 +63,7 @@ class Keychain(Protocol):
 
 
 class Anonymous:
-    """A keychain with nothing in it."""
+    """An empty keychain."""
 
     async def find(self, host: str, repository: str | None) -> Credentials | None:  # noqa: ARG002
         """Return None."""
@@ -73,11 +71,11 @@ class Anonymous:
 
 
 class FixedKeychain:
-    """A keychain that was filled by hand.
+    """A keychain with given credentials.
 
     Args:
-        credentials: by `host[:port]` or URL. No other host ever gets any of them.
-        otherwise: who is asked about other hosts; None: nobody.
+        credentials: by `host[:port]` or URL. They are sent to no other host.
+        otherwise: is asked about other hosts; None: there are no credentials for them.
     """
 
     def __init__(self, credentials: Mapping[str, Credentials], *, otherwise: Keychain | None = None) -> None:
@@ -90,8 +88,8 @@ class FixedKeychain:
         return given if given is not None else await self._otherwise.find(host, repository)
 
 
-def whence(credentials: Credentials | None) -> str:
-    """Return a hint for who was not let in: who they were there, and by whose word."""
+def refusal_hint(credentials: Credentials | None) -> str:
+    """Return the hint of an error about refused credentials: the user, and where they were found."""
     if credentials is None:
         return "no credentials were found: use --creds, or log in with docker, podman or skopeo"
     who = f" of {credentials.user!r}" if credentials.user else ""
@@ -99,6 +97,6 @@ def whence(credentials: Credentials | None) -> str:
 
 
 def normal_host(host: str) -> str:
-    """Return the one name of a registry that goes by several, or by a URL; ports stay."""
+    """Return one name for a registry that has several, or for its URL; the port stays."""
     lower = host.rpartition("://")[2].removesuffix("/").lower()
     return DEFAULT_HOST if lower in _HUB else lower

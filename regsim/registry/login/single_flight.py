@@ -1,7 +1,4 @@
-"""Work that several tasks ask for at once, done by one of them.
-
-Owns the waiting. Keeps no results: whoever asks looks first whether they are there already.
-"""
+"""Work that several tasks ask for at the same time, done by one of them."""
 
 from __future__ import annotations
 
@@ -17,18 +14,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Flights(Generic[T]):
-    """Pending work, by what it is about.
+class SingleFlight(Generic[T]):
+    """Pending work by key. Results are not kept: a caller looks first whether it has one already.
 
-    A failure goes to all who were waiting for it, and to nobody after them. If who did the work is cancelled,
-    one of those who wait does it in their own name.
+    A failure goes to all tasks that waited for it, and to none that come later. If the task that does the
+    work is cancelled, one that waits does it instead.
     """
 
     def __init__(self) -> None:
         self._pending: dict[Hashable, asyncio.Future[tuple[T] | RegsimError | None]] = {}
 
     async def join(self, key: Hashable, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the work, or wait until whoever does it already is through.
+        """Do the work, or wait for the task that is doing it already.
 
         Raises:
             RegsimError: it failed.
@@ -37,7 +34,7 @@ class Flights(Generic[T]):
             await asyncio.wait((pending,))
             outcome = pending.result()
             if isinstance(outcome, RegsimError):
-                # Each who raises it adds to its traceback.
+                # A copy, since each task that raises it adds to its traceback.
                 raise copy.copy(outcome) from outcome.__cause__
             if outcome is not None:
                 return outcome[0]

@@ -1,7 +1,9 @@
-"""Auth files: where podman, skopeo and docker keep credentials, and in which order they are looked at.
+"""Auth files and credential helpers: where podman, skopeo and docker keep credentials.
 
-Owns the files' places and format (containers-auth.json(5), docker's `config.json`). Must not know what
-credentials are used for. Nothing here is written, and no error repeats what a file says.
+Owns the order of the files and their format (containers-auth.json(5), docker's `config.json`), and the
+protocol of `docker-credential-NAME` programs (docker/docker-credential-helpers). Must not know what
+credentials are used for. Nothing is written, and no error repeats what a file or a program says: it may be
+a secret.
 """
 
 from __future__ import annotations
@@ -9,8 +11,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import os
+import re
+import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,17 +24,21 @@ from typing import TYPE_CHECKING, Any
 from regsim.core.reference import DEFAULT_HOST
 from regsim.errors import LocalFileError
 from regsim.registry.login.credentials import Credentials, normal_host
-from regsim.registry.login.flights import Flights
-from regsim.registry.login.programs import Program
+from regsim.registry.login.single_flight import SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAX_FILE = 1024 * 1024
-# What helpers, and docker's own file, call Docker Hub.
+MAX_HELPER_OUTPUT = 64 * 1024
+HELPER_SECONDS = 60.0  # some helpers ask their user first
+# Docker Hub's name for helpers, and in docker's own file.
 HUB_URL = "https://index.docker.io/v1/"
 # The user under which a helper keeps an identity token.
 TOKEN_USER = "<token>"  # noqa: S105  (a name)
+_HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Helpers that have no credentials fail, and say this.
+_NOT_FOUND = ("credentials not found in native keychain", "credentials not found")
 
 
 class AuthFiles:
@@ -36,7 +46,7 @@ class AuthFiles:
 
     Args:
         environment: of the process.
-        authfile: the only file to look at; None: `$REGISTRY_AUTH_FILE`, or else all the usual ones.
+        authfile: the only file to look at; None: `$REGISTRY_AUTH_FILE`, or else the usual ones.
     """
 
     def __init__(self, environment: Mapping[str, str], authfile: Path | None = None) -> None:
@@ -45,37 +55,32 @@ class AuthFiles:
         self._explicit = authfile or (Path(named) if named else None)
         self._documents: dict[Path, _Document | None] = {}
         self._helped: dict[tuple[str, str], Credentials | None] = {}
-        self._asking: Flights[Credentials | None] = Flights()
+        self._asking: SingleFlight[Credentials | None] = SingleFlight()
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files that are looked at, in order, whether or not they exist."""
-        if self._explicit is not None:
-            return (self._explicit,)
-        return tuple(_usual_paths(self._environment))
+        return (self._explicit,) if self._explicit is not None else tuple(_usual_paths(self._environment))
 
     def check(self) -> None:
         """Read the file that was named, if one was.
 
         Raises:
-            LocalFileError: it is missing, or no auth file.
+            LocalFileError: it does not exist, or is not an auth file.
         """
         if self._explicit is not None:
             self._read(self._explicit)
 
     async def find(self, host: str, repository: str | None) -> Credentials | None:
-        """Return credentials for a repository: of the first file that has some.
+        """Return the credentials for a repository from the first file that has some.
 
         Raises:
-            LocalFileError: a file, or a helper, is of no use.
+            LocalFileError: a file or a helper cannot be used.
         """
         host = normal_host(host)
         for path in self.paths:
             document = await asyncio.to_thread(self._read, path)
-            if document is None:
-                continue
-            found = await self._look(document, host, repository)
-            if found is not None:
+            if document is not None and (found := await self._look(document, host, repository)) is not None:
                 return found
         return None
 
@@ -92,20 +97,13 @@ class AuthFiles:
     async def _ask(self, path: Path, helper: str, host: str) -> Credentials | None:
         key = helper, host
         if key not in self._helped:
-
-            async def ask() -> Credentials | None:
-                server = HUB_URL if host == DEFAULT_HOST else host
-                program = Program(helper, named_in=path, environment=self._environment)
-                pair = await program.get(server)
-                if pair is None:
-                    return None
-                return _credentials(*pair, identity_token="", source=program.name)
-
-            self._helped[key] = await self._asking.join(key, ask)
+            program = HelperProgram(helper, path, self._environment)
+            server = HUB_URL if host == DEFAULT_HOST else host
+            self._helped[key] = await self._asking.join(key, lambda: program.get(server))
         return self._helped[key]
 
     def _read(self, path: Path) -> _Document | None:
-        """Return a file's document, read once; None where there is no such file, and none need be."""
+        """Return a file's document, read once; None if there is no such file and it was not named."""
         if path not in self._documents:
             self._documents[path] = self._load(path)
         return self._documents[path]
@@ -126,10 +124,9 @@ class AuthFiles:
 
 
 def _usual_paths(environment: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the places in skopeo's order (containers/image, `getAuthFilePaths`)."""
-    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/containers/{os.getuid()}"
-    folder = Path(runtime, "containers") if environment.get("XDG_RUNTIME_DIR") else Path(runtime)
-    yield folder / "auth.json"
+    """Yield the files in skopeo's order (containers/image, `getAuthFilePaths`)."""
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    yield Path(runtime or f"/run/containers/{os.getuid()}", *(["containers"] if runtime else []), "auth.json")
     home = environment.get("HOME")
     if config := environment.get("XDG_CONFIG_HOME") or (home and str(Path(home, ".config"))):
         yield Path(config, "containers", "auth.json")
@@ -141,13 +138,13 @@ def _usual_paths(environment: Mapping[str, str]) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Document:
-    """What an auth file says. Its entries are only judged when they are wanted.
+    """The contents of an auth file. An entry is validated when it is needed.
 
     Attributes:
         path: of the file.
         auths: entries by registry, namespace or repository.
-        helpers: suffixes of programs by registry.
-        store: the suffix of the program for all others; empty for none.
+        helpers: suffixes of helpers by registry.
+        store: the suffix of the helper for all others; empty if there is none.
     """
 
     path: Path
@@ -160,7 +157,7 @@ class _Document:
         """Read a file.
 
         Raises:
-            LocalFileError: it is no auth file.
+            LocalFileError: it is not an auth file.
         """
         try:
             document = json.loads(raw)
@@ -182,28 +179,22 @@ class _Document:
         return cls(path=path, auths=auths, helpers=helpers, store=store)
 
     def helper(self, host: str) -> str:
-        """Return the suffix of the program that is named for a registry; empty for none."""
-        for key, value in self.helpers.items():
-            if _host_of(key) == host:
-                if not isinstance(value, str):
-                    raise _unusable(self.path, f"credHelpers has no name of a program for {host}")
-                return value
-        return ""
+        """Return the suffix of the helper that is named for a registry, or nothing."""
+        found = next((value for key, value in self.helpers.items() if _host_of(key) == host), "")
+        if not isinstance(found, str):
+            raise _unusable(self.path, f"credHelpers has no name of a program for {host}")
+        return found
 
     def stored(self, host: str, repository: str | None) -> Credentials | None:
         """Return what is stored for a repository, a namespace above it, or the registry: the nearest."""
         parts = [host, *(repository or "").split("/")] if repository else [host]
-        wanted = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
-        for key in wanted:
+        nearest = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        # docker login wrote URLs, and still does for Docker Hub.
+        urls = [key for key in self.auths if key not in nearest and _host_of(key) == host]
+        for key in (*nearest, *urls):
             found = self._entry(key, self.auths.get(key))
             if found is not None:
                 return found
-        for key, entry in self.auths.items():
-            # docker login kept URLs, and Hub's entry is one to this day.
-            if key not in wanted and _host_of(key) == host:
-                found = self._entry(key, entry)
-                if found is not None:
-                    return found
         return None
 
     def _entry(self, key: str, entry: object) -> Credentials | None:
@@ -213,7 +204,7 @@ class _Document:
             raise _unusable(self.path, f"the entry of {key!r:.100} is not an object")
         values = {name: entry.get(name) or "" for name in ("auth", "username", "password", "identitytoken")}
         if not all(isinstance(value, str) for value in values.values()):
-            raise _unusable(self.path, f"the entry of {key!r:.100} holds what is no text")
+            raise _unusable(self.path, f"the entry of {key!r:.100} has a value that is not a string")
         user, password = values["username"], values["password"]
         if values["auth"]:
             user, password = self._decoded(key, values["auth"])
@@ -227,8 +218,95 @@ class _Document:
         user, colon, password = pair.partition(":")
         if not colon:
             raise _unusable(self.path, f"the auth of {key!r:.100} is not base64 of USER:PASSWORD") from None
-        # Old dockers filled the password up.
+        # Old versions of docker padded the password.
         return user, password.strip("\0")
+
+
+class HelperProgram:
+    """A credential helper, `docker-credential-SUFFIX`.
+
+    Args:
+        suffix: of its name, as a file names it.
+        named_in: that file, for errors.
+        environment: of the process; the program is looked for in its `PATH`.
+        seconds: until it must have answered.
+
+    Raises:
+        LocalFileError: the suffix cannot be part of a program's name.
+    """
+
+    def __init__(
+        self, suffix: str, named_in: Path, environment: Mapping[str, str], *, seconds: float = HELPER_SECONDS
+    ) -> None:
+        if not _HELPER_NAME.fullmatch(suffix):
+            raise _unusable(named_in, f"no helper is called {suffix!r:.60}")
+        self._name, self._named_in = f"docker-credential-{suffix}", named_in
+        self._environment, self._seconds = environment, seconds
+
+    async def get(self, server: str) -> Credentials | None:
+        """Return the credentials for a server, or None if the helper has none.
+
+        Raises:
+            LocalFileError: the program is missing, fails, hangs, or answers something else.
+        """
+        path = shutil.which(self._name, path=self._environment.get("PATH"))
+        if path is None:
+            raise self._failure("is not installed")
+        try:
+            async with asyncio.timeout(self._seconds):
+                code, output = await self._run(path, server)
+        except TimeoutError:
+            raise self._failure(f"did not answer within {self._seconds:g} s") from None
+        except OSError as error:
+            raise self._failure(f"cannot be run: {error.strerror}") from error
+        if len(output) > MAX_HELPER_OUTPUT:
+            raise self._failure(f"answered more than {MAX_HELPER_OUTPUT} bytes")
+        if code and output.decode(errors="replace").strip().lower().startswith(_NOT_FOUND):
+            return None
+        if code:
+            raise self._failure(f"failed with exit code {code}")
+        try:
+            document = json.loads(output)
+            user, secret = document["Username"], document["Secret"]
+        except (ValueError, RecursionError, LookupError, TypeError):
+            user = secret = None
+        if not isinstance(user, str) or not isinstance(secret, str):
+            raise self._failure("did not answer with credentials")
+        return _credentials(user, secret, "", source=self._name)
+
+    async def _run(self, path: str, server: str) -> tuple[int, bytes]:
+        """Run the program in its own process group, of which nothing is left running."""
+        process = await asyncio.create_subprocess_exec(
+            path,
+            "get",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(self._environment),
+            process_group=0,
+        )
+        assert process.stdin is not None  # noqa: S101  (it is a pipe)
+        assert process.stdout is not None  # noqa: S101  (it is a pipe)
+        output = b""
+        try:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.write(server.encode())
+                await process.stdin.drain()
+                process.stdin.close()
+            while len(output) <= MAX_HELPER_OUTPUT and (
+                piece := await process.stdout.read(MAX_HELPER_OUTPUT + 1)
+            ):
+                output += piece
+            return (await process.wait() if len(output) <= MAX_HELPER_OUTPUT else 0), output
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+    def _failure(self, what: str) -> LocalFileError:
+        return LocalFileError(
+            f"{self._name} {what}", hint=f"the credential helper is named in {self._named_in}"
+        )
 
 
 def _credentials(user: str, password: str, identity_token: str, *, source: str) -> Credentials | None:
@@ -240,7 +318,7 @@ def _credentials(user: str, password: str, identity_token: str, *, source: str) 
 
 
 def _host_of(key: str) -> str:
-    """Return the registry that a key which may be a URL is about; empty where it is about a part of one."""
+    """Return the registry of a key that may be a URL; nothing if the key is for a part of a registry."""
     scheme, _, rest = key.rpartition("://")
     host, slash, path = rest.partition("/")
     return normal_host(host) if scheme or not slash or path in ("", "v1/", "v2/") else ""

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from regsim.errors import AuthenticationError
-from regsim.registry.login.flights import Flights
+from regsim.registry.login.single_flight import SingleFlight
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +31,7 @@ class Work:
         return number
 
 
-async def begin(flights: Flights[int], work: Work, tasks: int) -> list[asyncio.Task[int]]:
+async def begin(flights: SingleFlight[int], work: Work, tasks: int) -> list[asyncio.Task[int]]:
     """Let tasks ask for the same; return when one works and the others wait."""
     asking = [asyncio.create_task(flights.join("key", work)) for _ in range(tasks)]
     await work.started.wait()
@@ -39,20 +39,20 @@ async def begin(flights: Flights[int], work: Work, tasks: int) -> list[asyncio.T
 
 
 async def test_all_have_what_one_did() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = SingleFlight[int](), Work()
     asking = await begin(flights, work, 5)
     work.go.set()
     assert await asyncio.gather(*asking) == [1] * 5
 
 
 async def test_nothing_is_kept_for_who_comes_later() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = SingleFlight[int](), Work()
     work.go.set()
     assert [await flights.join("key", work) for _ in range(2)] == [1, 2]
 
 
 async def test_what_is_about_something_else_does_not_wait() -> None:
-    flights, work, other = Flights[int](), Work(), Work()
+    flights, work, other = SingleFlight[int](), Work(), Work()
     (asking,) = await begin(flights, work, 1)
     other.go.set()
     assert await flights.join("other", other) == 1
@@ -60,7 +60,7 @@ async def test_what_is_about_something_else_does_not_wait() -> None:
 
 
 async def test_a_failure_is_everybodys_who_waited_and_nobodys_after_them() -> None:
-    flights, work = Flights[int](), Work(AuthenticationError("no", hint="why", status=401))
+    flights, work = SingleFlight[int](), Work(AuthenticationError("no", hint="why", status=401))
     asking = await begin(flights, work, 3)
     work.go.set()
     errors = await asyncio.gather(*asking, return_exceptions=True)
@@ -73,7 +73,7 @@ async def test_a_failure_is_everybodys_who_waited_and_nobodys_after_them() -> No
 
 
 async def test_who_waits_takes_over_from_who_is_cancelled() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = SingleFlight[int](), Work()
     asking = await begin(flights, work, 3)
     asking[0].cancel()
     await asyncio.wait(asking[:1])
@@ -82,7 +82,7 @@ async def test_who_waits_takes_over_from_who_is_cancelled() -> None:
 
 
 async def test_who_waits_and_is_cancelled_stops_nobody() -> None:
-    flights, work = Flights[int](), Work()
+    flights, work = SingleFlight[int](), Work()
     asking = await begin(flights, work, 3)
     asking[1].cancel()
     await asyncio.wait(asking[1:2])
@@ -91,7 +91,7 @@ async def test_who_waits_and_is_cancelled_stops_nobody() -> None:
 
 
 async def test_a_bug_is_raised_where_it_is_and_the_others_try() -> None:
-    flights, work = Flights[int](), Work(ZeroDivisionError())
+    flights, work = SingleFlight[int](), Work(ZeroDivisionError())
     asking = await begin(flights, work, 2)
     work.go.set()
     errors = await asyncio.gather(*asking, return_exceptions=True)

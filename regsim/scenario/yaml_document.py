@@ -8,8 +8,8 @@ Mistakes are noted in `Problems`; reading goes on wherever it can, so that all a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn, Self, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml import events as yaml_events
@@ -19,7 +19,7 @@ from ruamel.yaml.reader import ReaderError
 from regsim.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ruamel.yaml.error import StreamMark
 
@@ -59,19 +59,23 @@ class Position:
         return self.source if self.rank else f"{self.source}:{self.line}:{self.column}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scalar:
-    """A single value as written. `quoted` also stands for block scalars."""
+class Scalar(str):
+    """A single value or a key: its text, and where it is written. `quoted` also stands for block scalars."""
 
-    text: str
-    quoted: bool
+    __slots__ = ("quoted", "where")
     where: Position
-    weight: int = 1
+    quoted: bool
+
+    def __new__(cls, text: str, where: Position, *, quoted: bool = False) -> Self:
+        """Return the value; text of a `Scalar` that is given loses its place."""
+        self = super().__new__(cls, text)
+        self.where, self.quoted = where, quoted
+        return self
 
     @property
     def value(self) -> str | int | float | bool | None:
         """The value by YAML 1.2's core schema; numbers of absurd length stay text."""
-        text = self.text
+        text = str(self)
         if self.quoted or len(text) > _MAX_DIGITS:
             return text
         if _NULL.fullmatch(text):
@@ -90,40 +94,54 @@ class Scalar:
     @property
     def is_ambiguous(self) -> bool:
         """Whether some YAML readers take this for text and others for something else."""
-        return not self.quoted and isinstance(self.value, str) and _AMBIGUOUS.fullmatch(self.text) is not None
+        return not self.quoted and isinstance(self.value, str) and _AMBIGUOUS.fullmatch(self) is not None
 
 
 def _is_float(text: str) -> bool:
     return _FLOAT.fullmatch(text) is not None and text.lower().lstrip("+-") not in (".inf", ".nan")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Items:
+class Items(list["YamlNode"]):
     """A list."""
 
-    items: tuple[YamlNode, ...]
-    where: Position
-    weight: int = 1
+    def __init__(self, items: Iterable[YamlNode], where: Position) -> None:
+        super().__init__(items)
+        self.where = where
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entries:
-    """A mapping, its keys in file order and each key once."""
+class Entries(dict[str, "YamlNode"]):
+    """A mapping, its keys in file order and each key once. The keys are `Scalar`."""
 
-    entries: tuple[tuple[Scalar, YamlNode], ...]
-    where: Position
-    weight: int = 1
+    def __init__(self, entries: Iterable[tuple[Scalar, YamlNode]], where: Position) -> None:
+        super().__init__(entries)
+        self.where = where
 
-    def get(self, name: str) -> YamlNode | None:
-        """Return the value under a key, None where there is none."""
-        return next((value for key, value in self.entries if key.text == name), None)
+    def written(self) -> Iterator[tuple[Scalar, YamlNode]]:
+        """Yield keys, each of which knows where it is written, and values."""
+        return ((key, value) for key, value in self.items() if isinstance(key, Scalar))
 
-    def key(self, name: str) -> Scalar | None:
-        """Return the key itself, which knows where it stands."""
-        return next((key for key, _ in self.entries if key.text == name), None)
+    def words(self) -> Iterator[Scalar]:
+        """Yield the keys."""
+        return (key for key, _ in self.written())
+
+    def key_at(self, name: str) -> Position:
+        """Return where a key is written; where the mapping begins if it has no such key."""
+        return next((key.where for key in self.words() if key == name), self.where)
+
+    def value_at(self, name: str) -> Position:
+        """Return where the value of a key is written; where the mapping begins if it has no such key."""
+        return self[name].where if name in self else self.where
 
 
 YamlNode: TypeAlias = Scalar | Items | Entries
+YAML_NODE = (Scalar, Items, Entries)
+
+
+def scalar_at(node: YamlNode | None, *keys: str) -> Scalar | None:
+    """Return the value below some keys; None if it is null, not a scalar, or not there."""
+    for key in keys:
+        node = node.get(key) if isinstance(node, Entries) else None
+    return node if isinstance(node, Scalar) and not node.is_null else None
 
 
 @dataclass(slots=True)
@@ -136,6 +154,11 @@ class Problems:
         """Note a mistake; the same one at the same place counts once."""
         text = " ".join(f"{what} — {hint}".split()) if hint else " ".join(what.split())
         self.noted.setdefault(f"{where}: {text}", where)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are more mistakes than are told."""
+        return len(self.noted) > _MAX_REPORTED
 
     def reject(self, where: Position, what: str, hint: str = "") -> NoReturn:
         """Note a mistake and give the value up."""
@@ -173,7 +196,7 @@ class _Composer:
     source: str
     rank: int
     problems: Problems
-    anchors: dict[str, YamlNode] = field(default_factory=dict)
+    anchors: dict[str, tuple[YamlNode, int]] = field(default_factory=dict)
     stack: list[_Open] = field(default_factory=list)
     root: YamlNode | None = None
     documents: int = 0
@@ -191,11 +214,11 @@ class _Composer:
                     self.problems.reject(
                         where, f'alias "*{event.anchor}" stands for nothing defined above it'
                     )
-                self._add(self.anchors[event.anchor], where)
+                self._add(*self.anchors[event.anchor], where)
             case yaml_events.ScalarEvent():
                 self._tagged(event.tag, where)
-                node = Scalar(text=event.value, quoted=event.style is not None, where=where)
-                self._complete(node, event.anchor)
+                node = Scalar(event.value, where, quoted=event.style is not None)
+                self._complete(node, event.anchor, 1)
             case yaml_events.SequenceStartEvent() | yaml_events.MappingStartEvent():
                 self._tagged(event.tag, where)
                 if len(self.stack) >= MAX_DEPTH:
@@ -228,44 +251,40 @@ class _Composer:
         opened = self.stack.pop()
         node: YamlNode
         if opened.is_mapping:
-            node = Entries(entries=self._entries(opened.children), where=opened.where, weight=opened.weight)
+            node = Entries(self._entries(opened.children), opened.where)
         else:
-            node = Items(items=tuple(opened.children), where=opened.where, weight=opened.weight)
-        self._complete(node, opened.anchor)
+            node = Items(opened.children, opened.where)
+        self._complete(node, opened.anchor, opened.weight)
 
-    def _entries(self, children: list[YamlNode]) -> tuple[tuple[Scalar, YamlNode], ...]:
-        found: dict[str, tuple[Scalar, YamlNode]] = {}
+    def _entries(self, children: list[YamlNode]) -> list[tuple[Scalar, YamlNode]]:
+        found: dict[Scalar, YamlNode] = {}
+        first: dict[str, Position] = {}
         for key, value in zip(children[::2], children[1::2], strict=True):
             if not isinstance(key, Scalar):
                 self.problems.add(key.where, "a key must be a word, not a list or a mapping")
-            elif key.text in found:
-                first = found[key.text][0].where
-                self.problems.add(key.where, f'"{key.text}" is given twice', f"first at line {first.line}")
+            elif key in found:
+                self.problems.add(key.where, f'"{key}" is given twice', f"first at line {first[key].line}")
             else:
-                found[key.text] = (key, _beside(key, value))
-        return tuple(found.values())
+                # A value that is not written stands where its key does, not on the next line.
+                unwritten = isinstance(value, Scalar) and not value and not value.quoted
+                found[key] = Scalar("", key.where) if unwritten else value
+                first[key] = key.where
+        return list(found.items())
 
-    def _complete(self, node: YamlNode, anchor: str | None) -> None:
+    def _complete(self, node: YamlNode, anchor: str | None, weight: int) -> None:
         if anchor is not None:
-            self.anchors[anchor] = node
-        self._add(node, node.where)
+            self.anchors[anchor] = (node, weight)
+        self._add(node, weight, node.where)
 
-    def _add(self, node: YamlNode, where: Position) -> None:
+    def _add(self, node: YamlNode, weight: int, where: Position) -> None:
         if not self.stack:
             self.root = node
             return
         parent = self.stack[-1]
-        parent.weight += node.weight
+        parent.weight += weight
         if parent.weight > MAX_VALUES:
             self.problems.reject(where, f"more than {MAX_VALUES:,} values, each alias counted in full")
         parent.children.append(node)
-
-
-def _beside(key: Scalar, value: YamlNode) -> YamlNode:
-    """Return the value; one that is not written stands where its key does, not on the next line."""
-    if isinstance(value, Scalar) and not value.text and not value.quoted:
-        return replace(value, where=key.where)
-    return value
 
 
 def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlNode | None:

@@ -1,0 +1,321 @@
+"""From bytes to requests: heads as ASGI scopes, and the bodies behind them.
+
+Owns parsing, the limits on heads, and what HTTP/1.1 demands of them. Must not know of sockets or answers.
+"""
+
+import re
+from http import HTTPMethod
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from mock_registry.asgi import GONE, SEVER, ZERO_COPY, Headers, Scope
+
+from .limits import Limits
+
+_TLS_EXTENSIONS: dict[str, dict[str, object]] = {GONE: {}, SEVER: {}}
+_EXTENSIONS = _TLS_EXTENSIONS | {ZERO_COPY: {}}
+_REQUEST_LINE = re.compile(rb"^([!#-'*+.^_`|~0-9A-Za-z-]+) \S+ HTTP/1\.[01]\r?$", re.MULTILINE)
+_METHODS = frozenset(method.value.encode() for method in HTTPMethod)
+_ASGI = {"version": "3.0", "spec_version": "2.5"}
+
+
+class HeadRefused(Exception):  # noqa: N818 (a decided answer)
+    """A head that is not served."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Head:
+    """The head that is arriving on a connection, or the last one.
+
+    Attributes:
+        begun: Bytes of it have arrived, but not its end.
+        method: Of the last head, once it is known.
+        content_length: Of the last complete head; ``None`` without one.
+        framing: The header by which the last complete head announces a body; nothing if it has none.
+        expects_continue: The last complete head asks for 100 Continue.
+    """
+
+    def __init__(self, limits: Limits, *, scheme: str, client: object, server: object) -> None:
+        self._limits = limits
+        self._scheme = scheme
+        self._client = client
+        self._server = server
+        self._target = b""
+        self._headers: Headers = []
+        self._octets = 0
+        self._raw = 0
+        self._alone = False
+        self.begun = False
+        self.method = ""
+        self.content_length: int | None = None
+        self.framing = b""
+        self.expects_continue = False
+
+    @property
+    def target(self) -> str:
+        """The target as far as it has arrived."""
+        return self._target.decode("latin-1")
+
+    def begin(self, *, alone: bool) -> None:
+        """Forget the head before.
+
+        Args:
+            alone: What has arrived with its first octets is of this head, and of no request before.
+        """
+        self.begun = True
+        self.method = ""
+        self._target = b""
+        self._headers = []
+        self._octets = self._raw = 0
+        self._alone = alone
+
+    def add_target(self, piece: bytes) -> None:
+        """Take a piece of the target.
+
+        Raises:
+            HeadRefused: 414, it is too long.
+        """
+        self._target += piece
+        if len(self._target) > self._limits.target:
+            raise HeadRefused(414, "the target is too long")
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Take a header.
+
+        Raises:
+            HeadRefused: 431, the headers are too large together.
+        """
+        self._headers.append((name.lower(), value))
+        self._octets += len(name) + len(value) + 4
+        if self._octets > self._limits.head:
+            raise HeadRefused(431, "the headers are too large")
+
+    def grow(self, count: int) -> None:
+        """Count bytes of a head that comes in pieces, of which the parser may hold a header back.
+
+        A first piece that it shares with the requests before does not count: where it begins is not known.
+
+        Raises:
+            HeadRefused: 431, they are too many.
+        """
+        self._raw += count if self._alone else 0
+        self._alone = True
+        if self._raw > 2 * (self._limits.head + self._limits.target):
+            raise HeadRefused(431, "the head is too large")
+
+    def complete(self, version: str) -> Scope:
+        """Return the ASGI scope of the request.
+
+        Raises:
+            HeadRefused: 400 or 505, it is not a request of HTTP/1.1 or 1.0.
+        """
+        self.begun = False
+        self._read_headers(version)
+        path, _, query = _origin_form(self._target).partition(b"?")
+        return {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": self.method,
+            "scheme": self._scheme,
+            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "client": self._client,
+            "server": self._server,
+            "extensions": _TLS_EXTENSIONS if self._scheme == "https" else _EXTENSIONS,
+        }
+
+    def _read_headers(self, version: str) -> None:
+        hosts = 0
+        self.content_length = None
+        self.framing = b""
+        self.expects_continue = False
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                self.content_length = int(value)
+                self.framing = b"Content-Length: %d" % self.content_length if self.content_length else b""
+            elif name == b"transfer-encoding":
+                self.framing = b"Transfer-Encoding: chunked"
+            elif name == b"expect":
+                self.expects_continue = value.strip().lower() == b"100-continue" and version == "1.1"
+        if version not in ("1.0", "1.1"):
+            raise HeadRefused(505, f"HTTP/{version} is not spoken here")
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise HeadRefused(400, "a request has one Host header")
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Return path and query of a target, which a client may send whole as it would to a proxy."""
+    if target.startswith(b"/") or b"://" not in target:
+        return target.partition(b"#")[0]
+    _, slash, rest = target.partition(b"://")[2].partition(b"/")
+    return (slash + rest).partition(b"#")[0] or b"/"
+
+
+class Receiver(Protocol):
+    """What is told of the requests of a connection, in order."""
+
+    def request_begun(self, scope: Scope, *, keep_alive: bool) -> None:
+        """Take a head; ``keep_alive`` tells whether another request may follow."""
+
+    def body_arrived(self, data: bytes) -> None:
+        """Take a piece of the request's body."""
+
+    def request_ended(self) -> None:
+        """Know that the request is complete."""
+
+    def refuse(self, status: int, message: str) -> None:
+        """Know that what arrives is not served; nothing more is parsed."""
+
+
+class Requests:
+    """The requests that arrive on a connection.
+
+    Args:
+        head: For the heads of this connection.
+        receiver: Is told of them.
+
+    Attributes:
+        reading: A body is arriving, or could be.
+        received: Bytes of it that have arrived.
+    """
+
+    def __init__(self, head: Head, receiver: Receiver) -> None:
+        self.head = head
+        self._receiver = receiver
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._raw_left = 0
+        self._fresh = True
+        self.reading = False
+        self.received = 0
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is parsed."""
+        return self._parser is None
+
+    def close(self) -> None:
+        """Parse nothing more."""
+        self._parser = None
+        self._raw_left = 0
+
+    def feed(self, data: bytes) -> int:
+        """Take bytes from the peer, and return how many of them were left because this is closed."""
+        if self._raw_left:
+            data = self._take_raw(data)
+            if not data:
+                return 0
+        while self._parser is not None:
+            self._fresh = not self.reading and not self.head.begun
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._decline()
+            except httptools.HttpParserError as error:
+                self._receiver.refuse(*_judge(error, data))
+                return 0
+            else:
+                self._after(data)
+                return 0
+        return len(data)
+
+    def _decline(self) -> None:
+        """Go on with HTTP/1.1 after an offer to speak another protocol, which is not taken.
+
+        The parser stops at the end of such a head. What follows is its body, if it has one, for which another
+        parser is told the framing; else it is the next request.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self.reading:
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self.head.framing)
+
+    def _after(self, data: bytes) -> None:
+        """Bound a head that comes in pieces, and leave the parser out where a body's length is known."""
+        if self.head.begun:
+            try:
+                self.head.grow(len(data))
+            except HeadRefused as refused:
+                self._receiver.refuse(refused.status, str(refused))
+        elif self.reading and self.head.content_length is not None:
+            self._raw_left = self.head.content_length - self.received
+
+    def _take_raw(self, data: bytes) -> bytes:
+        """Hand bytes to the body as they are, without the parser's copy, and return what is behind it."""
+        body, rest = data[: self._raw_left], data[self._raw_left :]
+        self._raw_left -= len(body)
+        self.on_body(body)
+        if not self._raw_left:
+            self.on_message_complete()
+            if self._parser is not None:
+                self._parser = httptools.HttpRequestParser(self)
+        return rest
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self.head.begin(alone=self._fresh)
+        self._fresh = False
+
+    def on_url(self, url: bytes) -> None:
+        """Take a piece of the target."""
+        if self._parser is not None and not self.head.method:
+            self.head.method = self._parser.get_method().decode("ascii")
+        self.head.add_target(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; after the head, it is a trailer, which is ignored."""
+        if not self.reading:
+            self.head.add(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the head over."""
+        parser = self._parser
+        if parser is None:  # the head before this one was refused
+            return
+        if self.reading:  # only its framing, said again: see `_decline`
+            self.head.begun = False
+            return
+        scope = self.head.complete(parser.get_http_version())
+        self.reading = True
+        self.received = 0
+        self._receiver.request_begun(scope, keep_alive=parser.should_keep_alive())
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        if self.reading:
+            self.received += len(body)
+            self._receiver.body_arrived(body)
+
+    def on_message_complete(self) -> None:
+        """End the request, unless its body follows an offer to speak another protocol."""
+        if self.reading and not (self.head.framing and self._offered()):
+            self.reading = False
+            self._receiver.request_ended()
+
+    def _offered(self) -> bool:
+        return self._parser is not None and self._parser.should_upgrade()
+
+
+def _judge(error: httptools.HttpParserError, data: bytes) -> tuple[int, str]:
+    """Return status and message for what the parser refused."""
+    refused = error.__context__
+    if isinstance(refused, HeadRefused):
+        return refused.status, str(refused)
+    # An unknown method and garbage are both a bad method to the parser.
+    if isinstance(error, httptools.HttpParserInvalidMethodError) and any(
+        method not in _METHODS for method in _REQUEST_LINE.findall(data)
+    ):
+        return 501, "unknown method"
+    return 400, f"not HTTP/1.1: {error}"
