@@ -19,12 +19,11 @@ from regsim.client.address import Local, parse_destination
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
-from regsim.image.builder.builder import Request
 from regsim.image.builder.builder import build as build_from
 from regsim.image.builder.context import Checksums, Context, read_ignore
 from regsim.image.builder.effects import Effect
 from regsim.image.builder.syntax import MAX_DOCKERFILE
-from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.builder.work import Cache, Outcome, Request, StepReport
 from regsim.image.compression import compressor
 from regsim.image.opened import OpenImage
 from regsim.store.files import file_errors, read_bounded

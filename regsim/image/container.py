@@ -12,13 +12,11 @@ import asyncio
 from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from regsim.core.ledger import Tally
 from regsim.errors import LocalFileError, UsageError
-from regsim.image.listing import write_listed
-from regsim.image.opened import OpenImage, OpenLayer
+from regsim.image.opened import OpenImage, write_open
 from regsim.image.spool import Held, HeldFiles
 from regsim.image.writable import WritableLayer
 from regsim.store.entry import PERMISSIONS, Entry, Kind, shown
@@ -298,12 +296,8 @@ class Container:
             timestamp = self._clock() // 10**9
             diff_id = None
             if changes := self.changes():
-                info, listing = await write_listed(store, changes, compressor, {})
-                diff_id = info.diff_id
-                content = partial(store.content, info.descriptor)
-                layers.append(
-                    OpenLayer(descriptor=info.descriptor, diff_id=diff_id, content=content, known=listing)
-                )
+                layers.append(await write_open(store, changes, compressor, {}))
+                diff_id = layers[-1].diff_id
             config.add(line, timestamp, diff_id=diff_id, comment=message)
             return OpenImage(name=self.name, raw=config.raw(timestamp), layers=tuple(layers))
 

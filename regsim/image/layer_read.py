@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, LocalFileError
-from regsim.image.compression import AnyDecompressor
+from regsim.image.compression import Decompressor
 from regsim.store.entry import (
     MARKERS,
     MAX_NAME,
@@ -111,7 +111,7 @@ class LayerReader:
         self._limits = limits
         self._most = max(limits.unpacked, limits.ratio * descriptor.size)
         self._spool = spool
-        self._bytes = AnyDecompressor(self._name)
+        self._bytes = Decompressor(self._name)
         self._tar = TarReader(self._name, self._begin)
         self._hash = hashlib.sha256()
         self._size = 0

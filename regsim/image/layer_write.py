@@ -45,10 +45,20 @@ def write_layer(entries: Iterable[Entry], compressor: Compressor, sink: Sink) ->
         ContentError: an entry cannot be in a layer, a path is there twice, a hard link's target is not in
             this layer, or a file has not the size that its entry says; the file is named.
     """
-    writer = _Writer(compressor, sink)
+    stream = compressor.start()
+    blob = _Batches(sink)
+    tar = _Batches(lambda data: blob.add(stream.compress(data)))
     for entry in arrange(entries):
-        writer.add(entry)
-    return writer.finish(compressor.media_type)
+        tar.add(tar_header(entry))
+        if entry.kind is Kind.FILE and (entry.size or entry.content is not None):
+            _copy(entry, tar)
+            tar.add(padding(entry.size))
+    tar.add(END)
+    tar.flush()
+    blob.add(stream.flush())
+    blob.flush()
+    descriptor = Descriptor(media_type=compressor.media_type, digest=blob.digest, size=blob.size)
+    return LayerInfo(descriptor=descriptor, diff_id=tar.digest, uncompressed_size=tar.size)
 
 
 def arrange(entries: Iterable[Entry]) -> list[Entry]:
@@ -134,79 +144,48 @@ def _renamed(entry: Entry, files: dict[bytes, Entry], first: dict[bytes, bytes])
     return replace(file, path=entry.path, kind=Kind.HARDLINK, link=first[target], size=0, content=None)
 
 
-class _Writer:
-    def __init__(self, compressor: Compressor, sink: Sink) -> None:
-        self._stream = compressor.start()
-        self._sink = sink
-        self._tar = hashlib.sha256()
-        self._blob = hashlib.sha256()
-        self._tar_size = self._blob_size = 0
-        self._waiting: list[bytes] = []
-        self._waiting_size = 0
-        self._ready: list[bytes] = []
-        self._ready_size = 0
+class _Batches:
+    """Joins pieces to batches of about `CHUNK` bytes, and hashes, counts and hands on each of them."""
 
-    def add(self, entry: Entry) -> None:
-        self._write(tar_header(entry))
-        if entry.kind is Kind.FILE and (entry.size or entry.content is not None):
-            self._copy(entry)
-            self._write(padding(entry.size))
+    def __init__(self, take: Sink) -> None:
+        self.size = 0
+        self._take = take
+        self._hash = hashlib.sha256()
+        self._pieces: list[bytes] = []
+        self._waiting = 0
 
-    def finish(self, media_type: str) -> LayerInfo:
-        self._write(END)
-        self._compress()
-        self._emit(self._stream.flush())
-        self._hand_on()
-        return LayerInfo(
-            descriptor=Descriptor(
-                media_type=media_type,
-                digest=Digest(f"sha256:{self._blob.hexdigest()}"),
-                size=self._blob_size,
-            ),
-            diff_id=Digest(f"sha256:{self._tar.hexdigest()}"),
-            uncompressed_size=self._tar_size,
-        )
+    @property
+    def digest(self) -> Digest:
+        return Digest(f"sha256:{self._hash.hexdigest()}")
 
-    def _copy(self, entry: Entry) -> None:
-        seen = 0
-        with closing(_chunks(entry)) as chunks:
-            for chunk in chunks:
-                seen += len(chunk)
-                if seen > entry.size:
-                    break
-                self._write(chunk)
-        if seen != entry.size:
-            found = f"more than {entry.size}" if seen > entry.size else f"{seen}"
-            raise ContentError(
-                f"{entry.shown!r} has {found} bytes, not {entry.size}", hint="it changed while it was read"
-            )
+    def add(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if self._waiting >= CHUNK:
+            self.flush()
 
-    def _write(self, data: bytes) -> None:
-        self._waiting.append(data)
-        self._waiting_size += len(data)
-        if self._waiting_size >= CHUNK:
-            self._compress()
-
-    def _compress(self) -> None:
-        data = b"".join(self._waiting)
-        self._waiting, self._waiting_size = [], 0
-        self._tar.update(data)
-        self._tar_size += len(data)
-        self._emit(self._stream.compress(data))
-
-    def _emit(self, data: bytes) -> None:
+    def flush(self) -> None:
+        data = b"".join(self._pieces)
+        self._pieces, self._waiting = [], 0
         if data:
-            self._ready.append(data)
-            self._ready_size += len(data)
-        if self._ready_size >= CHUNK:
-            self._hand_on()
+            self._hash.update(data)
+            self.size += len(data)
+            self._take(data)
 
-    def _hand_on(self) -> None:
-        if data := b"".join(self._ready):
-            self._ready, self._ready_size = [], 0
-            self._blob.update(data)
-            self._blob_size += len(data)
-            self._sink(data)
+
+def _copy(entry: Entry, tar: _Batches) -> None:
+    seen = 0
+    with closing(_chunks(entry)) as chunks:
+        for chunk in chunks:
+            seen += len(chunk)
+            if seen > entry.size:
+                break
+            tar.add(chunk)
+    if seen != entry.size:
+        found = f"more than {entry.size}" if seen > entry.size else f"{seen}"
+        raise ContentError(
+            f"{entry.shown!r} has {found} bytes, not {entry.size}", hint="it changed while it was read"
+        )
 
 
 def _chunks(entry: Entry) -> Generator[bytes, None, None]:

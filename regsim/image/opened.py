@@ -19,7 +19,7 @@ from regsim.errors import ContentError, UsageError
 from regsim.image.apply import apply
 from regsim.image.builder.config import Config
 from regsim.image.layer_read import read_layer
-from regsim.image.listing import read_listing
+from regsim.image.listing import read_listing, write_listed
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY, Tree
 from regsim.store.entry import Entry, Kind
@@ -28,9 +28,10 @@ from regsim.store.protocols import Unmade
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from regsim.core.image import Image
+    from regsim.image.compression import Compressor
     from regsim.image.listing import Listing
     from regsim.image.tree import Node
     from regsim.store.entry import Opener
@@ -83,6 +84,26 @@ class OpenLayer:
             if self.listings is not None:
                 await self.listings.keep_listing(self.descriptor.digest, self.known)
         return self.known
+
+
+async def write_open(
+    layout: LayoutStore, entries: Iterable[Entry], compressor: Compressor, checksums: Mapping[bytes, str]
+) -> OpenLayer:
+    """Write a layer into a layout, and return it with its listing.
+
+    Args:
+        layout: takes the blob.
+        entries: as for `write_layer`.
+        compressor: what the tar is compressed with.
+        checksums: SHA-256 of files that need no hashing, by path.
+
+    Raises:
+        ContentError: as for `write_layer`.
+        LocalFileError: it could not be written.
+    """
+    info, listing = await write_listed(layout, entries, compressor, checksums)
+    content = partial(layout.content, info.descriptor)
+    return OpenLayer(descriptor=info.descriptor, diff_id=info.diff_id, content=content, known=listing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,15 +311,13 @@ class Files:
                 wanted.setdefault(node.layer, {}).setdefault(node.entry.path, []).append(entry.path)
         openers: dict[bytes, Opener] = {}
         for number, paths in wanted.items():
-            spool = stack.enter_context(DiskSpool(lambda entry, paths=paths: entry.path in paths))  # type: ignore[misc]
-            layer = await read_layer(await _made(self._layers[number].content()), spool=spool)
-            for entry in layer.entries:
+            for entry in await self._kept(number, paths, stack):
                 if entry.content is not None:
                     openers.update(dict.fromkeys(paths[entry.path], entry.content))
         return openers
 
     async def small_file(self, path: bytes) -> bytes:
-        """Return the content of a small file; nothing where there is no such file.
+        """Return the content of a small file, or nothing if there is no such file.
 
         Raises:
             ContentError: it has more than `MAX_SMALL_FILE` bytes, or as for `contents`.
@@ -311,10 +330,16 @@ class Files:
             raise ContentError(f"{node.entry.shown!r} in {self.name} has {node.entry.size} bytes")
         with ExitStack() as stack:
             # The node's own path is where its layer has it, whatever links lead there.
-            spool = stack.enter_context(DiskSpool(lambda entry: entry.path == node.entry.path))
-            layer = await read_layer(await _made(self._layers[node.layer].content()), spool=spool)
-            found = [entry.content for entry in layer.entries if entry.content is not None]
+            entries = await self._kept(node.layer, {node.entry.path}, stack)
+            found = [entry.content for entry in entries if entry.content is not None]
             return b"".join(found[-1]()) if found else b""
+
+    async def _kept(self, number: int, paths: Container[bytes], stack: ExitStack) -> Sequence[Entry]:
+        """Read a layer, and return its entries, those at some paths with their contents."""
+        spool = stack.enter_context(DiskSpool(lambda entry: entry.path in paths))
+        content = self._layers[number].content()
+        content = await content.made() if isinstance(content, Unmade) else content
+        return (await read_layer(content, spool=spool)).entries
 
     def _place(self, node: Node) -> str:
         """Return what is as good as a checksum where nobody took one: in which layer a file is, and where."""
@@ -341,10 +366,6 @@ def _hidden(listing: Listing) -> list[int]:
     files = [entry for entry in listing.entries if entry.kind is Kind.FILE]
     last = {entry.path: entry for entry in files}
     return [id(entry) for entry in files if last[entry.path] is not entry]
-
-
-async def _made(content: Content) -> Content:
-    return await content.made() if isinstance(content, Unmade) else content
 
 
 def _at(path: bytes, node: Node) -> Entry:

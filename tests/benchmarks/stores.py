@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, History, ImageConfig, Platform, config_document, media_types
 from regsim.core.manifest import encode, manifest_document
-from regsim.image.compression import GzipCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import of_bytes
 from tests.benchmarks import measure
@@ -97,7 +97,7 @@ def _layer(blobs: Path, noise: random.Random, folder: str, files: int) -> LayerI
         of_bytes(f"{folder}/{number % 20:02}/{number}".encode(), noise.randbytes(SIZE // 2).ljust(SIZE))
         for number in range(files)
     )
-    info = write_layer(entries, GzipCompressor(), chunks.append)
+    info = write_layer(entries, compressor("gzip", 6), chunks.append)
     (blobs / info.descriptor.digest.encoded).write_bytes(b"".join(chunks))
     return info
 

@@ -11,7 +11,7 @@ from mock_registry import MockRegistry
 from regsim.client.client import Client
 from regsim.core import Digest, media_types
 from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_write import write_layer
 from regsim.image.merged import places
 from regsim.store.entry import of_bytes
@@ -158,7 +158,7 @@ async def test_hostile_tags_never_name_a_tag_to_write(client: Client, make: Make
 def layer(**files: bytes) -> bytes:
     chunks: list[bytes] = []
     entries = [of_bytes(name.encode(), data) for name, data in files.items()]
-    write_layer(entries, NoCompressor(), chunks.append)
+    write_layer(entries, compressor("none"), chunks.append)
     return b"".join(chunks)
 
 

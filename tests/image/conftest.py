@@ -6,17 +6,16 @@ import io
 import os
 import stat
 import tarfile
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from regsim.core import Descriptor, Platform, media_types
 from regsim.image.builder.config import Config
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_read import LayerFiles, LayerReader, Limits
-from regsim.image.listing import write_listed
-from regsim.image.opened import OpenImage, OpenLayer
+from regsim.image.opened import OpenImage, OpenLayer, write_open
 from regsim.image.tree import Tree
 from regsim.store.entry import Entry, Kind
 
@@ -144,14 +143,9 @@ async def _image_of(layers: list[list[Entry]], store: LayoutStore) -> OpenImage:
     config.config = {"Cmd": ["./main", "-v"]}
     made: list[OpenLayer] = []
     for number, entries in enumerate(layers):
-        info, listing = await write_listed(store, entries, NoCompressor(), {})
-        config.add(f"RUN {number}", 0, diff_id=info.diff_id)
-        layer = OpenLayer(
-            descriptor=info.descriptor,
-            diff_id=info.diff_id,
-            content=partial(store.content, info.descriptor),
-            known=listing if number % 2 else None,
-        )
+        layer = await write_open(store, entries, compressor("none"), {})
+        layer = layer if number % 2 else replace(layer, known=None)
+        config.add(f"RUN {number}", 0, diff_id=layer.diff_id)
         made.append(layer)
     image = OpenImage(name="app", raw=config.raw(0), layers=tuple(made))
     await image.read()

@@ -14,7 +14,7 @@ from regsim.core.image import Image, Layer
 from regsim.core.ledger import Tally
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.image.apply import apply
-from regsim.image.compression import GzipCompressor, NoCompressor, compressor
+from regsim.image.compression import compressor
 from regsim.image.container import Container, State
 from regsim.image.layer_read import read_layer
 from regsim.image.opened import OpenImage
@@ -347,7 +347,7 @@ async def test_memory_does_not_grow_with_the_size_of_a_file(workshop: Workshop) 
         await container.write("large", b"!", append=True)
         async for _ in container.read("large"):
             pass
-        await container.commit(workshop.store, GzipCompressor())
+        await container.commit(workshop.store, compressor("gzip", 6))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert container.size == Tally(2, 2 * 64 * 2**20 + 1)
@@ -368,7 +368,7 @@ async def test_a_commit_adds_one_layer_with_the_changes_and_its_line_in_the_hist
     await container.remove("var/cache")
     await container.make_directory("var/cache")
     container.stop()
-    built = await container.commit(workshop.store, GzipCompressor(), message="saved", author="me")
+    built = await container.commit(workshop.store, compressor("gzip", 6), message="saved", author="me")
     assert [each.descriptor for each in built.layers[:-1]] == [each.descriptor for each in image.layers]
     assert len(built.layers) == 3
     document = json.loads(built.config.data)
@@ -384,7 +384,7 @@ async def test_a_commit_adds_one_layer_with_the_changes_and_its_line_in_the_hist
 
 async def test_a_commit_of_nothing_has_no_layer_of_its_own(workshop: Workshop) -> None:
     image = await workshop.image(BELOW)
-    built = await workshop.run(image).commit(workshop.store, NoCompressor(), created_by="nothing")
+    built = await workshop.run(image).commit(workshop.store, compressor("none"), created_by="nothing")
     assert [each.descriptor for each in built.layers] == [each.descriptor for each in image.layers]
     assert history(built)[2:] == [
         {"created": "2023-11-14T22:13:20Z", "created_by": "nothing", "empty_layer": True}
@@ -401,13 +401,13 @@ async def test_the_same_changes_at_the_same_time_give_the_same_image(workshop: W
     await second.write("gone", b"x")
     await second.remove("gone")
     await second.write("b", b"2")
-    one = await first.commit(workshop.store, GzipCompressor())
-    two = await second.commit(workshop.store, GzipCompressor())
+    one = await first.commit(workshop.store, compressor("gzip", 6))
+    two = await second.commit(workshop.store, compressor("gzip", 6))
     assert one.manifest.descriptor == two.manifest.descriptor
     workshop.clock.now += SECOND
     await later.write("b", b"2")
     await later.write("a/c", b"1")
-    three = await later.commit(workshop.store, GzipCompressor())
+    three = await later.commit(workshop.store, compressor("gzip", 6))
     assert three.layers[-1].descriptor != one.layers[-1].descriptor
 
 
@@ -431,7 +431,7 @@ async def test_a_committed_image_can_be_put_into_a_layout_under_a_tag(
 ) -> None:
     container = workshop.run(await workshop.image(BELOW))
     await container.write("x", b"x")
-    built = await container.commit(workshop.store, GzipCompressor())
+    built = await container.commit(workshop.store, compressor("gzip", 6))
     other = LayoutStore(tmp_path / "other", create=True)
     await built.export(other, "v1", workshop.store)
     assert await other.find("v1") == built.manifest.descriptor

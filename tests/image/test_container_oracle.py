@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from regsim.errors import RegsimError
 from regsim.image.apply import apply
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.container import Container
 from regsim.image.layer_read import Spool, read_layer
 from regsim.image.spool import DiskSpool
@@ -152,7 +152,7 @@ async def check(done: list[Operation], image_of: ImageOf, snapshot: Snapshot, fo
             ours, theirs = await operation.to_container(container), operation.to_directory(root)
             assert ours == theirs, (number, operation)
         with DiskSpool() as spool:
-            built = await container.commit(store, NoCompressor())
+            built = await container.commit(store, compressor("none"))
             committed = snapshot(await unpacked(built.layers, spool))
         merged = snapshot(container.tree)
         assert plain(committed) == plain(snapshot(root))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from regsim.image.apply import apply
-from regsim.image.compression import GzipCompressor
+from regsim.image.compression import compressor
 from regsim.image.container import Container
 from regsim.image.layer_read import read_layer
 from regsim.image.spool import DiskSpool
@@ -74,7 +74,7 @@ async def changed(image: OpenImage, store: LayoutStore) -> OpenImage:
         await container.link("link", "../etc/motd")
         await container.write("new/where/nothing/was", b"x" * 100_000)
         await container.write("Gr\u00f6\u00dfe", b"text")
-        return await container.commit(store, GzipCompressor())
+        return await container.commit(store, compressor("gzip", 6))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import zstandard
 
 from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_read import LayerReader, Limits
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
@@ -46,7 +46,7 @@ def valid(tar: Tar, raw: RawType) -> tuple[bytes, ...]:
         Entry(path=b"dir", kind=Kind.OPAQUE),
     ]
     chunks: list[bytes] = []
-    write_layer(entries, NoCompressor(), chunks.append)
+    write_layer(entries, compressor("none"), chunks.append)
     gnu = tar(
         [raw("n" * 150, link="l" * 150, type=tarfile.SYMTYPE), raw("b", data=b"y" * 600)], tarfile.GNU_FORMAT
     )

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, UsageError
-from regsim.image.compression import GzipCompressor, NoCompressor, ZstdCompressor, compressor, identity
+from regsim.image.compression import compressor
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import Entry, Kind, check_path, of_bytes, shown
 from regsim.store.layout import LayoutStore
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def written(entries: list[Entry], by: Compressor | None = None) -> tuple[LayerInfo, bytes]:
     chunks: list[bytes] = []
-    info = write_layer(entries, by or NoCompressor(), chunks.append)
+    info = write_layer(entries, by or compressor("none"), chunks.append)
     return info, b"".join(chunks)
 
 
@@ -147,15 +147,15 @@ def test_digests_and_sizes_are_those_of_blob_and_tar() -> None:
 
 
 def test_a_gzip_blob_says_no_time_and_no_name() -> None:
-    blob = written([of_bytes(b"a", b"")], GzipCompressor())[1]
+    blob = written([of_bytes(b"a", b"")], compressor("gzip", 6))[1]
     assert blob[:9] == b"\x1f\x8b\x08\x00\0\0\0\0\0"
 
 
 def test_a_compressor_says_what_its_output_depends_on() -> None:
-    assert identity(GzipCompressor(9)) == f"gzip zlib {zlib.ZLIB_RUNTIME_VERSION} 9"
-    assert identity(ZstdCompressor()).startswith("zstd libzstd 1.")
+    assert compressor("gzip", 9).identity == f"gzip zlib {zlib.ZLIB_RUNTIME_VERSION} 9"
+    assert compressor("zstd").identity.startswith("zstd libzstd 1.")
     with pytest.raises(UsageError, match="no level 10"):
-        GzipCompressor(10)
+        compressor("gzip", 10)
     with pytest.raises(UsageError, match="no compression 'brotli'"):
         compressor("brotli")
 
@@ -245,7 +245,7 @@ async def test_a_layout_takes_a_layer_in_while_it_is_written(tmp_path: Path) -> 
     infos = []
 
     def write(sink: Sink) -> Descriptor:
-        infos.append(write_layer([of_bytes(b"a", b"x" * 5_000_000)], GzipCompressor(), sink))
+        infos.append(write_layer([of_bytes(b"a", b"x" * 5_000_000)], compressor("gzip", 6), sink))
         return infos[0].descriptor
 
     descriptor = await layout.ingest(write)
@@ -261,7 +261,7 @@ async def test_a_layer_that_fails_leaves_nothing_in_the_layout(tmp_path: Path) -
     with pytest.raises(ContentError, match="'a' has more than 1 bytes"):
         await layout.ingest(
             lambda sink: (
-                write_layer([of_bytes(b"0", bytes(9_000_000)), entry], NoCompressor(), sink).descriptor
+                write_layer([of_bytes(b"0", bytes(9_000_000)), entry], compressor("none"), sink).descriptor
             )
         )
     assert names_in(tmp_path) == ["index.json", "oci-layout"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from regsim.errors import ContentError
 from regsim.image.apply import apply
-from regsim.image.compression import NoCompressor
+from regsim.image.compression import compressor
 from regsim.image.layer_write import arrange, write_layer
 from regsim.image.tree import EMPTY
 from regsim.store.entry import Entry, Kind, of_bytes
@@ -65,7 +65,7 @@ def apply_for_real(entries: list[Entry], root: Path) -> bool:
         else:
             _make_way(entry, root / os.fsdecode(entry.path))
     chunks: list[bytes] = []
-    write_layer((each for each in entries if each.kind not in MARKERS), NoCompressor(), chunks.append)
+    write_layer((each for each in entries if each.kind not in MARKERS), compressor("none"), chunks.append)
     done = subprocess.run(
         ["tar", "--extract", "--same-permissions", "--directory", root],
         input=b"".join(chunks),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, UsageError
-from regsim.image.compression import AnyDecompressor
+from regsim.image.compression import Decompressor
 from regsim.image.layer_read import LayerReader, Limits
 from regsim.store.entry import MARKERS, Entry, Kind
 from regsim.store.protocols import CHUNK
@@ -44,7 +44,7 @@ def is_archive(entry: Entry) -> bool:
     def begin(member: Member) -> None:
         seen.append(member)
 
-    reader, decompressor = TarReader("archive", begin), AnyDecompressor("archive")
+    reader, decompressor = TarReader("archive", begin), Decompressor("archive")
     taken = 0
     try:
         for chunk in _plain(entry):

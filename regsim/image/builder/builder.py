@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Platform
@@ -16,58 +16,19 @@ from regsim.image.builder.config import Config
 from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
 from regsim.image.builder.instructions import Copy
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
-from regsim.image.builder.stage import StageBuilder, Variables
+from regsim.image.builder.stage import StageBuilder
 from regsim.image.builder.syntax import Problems
-from regsim.image.builder.work import StepReport, Work
+from regsim.image.builder.work import Request, Work, ignore_report
 from regsim.image.opened import Files, OpenImage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from regsim.image.builder.bases import Bases
-    from regsim.image.builder.context import Context
-    from regsim.image.builder.effects import Effect
     from regsim.image.builder.instructions import Dockerfile, Instruction
     from regsim.image.builder.plan import Plan
-    from regsim.image.builder.work import Cache
-    from regsim.image.compression import Compressor
+    from regsim.image.builder.work import Cache, StepReport
     from regsim.image.opened import OpenLayer
     from regsim.store.layout import LayoutStore
-
-
-def _ignore(_report: StepReport) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be built.
-
-    Attributes:
-        text: the Dockerfile.
-        name: what messages call it.
-        context: where COPY takes files from.
-        bases: where images come from.
-        effects: what RUNs leave behind, by their commands.
-        compressor: what layers go through.
-        host: what this machine is.
-        platform: what is built for; None for what this machine is.
-        arguments: `--build-arg`s.
-        target: name or number of the stage to end with; None for the last one.
-        timestamp: of all that is made, in seconds since 1970.
-    """
-
-    text: str
-    name: str
-    context: Context
-    bases: Bases
-    compressor: Compressor
-    host: Platform
-    effects: Mapping[str, Effect] = field(default_factory=dict)
-    platform: Platform | None = None
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    target: str | None = None
-    timestamp: int = 0
 
 
 async def build(
@@ -75,7 +36,7 @@ async def build(
     store: LayoutStore,
     cache: Cache | None = None,
     *,
-    tell: Callable[[StepReport], None] = _ignore,
+    tell: Callable[[StepReport], None] = ignore_report,
     clock: Callable[[], float] = time.monotonic,
 ) -> OpenImage:
     """Build an image.
@@ -84,46 +45,27 @@ async def build(
         request: what.
         store: takes layers that are written, unless there is a cache, whose own layout takes them.
         cache: what earlier builds made; None to make everything.
-        tell: is told each instruction when it is done.
-        clock: returns seconds, for what is told.
+        tell: receives the report of each instruction when it is done.
+        clock: returns seconds, for the reports.
 
     Raises:
-        DockerfileError: the Dockerfile has mistakes: all of those that can be told without an image.
+        DockerfileError: the Dockerfile has mistakes: all of those that can be found without an image.
         RegsimError: a step cannot be done; the Dockerfile's line is named.
     """
     problems = Problems(request.name)
     dockerfile = read_dockerfile(request.text, request.name, problems)
-    platform = request.platform or request.host
-    plan = make_plan(
-        dockerfile,
-        problems,
-        target=request.target,
-        given=request.arguments,
-        platform=platform,
-        host=request.host,
-        effects=request.effects,
-    )
-    work = Work(
-        store=store,
-        cache=cache,
-        compressor=request.compressor,
-        timestamp=request.timestamp,
-        effects=request.effects,
-        tell=tell,
-        clock=clock,
-    )
-    last = await _Build(request, dockerfile, plan, platform, work).run()
+    plan = make_plan(dockerfile, problems, request)
+    work = Work(request=request, store=store, cache=cache, tell=tell, clock=clock)
+    last = await _Build(dockerfile, plan, work).run()
     return OpenImage(name=request.name, raw=last.config.raw(request.timestamp), layers=tuple(last.layers))
 
 
 class _Build:
-    def __init__(
-        self, request: Request, dockerfile: Dockerfile, plan: Plan, platform: Platform, work: Work
-    ) -> None:
-        self._request = request
+    def __init__(self, dockerfile: Dockerfile, plan: Plan, work: Work) -> None:
+        self._request = work.request
         self._dockerfile = dockerfile
         self._plan = plan
-        self._platform = platform
+        self._platform = work.request.platform or work.request.host
         self._work = work
         self._stages: dict[int, StageBuilder] = {}
         self._images: dict[str, Files] = {}
@@ -140,12 +82,14 @@ class _Build:
                 read_trigger(text, f"ONBUILD of {planned.stage.start.base}")
                 for text in config.config.pop("OnBuild", ())
             ]
-        variables = Variables(
-            given=self._request.arguments,
+        stage = StageBuilder(
+            planned.name,
+            config,
+            layers,
+            self._work,
             inherited=self._plan.arguments,
             escape=self._dockerfile.escape,
         )
-        stage = StageBuilder(planned.name, config, layers, variables, self._work)
         if isinstance(planned.base, int):
             stage.inherit(self._stages[planned.base])
         for trigger in triggers:

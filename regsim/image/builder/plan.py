@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regsim.image.builder.effects import Effect
     from regsim.image.builder.instructions import Dockerfile, Stage
     from regsim.image.builder.syntax import Problems
+    from regsim.image.builder.work import Request
 
 SCRATCH = "scratch"
 _MOST_DIGITS = 9  # more than any number of a stage has, fewer than Python reads
@@ -63,35 +64,22 @@ class Plan:
     arguments: Mapping[str, str]
 
 
-def make_plan(
-    dockerfile: Dockerfile,
-    problems: Problems,
-    *,
-    target: str | None,
-    given: Mapping[str, str],
-    platform: Platform,
-    host: Platform,
-    effects: Mapping[str, Effect],
-) -> Plan:
-    """Return what is to be built; what is wrong is noted.
+def make_plan(dockerfile: Dockerfile, problems: Problems, request: Request) -> Plan:
+    """Return what is to be built.
 
     Args:
         dockerfile: what it says.
-        problems: takes what is wrong.
-        target: name or number of the stage to end with; None for the last one.
-        given: `--build-arg`s.
-        platform: what is built for.
-        host: what this machine is.
-        effects: what RUNs leave behind, by their commands.
+        problems: takes mistakes.
+        request: what was asked for.
 
     Raises:
-        DockerfileError: something is wrong, here or in what was noted before.
+        DockerfileError: there are mistakes, found here or before.
         UsageError: there is no such target.
     """
-    arguments = platform_arguments(platform, host, target)
+    arguments = platform_arguments(request.platform or request.host, request.host, request.target)
     for arg in dockerfile.arguments:
         for name, default in arg.names:
-            value = given.get(name)
+            value = request.arguments.get(name)
             if value is None and default is not None:
                 value = _expand(default, arguments, dockerfile, arg.line, problems)
             if value is not None:
@@ -116,10 +104,10 @@ def make_plan(
                 copies=dict(_copies(stage, number, dockerfile, problems)),
             )
         )
-    last = _target(target, planned)
+    last = _target(request.target, planned)
     needed = _needed(planned, last)
     for each in needed:
-        _check_runs(each.stage, effects, problems)
+        _check_runs(each.stage, request.effects, problems)
     problems.check()
     return Plan(stages=tuple(needed), arguments=arguments)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.errors import UsageError
@@ -97,21 +97,6 @@ _MODE = re.compile(r"[0-7]{1,4}")
 _SUFFIX = " # buildkit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variables:
-    """What a stage's words may refer to.
-
-    Attributes:
-        given: `--build-arg`s.
-        inherited: what an ARG without a value takes from before the first FROM.
-        escape: the Dockerfile's.
-    """
-
-    given: Mapping[str, str]
-    inherited: Mapping[str, str]
-    escape: str
-
-
 class StageBuilder:
     """Builds one stage.
 
@@ -119,18 +104,28 @@ class StageBuilder:
         name: what messages call it.
         config: that of its base; changed from here on.
         layers: those of its base; added to from here on.
-        variables: what its words may refer to.
         work: writes layers, or finds them.
+        inherited: what an ARG without a value takes from before the first FROM.
+        escape: the Dockerfile's escape character.
     """
 
     def __init__(
-        self, name: str, config: Config, layers: Sequence[OpenLayer], variables: Variables, work: Work
+        self,
+        name: str,
+        config: Config,
+        layers: Sequence[OpenLayer],
+        work: Work,
+        *,
+        inherited: Mapping[str, str],
+        escape: str,
     ) -> None:
         self.config = config
         self.layers = list(layers)
         self._name = name
-        self._variables = variables
+        self._inherited = inherited
+        self._escape = escape
         self._work = work
+        self._timestamp = work.request.timestamp
         self._arguments: dict[str, str] = {}
         self._shown_arguments: dict[str, str] = {}
         self._has_cmd = False
@@ -174,7 +169,7 @@ class StageBuilder:
                     self._note(line)
 
     def _note(self, created_by: str) -> None:
-        self.config.add(created_by, self._work.timestamp)
+        self.config.add(created_by, self._timestamp)
         self._work.note(self._name, created_by)
 
     @property
@@ -182,17 +177,17 @@ class StageBuilder:
         return {**self._arguments, **self.config.environment}
 
     def _expand(self, word: str) -> str:
-        return expand(word, self._values, self._variables.escape)
+        return expand(word, self._values, self._escape)
 
     def _expand_words(self, text: str) -> list[str]:
-        return expand_words(text, self._values, self._variables.escape)
+        return expand_words(text, self._values, self._escape)
 
     def _arg(self, arg: Arg) -> str:
         shown = []
         for name, default in arg.names:
-            value = self._variables.given.get(name)
+            value = self._work.request.arguments.get(name)
             if value is None:
-                value = self._expand(default) if default is not None else self._variables.inherited.get(name)
+                value = self._expand(default) if default is not None else self._inherited.get(name)
             if value is not None:
                 self._arguments[name] = value
             self._shown_arguments[name] = value or ""
@@ -208,7 +203,7 @@ class StageBuilder:
 
         async def make(_: ExitStack) -> Placement:
             user = await self._owner(self.config.user) if self.config.user else None
-            placement = Placement(find=(await self.files()).find, timestamp=self._work.timestamp, owner=user)
+            placement = Placement(find=(await self.files()).find, timestamp=self._timestamp, owner=user)
             placement.make_directory(path.encode("utf-8", "surrogateescape").strip(b"/"))
             return placement
 
@@ -216,14 +211,14 @@ class StageBuilder:
         await self._layer(f"WORKDIR {path}", inputs, make)
 
     async def _run(self, run: Run) -> None:
-        effect = declared(self._work.effects, run.key)
+        effect = declared(self._work.request.effects, run.key)
         words = self.config.shell_words(run.command)
         arguments = [f"{name}={value}" for name, value in self._shown_arguments.items()]
         prefix = [f"|{len(arguments)}", *arguments] if arguments else []
         line = " ".join(("RUN", *prefix, *words)) + _SUFFIX
 
         async def make(_: ExitStack) -> Placement:
-            return _left(effect, await self.files(), self._work.timestamp)
+            return _left(effect, await self.files(), self._timestamp)
 
         environment = sorted(self._values.items())
         inputs = ["run", words, arguments, environment, self.config.workdir, self.config.user]
@@ -243,14 +238,14 @@ class StageBuilder:
         for each in copy.heredocs:
             content = each.content
             if each.expand:
-                content = expand_content(content, self._values, self._variables.escape)
+                content = expand_content(content, self._values, self._escape)
             taken.append(take_inline(each.name, content))
 
         async def make(stack: ExitStack) -> Placement:
             filled = await _filled(taken, source, stack)
             placement = Placement(
                 find=_nothing if copy.link else (await self.files()).find,
-                timestamp=self._work.timestamp,
+                timestamp=self._timestamp,
                 owner=await self._owner(chown) if chown is not None else None,
                 mode=mode,
             )
@@ -271,7 +266,7 @@ class StageBuilder:
         below = [] if alone else self.config.diff_ids
         layer = await self._work.layer(self._name, line, [below, inputs], make)
         self.layers.append(layer)
-        self.config.add(line, self._work.timestamp, diff_id=layer.diff_id)
+        self.config.add(line, self._timestamp, diff_id=layer.diff_id)
 
     async def _owner(self, text: str) -> tuple[int, int]:
         async def read(path: bytes) -> bytes:

@@ -15,19 +15,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, RegsimError
 from regsim.image import listing as listings
 from regsim.image.builder.copying import Placement
-from regsim.image.compression import Compressor, identity
-from regsim.image.listing import Listing, write_listed
-from regsim.image.opened import OpenLayer
+from regsim.image.opened import OpenLayer, write_open
 from regsim.store.files import file_errors, read_bounded, write_whole
 from regsim.store.layout import LayoutStore
 
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from regsim.core import Platform
+    from regsim.image.builder.bases import Bases
+    from regsim.image.builder.context import Context
     from regsim.image.builder.effects import Effect
-    from regsim.store.protocols import Content
-    from regsim.synth.synthetic import LayerInfo
+    from regsim.image.compression import Compressor
+    from regsim.image.listing import Listing
 
 _VERSION = 1
 _MAX_STEP = 64 * 1024
@@ -159,7 +162,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """What is told of an instruction when it is done.
+    """The report of an instruction that is done.
 
     Args:
         stage: the name of its stage.
@@ -179,33 +182,64 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be built.
+
+    Args:
+        text: the Dockerfile.
+        name: what messages call it.
+        context: where COPY takes files from.
+        bases: where images come from.
+        compressor: what layers are compressed with.
+        host: the platform of this machine.
+        effects: what RUNs leave behind, by their commands.
+        platform: what is built for; None for that of this machine.
+        arguments: `--build-arg`s.
+        target: name or number of the stage to end with; None for the last one.
+        timestamp: of all that is made, in seconds since 1970.
+    """
+
+    text: str
+    name: str
+    context: Context
+    bases: Bases
+    compressor: Compressor
+    host: Platform
+    effects: Mapping[str, Effect] = field(default_factory=dict)
+    platform: Platform | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    target: str | None = None
+    timestamp: int = 0
+
+
+def ignore_report(_report: StepReport) -> None:
+    """Ignore the report of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What all stages of a build share.
 
     Args:
-        store: takes layers that are written where there is no cache.
-        cache: knows layers that were written before; None to write all.
-        compressor: what layers go through.
-        timestamp: of all that is made, in seconds since 1970.
-        effects: what RUNs leave behind, by their commands.
-        tell: is told each instruction when it is done.
-        clock: returns seconds, from any beginning.
+        request: what is built.
+        store: takes layers that are written, unless there is a cache, whose own layout takes them.
+        cache: layers that were written before; None to write all.
+        tell: receives the report of each instruction when it is done.
+        clock: returns seconds, from any start.
     """
 
+    request: Request
     store: LayoutStore
-    cache: Cache | None
-    compressor: Compressor
-    timestamp: int
-    effects: Mapping[str, Effect]
-    tell: Callable[[StepReport], None]
-    clock: Callable[[], float]
+    cache: Cache | None = None
+    tell: Callable[[StepReport], None] = ignore_report
+    clock: Callable[[], float] = time.monotonic
 
     def note(self, stage: str, created_by: str) -> None:
-        """Tell of an instruction that made no layer."""
+        """Report an instruction that made no layer."""
         self.tell(StepReport(stage=stage, created_by=created_by, outcome=Outcome.METADATA))
 
     async def layer(self, stage: str, created_by: str, inputs: object, make: Maker) -> OpenLayer:
-        """Return the layer that an instruction makes of its inputs, made now unless it is known.
+        """Return the layer that an instruction makes of its inputs, from the cache or made now.
 
         Args:
             stage: the name of its stage.
@@ -217,16 +251,15 @@ class Work:
             RegsimError: it cannot be made.
         """
         start = self.clock()
-        key = self._key(inputs)
+        parts = [BUILDER, self.request.compressor.identity, self.request.timestamp, inputs]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         step = await self.cache.find(key) if self.cache is not None else None
         outcome = Outcome.CACHED if step is not None else Outcome.BUILT
-        listing: Listing | None = None
-        if step is None:
-            info, listing = await self._write(make)
-            step = Step(layer=info.descriptor, diff_id=info.diff_id, size=listing.size)
-            if self.cache is not None:
-                await self.cache.keep_listing(step.layer.digest, listing)
-                await self.cache.keep(key, step)
+        if step is not None:
+            content = partial(self.layers.content, step.layer)
+            layer = OpenLayer(descriptor=step.layer, diff_id=step.diff_id, content=content)
+        else:
+            layer, step = await self._made(key, make)
         self.tell(
             StepReport(
                 stage=stage,
@@ -237,35 +270,21 @@ class Work:
                 layer=step.layer,
             )
         )
-        return self.known_layer(step.layer, step.diff_id, self._content(step.layer), listing)
-
-    def known_layer(
-        self,
-        descriptor: Descriptor,
-        diff_id: Digest,
-        content: Callable[[], Content],
-        listing: Listing | None = None,
-    ) -> OpenLayer:
-        """Return a layer whose listing is read, from the cache or the blob, when it is first asked for."""
-        return OpenLayer(
-            descriptor=descriptor, diff_id=diff_id, content=content, known=listing, listings=self.cache
-        )
+        return replace(layer, listings=self.cache)
 
     @property
     def layers(self) -> LayoutStore:
         """Where layers are written."""
         return self.cache.layers if self.cache is not None else self.store
 
-    def _content(self, layer: Descriptor) -> Callable[[], Content]:
-        return lambda: self.layers.content(layer)
-
-    def _key(self, inputs: object) -> str:
-        parts = [BUILDER, identity(self.compressor), self.timestamp, inputs]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-    async def _write(self, make: Maker) -> tuple[LayerInfo, Listing]:
+    async def _made(self, key: str, make: Maker) -> tuple[OpenLayer, Step]:
         with ExitStack() as stack:
             placement = await make(stack)
-            return await write_listed(
-                self.layers, placement.entries.values(), self.compressor, placement.checksums
-            )
+            entries = placement.entries.values()
+            layer = await write_open(self.layers, entries, self.request.compressor, placement.checksums)
+        listing = await layer.listing()
+        step = Step(layer=layer.descriptor, diff_id=layer.diff_id, size=listing.size)
+        if self.cache is not None:
+            await self.cache.keep_listing(step.layer.digest, listing)
+            await self.cache.keep(key, step)
+        return layer, step

@@ -12,9 +12,9 @@ from regsim.cli.bases import AddressedBases
 from regsim.client.opener import Opener
 from regsim.core import Platform
 from regsim.image.apply import apply
-from regsim.image.builder.builder import Request, build
+from regsim.image.builder.builder import build
 from regsim.image.builder.context import Checksums, Context, read_ignore
-from regsim.image.builder.work import Cache, Outcome, StepReport
+from regsim.image.builder.work import Cache, Outcome, Request, StepReport
 from regsim.image.compression import compressor
 from regsim.image.layer_read import read_layer
 from regsim.image.spool import DiskSpool
