@@ -70,6 +70,8 @@ def at_a_terminal(
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     seen: list[bytes] = []
+    # Workers of pytest-xdist say how wide their terminal is, which would go before what the terminal says.
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
     def read() -> None:
         # Linux says so when the last one has closed the other side.
@@ -90,7 +92,7 @@ def at_a_terminal(
             stderr=theirs,
             timeout=LONG,
             check=False,
-            env={**os.environ, "TERM": "xterm", **(environment or {})},
+            env={**kept, "TERM": "xterm", **(environment or {})},
         )
     finally:
         os.close(theirs)
