@@ -1,6 +1,6 @@
 """regsim tells exactly which layers a push or pull moves, which it skips, and why.
 
-`regsim.Client` and what goes with it are loaded when they are first asked for: importing this package costs
+`regsim.Client` and the other public names are loaded when they are first used: importing this package costs
 nothing.
 """
 
@@ -33,26 +33,22 @@ __all__ = [
     "Trust",
 ]
 
-_PLACES = {
-    "Anonymous": "regsim.registry.login",
-    "AuthFiles": "regsim.registry.login",
-    "Client": "regsim.client.client",
-    "Credentials": "regsim.registry.login",
-    "Event": "regsim.transfer.events",
-    "FixedKeychain": "regsim.registry.login",
-    "Moment": "regsim.transfer.events",
-    "RegsimError": "regsim.errors",
-    "RunResult": "regsim.core.result",
-    "Step": "regsim.transfer.events",
-    "Timeouts": "regsim.net.timeouts",
-    "Trust": "regsim.net.trust",
+_MODULES = {
+    "regsim.client.client": {"Client"},
+    "regsim.core.result": {"RunResult"},
+    "regsim.errors": {"RegsimError"},
+    "regsim.net.timeouts": {"Timeouts"},
+    "regsim.net.trust": {"Trust"},
+    "regsim.registry.login": {"Anonymous", "AuthFiles", "Credentials", "FixedKeychain"},
+    "regsim.transfer.events": {"Event", "Moment", "Step"},
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PLACES[name]), name)
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

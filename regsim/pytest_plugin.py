@@ -1,7 +1,7 @@
-"""The plugin for pytest: real registries in containers, as fixtures.
+"""The pytest plugin: real registries in containers, as fixtures.
 
-Owns the names of the fixtures and the end of what they hand out. pytest imports it at every start, so it
-imports nothing that costs. Registries in this process are `mock_registry.pytest_plugin`'s.
+Owns the names of the fixtures and how long their registries last. pytest imports this module at every start,
+so it imports nothing that takes time. Registries in this process are in `mock_registry.pytest_plugin`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RunningRegistry:
         self._container, self._loop = container, loop
 
     def logs(self) -> str:
-        """Return all that the registry has printed so far."""
+        """Return everything that the registry has printed so far."""
         return self._loop.call(self._container.logs())
 
 
@@ -56,16 +56,17 @@ class RegistryContainerFactory:
         """Start a registry.
 
         Args:
-            image: None: what `registry_container_image` says.
-            environment: variables for it, such as `{"REGISTRY_AUTH": "htpasswd", …}`.
-            volumes: files and directories of this machine and where it finds them, to be read only.
-            tls: it has been told to speak TLS.
+            image: None: the value of `registry_container_image`.
+            environment: its variables, such as `{"REGISTRY_AUTH": "htpasswd", …}`.
+            volumes: files and directories of this machine, and the paths in the container where they are
+                mounted read-only.
+            tls: its configuration makes it speak TLS.
 
         Raises:
             RegsimError: there is no engine, or the registry does not start.
         """
         __tracebackhide__ = True
-        from regsim.scenario.registry_container import registry_container  # noqa: PLC0415 (see above)
+        from regsim.scenario.registry_container import registry_container  # noqa: PLC0415 (see the module)
 
         starting = registry_container(
             image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell
@@ -75,13 +76,13 @@ class RegistryContainerFactory:
 
 @pytest.fixture(scope="session")
 def registry_container_image() -> str:
-    """Return the image that registries are started from; to be overridden by whoever wants another one."""
+    """Return the image that registries are started from; override it to use another one."""
     return "registry:2"
 
 
 @pytest.fixture(scope="session")
 def registry_container_factory(registry_container_image: str) -> Iterator[RegistryContainerFactory]:
-    """Start as many registry containers as tests want; all are removed when the session ends."""
+    """Return a callable that starts registry containers; all are removed when the session ends."""
     with _looping() as loop:
         stack = AsyncExitStack()
         try:
@@ -98,14 +99,14 @@ def registry_container(registry_container_factory: RegistryContainerFactory) -> 
 
 
 class _Loop:
-    """An event loop in a thread of its own, since a test may have one, and may not."""
+    """An event loop in its own thread, which works whether or not a test has a loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run `work` in the loop and return what it returns; if this is interrupted, it is cancelled."""
-        import asyncio  # noqa: PLC0415 (see above)
+        """Run `work` in the loop and return its result; an interrupt cancels it."""
+        import asyncio  # noqa: PLC0415 (see the module)
 
         done = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -116,8 +117,8 @@ class _Loop:
 
 
 async def _settled() -> None:
-    """Wait for what was cancelled: a container that was being started is being removed."""
-    import asyncio  # noqa: PLC0415 (see above)
+    """Wait for tasks that were cancelled: they may still be removing containers."""
+    import asyncio  # noqa: PLC0415 (see the module)
 
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)
@@ -125,8 +126,8 @@ async def _settled() -> None:
 
 @contextmanager
 def _looping() -> Iterator[_Loop]:
-    import asyncio  # noqa: PLC0415 (see above)
-    from threading import Thread  # noqa: PLC0415 (likewise)
+    import asyncio  # noqa: PLC0415 (see the module)
+    from threading import Thread  # noqa: PLC0415 (see the module)
 
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="regsim registry containers", daemon=True)
@@ -141,6 +142,6 @@ def _looping() -> Iterator[_Loop]:
 
 
 def _tell(line: str) -> None:
-    import logging  # noqa: PLC0415 (see above)
+    import logging  # noqa: PLC0415 (see the module)
 
     logging.getLogger("regsim").warning("%s", line)

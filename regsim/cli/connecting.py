@@ -1,7 +1,6 @@
-"""What every command that speaks to registries has in common: how to connect, and as whom.
+"""The flags of every command that connects to registries: how to connect, and with which credentials.
 
-Owns those flags and what they mean. Reads no credentials but those on the command line: the others are for
-when a registry asks.
+Reads no credentials but those on the command line: others are looked up when a registry asks for them.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Connecting:
-    """How to speak to registries.
+    """How to connect to registries.
 
     Attributes:
         creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
         authfile: file with credentials, in place of those of podman, skopeo and docker.
-        plain_http: speak plain HTTP, or never; if left out, to this machine where no certificates are named.
+        plain_http: speak plain HTTP, or never; if left out, to this machine if no certificates are named.
         tls_verify: check the registry's certificate.
         ca_file: PEM file with further certificates to trust.
         cert_dir: folder with further certificates (*.crt), and of our own (*.cert, *.key).
@@ -58,20 +57,20 @@ class Connecting:
         ranges: int = 1,
         warn: Callable[[str], None] = status,
     ) -> Client:
-        """Return a client that connects so.
+        """Return a client that connects as these flags say.
 
         Args:
             hosts: of the registries that the command speaks to.
             creds: credentials from further flags, by host.
-            jobs: blobs that a transfer moves at the same time; None: as many as usual.
+            jobs: blobs that a transfer moves at the same time; None: the default.
             ranges: connections over which a large blob is read.
             warn: is told what the user should know though the work goes on.
 
         Raises:
-            UsageError, LocalFileError: it cannot run so.
+            UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
         from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.transfer.copy import DEFAULT_JOBS  # noqa: PLC0415  (likewise)
+        from regsim.core.schedule import DEFAULT_JOBS  # noqa: PLC0415  (helping needs no HTTP client)
 
         return Client.over(
             self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn
@@ -80,7 +79,7 @@ class Connecting:
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
         from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.registry.connection import Connection  # noqa: PLC0415  (likewise)
+        from regsim.registry.connection import Connection  # noqa: PLC0415  (helping needs no HTTP client)
 
         return Connection(
             plain_http=self._plain_http,
@@ -91,7 +90,7 @@ class Connecting:
 
     @property
     def _plain_http(self) -> bool | None:
-        # Registries on this machine rarely speak TLS: whoever names certificates says that it does.
+        # Registries on this machine rarely speak TLS, except if certificates for them are named.
         named = self.ca_file is not None or self.cert_dir is not None
         return False if self.plain_http is None and named else self.plain_http
 
@@ -123,7 +122,7 @@ def read_credentials(text: str) -> Credentials:
     """Read `USER[:PASSWORD]`; a missing password is asked for at the terminal.
 
     Raises:
-        UsageError: it is no such thing, or there is no terminal.
+        UsageError: the text has another form, or there is no terminal.
     """
     from regsim.registry.login import Credentials  # noqa: PLC0415  (helping needs none)
 

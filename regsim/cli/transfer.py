@@ -16,8 +16,8 @@ from regsim.cli.running import Wanted, conclude, failing, run
 from regsim.client.address import registries
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import ExitCode, UsageError
-from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
 from regsim.transfer.selection import Choice
 

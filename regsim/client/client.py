@@ -15,13 +15,14 @@ from regsim.client.move import Move, check_direction
 from regsim.client.opener import Opener
 from regsim.client.reader import Reader
 from regsim.core.ledger import Direction
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
 from regsim.net.proxy import Proxy
 from regsim.registry.connection import Connection
 from regsim.registry.conversation import log_warning
 from regsim.registry.login import AuthFiles
 from regsim.registry.ranges import Ranges
-from regsim.transfer.copy import DEFAULT_JOBS, Options
+from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
 from regsim.transfer.selection import EVERYTHING, Choice
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 DEFAULT_NODE = "node"
 
+# How many images of a circle are told.
+_SHOWN = 10
+
 # What is done with a container that is only named.
 _BY_NAME = ("stop", "start", "rm")
 
@@ -128,7 +131,8 @@ class _Names:
                 around = around[around.index(each) :]
                 spec = self.images[each]
                 where = spec.value_at("from") if isinstance(spec, Entries) else spec.where
-                self.add(where, f'"{each}" is built from itself: {" from ".join([*around, each])}')
+                shown = [*around[:_SHOWN], *(["…"] if len(around) > _SHOWN else []), each]
+                self.add(where, f'"{each}" is built from itself: {" from ".join(shown)}')
             done.update(path)
 
     def _step_names_once(self) -> None:

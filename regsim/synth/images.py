@@ -23,7 +23,7 @@ from regsim.synth.layer_plan import plan
 from regsim.synth.synthetic import LayerForge, LayerInfo, SyntheticLayer, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Container, Iterable, Mapping
 
     from regsim.store.protocols import Content
     from regsim.synth.recipe import LayerRecipe
@@ -146,8 +146,10 @@ class ImageSource:
         self._made: dict[str, Image] = {}
         self._documents: dict[Digest, BytesContent] = {}
         self._layers: dict[Digest, LayerRecipe] = {}
+        sound: set[str] = set()
         for key in self._images:
-            self.recipe_of(key)
+            # Each image is visited once, so that a long chain of bases takes linear time.
+            sound.update(self._chain(key, sound))
         for index in self._indexes.values():
             _check_members(index, self._images)
 
@@ -164,18 +166,23 @@ class ImageSource:
         Raises:
             UsageError: there is no such image, its base is missing, or it is built on itself.
         """
-        chain: list[ImageRecipe] = []
-        wanted: str | None = key
-        while wanted is not None:
-            if wanted not in self._images:
-                raise UsageError(f"image {key!r} is built on {wanted!r}, which there is not")
-            if any(each.key == wanted for each in chain):
-                raise UsageError(f"image {key!r} is built on itself")
-            chain.append(self._images[wanted])
-            wanted = chain[-1].base
+        chain = self._chain(key).values()
         instructions = tuple(line for each in reversed(chain) for line in each.instructions)
         platform = next((each.platform for each in chain if each.platform is not None), _AMD64)
         return ImageRecipe(key=key, instructions=instructions, platform=platform)
+
+    def _chain(self, key: str, sound: Container[str] = ()) -> dict[str, ImageRecipe]:
+        """Return an image and its bases, nearest first, down to one that is known to be sound."""
+        chain: dict[str, ImageRecipe] = {}
+        wanted: str | None = key
+        while wanted is not None and wanted not in sound:
+            if wanted not in self._images:
+                raise UsageError(f"image {key!r} is built on {wanted!r}, which does not exist")
+            if wanted in chain:
+                raise UsageError(f"image {key!r} is built on itself")
+            chain[wanted] = self._images[wanted]
+            wanted = chain[wanted].base
+        return chain
 
     async def image(self, key: str) -> Image:
         """Make an image unless it is made, and return it.

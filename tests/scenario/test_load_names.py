@@ -85,3 +85,15 @@ def test_nodes_and_steps_have_names_of_their_own() -> None:
 )
 def test_checks_select_what_there_is(check: str, expected: str) -> None:
     assert problems(f"{IMAGES}{STEPS}checks: ['{check}']\n") == [f"s.yaml:6:10: {expected}"]
+
+
+def test_a_long_chain_of_bases_is_read_and_a_long_circle_is_told_in_short() -> None:
+    lines = [f"  i{number}: {{from: i{number - 1}, layers: [1kB]}}\n" for number in range(1, 1500)]
+    images = f"images:\n  i0: {{layers: [1kB]}}\n{''.join(lines)}"
+    steps = "steps:\n  - push: {image: i1499, to: x}\n"
+    scenario = parse_scenario(images + steps, Path("s.yaml"))
+    assert len(scenario.images) == 1500
+    circle = images.replace("i0: {layers", "i0: {from: i1499, layers")
+    [problem] = problems(circle + steps)
+    assert problem.startswith('s.yaml:2:14: "i0" is built from itself: i0 from i1499 from i1498 from ')
+    assert problem.endswith("from i1491 from … from i0")

@@ -199,7 +199,7 @@ async def test_layer_too_small_is_one_plain_error() -> None:
     [
         ([image("a"), image("a")], "two images called 'a'"),
         ([image("a"), IndexRecipe(key="a", images=())], "two images called 'a'"),
-        ([image("a", base="b")], "built on 'b', which there is not"),
+        ([image("a", base="b")], "built on 'b', which does not exist"),
         ([image("a", base="a")], "'a' is built on itself"),
         ([image("a", base="b"), image("b", base="a")], "built on itself"),
         ([image("a"), IndexRecipe(key="i", images=("a", "b"))], "lists 'b'"),

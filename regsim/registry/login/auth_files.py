@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class AuthFiles:
         self._environment = environment
         named = environment.get("REGISTRY_AUTH_FILE")
         self._explicit = authfile or (Path(named) if named else None)
-        self._documents: dict[Path, _Document | None] = {}
+        self._read = cache(self._load)
         self._helped: dict[tuple[str, str], Credentials | None] = {}
         self._asking: SingleFlight[Credentials | None] = SingleFlight()
 
@@ -102,13 +103,8 @@ class AuthFiles:
             self._helped[key] = await self._asking.join(key, lambda: program.get(server))
         return self._helped[key]
 
-    def _read(self, path: Path) -> _Document | None:
-        """Return a file's document, read once; None if there is no such file and it was not named."""
-        if path not in self._documents:
-            self._documents[path] = self._load(path)
-        return self._documents[path]
-
     def _load(self, path: Path) -> _Document | None:
+        """Return a file's document; None if there is no such file and it was not named."""
         try:
             with path.open("rb") as file:
                 raw = file.read(MAX_FILE + 1)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from regsim.core.account import Account
     from regsim.net.answer import Answer
-    from regsim.registry.login.token_service import Ask
+from regsim.registry.login.token_service import Ask
 
 _BASIC, _BEARER = "basic", "bearer"
 # Other requests may use up a token for one use before this one does; but a registry that refuses every token
@@ -76,7 +76,6 @@ class Authorizer:
         self._host, self._base, self._ask, self._now = normal_host(host), base, ask, now
         self._keychain, self._patience = keychain or Anonymous(), patience or Patience()
         self._base_challenges: tuple[Challenge, ...] | None = None
-        self._pings: SingleFlight[tuple[Challenge, ...]] = SingleFlight()
         self._credentials: dict[str | None, Credentials | None] = {}
         self._looking: SingleFlight[Credentials | None] = SingleFlight()
         self._services: dict[tuple[Credentials | None, str, str], TokenService] = {}
@@ -94,7 +93,7 @@ class Authorizer:
         found = parse_challenges(header)
         if not found and not self.challenges:
             # Some registries (gcr) send it from the base alone.
-            found = await self._pings.join(None, lambda: self._ping(account))
+            found = await self._ping(account)
         known = tuple(each for each in found if each.scheme in (_BASIC, _BEARER))
         if found and not known:
             offered = ", ".join(each.scheme for each in found)
@@ -118,11 +117,6 @@ class Authorizer:
                 repository, lambda: self._keychain.find(self._host, repository)
             )
         return self._credentials[repository]
-
-    def drop(self, token: Token) -> None:
-        """Forget a token that was refused."""
-        for service in self._services.values():
-            service.drop(token)
 
     def token_service(self, credentials: Credentials | None, challenge: Challenge) -> TokenService:
         """Return the token service of a challenge, with the tokens that one user holds from it.
@@ -161,6 +155,7 @@ class Login:
         self._scopes = need.scopes
         self._rounds = 0
         self._token: Token | None = None
+        self._service: TokenService | None = None
 
     async def begin(self) -> None:
         """Choose what to send first.
@@ -180,8 +175,8 @@ class Login:
         if challenge.scheme == _BASIC and credentials is not None:
             self.authorization = Authorization.basic(origin, credentials)
             return
-        service = self._authorizer.token_service(credentials, challenge)
-        self._token = await service.token(self._scopes, self._account)
+        self._service = self._authorizer.token_service(credentials, challenge)
+        self._token = await self._service.token(self._scopes, self._account)
         self.authorization = Authorization(origin, f"Bearer {self._token.value}")
 
     def is_challenge(self, status: int, headers: Mapping[str, str]) -> bool:
@@ -205,15 +200,16 @@ class Login:
         self._challenges = await self._authorizer.learn(
             answer.headers.get("WWW-Authenticate", ""), self._account
         )
-        bearer, sent, token = _bearer(answer.headers), self.authorization, self._token
+        bearer, sent = _bearer(answer.headers), self.authorization
+        token, service = self._token, self._service
         # Some services look at the first scope alone: it is the one that was missing.
         self._scopes = merged(_scopes(bearer), token.scopes if token else self._scopes)
-        if token is not None and covers(token.scopes, self._scopes):
+        if token is not None and service is not None and covers(token.scopes, self._scopes):
             # A token that came after a challenge and is still not enough will not be better next time,
             # unless other requests have used it up.
             if self._rounds > 1 and bearer.get("error") != _INVALID:
                 raise await self._refused(answer)
-            self._authorizer.drop(token)
+            service.drop(token)
         await self.begin()
         if self._rounds > MAX_ROUNDS or self.authorization in (None, sent):
             raise await self._refused(answer)
