@@ -171,23 +171,25 @@ def test_a_dry_run_claims_no_progress(regsim: Regsim, layout: Layout, registry: 
     assert (done.code, done.err) == (0, "")
 
 
-# Numbers that move. A registry holds half of each body back until its client has shown the other half.
+# Numbers that move. A registry holds back most of each body until its client has shown the beginning.
 
 
-class Halves:
-    """An app in front of a registry that stops in the middle of each large body until it is told to go on."""
+class Holding:
+    """An app in front of a registry that stops in each large body until it is told to go on."""
 
     def __init__(self, registry: MockRegistry) -> None:
         self._registry = registry
         self.go_on = threading.Event()
 
     async def _wait(self) -> None:
-        assert await asyncio.to_thread(self.go_on.wait, LONG)
+        # Where the test has failed, it shall end.
+        await asyncio.to_thread(self.go_on.wait, PATIENCE)
+        self.go_on.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        left = BIG // 2
+        left = BEGINNING
 
-        async def halved_receive() -> Message:
+        async def held_receive() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
@@ -195,7 +197,7 @@ class Halves:
                 await self._wait()
             return message
 
-        async def halved_send(message: Message) -> None:
+        async def held_send(message: Message) -> None:
             body = message.get("body", b"")
             if len(body) > left:
                 await send({**message, "body": body[:left], "more_body": True})
@@ -204,11 +206,13 @@ class Halves:
             await send(message)
 
         plain = {**scope, "extensions": {}} if scope["type"] == "http" else scope
-        await self._registry(plain, halved_receive, halved_send)
+        await self._registry(plain, held_receive, held_send)
 
 
-BIG = 16_000_000  # more than the buffers of a connection take
-MANY = 3
+# More than the beginning and all that the buffers of a connection take.
+BIG, BEGINNING = 32_000_000, 1_000_000
+PATIENCE = 20.0
+MANY = 2
 
 
 @dataclass
@@ -216,23 +220,21 @@ class Halfway:
     """A transfer to or from a registry that goes on once each layer was shown between nothing and all.
 
     Attributes:
-        halves: the registry.
+        holding: the registry.
         words: the command line.
         moved: what was last shown of each layer, in bytes.
     """
 
-    halves: Halves
+    holding: Holding
     words: list[str]
     moved: dict[str, int] = field(default_factory=dict)
+    shown: bool = False
 
     def show(self, digest: str, moved: int) -> None:
         self.moved[digest] = moved
         if sum(0 < each < BIG for each in self.moved.values()) == MANY:
-            self.halves.go_on.set()
-
-    @property
-    def shown(self) -> bool:
-        return self.halves.go_on.is_set()
+            self.shown = True
+            self.holding.go_on.set()
 
 
 @pytest.fixture(params=["push"])
@@ -241,14 +243,14 @@ def halfway(
 ) -> Halfway:
     empty_layout.add_image("v1", *(bytes([number]) * BIG for number in range(MANY)))
     registry = MockRegistry()
-    halves = Halves(registry)
-    source, target = f"{empty_layout}:v1", f"{serve(registry, halves).host}/app:1"
+    holding = Holding(registry)
+    source, target = f"{empty_layout}:v1", f"{serve(registry, holding).host}/app:1"
     if request.param == "pull":
-        halves.go_on.set()
+        holding.go_on.set()
         assert regsim("push", source, target).code == 0
-        halves.go_on.clear()
+        holding.go_on.clear()
         source, target = target, f"oci:{tmp_path / 'pulled'}"
-    return Halfway(halves, [request.param, source, target])
+    return Halfway(holding, [request.param, source, target])
 
 
 def test_a_listener_hears_how_far_each_blob_has_come(halfway: Halfway) -> None:
@@ -297,15 +299,15 @@ def test_bars_and_their_sum_move(halfway: Halfway, monkeypatch: pytest.MonkeyPat
     sums: list[float] = []
 
     def told(text: str) -> None:
-        sums.extend(map(float, re.findall(r"of 4 blobs .* (\S+)MB of 48MB", text)))
-        for blob, moved in re.findall(r"loading (\w{12}) .* (\S+)MB of 16MB", text):
+        sums.extend(map(float, re.findall(r"of 3 blobs .* (\S+)MB of 64MB", text)))
+        for blob, moved in re.findall(r"loading (\w{12}) .* (\S+)MB of 32MB", text):
             halfway.show(blob, int(float(moved) * 10**6))
 
     monkeypatch.setattr(sys, "stderr", Watched(told))
     assert main([*halfway.words, "--progress", "bar"]) == 0
     assert halfway.shown
     assert sums == sorted(sums)
-    assert any(0 < each < 48 for each in sums)
+    assert any(0 < each < 64 for each in sums)
 
 
 # The bars themselves.
