@@ -8,8 +8,8 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Output, Platforms, Printing, printable
 from regsim.cli.running import ask
 from regsim.core.quantities import exact, number, size
+from regsim.core.selection import Choice
 from regsim.report.table import columns, instruction
-from regsim.transfer.selection import Choice
 
 if TYPE_CHECKING:
     from regsim.client.inspection import Inspection

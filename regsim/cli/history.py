@@ -15,11 +15,11 @@ from regsim.cli.running import ask
 from regsim.client.address import RECORD
 from regsim.core.image import moment
 from regsim.core.quantities import age, exact, number, percent, size
+from regsim.core.selection import Choice
 from regsim.errors import UsageError
 from regsim.image.merged import places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
-from regsim.transfer.selection import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Sequence
