@@ -18,11 +18,11 @@ from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
-from regsim.net.proxy import Proxy
+from regsim.net.address import Proxy
 from regsim.registry.connection import Connection
-from regsim.registry.conversation import log_warning
 from regsim.registry.login import AuthFiles
 from regsim.registry.ranges import Ranges
+from regsim.registry.requests import log_warning
 from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from regsim.core import Reference
     from regsim.core.result import RunResult
-    from regsim.net.timeouts import Timeouts
+    from regsim.net import Timeouts
     from regsim.net.trust import Trust
     from regsim.registry.login import Keychain
     from regsim.registry.transport import Network

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
-from regsim.errors import ContentError, LocalFileError
+from regsim.errors import ContentError
 from regsim.image.compression import Decompressor
 from regsim.store.entry import (
     MARKERS,
@@ -27,18 +27,14 @@ from regsim.store.entry import (
     Kind,
     Opener,
     joined,
+    normal,
     shown,
 )
-from regsim.store.files import file_errors, open_regular
-from regsim.store.protocols import CHUNK
 from regsim.store.relay import hand_all
 from regsim.store.tar_read import Member, Take, TarReader
 from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from regsim.store.protocols import Content
 
 # AUFS, docker's first union file system, kept notes of its own in files of these names.
@@ -243,52 +239,18 @@ async def read_layer(
     return reader.finish()
 
 
-def read_layer_file(
-    path: Path, descriptor: Descriptor, limits: Limits | None = None, spool: Spool | None = None
-) -> LayerFiles:
-    """Read a layer from a local file, verified. It blocks, so callers run it in a worker thread.
-
-    Raises:
-        ContentError: it is not what `descriptor` names, or as for `LayerReader`.
-        LocalFileError: it is missing or cannot be read.
-    """
-    reader, verifier = LayerReader(descriptor, limits or Limits(), spool), Verifier(descriptor)
-    for chunk in _file_chunks(path):
-        verifier.update(chunk)
-        reader.feed(chunk)
-    verifier.finish()
-    return reader.finish()
-
-
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    try:
-        file = open_regular(path)
-    except FileNotFoundError as error:
-        raise LocalFileError(f"there is no file {path}", hint="the image is not whole") from error
-    with file, file_errors(path, "read"):
-        while chunk := file.read(CHUNK):
-            yield chunk
-
-
 def _path(raw: bytes, name: str) -> bytes:
     """Return a path of a tar without what does not change its meaning: `./`, `/` at its ends, `a/../`."""
     if len(raw) > MAX_PATH:
         raise _refused(name, raw, f"has a path of more than {MAX_PATH} bytes")
     if b"\0" in raw:
         raise _refused(name, raw, "has a NUL in its path")
-    parts: list[bytes] = []
-    for part in raw.split(b"/"):
-        if part in {b"", b"."}:
-            continue
-        if part == b"..":
-            if not parts:
-                raise _refused(name, raw, "climbs out of the tree")
-            parts.pop()
-        elif len(part) > MAX_NAME:
-            raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
-        else:
-            parts.append(part)
-    return b"/".join(parts)
+    path = normal(raw)
+    if path is None:
+        raise _refused(name, raw, "climbs out of the tree")
+    if any(len(part) > MAX_NAME for part in path.split(b"/")):
+        raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
+    return path
 
 
 def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
-    from regsim.registry.conversation import Habits
     from regsim.registry.ranges import Ranges
+    from regsim.registry.requests import Habits
     from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 
@@ -117,7 +117,7 @@ class Shop:
         there = MemoryStore()
         source = RegistrySource(self.registry.repository(repository))
         ledger = await Transfer(source, "app", LocalDestination(there), tag="app").run()
-        return ledger.error is None and there._blobs == store._blobs
+        return ledger.error is None and there.blobs == store.blobs
 
     def forget(self) -> None:
         """Begin both accounts anew."""
