@@ -70,7 +70,7 @@ class Connecting:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
         from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.transfer.copy import DEFAULT_JOBS  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.core.schedule import DEFAULT_JOBS  # noqa: PLC0415  (helping needs no HTTP client)
 
         return Client.over(
             self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn

@@ -19,8 +19,8 @@ from regsim.client.client import Client
 from regsim.client.move import Move
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import ExitCode, UsageError
-from regsim.transfer.copy import DEFAULT_JOBS
 from regsim.transfer.events import ignore
 from regsim.transfer.selection import Choice
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Self
 from regsim.client.address import Address, Kind, Local, local_store, parse, parse_destination
 from regsim.client.reader import Reader
 from regsim.core.ledger import Direction
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
 from regsim.net.proxy import Proxy
 from regsim.registry.connection import Connection
 from regsim.registry.login import AuthFiles
-from regsim.transfer.copy import DEFAULT_JOBS, Options
+from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
 from regsim.transfer.selection import EVERYTHING, Choice
 

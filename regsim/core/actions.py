@@ -1,4 +1,4 @@
-"""What the machine asks for. Each action names content, and carries the account that its cost goes to."""
+"""What `decide` asks a driver to do. Each action names content and carries the account it is charged to."""
 
 from __future__ import annotations
 
@@ -53,6 +53,13 @@ class CheckBlob(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CheckHolder(Action):
+    """Does another repository of the destination's registry hold the blob? Answer: whether it is seen to."""
+
+    repository: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Mount(Action):
     """Link the blob from another repository of the destination's registry. Answer: `MountAnswer`.
 
@@ -65,14 +72,10 @@ class Mount(Action):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MountAnswer:
-    """Whether a mount was granted (or, in a plan, `assumed`), else the upload session offered instead.
-
-    `refused`: the registry was asked for it; otherwise the candidate turned out not to hold the blob.
-    """
+    """Whether a mount was granted (or, in a plan, `assumed`), else the upload session offered instead."""
 
     mounted: bool
     assumed: bool = False
-    refused: bool = False
     session: object | None = None
 
 

@@ -1,4 +1,4 @@
-"""Entries from a machine: what each reference's task came to, in ledger order, at any moment."""
+"""Entries from decisions: what became of each reference, in ledger order, at any moment."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss
+from regsim.core.graph import MANIFEST_ROLES, Content
 from regsim.core.ledger import Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from regsim.core import Digest
     from regsim.core.account import Account
-    from regsim.core.machine import Machine
-    from regsim.core.tasks import Reference, Task
+    from regsim.core.decide import Decisions
+    from regsim.core.digest import Digest
+    from regsim.core.graph import Graph, Place
+    from regsim.core.work import Work
 
 
 @dataclass(slots=True)
@@ -30,57 +32,46 @@ class Labels:
     recorded: Mapping[Digest, Digest] = field(default_factory=dict)
 
 
-def entries(machine: Machine, labels: Labels, *, sends: bool, receives: bool) -> tuple[Entry, ...]:
-    """Return one entry for each reference known so far, depth first in manifest order.
-
-    `sends` and `receives` tell which sides of the transfer are registries.
-    """
-    references = tuple(machine.root.walk())
-    leaders = {_content(reference): reference for reference in references if reference.leads}
-    build = _Builder(machine, labels, sends, receives)
-    return tuple(build.entry(reference, leaders.get(_content(reference))) for reference in references)
+def entries(decisions: Decisions, labels: Labels) -> tuple[Entry, ...]:
+    """Return one entry for each reference known so far, depth first in manifest order."""
+    build = _Builder(decisions, decisions.graph(), labels)
+    return tuple(build.entry(place) for place in build.graph.places)
 
 
-def _content(reference: Reference) -> tuple[bool, Digest]:
-    return reference.is_manifest, reference.descriptor.digest
-
-
-def beside(machine: Machine) -> tuple[tuple[Digest | None, Account], ...]:
+def beside(decisions: Decisions) -> tuple[tuple[Digest | None, Account], ...]:
     """Return what the work has led to about content that is not part of the transfer."""
-    tasks = (reference.task for reference in machine.root.walk() if reference.leads)
-    return tuple(each for task in tasks if task is not None for each in task.account.beside)
+    return tuple(each for work in decisions.work.values() for each in work.account.beside)
 
 
 @dataclass(frozen=True, slots=True)
 class _Builder:
-    machine: Machine
+    decisions: Decisions
+    graph: Graph
     labels: Labels
-    sends: bool
-    receives: bool
 
-    def entry(self, reference: Reference, leader: Reference | None) -> Entry:
-        if reference.stays:
-            return self._entry(reference, Outcome.FOREIGN, None)
-        task = leader.task if leader is not None else None
-        if leader is None or task is None:
-            return self._entry(reference, Outcome.FAILED, Evidence.CANCELLED)
-        if leader is reference:
-            return self._leading(reference, task)
-        if task.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
-            return self._entry(reference, Outcome.JOINED, None)
-        return self._entry(reference, *_state(leader, task))
+    def entry(self, place: Place) -> Entry:
+        if place.stays:
+            return self._entry(place, Outcome.FOREIGN, None)
+        work = self.decisions.work.get(place.content)
+        if work is None:
+            return self._entry(place, Outcome.FAILED, Evidence.CANCELLED)
+        if place.leads:
+            return self._leading(place, work)
+        if work.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
+            return self._entry(place, Outcome.JOINED, None)
+        return self._entry(place, *self._state(place, work))
 
-    def _leading(self, reference: Reference, task: Task) -> Entry:
-        outcome, evidence = _state(reference, task)
-        account = task.account
+    def _leading(self, place: Place, work: Work) -> Entry:
+        outcome, evidence = self._state(place, work)
+        account, rules = work.account, self.decisions.rules
         if outcome is Outcome.FAILED:
             account.lose(Loss.FAILED)
         elif account.held:
             account.waste(received=account.held, loss=Loss.NOT_NEEDED)
-        moved = outcome is Outcome.TRANSFERRED
+        pulled = rules.from_registry and not rules.to_registry
         return replace(
-            self._entry(reference, outcome, evidence),
-            mounted_from=task.mounted_from,
+            self._entry(place, outcome, evidence),
+            mounted_from=work.mounted_from,
             wire_sent=account.sent,
             wire_received=account.received,
             useful_sent=account.useful_sent,
@@ -88,36 +79,41 @@ class _Builder:
             wasted_sent=account.wasted_sent,
             wasted_received=account.wasted_received,
             overhead=account.overhead,
-            resumed=account.resumed if moved and self.receives and not self.sends else 0,
+            resumed=account.resumed if outcome is Outcome.TRANSFERRED and pulled else 0,
             retries=tuple(account.retries),
             losses=tuple(account.losses),
             attempts=account.attempts,
             requests=account.requests,
         )
 
-    def _entry(self, reference: Reference, outcome: Outcome, evidence: Evidence | None) -> Entry:
-        descriptor = reference.descriptor
+    def _entry(self, place: Place, outcome: Outcome, evidence: Evidence | None) -> Entry:
+        descriptor = place.descriptor
         return Entry(
             digest=descriptor.digest,
             size=descriptor.size,
             media_type=descriptor.media_type,
-            role=reference.role,
-            direction=self.machine.rules.direction,
+            role=place.role,
+            direction=self.decisions.rules.direction,
             outcome=outcome,
             evidence=evidence,
             created_by=self.labels.created_by.get(descriptor.digest),
             recorded_digest=self.labels.recorded.get(descriptor.digest),
         )
 
+    def _state(self, place: Place, work: Work) -> tuple[Outcome, Evidence | None]:
+        """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
+        if work.outcome is not None:
+            return work.outcome, work.evidence
+        return Outcome.FAILED, Evidence.BLOCKED if self._is_blocked(place) else Evidence.CANCELLED
 
-def _state(reference: Reference, task: Task) -> tuple[Outcome, Evidence | None]:
-    """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
-    if task.outcome is not None:
-        return task.outcome, task.evidence
-    return Outcome.FAILED, Evidence.BLOCKED if _is_blocked(reference) else Evidence.CANCELLED
-
-
-def _is_blocked(reference: Reference) -> bool:
-    """Tell whether a manifest could not be put because something that it names is not in place."""
-    tasks = [child.task for child in reference.children if not child.stays]
-    return any(task is None or task.outcome in (None, Outcome.FAILED) for task in tasks)
+    def _is_blocked(self, place: Place) -> bool:
+        """Tell whether a manifest could not be put because something that it names is not in place."""
+        document = self.graph.documents.get(place.descriptor.digest) if place.is_manifest else None
+        for each in document.successors if document is not None else ():
+            if each.is_foreign:
+                continue
+            content = Content(each.role in MANIFEST_ROLES, each.descriptor.digest)
+            work = self.decisions.work.get(content)
+            if work is None or work.outcome in (None, Outcome.FAILED):
+                return True
+        return False

@@ -182,6 +182,10 @@ class Walk:
         if len(self._places) + len(self._ahead) > MAX_REFERENCES:
             raise ContentError(f"an image with more than {MAX_REFERENCES:,} references")
 
+    def layers(self, place: Place) -> tuple[Digest, ...]:
+        """Return the layers of the manifest that names a place, base first; empty if it is no manifest's."""
+        return self._layers[place.parent.descriptor.digest] if place.parent is not None else ()
+
     def neighbours(self, place: Place) -> Iterator[Place]:
         """Yield the manifests beside a place, ahead of it, whose first place can only be the one there.
 

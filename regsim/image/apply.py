@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
 from regsim.image.tree import Node, Tree, resolve
-from regsim.store.entry import MARKERS, MAX_PATH, Entry, Kind, shown
+from regsim.store.entry import MARKERS, MAX_PATH, Entry, Kind, joined, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -94,7 +94,7 @@ class Editor:
         if names:
             path, children = b"/".join(found.names), self._own(found.names)
             for name in names:
-                self._lose(_joined(path, name), children.pop(name))
+                self._lose(joined(path, name), children.pop(name))
 
     def add(self, entry: Entry) -> None:
         """Apply an entry that is no marker: it replaces what is there, but a directory stays one.
@@ -112,7 +112,7 @@ class Editor:
         node = self._node(entry, before)
         if before is not None and before is not node:
             if not (before.is_directory and node.is_directory):
-                self._lose(_joined(directory, name), before)
+                self._lose(joined(directory, name), before)
             if before.entry.kind in {Kind.DIRECTORY, Kind.SYMLINK}:
                 self._last = None
         children[name] = node
@@ -147,29 +147,18 @@ class Editor:
         if self._last is not None and self._last[0] == parent:
             return self._last[1], self._last[2]
         found = resolve(self._root, parent, follow=True)
-        while found.missing:
+        while found.missing or not found.nodes[-1].is_directory:
             if not found.nodes[-1].is_directory:
-                raise ContentError(
-                    f"{entry.shown!r} cannot be: {shown(b'/'.join(found.names))!r} is no directory"
-                )
-            self._imply(found.names, found.missing[0], entry)
+                above = shown(b"/".join(found.names))
+                raise ContentError(f"{entry.shown!r} cannot be: {above!r} is no directory")
+            name = found.missing[0]
+            implied = Entry(path=_bounded(found.names, name, entry), kind=Kind.DIRECTORY, mode=_IMPLIED_MODE)
+            self._own(found.names)[name] = Node(implied, self._layer, self._fresh({}))
             found = resolve(self._root, parent, follow=True)
-        if not found.nodes[-1].is_directory:
-            raise ContentError(
-                f"{entry.shown!r} cannot be: {shown(b'/'.join(found.names))!r} is no directory"
-            )
-        path = b"/".join(found.names)
-        if len(path) + 1 + len(entry.name) > MAX_PATH:
-            raise ContentError(f"{entry.shown!r} leads through links to a path of more than {MAX_PATH} bytes")
-        self._last = (parent, path, self._own(found.names))
-        return self._last[1], self._last[2]
-
-    def _imply(self, names: list[bytes], name: bytes, entry: Entry) -> None:
-        path = b"/".join((*names, name))
-        if len(path) > MAX_PATH:
-            raise ContentError(f"{entry.shown!r} leads through links to a path of more than {MAX_PATH} bytes")
-        implied = Entry(path=path, kind=Kind.DIRECTORY, mode=_IMPLIED_MODE)
-        self._own(names)[name] = Node(implied, self._layer, self._fresh({}))
+        _bounded(found.names, entry.name, entry)
+        path, children = b"/".join(found.names), self._own(found.names)
+        self._last = (parent, path, children)
+        return path, children
 
     def _own(self, names: list[bytes]) -> dict[bytes, Node]:
         """Return the children of a directory that may be changed, having copied the way to it."""
@@ -199,14 +188,17 @@ class Editor:
                 self.lost.append(Lost(path=each, size=file.entry.size, layer=file.layer, by=self._layer))
 
 
+def _bounded(names: list[bytes], name: bytes, entry: Entry) -> bytes:
+    path = b"/".join((*names, name))
+    if len(path) > MAX_PATH:
+        raise ContentError(f"{entry.shown!r} leads through links to a path of more than {MAX_PATH} bytes")
+    return path
+
+
 def _files(path: bytes, node: Node) -> Iterator[tuple[bytes, Node]]:
     pending = [(path, node)]
     while pending:
         path, node = pending.pop()
         if node.entry.kind is Kind.FILE:
             yield path, node
-        pending += [(_joined(path, name), child) for name, child in node.children.items()]
-
-
-def _joined(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name
+        pending += [(joined(path, name), child) for name, child in node.children.items()]

@@ -1,7 +1,7 @@
 """Containers: an image's files, and a writable layer over them that is lost with the container.
 
 Owns the life of a container and what each change costs. Must not know registries or scenarios, and runs no
-program: what a program would write is written by whoever asks.
+program: the caller writes what a program would write.
 
 Several containers on one image share its files: a container holds only what it changed, on disk.
 """
@@ -18,8 +18,8 @@ from regsim.core.ledger import Tally
 from regsim.errors import LocalFileError, UsageError
 from regsim.image.opened import OpenImage, write_open
 from regsim.image.spool import Held, HeldFiles
-from regsim.image.writable import WritableLayer
-from regsim.store.entry import PERMISSIONS, Entry, Kind, shown
+from regsim.image.writable import WritableLayer, named
+from regsim.store.entry import PERMISSIONS, Entry, Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -58,7 +58,7 @@ class Container:
     Attributes:
         state: where it is in its life.
         copied_up: files of the image that were copied whole because a part of them, or their mode or owner,
-            changed; each time counts.
+            changed; every time counts.
     """
 
     def __init__(self, image: OpenImage, name: str, *, clock: Callable[[], int]) -> None:
@@ -84,7 +84,7 @@ class Container:
         return self._layer.tree
 
     def changes(self) -> tuple[Entry, ...]:
-        """Return what the writable layer holds, as entries of a layer and in no order."""
+        """Return the content of the writable layer as entries of a layer, in no order."""
         self._check_there()
         return tuple(self._layer.changes())
 
@@ -108,23 +108,21 @@ class Container:
         Args:
             path: of a file, or where one is to be.
             data: in chunks of any size, which are taken in a worker thread.
-            append: keep what it holds, which of a file of the image means to copy it up.
+            append: keep what it holds; a file of the image is copied up.
             mode: permission bits; None to keep them, 0644 of a new file.
             owner: numbers of user and group; None to keep them, root's of a new file.
 
         Raises:
             UsageError: the container does not run.
-            LocalFileError: something else than a file is there, it is below a file or a link to nothing, or
-                the disk does not take it.
-            ContentError: no file can have that path, or it leads out of the tree.
+            LocalFileError: something other than a file is there, it is below a file or a broken link, or it
+                cannot be written to disk.
+            ContentError: the path is not valid, or leads out of the tree.
         """
         async with self._lock:
             target, now = self._target(path), self._clock()
             before = target.node.entry if target.node is not None else None
             if before is not None and before.kind is not Kind.FILE:
-                raise LocalFileError(
-                    f"{_named(target.path)} in container {self.name} is a {before.kind}, not a file"
-                )
+                raise self._other(target, "a file")
             chunks: Iterable[bytes] = (data,) if isinstance(data, bytes) else data
             held = await self._come_up(target) if append and target.node is not None else None
             kept = await self._held.keep(chunks, after=held)
@@ -135,24 +133,21 @@ class Container:
                 await self._held.discard(_contents(target.node))
 
     async def make_directory(self, path: str | bytes, *, mode: int = _DIRECTORY_MODE) -> None:
-        """Let there be a directory; one that is there stays as it is. Raises what `write` raises."""
+        """Make a directory; one that exists stays as it is. Raises what `write` raises."""
         async with self._lock:
             target, now = self._target(path, through=False), self._clock()
             if target.node is None:
                 entry = Entry(path=target.path, kind=Kind.DIRECTORY, mode=mode & PERMISSIONS, mtime_ns=now)
                 self._layer.put(target, entry, now)
             elif not target.node.is_directory:
-                kind = target.node.entry.kind
-                raise LocalFileError(
-                    f"{_named(target.path)} in container {self.name} is a {kind}, not a directory"
-                )
+                raise self._other(target, "a directory")
 
     async def link(self, path: str | bytes, to: str | bytes) -> None:
         """Make a symbolic link where nothing is. Raises what `write` raises."""
         async with self._lock:
             target, now = self._target(path, through=False), self._clock()
             if target.node is not None:
-                raise LocalFileError(f"{_named(target.path)} in container {self.name} is there already")
+                raise LocalFileError(f"{named(target.path)} in container {self.name} is there already")
             entry = Entry(path=target.path, kind=Kind.SYMLINK, mode=_LINK_MODE, link=_raw(to), mtime_ns=now)
             self._layer.put(target, entry, now)
 
@@ -162,13 +157,13 @@ class Container:
         """Change a mode or an owner, which copies a file of the image up, whole.
 
         Raises:
-            LocalFileError: nothing is there, or the disk does not take it.
+            LocalFileError: nothing is there, or it cannot be written to disk.
             UsageError, ContentError: as from `write`.
         """
         async with self._lock:
             target = self._target(path)
             if target.node is None:
-                raise LocalFileError(f"there is no {_named(_raw(path))} in container {self.name}")
+                raise LocalFileError(f"there is no {named(_raw(path))} in container {self.name}")
             entry = _changed(target.node.entry, mode, owner)
             if entry.kind is Kind.FILE:
                 entry = replace(entry, content=await self._come_up(target))
@@ -197,11 +192,8 @@ class Container:
         """
         self._check_running()
         target = self._layer.find(_raw(path))
-        node = _node(target)
-        if node.entry.kind is not Kind.FILE:
-            raise LocalFileError(
-                f"{_named(target.path)} in container {self.name} is a {node.entry.kind}, not a file"
-            )
+        if _node(target).entry.kind is not Kind.FILE:
+            raise self._other(target, "a file")
         with ExitStack() as stack:
             chunks = (await self._opener(target, stack))()
             while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -218,19 +210,17 @@ class Container:
         target = self._layer.find(_raw(path))
         node = _node(target)
         if not node.is_directory:
-            raise LocalFileError(
-                f"{_named(target.path)} in container {self.name} is a {node.entry.kind}, not a directory"
-            )
+            raise self._other(target, "a directory")
         prefix = target.path + b"/" if target.path else b""
         return tuple(replace(node.children[name].entry, path=prefix + name) for name in sorted(node.children))
 
     def exists(self, path: str | bytes) -> bool:
-        """Tell whether something is at a path; a link to nothing is nothing."""
+        """Tell whether a path exists; a link to a missing file does not."""
         self._check_running()
         return self._layer.tree.find(_raw(path)) is not None
 
     def stop(self) -> None:
-        """Stop it: its layer stays, and nobody changes it or looks at it. Stopped again, nothing happens.
+        """Stop it: its layer stays, and can be neither changed nor read. Stopping twice is harmless.
 
         Raises:
             UsageError: it was removed.
@@ -239,7 +229,7 @@ class Container:
         self.state = State.STOPPED
 
     def start(self) -> None:
-        """Let it run again, with the files that it had. Started again, nothing happens.
+        """Start it again, with the files that it had. Starting twice is harmless.
 
         Raises:
             UsageError: it was removed.
@@ -251,7 +241,7 @@ class Container:
         """Remove it, and lose its layer.
 
         Args:
-            force: also while it runs, or when it is gone.
+            force: also if it is running or was removed.
 
         Raises:
             UsageError: it runs, or it was removed.
@@ -283,7 +273,7 @@ class Container:
             compressor: what the layer goes through.
             created_by: the line in the history; None for the command that the container runs.
             message: a comment for the history.
-            author: who made it; None for the image's own.
+            author: its author; None for the image's author.
 
         Raises:
             UsageError: the container was removed.
@@ -309,6 +299,10 @@ class Container:
         self._check_there()
         if self.state is not State.RUNNING:
             raise UsageError(f"container {self.name} is {self.state}", hint="start it first")
+
+    def _other(self, target: Target, wanted: str) -> LocalFileError:
+        kind = _node(target).entry.kind
+        return LocalFileError(f"{named(target.path)} in container {self.name} is a {kind}, not {wanted}")
 
     def _target(self, path: str | bytes, *, through: bool = True) -> Target:
         self._check_running()
@@ -350,13 +344,9 @@ def _contents(node: Node) -> list[Held]:
 
 
 def _node(target: Target) -> Node:
-    assert target.node is not None  # noqa: S101  (who asks has looked)
+    assert target.node is not None  # noqa: S101  (the callers have checked)
     return target.node
 
 
 def _raw(path: str | bytes) -> bytes:
     return path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
-
-
-def _named(path: bytes) -> str:
-    return repr("/" + shown(path.lstrip(b"/")))

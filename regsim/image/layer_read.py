@@ -26,6 +26,7 @@ from regsim.store.entry import (
     Entry,
     Kind,
     Opener,
+    joined,
     shown,
 )
 from regsim.store.files import file_errors, open_regular
@@ -296,7 +297,7 @@ def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
     removed = last[len(WHITEOUT_PREFIX) :]
     if removed in {b"", b".", b".."} or removed.startswith(WHITEOUT_PREFIX):
         raise _refused(name, member.name, "would delete what is no file in its directory")
-    return Entry(path=parent + b"/" + removed if parent else removed, kind=Kind.WHITEOUT)
+    return Entry(path=joined(parent, removed), kind=Kind.WHITEOUT)
 
 
 def _check_link(member: Member, name: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.store.entry import Entry, Kind, shown
+from regsim.store.entry import Entry, Kind, joined, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -80,8 +80,8 @@ class Tree:
             path, node = pending.pop()
             if node is not start:
                 yield path, node
-            prefix = path + b"/" if path else b""
-            pending += [(prefix + name, node.children[name]) for name in sorted(node.children, reverse=True)]
+            names = sorted(node.children, reverse=True)
+            pending += [(joined(path, name), node.children[name]) for name in names]
 
 
 EMPTY = Tree(Node(Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755), 0))
@@ -181,7 +181,7 @@ def follow(find: Callable[[bytes], Entry | None], path: bytes, *, last: bool = T
         if part == b"..":
             here = here.rpartition(b"/")[0]
             continue
-        there = here + b"/" + part if here else part
+        there = joined(here, part)
         entry = find(there)
         if entry is None or entry.kind is not Kind.SYMLINK or (not waiting and not last):
             here = there

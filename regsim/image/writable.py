@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from regsim.errors import ContentError, LocalFileError
 from regsim.image.apply import Editor
 from regsim.image.tree import Found, Node, resolve
-from regsim.store.entry import Entry, Kind, check_path, shown
+from regsim.store.entry import Entry, Kind, check_path, joined, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -143,12 +143,12 @@ class WritableLayer:
         while pending:
             path, before, now = pending.pop()
             for name in before.keys() - now.keys():
-                yield Entry(path=_joined(path, name), kind=Kind.WHITEOUT)
+                yield Entry(path=joined(path, name), kind=Kind.WHITEOUT)
             for name, node in now.items():
                 old = before.get(name)
                 if node is old:
                     continue
-                place = _joined(path, name)
+                place = joined(path, name)
                 if old is None or node.entry is not old.entry:
                     yield replace(node.entry, path=place)
                 if node.is_directory:
@@ -164,7 +164,7 @@ class WritableLayer:
         self._check_climb(found, path)
         if not found.nodes[-1].is_directory:
             raise LocalFileError(
-                f"{_named(path)} cannot be in {self._name}: {_named(b'/'.join(found.names))} is no directory"
+                f"{named(path)} cannot be in {self._name}: {named(b'/'.join(found.names))} is no directory"
             )
         if found.missing:
             parts = parent.split(b"/")
@@ -184,14 +184,14 @@ class WritableLayer:
 
     def _check_climb(self, found: Found, path: bytes) -> None:
         if found.climbs:
-            raise ContentError(f"{_named(path)} leads out of {self._name} through a symbolic link")
+            raise ContentError(f"{named(path)} leads out of {self._name} through a symbolic link")
 
     def _lacks(self, path: bytes) -> LocalFileError:
-        return LocalFileError(f"there is no {_named(path)} in {self._name}")
+        return LocalFileError(f"there is no {named(path)} in {self._name}")
 
     def _leads_nowhere(self, path: bytes) -> LocalFileError:
         return LocalFileError(
-            f"{_named(path)} in {self._name} leads through a symbolic link to what is not there"
+            f"{named(path)} in {self._name} leads through a symbolic link to what is not there"
         )
 
     def _touch(self, editor: Editor, path: bytes, now: int) -> None:
@@ -210,9 +210,6 @@ def _checked(path: bytes) -> bytes:
     return path
 
 
-def _named(path: bytes) -> str:
+def named(path: bytes) -> str:
+    """Return a path from the root of a container, as messages show it."""
     return repr("/" + shown(path.lstrip(b"/")))
-
-
-def _joined(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name

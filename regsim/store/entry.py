@@ -117,6 +117,11 @@ def of_bytes(path: bytes, data: bytes, *, mode: int = 0o644, mtime_ns: int = 0) 
     )
 
 
+def joined(directory: bytes, name: bytes) -> bytes:
+    """Return the path of a name in a directory, `b""` being the root."""
+    return directory + b"/" + name if directory else name
+
+
 def check_path(path: bytes) -> bytes:
     """Return a path that a layer may have.
 

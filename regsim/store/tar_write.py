@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.store.entry import OPAQUE_NAME, PERMISSIONS, WHITEOUT_PREFIX, Entry, Kind
+from regsim.store.entry import OPAQUE_NAME, PERMISSIONS, WHITEOUT_PREFIX, Entry, Kind, joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,9 +54,9 @@ def tar_path(entry: Entry) -> bytes:
         case Kind.DIRECTORY:
             return (entry.path or b".") + b"/"
         case Kind.WHITEOUT:
-            return _below(entry.parent, WHITEOUT_PREFIX + entry.name)
+            return joined(entry.parent, WHITEOUT_PREFIX + entry.name)
         case Kind.OPAQUE:
-            return _below(entry.path, OPAQUE_NAME)
+            return joined(entry.path, OPAQUE_NAME)
         case _:
             return entry.path
 
@@ -196,7 +196,3 @@ def _is_text(value: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _below(directory: bytes, name: bytes) -> bytes:
-    return directory + b"/" + name if directory else name

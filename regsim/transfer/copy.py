@@ -1,4 +1,4 @@
-"""The asyncio driver: does what the machine asks for, over real stores and registries.
+"""The asyncio driver: does what `core.decide` asks for, over real stores and registries.
 
 Owns concurrency, cancellation and the clock of one transfer. Decides nothing about what moves.
 """
@@ -6,21 +6,20 @@ Owns concurrency, cancellation and the clock of one transfer. Decides nothing ab
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
-from bisect import insort
-from collections import deque
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Digest, manifest, media_types, parse_config
 from regsim.core import actions as act
-from regsim.core.account import Account, Loss, Reason
+from regsim.core.account import Account, Loss
 from regsim.core.config import MAX_CONFIG_SIZE
+from regsim.core.decide import Decisions
 from regsim.core.entries import Labels, beside, entries
 from regsim.core.ledger import Direction, Ledger
-from regsim.core.machine import Machine, Rules, keep_all, no_candidates
+from regsim.core.schedule import DEFAULT_JOBS, Schedule
+from regsim.core.work import Rules, keep_all, no_candidates
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
 from regsim.store.memory import BytesContent
 from regsim.transfer.events import ignore
@@ -28,7 +27,7 @@ from regsim.transfer.progress import Progress, tick
 from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from regsim.core import Descriptor
     from regsim.core.ledger import Evidence
@@ -36,13 +35,8 @@ if TYPE_CHECKING:
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
 
-DEFAULT_JOBS = 6
 # What a registry would have said to a GET; a HEAD has no body to say it in.
 MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
-# Questions are cheap for both sides and are asked all at once, within reason.
-CONCURRENT_CHECKS = 16
-
-_MOVES = (act.Upload, act.Download)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +92,7 @@ class Transfer:
         self._options = options or Options()
         self._direction = Direction.between(from_registry=source.remote, to_registry=destination.remote)
         self._resolving = Account()
-        self._machine: Machine | None = None
+        self._decisions: Decisions | None = None
         self._selection: Selection | None = None
         self._configs: dict[Digest, bytes] = {}
         self._error: RegsimError | None = None
@@ -119,10 +113,12 @@ class Transfer:
         """
         self._started = self._options.clock()
         try:
-            self._machine = await self._resolve()
+            self._decisions = await self._resolve()
             async with self._progress.told():
-                await _Work(self._machine, self._perform, self._abandon, self._options.jobs).finish()
-            self._error = self._machine.error
+                await _Driver(
+                    self._decisions, self._perform, self._abandon, Schedule(self._options.jobs)
+                ).run()
+            self._error = self._decisions.error
         except RegsimError as error:
             self._error = error
         finally:
@@ -143,18 +139,19 @@ class Transfer:
             seconds=self._options.clock() - self._started if self._seconds is None else self._seconds,
             error=self._error,
         )
-        if self._machine is None:
+        decisions = self._decisions
+        if decisions is None:
             return replace(ledger, resolving=self._resolving)
         return replace(
             ledger,
-            digest=self._machine.root.descriptor.digest,
-            entries=entries(self._machine, self._labels(self._machine), sends=sends, receives=receives),
-            referenced=self._machine.referenced,
-            beside=beside(self._machine),
+            digest=decisions.root.digest,
+            entries=entries(decisions, self._labels(decisions)),
+            referenced=decisions.referenced,
+            beside=beside(decisions),
             unselected=self._selection.unselected if self._selection else 0,
         )
 
-    async def _resolve(self) -> Machine:
+    async def _resolve(self) -> Decisions:
         descriptor = await self._source.resolve(self._reference, self._resolving)
         if descriptor is None:
             raise NotFoundError(
@@ -169,7 +166,7 @@ class Transfer:
             candidates=self._options.candidates,
             keeps=keep_all if selection.kept is None else selection.keeps,
         )
-        return Machine.of(selection.root, rules, self._resolving)
+        return Decisions(selection.root, rules, self._resolving)
 
     async def _select(self, descriptor: Descriptor) -> Selection:
         selection = self._selection = Selection(descriptor, self._resolving)
@@ -188,34 +185,35 @@ class Transfer:
         return answer
 
     async def _answer(self, action: act.Action) -> object:
+        answer: object = None
+        destination, account = self._destination, action.account
         match action:
             case act.CheckManifest():
-                return await self._destination.find(action.reference, action.account)
+                answer = await destination.find(action.reference, account)
             case act.FetchManifest():
-                raw = await self._manifest(action)
+                answer = raw = await self._manifest(action)
                 if not self._source.remote:
                     # Also of an image that is there already, whose config nobody is going to ask for.
                     await self._read_config(_config_of(action.descriptor, raw), self._source, action)
-                return raw
             case act.CheckBlob():
-                evidence = await self._destination.has(action)
-                if evidence is not None and not self._destination.remote:
-                    await self._read_config(action.descriptor, self._destination, action)
-                return evidence
+                answer = await destination.has(action)
+                if answer is not None and not destination.remote:
+                    await self._read_config(action.descriptor, destination, action)
+            case act.CheckHolder():
+                answer = await destination.is_held_by(action.repository, action.descriptor.digest, account)
             case act.Mount():
-                digest = action.descriptor.digest
-                return await self._destination.mount(
-                    digest, action.repository, action.session, action.account
+                answer = await destination.mount(
+                    action.descriptor.digest, action.repository, action.session, account
                 )
             case act.PutManifest():
-                await self._destination.put_manifest(
-                    action.document, action.tag, action.account, patiently=action.patiently
+                await destination.put_manifest(
+                    action.document, action.tag, account, patiently=action.patiently
                 )
             case act.Upload():
-                return await self._put(action, action.session)
+                answer = await self._put(action, action.session)
             case _:
-                await self._put(action, None)
-        return None
+                answer = await self._put(action, None)
+        return answer
 
     async def _manifest(self, action: act.FetchManifest) -> bytes:
         held = self._selection.read.pop(action.descriptor.digest, None) if self._selection else None
@@ -229,15 +227,7 @@ class Transfer:
 
     async def _put(self, action: act.Action, session: object | None) -> Evidence | None:
         account = action.account
-        try:
-            found = await self._destination.put(self._content(action), session, account)
-        except ContentError:
-            # What came in one piece is what the registry holds. Of several, one may have been another one.
-            if not (account.divided or (account.retries and not self._destination.remote)):
-                raise
-            account.retried(Reason.WRONG_BYTES)
-            account.lose()
-            found = await self._destination.put(self._content(action), None, account)
+        found = await self._destination.put(self._content(action), session, account)
         if found is None and self._source.remote and not self._is_inline(action.descriptor):
             account.accepted(received=action.descriptor.size - account.resumed)
         return found
@@ -265,99 +255,63 @@ class Transfer:
         with suppress(RegsimError):
             self._configs[descriptor.digest] = await end.manifest(descriptor, action.account)
 
-    def _labels(self, machine: Machine) -> Labels:
+    def _labels(self, decisions: Decisions) -> Labels:
         created_by = dict(self._options.labels.created_by)
-        for reference in machine.root.walk():
-            document = reference.task.document if reference.task is not None else None
-            config = document.config if document is not None else None
+        for document in decisions.graph().documents.values():
+            config = document.config
             raw = (self._configs.get(config.digest) or config.data) if config is not None else None
-            if document is not None and raw is not None:
+            if raw is not None:
                 _label(created_by, raw, [layer.digest for layer in document.layers])
         return Labels(created_by, self._options.labels.recorded)
 
 
 @dataclass(slots=True)
-class _Work:
-    """Runs actions as tasks until the machine is done: questions at once, moves `jobs` at a time."""
+class _Driver:
+    """Runs actions as tasks, in the order of the schedule, until the decisions are done."""
 
-    machine: Machine
+    decisions: Decisions
     perform: Callable[[act.Action], Awaitable[object]]
     abandon: Callable[[object, act.Action], Awaitable[None]]
-    jobs: int
-    _questions: deque[act.Action] = field(default_factory=deque)
-    _moves: list[tuple[int, int, act.Action]] = field(default_factory=list)
+    schedule: Schedule
     _running: dict[asyncio.Task[object], act.Action] = field(default_factory=dict)
     _sessions: dict[int, tuple[object, act.Action]] = field(default_factory=dict)
-    _order: Iterator[int] = field(default_factory=itertools.count)
-    _moving: int = 0
-    _small: act.Action | None = None
 
-    async def finish(self) -> None:
+    async def run(self) -> None:
         """Run to the end.
 
         Raises:
             Exception: an action failed with anything but a `RegsimError`, which is a bug.
         """
         try:
-            self._enqueue(self.machine.start())
-            while not self.machine.done:
-                self._launch()
+            self.schedule.add(self.decisions.start())
+            while not self.decisions.done:
+                while (action := self.schedule.next()) is not None:
+                    self._running[asyncio.ensure_future(self._begun(action))] = action
                 finished, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
                 for task in finished:
-                    self._settle(task)
+                    action = self._running.pop(task)
+                    self.schedule.end(action)
+                    self._settle(task, action)
         finally:
             await self._stop()
 
-    def _enqueue(self, found: list[act.Action]) -> None:
-        for action in found:
-            if isinstance(action, _MOVES):
-                insort(self._moves, (action.descriptor.size, -next(self._order), action))
-            else:
-                self._questions.append(action)
-
-    def _launch(self) -> None:
-        while self._questions and len(self._running) - self._moving < CONCURRENT_CHECKS:
-            self._begin(self._questions.popleft())
-        while self._moves and self._moving < self.jobs:
-            self._moving += 1
-            self._begin(self._next_move())
-
-    def _next_move(self) -> act.Action:
-        """Take the largest, so that the last one to finish is a small one; but one place is for small ones.
-
-        Otherwise a manifest whose few small blobs wait behind somebody else's gigabytes waits with them.
-        """
-        if self.jobs > 1 and self._small is None:
-            self._small = self._moves.pop(0)[2]
-            return self._small
-        return self._moves.pop()[2]
-
-    def _begin(self, action: act.Action) -> None:
-        self._running[asyncio.ensure_future(self._begun(action))] = action
-
     async def _begun(self, action: act.Action) -> object:
-        # From here on, whoever does the action sees to the session.
+        # From here on, the end that does the action closes the session.
         if isinstance(action, act.Mount | act.Upload):
             self._sessions.pop(id(action.session), None)
         return await self.perform(action)
 
-    def _settle(self, task: asyncio.Task[object]) -> None:
-        action = self._running.pop(task)
-        self._moving -= isinstance(action, _MOVES)
-        if action is self._small:
-            self._small = None
+    def _settle(self, task: asyncio.Task[object], action: act.Action, *, over: bool = False) -> None:
         error = task.exception()
         if error is None:
-            self._succeed(action, task.result())
+            answer = task.result()
+            if isinstance(answer, act.MountAnswer) and answer.session is not None:
+                self._sessions[id(answer.session)] = (answer.session, action)
+            self.schedule.add(self.decisions.succeed(action, answer))
         elif isinstance(error, RegsimError):
-            self._enqueue(self.machine.fail(action, error))
-        else:
+            self.schedule.add(self.decisions.fail(action, error, over=over))
+        elif not over:
             raise error
-
-    def _succeed(self, action: act.Action, answer: object) -> None:
-        if isinstance(answer, act.MountAnswer) and answer.session is not None:
-            self._sessions[id(answer.session)] = (answer.session, action)
-        self._enqueue(self.machine.succeed(action, answer))
 
     async def _stop(self) -> None:
         """Cancel what is under way. What came to its end all the same shall be in the ledger."""
@@ -365,13 +319,8 @@ class _Work:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         for task, action in self._running.items():
-            if task.cancelled():
-                continue
-            error = task.exception()
-            if error is None:
-                self._succeed(action, task.result())
-            elif isinstance(error, RegsimError):
-                self.machine.fail(action, error, over=True)
+            if not task.cancelled():
+                self._settle(task, action, over=True)
         # At once: a registry that says nothing is waited for a while each time.
         await asyncio.gather(*(self.abandon(session, action) for session, action in self._sessions.values()))
 
@@ -404,7 +353,7 @@ def _own_name(tag: str, root: Descriptor) -> str:
 
 
 def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:
-    # A document that cannot be read is the machine's to refuse.
+    # A document that cannot be read is refused by the decisions.
     with suppress(ContentError):
         return manifest.parse(descriptor, raw).config
     return None

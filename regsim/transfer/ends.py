@@ -58,6 +58,9 @@ class Destination(Protocol):
     async def has(self, check: CheckBlob) -> Evidence | None:
         """Return how it is known that a blob is here, None if it is not."""
 
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
+        """Tell whether another repository of this registry is seen to hold a blob."""
+
     async def mount(
         self, digest: Digest, repository: str, session: object | None, account: Account
     ) -> MountAnswer:
@@ -132,6 +135,9 @@ class LocalDestination:
             return Evidence.CHAIN if self._store.has_chain(check.run) else None
         return Evidence.LOCAL if await self._store.has(check.descriptor) else None
 
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: ARG002, D102
+        return False
+
     async def mount(  # noqa: D102
         self,
         digest: Digest,  # noqa: ARG002
@@ -183,15 +189,16 @@ class RegistryDestination:
         held = await self._repository.has_blob(check.descriptor, check.account, closely=check.closely)
         return Evidence.HEAD if held else None
 
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: D102
+        return await self._repository.is_held_by(repository, digest, account)
+
     async def mount(  # noqa: D102
         self, digest: Digest, repository: str, session: object | None, account: Account
     ) -> MountAnswer:
         try:
-            if not await self._repository.is_held_by(repository, digest, account):
-                return MountAnswer(mounted=False, session=session)
             answer = await self._repository.mount(digest, repository, account)
         except RegistryError:
-            return MountAnswer(mounted=False, refused=True, session=session)
+            return MountAnswer(mounted=False, session=session)
         except BaseException:
             if session is not None:
                 await self.abandon(session, account)
@@ -200,7 +207,7 @@ class RegistryDestination:
             await self.abandon(session, account)
         if isinstance(answer, Mounted):
             return MountAnswer(mounted=True)
-        return MountAnswer(mounted=False, refused=True, session=answer or session)
+        return MountAnswer(mounted=False, session=answer or session)
 
     async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:  # noqa: D102
         opened = session if isinstance(session, UploadSession) else None

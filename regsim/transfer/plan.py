@@ -1,7 +1,7 @@
 """A transfer that asks everything and moves nothing: what `--dry-run` runs.
 
 Wraps the two ends of a transfer. Questions go to the real ends; writes only go into `HeldSets`, where
-later steps of the same plan find them. The driver and the machine are those of a real transfer, so a plan
+later steps of the same plan find them. The driver and the decisions are those of a real transfer, so a plan
 cannot decide otherwise than the transfer would.
 """
 
@@ -65,6 +65,9 @@ class PlannedDestination:
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         return self._planned.has(check.descriptor.digest, check.run) or await self._real.has(check)
+
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: ARG002, D102
+        return True  # a mount is not tried: it is assumed
 
     async def mount(  # noqa: D102
         self,

@@ -109,8 +109,11 @@ class Progress:
         moved = self._octets(action) - move.begun if move is not None else 0
         if move is not None and moment is Moment.COMPLETED and not (self.sends or self.receives):
             moved = action.descriptor.size
-        step = _STEPS[type(action)]
-        self.listener(Event(step=step, moment=moment, descriptor=action.descriptor, moved=moved, found=found))
+        step = _STEPS.get(type(action))
+        if step is not None:
+            self.listener(
+                Event(step=step, moment=moment, descriptor=action.descriptor, moved=moved, found=found)
+            )
 
     def _octets(self, action: act.Action) -> int:
         account = action.account

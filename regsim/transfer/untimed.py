@@ -1,6 +1,6 @@
 """The untimed model: the same decisions as on the wire, without HTTP, bytes or time (DESIGN 1).
 
-Registries and nodes are sets of digests. Every action of the machine is answered at once; costs are what
+Registries and nodes are sets of digests. Every action is answered at once; costs are what
 the bodies of the requests would have been.
 """
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 from regsim.core import actions as act
 from regsim.core.account import Account
+from regsim.core.decide import Decisions
 from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
-from regsim.core.machine import Machine, Rules, no_candidates
+from regsim.core.work import Rules, no_candidates
 from regsim.errors import NotFoundError, RegsimError
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 
@@ -49,13 +50,10 @@ class ModelEnd:
         """Whether this is a registry."""
         return self.registry is not None
 
-    def mount(self, digest: Digest, repository: str) -> bool:
-        """Link a blob from another repository of the same registry, if that holds it."""
+    def is_held_by(self, repository: str, digest: Digest) -> bool:
+        """Tell whether another repository of the same registry holds a blob."""
         other = self.registry.repositories.get(repository) if self.registry else None
-        if other is None or digest not in other.blobs:
-            return False
-        self.holdings.blobs.add(digest)
-        return True
+        return other is not None and digest in other.blobs
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,24 +96,26 @@ class ModelTransfer:
             tag=self.tag,
             candidates=self.candidates,
         )
-        machine = Machine.of(root, rules, account)
-        self._drive(machine)
+        decisions = Decisions(root, rules, account)
+        self._drive(decisions)
         return replace(
             ledger,
             digest=root.digest,
-            entries=entries(machine, self.labels, sends=sends, receives=receives),
-            referenced=machine.referenced,
-            error=machine.error,
+            entries=entries(decisions, self.labels),
+            referenced=decisions.referenced,
+            error=decisions.error,
         )
 
-    def _drive(self, machine: Machine) -> None:
-        pending = deque(machine.start())
-        while pending and not machine.done:
+    def _drive(self, decisions: Decisions) -> None:
+        pending = deque(decisions.start())
+        while pending and not decisions.done:
             action = pending.popleft()
             try:
-                pending.extend(machine.succeed(action, self._answer(action)))
+                answer = self._answer(action)
             except RegsimError as error:
-                machine.fail(action, error)
+                pending.extend(decisions.fail(action, error))
+            else:
+                pending.extend(decisions.succeed(action, answer))
 
     def _answer(self, action: act.Action) -> object:
         account, digest = action.account, action.descriptor.digest
@@ -129,11 +129,13 @@ class ModelTransfer:
             case act.CheckBlob():
                 account.requests += self.destination.remote
                 return self.destination.holdings.has(digest, action.run)
+            case act.CheckHolder():
+                account.requests += 1
+                return self.destination.is_held_by(action.repository, digest)
             case act.Mount():
-                mounted = self.destination.mount(digest, action.repository)
-                # A candidate is looked at before it is tried.
-                account.requests += 2 if mounted else 1
-                return act.MountAnswer(mounted=mounted)
+                account.requests += 1
+                self.destination.holdings.blobs.add(digest)
+                return act.MountAnswer(mounted=True)
             case act.PutManifest():
                 self._pay(account, sent=action.descriptor.size, requests=1)
                 self.destination.holdings.put_manifest(action.document, action.tag)

@@ -139,7 +139,7 @@ def test_candidate_that_holds_nothing_costs_a_question(stale: str) -> None:
 
 
 def test_node_has_nothing_to_mount_from() -> None:
-    assert not node().mount(Digest.of(b"base"), "library/base")
+    assert not node().is_held_by("library/base", Digest.of(b"base"))
 
 
 def test_copy_reads_and_writes_between_repositories() -> None:

@@ -14,11 +14,12 @@ from regsim.core import Digest, Role
 from regsim.core import actions as act
 from regsim.core.entries import Labels
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
+from regsim.core.schedule import CONCURRENT_CHECKS, DEFAULT_JOBS
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore, node_store
 from regsim.transfer import copy
-from regsim.transfer.copy import CONCURRENT_CHECKS, DEFAULT_JOBS, Options, Transfer
+from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
     LocalSource,
@@ -300,6 +301,9 @@ class Counting:
     async def has(self, check: CheckBlob) -> Evidence | None:
         await self.pass_by()
         return Evidence.LOCAL
+
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
+        return False
 
     async def mount(
         self, digest: Digest, repository: str, session: object | None, account: Account

@@ -1,6 +1,6 @@
 """Random images, registries, nodes and steps: wire, model and plan against a naive oracle.
 
-The oracle knows sets and recursion, and nothing of machines, tasks or HTTP. Everything here that says what
+The oracle knows sets and recursion, and nothing of generators, drivers or HTTP. All here that says what
 should happen is written for this file alone.
 """
 
@@ -22,10 +22,11 @@ from mock_registry import MockRegistry, Record, Route
 from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
+from regsim.core.decide import Decisions
 from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
-from regsim.core.machine import Machine, Rules
+from regsim.core.work import Rules
 from regsim.errors import NetworkError, NotFoundError
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
@@ -811,15 +812,15 @@ def test_a_real_socket_changes_nothing_for_long(story: Story, jobs: int) -> None
     asyncio.run(on_a_port(story, jobs))
 
 
-# The machine by hand: whatever is answered first, and whatever fails.
+# The decisions by hand: whatever is answered first, and whatever fails.
 
 
 @dataclass(slots=True)
 class Hand:
-    """Drives a machine as the model would, but answers in an order of its own."""
+    """Drives decisions as the model would, but answers in an order of its own."""
 
     transfer: ModelTransfer
-    machine: Machine
+    decisions: Decisions
     pending: list[act.Action]
     checked: set[Digest] = field(default_factory=set)
     last: act.Action | None = None
@@ -836,15 +837,15 @@ class Hand:
         )
         root = transfer.source.holdings.resolve(transfer.reference)
         assert root is not None
-        machine = Machine.of(root, rules, Account())
-        return cls(transfer, machine, machine.start())
+        decisions = Decisions(root, rules, Account())
+        return cls(transfer, decisions, decisions.start())
 
     def answer(self, action: act.Action) -> None:
         """Answer one action, and look at what it was and at what it leads to."""
         self.pending.remove(action)
         self.require_place(action)
-        found = self.machine.succeed(action, self.transfer._answer(action))
-        assert self.machine.error is None or found == []
+        found = self.decisions.succeed(action, self.transfer._answer(action))
+        assert self.decisions.error is None or found == []
         self.pending += found
         self.last = action
         assert violations(self.ledger()) == []
@@ -860,20 +861,20 @@ class Hand:
                 assert action.descriptor.digest in self.checked
             case act.PutManifest():
                 assert all(is_held(each, held) for each in action.document.successors)
-                is_root = action.descriptor.digest == self.machine.root.descriptor.digest
+                is_root = action.descriptor.digest == self.decisions.root.digest
                 assert action.tag == (self.transfer.tag if is_root else None)
                 assert not is_root or self.pending == []
 
     def ledger(self) -> Ledger:
         sends, receives = self.transfer.destination.remote, self.transfer.source.remote
         return Ledger(
-            direction=self.machine.rules.direction,
+            direction=self.decisions.rules.direction,
             reference="",
             sends=sends,
             receives=receives,
-            entries=entries(self.machine, Labels(), sends=sends, receives=receives),
-            referenced=self.machine.referenced,
-            error=self.machine.error,
+            entries=entries(self.decisions, Labels()),
+            referenced=self.decisions.referenced,
+            error=self.decisions.error,
         )
 
 
@@ -896,9 +897,9 @@ def test_order_of_answers_changes_no_entry(story: Story, random: Random) -> None
             continue
         hand = Hand.take(model.transfer(step))
         while hand.pending:
-            assert not hand.machine.done
+            assert not hand.decisions.done
             hand.answer(random.choice(hand.pending))
-        assert hand.machine.done
+        assert hand.decisions.done
         require(hand.ledger(), step.expected)
 
 
@@ -917,8 +918,8 @@ def test_after_a_failure_nothing_starts_and_the_laws_hold(story: Story, random: 
         broken = random.choice(hand.pending)
         hand.pending.remove(broken)
         spend_in_vain(broken, hand, random)
-        assert hand.machine.fail(broken, NetworkError("the connection broke")) == []
-        assert hand.machine.done
+        assert hand.decisions.fail(broken, NetworkError("the connection broke")) == []
+        assert hand.decisions.done
         for action in random.sample(hand.pending, random.randrange(len(hand.pending) + 1)):
             hand.answer(action)
         require_partial(hand.ledger(), step, broken)

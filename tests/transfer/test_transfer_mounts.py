@@ -377,11 +377,14 @@ class Dead(RegistryDestination):
         self._opened = asyncio.Event()
         self._left = asyncio.Barrier(blobs - 1)
 
+    async def is_held_by(self, *_: object) -> bool:
+        return True
+
     async def mount(self, *_: object) -> MountAnswer:
         self._unopened -= 1
         if not self._unopened:
             self._opened.set()
-        return MountAnswer(mounted=False, refused=True, session=object())
+        return MountAnswer(mounted=False, session=object())
 
     async def put(self, *_: object) -> Evidence | None:
         await self._opened.wait()

@@ -25,7 +25,7 @@ from regsim.image.builder.instructions import (
     Text,
     Words,
 )
-from regsim.image.builder.syntax import Flags, Problems, heredoc_name, parse_script, read_flags
+from regsim.image.builder.syntax import FlagNames, Flags, Problems, heredoc_name, parse_script, read_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,9 +52,7 @@ _LEAST = 10**6
 _MOST = 2**63 - 1
 
 
-def read_healthcheck(written: Written, problems: Problems) -> Healthcheck | None:
-    """Return what a HEALTHCHECK says, None where it has mistakes, which are noted."""
-    flags = read_flags(written.flags, written.line, problems, single=(*_TIMES, "retries"))
+def _healthcheck(written: Written, flags: Flags, problems: Problems) -> Healthcheck | None:
     kind = written.arguments[0].upper() if written.arguments else ""
     words = written.arguments[1:]
     if kind == "NONE" and not words and not written.flags:
@@ -126,7 +124,7 @@ def read_dockerfile(text: str, name: str, problems: Problems | None = None) -> D
     stages: list[tuple[From, list[Instruction]]] = []
     for written in script.instructions:
         if written.name == "FROM":
-            stages.append((_from(written, found), []))
+            stages.append((_from(written, read_flags(written, found, _FLAGS["FROM"]), found), []))
             continue
         instruction = read_instruction(written, found)
         if instruction is None:
@@ -167,12 +165,12 @@ def read_trigger(text: str, name: str) -> Instruction:
 
 
 def read_instruction(written: Written, problems: Problems) -> Instruction | None:
-    """Return what an instruction other than FROM says, None where it has mistakes, which are noted."""
-    return _READERS[written.name](written, problems)
+    """Return what an instruction other than FROM says; None if it has mistakes, which are noted."""
+    flags = read_flags(written, problems, _FLAGS.get(written.name, FlagNames()))
+    return _READERS[written.name](written, flags, problems)
 
 
-def _from(written: Written, problems: Problems) -> From:
-    flags = read_flags(written.flags, written.line, problems, single=("platform",))
+def _from(written: Written, flags: Flags, problems: Problems) -> From:
     words = written.arguments
     name = None
     if len(words) == _FROM_WORDS and words[1].lower() == "as":
@@ -185,16 +183,8 @@ def _from(written: Written, problems: Problems) -> From:
     return From(line=written.line, base=words[0] if words else "", name=name, platform=flags.get("platform"))
 
 
-def _copy(written: Written, problems: Problems) -> Copy | None:
+def _copy(written: Written, flags: Flags, problems: Problems) -> Copy | None:
     is_add = written.name == "ADD"
-    flags = read_flags(
-        written.flags,
-        written.line,
-        problems,
-        single=("chown", "chmod", *(("checksum",) if is_add else ("from",))),
-        several=("exclude",),
-        switches=("link", *(("unpack", "keep-git-dir") if is_add else ("parents",))),
-    )
     if len(written.arguments) < 2:  # noqa: PLR2004  (a source and a destination)
         problems.add(written.line, f"{written.name} takes sources and a destination")
         return None
@@ -234,14 +224,7 @@ def _check_sources(written: Written, sources: list[str], flags: Flags, problems:
         problems.add(written.line, f"not a mode: --chmod={chmod[:40]}", "octal digits, such as 0755")
 
 
-def _run(written: Written, problems: Problems) -> Run | None:
-    read_flags(
-        written.flags,
-        written.line,
-        problems,
-        single=("network", "security"),
-        several=("mount", "device"),
-    )
+def _run(written: Written, _flags: Flags, problems: Problems) -> Run | None:
     if not written.arguments:
         problems.add(written.line, "RUN takes a command")
         return None
@@ -261,8 +244,7 @@ def command_key(text: str) -> str:
     return " ".join(text.split())
 
 
-def _pairs(written: Written, problems: Problems) -> Pairs | None:
-    read_flags(written.flags, written.line, problems)
+def _pairs(written: Written, _flags: Flags, problems: Problems) -> Pairs | None:
     names, values = written.arguments[0::3], written.arguments[1::3]
     if not names or "" in names:
         problems.add(written.line, f"{written.name} takes name=value, and no name is empty")
@@ -271,8 +253,7 @@ def _pairs(written: Written, problems: Problems) -> Pairs | None:
     return Pairs(line=written.line, is_label=written.name == "LABEL", pairs=pairs)
 
 
-def _arg(written: Written, problems: Problems) -> Arg | None:
-    read_flags(written.flags, written.line, problems)
+def _arg(written: Written, _flags: Flags, problems: Problems) -> Arg | None:
     names = []
     for word in written.arguments:
         name, equals, value = word.partition("=")
@@ -283,22 +264,19 @@ def _arg(written: Written, problems: Problems) -> Arg | None:
     return Arg(line=written.line, names=tuple(names))
 
 
-def _start(written: Written, problems: Problems) -> Start:
-    read_flags(written.flags, written.line, problems)
+def _start(written: Written, _flags: Flags, _problems: Problems) -> Start:
     command = Command(words=written.arguments, is_exec=written.is_exec)
     return Start(line=written.line, is_entrypoint=written.name == "ENTRYPOINT", command=command)
 
 
-def _text(written: Written, problems: Problems) -> Text | None:
-    read_flags(written.flags, written.line, problems)
+def _text(written: Written, _flags: Flags, problems: Problems) -> Text | None:
     if len(written.arguments) != 1:
         problems.add(written.line, f"{written.name} takes one argument")
         return None
     return Text(line=written.line, name=written.name, value=written.arguments[0])
 
 
-def _words(written: Written, problems: Problems) -> Words | None:
-    read_flags(written.flags, written.line, problems)
+def _words(written: Written, _flags: Flags, problems: Problems) -> Words | None:
     values = tuple(value.strip() for value in written.arguments)
     if written.name == "SHELL" and not written.is_exec:
         problems.add(written.line, "SHELL takes words in JSON form", 'such as SHELL ["/bin/bash", "-c"]')
@@ -309,8 +287,7 @@ def _words(written: Written, problems: Problems) -> Words | None:
     return Words(line=written.line, name=written.name, values=values)
 
 
-def _onbuild(written: Written, problems: Problems) -> Onbuild | None:
-    read_flags(written.flags, written.line, problems)
+def _onbuild(written: Written, _flags: Flags, problems: Problems) -> Onbuild | None:
     trigger = _ONBUILD.sub("", written.text)
     word = trigger.split(maxsplit=1)[0].upper() if trigger.split() else ""
     if word in _NO_TRIGGER or word not in _READERS:
@@ -319,7 +296,18 @@ def _onbuild(written: Written, problems: Problems) -> Onbuild | None:
     return Onbuild(line=written.line, trigger=trigger)
 
 
-_READERS: dict[str, Callable[[Written, Problems], Instruction | None]] = {
+_FLAGS = {
+    "FROM": FlagNames(single=("platform",)),
+    "ADD": FlagNames(
+        single=("chown", "chmod", "checksum"),
+        several=("exclude",),
+        switches=("link", "unpack", "keep-git-dir"),
+    ),
+    "COPY": FlagNames(single=("chown", "chmod", "from"), several=("exclude",), switches=("link", "parents")),
+    "RUN": FlagNames(single=("network", "security"), several=("mount", "device")),
+    "HEALTHCHECK": FlagNames(single=(*_TIMES, "retries")),
+}
+_READERS: dict[str, Callable[[Written, Flags, Problems], Instruction | None]] = {
     "ADD": _copy,
     "ARG": _arg,
     "CMD": _start,
@@ -327,7 +315,7 @@ _READERS: dict[str, Callable[[Written, Problems], Instruction | None]] = {
     "ENTRYPOINT": _start,
     "ENV": _pairs,
     "EXPOSE": _words,
-    "HEALTHCHECK": read_healthcheck,
+    "HEALTHCHECK": _healthcheck,
     "LABEL": _pairs,
     "MAINTAINER": _text,
     "ONBUILD": _onbuild,

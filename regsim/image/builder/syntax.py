@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from e2b_dockerfile_utils import (
     DockerfileSyntaxError,
@@ -23,9 +22,6 @@ from e2b_dockerfile_utils import (
 
 from regsim.core.suggest import did_you_mean
 from regsim.errors import DockerfileError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Beyond this many, one cause has most likely had many effects.
 _MAX_REPORTED = 100
@@ -207,28 +203,27 @@ class Flags:
         return default if name not in self.values else self.values[name][0] == "true"
 
 
-def read_flags(
-    written: Sequence[str],
-    line: int,
-    problems: Problems,
-    *,
-    single: Sequence[str] = (),
-    several: Sequence[str] = (),
-    switches: Sequence[str] = (),
-) -> Flags:
-    """Read the flags of one instruction; each that it does not have, or that is malformed, is noted.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlagNames:
+    """The flags that an instruction has, in BuildKit's three shapes.
 
     Args:
-        written: the words, with their dashes.
-        line: where they stand.
-        problems: takes what is wrong.
-        single: flags that have one value.
-        several: flags that may be given several times.
-        switches: flags that are on or off.
+        single: have one value.
+        several: may be given several times.
+        switches: are on or off.
     """
+
+    single: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    switches: tuple[str, ...] = ()
+
+
+def read_flags(written: Written, problems: Problems, names: FlagNames) -> Flags:
+    """Return the flags of an instruction; each that it does not have, or that is malformed, is noted."""
+    single, several, switches, line = names.single, names.several, names.switches, written.line
     known = sorted({*single, *several, *switches})
     flags = Flags()
-    for word in written:
+    for word in written.flags:
         name, equals, value = word.removeprefix("--").partition("=")
         if name not in known:
             hint = (

@@ -1,4 +1,4 @@
-"""The machine driven by hand: what it asks for, in which order, and what it writes down."""
+"""Decisions driven by hand: what is asked for, in which order, and what the ledger says."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core import actions as act
-from regsim.core import machine as machine_module
+from regsim.core import graph as graph_module
 from regsim.core.account import Account, Loss
+from regsim.core.decide import Decisions
 from regsim.core.entries import Labels, entries
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
-from regsim.core.machine import Machine, Rules
-from regsim.core.tasks import Task
+from regsim.core.work import Rules
 from regsim.errors import ContentError, NetworkError
 
 if TYPE_CHECKING:
@@ -69,13 +69,14 @@ def index(name: str, *children: Named) -> Named:
 
 @dataclass
 class Hand:
-    """A machine, and what it is waiting for in words such as `ask base` or `put app as v1`."""
+    """Decisions, and what they are waiting for in words such as `ask base` or `put app as v1`."""
 
     root: Named
-    machine: Machine
+    decisions: Decisions
     sends: bool
     receives: bool
     pending: dict[str, act.Action] = field(default_factory=dict)
+    holders: bool = True  # candidates are seen to hold what is asked for
 
     @classmethod
     def take(
@@ -95,8 +96,8 @@ class Hand:
             tag=tag,
             candidates=lambda _: candidates,
         )
-        hand = cls(root, Machine.of(root.descriptor, rules, Account()), to_registry, from_registry)
-        hand.note(hand.machine.start())
+        hand = cls(root, Decisions(root.descriptor, rules, Account()), to_registry, from_registry)
+        hand.note(hand.decisions.start())
         return hand
 
     @property
@@ -104,6 +105,9 @@ class Hand:
         return list(self.pending)
 
     def note(self, actions: list[act.Action]) -> list[str]:
+        for action in [each for each in actions if isinstance(each, act.CheckHolder)]:
+            actions = [each for each in actions if each is not action]
+            actions += self.decisions.succeed(action, self.holders)
         found = {self.words(action): action for action in actions}
         assert len(found) == len(actions)
         assert not found.keys() & self.pending.keys()
@@ -140,7 +144,7 @@ class Hand:
             digest = action.descriptor.digest
             answer = next(each.raw for each in self.root.below() if each.descriptor.digest == digest)
         self.pay(action)
-        return self.note(self.machine.succeed(action, answer))
+        return self.note(self.decisions.succeed(action, answer))
 
     def pay(self, action: act.Action) -> None:
         size = action.descriptor.size
@@ -178,17 +182,17 @@ class Hand:
         return log
 
     def fail(self, words: str) -> None:
-        assert self.machine.fail(self.pending.pop(words), NetworkError("the connection broke")) == []
+        assert self.decisions.fail(self.pending.pop(words), NetworkError("the connection broke")) == []
 
     def ledger(self) -> Ledger:
         return Ledger(
-            direction=self.machine.rules.direction,
+            direction=self.decisions.rules.direction,
             reference=self.root.name,
             sends=self.sends,
             receives=self.receives,
-            entries=entries(self.machine, Labels(), sends=self.sends, receives=self.receives),
-            referenced=self.machine.referenced,
-            error=self.machine.error,
+            entries=entries(self.decisions, Labels()),
+            referenced=self.decisions.referenced,
+            error=self.decisions.error,
         )
 
     @property
@@ -250,7 +254,7 @@ def test_tag_that_names_the_root_ends_all_questions_of_a_push() -> None:
     app = image("app", "base")
     hand = push(app, tag="v1")
     assert hand.answer_all(["tag v1"]) == ["ask tag v1", "read app"]
-    assert hand.machine.done
+    assert hand.decisions.done
     assert hand.told == ["app exists head", "config exists manifest", "base exists manifest"]
 
 
@@ -313,7 +317,7 @@ def test_nested_manifests_are_asked_for_by_digest() -> None:
     hand = push(index("all", image("one"), image("two")), tag="v1")
     hand.answer("ask tag v1", None)
     hand.answer("ask all", None)
-    assert hand.answer("read all") == ["ask one", "read one", "ask two", "read two"]
+    assert hand.answer("read all") == ["ask one", "ask two", "read one", "read two"]
     hand.answer_all(["one"])
     assert hand.told[:2] == ["all transferred upload", "one exists head"]
 
@@ -333,7 +337,7 @@ def test_neighbouring_manifests_start_together_but_not_past_a_nested_index() -> 
     shared = image("shared", "base")
     hand = push(index("all", image("one"), index("inner", shared), shared, image("last")))
     hand.answer("ask all", None)
-    assert hand.answer("read all") == ["ask one", "read one", "ask inner", "read inner"]
+    assert hand.answer("read all") == ["ask one", "ask inner", "read one", "read inner"]
     log = hand.answer_all()
     assert log.index("put shared") < log.index("put inner") < log.index("put all")
     assert hand.told == [
@@ -358,26 +362,36 @@ def test_blob_is_asked_for_then_mounted_then_uploaded_in_the_session_that_was_op
     hand.answer("ask app", None)
     assert hand.answer("read app") == ["ask config"]
     assert hand.answer("ask config", None) == ["mount config from library/base"]
-    refused = act.MountAnswer(mounted=False, refused=True, session="session 7")
+    refused = act.MountAnswer(mounted=False, session="session 7")
     assert hand.answer("mount config from library/base", refused) == ["upload config in session 7"]
     assert hand.answer("upload config in session 7") == ["put app"]
     assert hand.told == ["app failed cancelled", "config transferred mount-refused"]
     assert hand.answer("put app") == []
-    assert hand.machine.done
+    assert hand.decisions.done
 
 
 @pytest.mark.parametrize(("size", "tried"), [(102_399, 1), (102_400, 3), (10_485_759, 3), (10_485_760, 4)])
 def test_more_candidates_are_tried_for_a_larger_blob(size: int, tried: int) -> None:
-    asked: list[str] = []
-    machine = push(image("app"), candidates=tuple(f"library/{number}" for number in range(9))).machine
-    descriptor = Descriptor(media_type=media_types.OCI_CONFIG, digest=Digest.of(b"x"), size=size)
-    task = machine._blobs[descriptor.digest] = Task(descriptor)
-    pending = machine._blob_checked(act.CheckBlob(descriptor=descriptor, account=task.account), None)
-    while isinstance(mount := pending[0], act.Mount):
-        asked.append(mount.repository)
-        pending = machine._mount_answered(mount, act.MountAnswer(mounted=False))
-    assert asked == [f"library/{number}" for number in range(tried)]
-    assert isinstance(pending[0], act.Upload)
+    config = Descriptor(media_type=media_types.OCI_CONFIG, digest=Digest.of(b"config"), size=size)
+    hand = push(
+        image("app", config=Named("config", config, b"")),
+        candidates=tuple(f"library/{number}" for number in range(9)),
+    )
+    assert hand.answer_all() == [
+        "ask app",
+        "read app",
+        "ask config",
+        *(f"mount config from library/{number}" for number in range(tried)),
+        "upload config",
+        "put app",
+    ]
+
+
+def test_candidate_that_is_not_seen_to_hold_a_blob_is_not_mounted_from() -> None:
+    hand = push(image("app"), candidates=("library/base",))
+    hand.holders = False
+    assert hand.answer_all() == ["ask app", "read app", "ask config", "upload config", "put app"]
+    assert hand.told == ["app transferred upload", "config transferred upload"]
 
 
 def test_mounted_blob_tells_where_from_and_is_not_uploaded() -> None:
@@ -455,7 +469,7 @@ def test_foreign_layer_is_listed_and_never_asked_for() -> None:
 def test_image_of_nothing_but_foreign_layers_is_put() -> None:
     hand = push(image("app", blob("windows", FOREIGN)))
     assert hand.answer_all(["config"])[-1] == "put app"
-    assert hand.machine.done
+    assert hand.decisions.done
 
 
 def test_empty_index_is_put_at_once() -> None:
@@ -560,20 +574,20 @@ def test_blob_and_manifest_of_one_digest_are_two_things() -> None:
     twin = Named("inner", Descriptor.of(inner.raw, media_types.OCI_LAYER), inner.raw)
     rules = Rules(direction=Direction.PUSH, to_registry=True, from_registry=False)
     outer = index("all", inner, image("outer", twin))
-    machine = Machine.of(outer.descriptor, rules, Account())
-    pending = machine.start()
+    decisions = Decisions(outer.descriptor, rules, Account())
+    pending = decisions.start()
     asked: list[tuple[str, Digest]] = []
     raw = {each.descriptor.digest: each.raw for each in outer.below()}
     while pending:
         action = pending.pop(0)
         digest = action.descriptor.digest
         asked.append((type(action).__name__, digest))
-        pending += machine.succeed(action, raw[digest] if isinstance(action, act.FetchManifest) else None)
+        pending += decisions.succeed(action, raw[digest] if isinstance(action, act.FetchManifest) else None)
     assert ("CheckManifest", inner.descriptor.digest) in asked
     assert ("CheckBlob", inner.descriptor.digest) in asked
     told = [
         (entry.role, entry.outcome)
-        for entry in entries(machine, Labels(), sends=True, receives=False)
+        for entry in entries(decisions, Labels())
         if entry.digest == inner.descriptor.digest
     ]
     assert told == [("manifest", "transferred"), ("layer", "transferred")]
@@ -630,12 +644,12 @@ def test_tag_comes_last() -> None:
     assert sum(" as " in words for words in log) == 1
 
 
-def test_machine_is_done_when_the_last_answer_is_in_and_not_before() -> None:
+def test_all_is_done_when_the_last_answer_is_in_and_not_before() -> None:
     hand = push(image("app"), tag="v1")
     hand.answer_all(until="put app as v1")
-    assert not hand.machine.done
+    assert not hand.decisions.done
     hand.answer("put app as v1")
-    assert hand.machine.done
+    assert hand.decisions.done
 
 
 # What cannot be transferred.
@@ -651,18 +665,18 @@ def test_digest_with_two_sizes_is_refused_by_name() -> None:
     hand = push(image("app", layer, wrong))
     hand.answer("ask app", None)
     assert hand.answer("read app") == []
-    assert isinstance(hand.machine.error, ContentError)
-    assert layer.descriptor.digest in hand.machine.error.message
-    assert "4 and 5 bytes" in hand.machine.error.message
-    assert hand.machine.done
+    assert isinstance(hand.decisions.error, ContentError)
+    assert layer.descriptor.digest in hand.decisions.error.message
+    assert "4 and 5 bytes" in hand.decisions.error.message
+    assert hand.decisions.done
 
 
 def test_document_that_is_no_manifest_fails_the_transfer() -> None:
     hand = push(image("app"))
     hand.answer("ask app", None)
     action = hand.pending.pop("read app")
-    assert hand.machine.succeed(action, b"[]") == []
-    assert isinstance(hand.machine.error, ContentError)
+    assert hand.decisions.succeed(action, b"[]") == []
+    assert isinstance(hand.decisions.error, ContentError)
     assert hand.told == ["app failed error"]
 
 
@@ -677,25 +691,25 @@ def nested(depth: int) -> Named:
 def test_sixteen_indexes_may_stand_in_each_other() -> None:
     hand = push(nested(16))
     hand.answer_all()
-    assert hand.machine.error is None
-    assert hand.machine.done
+    assert hand.decisions.error is None
+    assert hand.decisions.done
 
 
 def test_a_seventeenth_index_is_refused() -> None:
     hand = push(nested(17))
     hand.answer_all()
-    assert isinstance(hand.machine.error, ContentError)
-    assert "16" in hand.machine.error.hint
+    assert isinstance(hand.decisions.error, ContentError)
+    assert "16" in hand.decisions.error.hint
 
 
 def test_too_many_references_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_module, "MAX_REFERENCES", 4)
+    monkeypatch.setattr(graph_module, "MAX_REFERENCES", 4)
     fits, exceeds = push(image("app", "a", "b")), push(image("app", "a", "b", "c"))
     fits.answer_all()
     exceeds.answer_all()
-    assert fits.machine.error is None
-    assert isinstance(exceeds.machine.error, ContentError)
-    assert "4 references" in exceeds.machine.error.message
+    assert fits.decisions.error is None
+    assert isinstance(exceeds.decisions.error, ContentError)
+    assert "4 references" in exceeds.decisions.error.message
 
 
 # Failures.
@@ -716,8 +730,8 @@ def under_way() -> Hand:
 def test_failure_is_an_error_its_manifests_are_blocked_and_the_rest_is_cancelled() -> None:
     hand = under_way()
     hand.fail("upload a")
-    assert hand.machine.done
-    assert isinstance(hand.machine.error, NetworkError)
+    assert hand.decisions.done
+    assert isinstance(hand.decisions.error, NetworkError)
     assert hand.told == [
         "all failed blocked",
         "one failed blocked",
@@ -746,9 +760,9 @@ def test_what_ends_well_after_a_failure_is_told_as_done_and_starts_nothing() -> 
 def test_second_failure_is_told_too_and_the_first_error_stays() -> None:
     hand = under_way()
     hand.fail("upload a")
-    first = hand.machine.error
+    first = hand.decisions.error
     hand.fail("upload b")
-    assert hand.machine.error is first
+    assert hand.decisions.error is first
     assert hand.told[3:5] == ["a failed error", "b failed error"]
 
 
@@ -805,7 +819,7 @@ def test_manifest_that_exists_stays_so_though_reading_it_fails() -> None:
     hand.answer("ask tag v1", hand.root.descriptor.digest)
     hand.fail("read app")
     assert hand.told == ["app exists head"]
-    assert hand.machine.done
+    assert hand.decisions.done
 
 
 def test_entry_says_what_its_descriptor_says() -> None:
@@ -813,7 +827,7 @@ def test_entry_says_what_its_descriptor_says() -> None:
     hand = pull(app)
     hand.answer_all()
     labels = Labels({Digest.of(b"base"): "RUN make"}, {Digest.of(b"base"): Digest.of(b"the real one")})
-    entry = entries(hand.machine, labels, sends=False, receives=True)[2]
+    entry = entries(hand.decisions, labels)[2]
     assert entry == Entry(
         digest=Digest.of(b"base"),
         size=4,
