@@ -33,8 +33,7 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
-    from .faults.course import Admitted
-    from .faults.rules import Given, Rules
+    from .faults.rules import Admitted, Given, Rules
     from .profiles import Profile
     from .server import Limits, Server
     from .server.server import SparePort
@@ -197,7 +196,7 @@ class MockRegistry:
     def faults(self) -> "Rules":
         """The rules by which it misbehaves, to be listed, added and removed at any time."""
         if self._rules is None:
-            from .faults.course import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
+            from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
             from .faults.rules import Rules  # noqa: PLC0415 (likewise)
 
             surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)

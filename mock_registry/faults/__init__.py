@@ -1,23 +1,32 @@
-"""Faults: rules by which a registry misbehaves, exactly as told and exactly as often.
+"""Faults and profiles: how a registry misbehaves, exactly as told and exactly as often.
 
-Owns which requests are meant and what happens to them. Must not know what a healthy registry does beyond what
-its handlers answer.
+Owns the grammar of rules, which requests they are for, what they do, and which ones a named registry follows.
+Must not know what a correct registry does beyond what its handlers answer.
 """
 
-from .answers import Encode, Headers, Location, Status
-from .breaks import Cut, LimitData, Reset, ResetPeer, SlowClose, Stall, Timeout
-from .catalogue import EFFECTS
-from .content import Corrupt, Lie, Ranges
-from .effect import Effect
-from .fault import Fault, Stream, When
-from .limits import BodyLimit, ExpireTokens, Quota, RateLimit
-from .lists import NoReferrers, Paging
-from .pace import Bandwidth, Latency, Slicer, Throttle, Trickle
+from .answers import BodyLimit, Encode, ExpireTokens, Headers, Location, RateLimit, Status
+from .connection import (
+    Bandwidth,
+    Corrupt,
+    Cut,
+    Latency,
+    LimitData,
+    Reset,
+    ResetPeer,
+    Slicer,
+    SlowClose,
+    Stall,
+    Throttle,
+    Timeout,
+    Trickle,
+)
+from .content import Lie, Ranges, Redirect
+from .effect import EFFECTS, Effect
+from .fault import Fault, Rule, Stream, When
 from .parsing import FaultError, Problem, parse_faults
-from .presence import Collect, Immutable, Lag
-from .redirect import Redirect
-from .rules import Rule, Rules
-from .sessions import Collide, ForgetSessions, Replicas, ShortAccept, SlowCommit, UploadRange
+from .presence import Collect, Immutable, Lag, NoReferrers, Paging
+from .rules import Rules
+from .sessions import Collide, ForgetSessions, Quota, Replicas, ShortAccept, SlowCommit, UploadRange
 
 __all__ = [
     "EFFECTS",

@@ -1,11 +1,14 @@
-"""Faults in what is answered: another status, headers, a location, an encoding.
+"""Effects on what is answered: another status, other headers, an encoding, refusals of what is too much.
 
-Owns error bodies as registries and the proxies before them write them.
+Owns error bodies as registries and the proxies before them write them. All time is the registry's clock.
 """
 
 import json
+import math
+import time
 import zlib
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -13,20 +16,17 @@ from mock_registry.asgi import Headers as HeaderList
 from mock_registry.exchange import Response
 from mock_registry.journal import Route
 
-from .effect import Effect
-from .incident import Incident
-from .quantities import (
-    FLAG,
-    HEADERS,
-    INTEGER,
-    NAMES,
-    OCTETS,
-    STATUS,
-    TEXT,
-    QuantityError,
-    choice,
-)
-from .streams import Refused, Source
+from .effect import Effect, Incident, effect
+from .fault import APART
+from .quantities import COUNT, FLAG, HEADERS, INTEGER, NAMES, NUMBER, OCTETS, STATUS, TEXT, QuantityError
+from .streams import Refused, Source, Until
+
+SESSION_ROUTES = frozenset({Route.UPLOAD, Route.UPLOADS})
+"""The routes of upload sessions."""
+
+
+PLAIN = b"text/plain; charset=utf-8"
+"""The Content-Type of Go's HTTP server for plain text."""
 
 Form = Literal["json", "html", "empty"]
 
@@ -49,21 +49,24 @@ def refuse(
     detail: Any = None,
     headers: HeaderList | None = None,
 ) -> Response:
-    """Return an answer that says no.
+    """Return a refusal.
 
     Args:
-        status: Its status.
-        form: ``json`` is a registry's error body, ``html`` a proxy's page, ``empty`` nothing.
+        status: The status.
+        form: ``json`` is a registry's error body, ``html`` a proxy's page, ``page`` the text of Go's
+            HTTP server for an unknown path, ``empty`` no body.
         error: The code in a registry's error body; by default one that fits the status.
-        message: For people.
-        detail: What the error body adds, if anything.
-        headers: Besides Content-Type.
+        message: The message in it.
+        detail: The detail in it, if any.
+        headers: Headers besides Content-Type.
     """
     if form == "json":
         document = {"code": error or _CODES.get(status, "UNKNOWN"), "message": message}
         if detail is not None:
             document["detail"] = detail
         body, kind = json.dumps({"errors": [document]}).encode(), b"application/json"
+    elif form == "page":
+        body, kind = b"404 page not found\n", PLAIN
     elif form == "html":
         title = f"{status} {_PHRASES.get(status, 'Error')}"
         page = (
@@ -76,7 +79,7 @@ def refuse(
 
 
 def encode_headers(headers: dict[str, str]) -> HeaderList:
-    """Return headers as ASGI wants them."""
+    """Return headers in ASGI's form."""
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
@@ -86,30 +89,30 @@ def drop(response: Response, *names: bytes) -> None:
 
 
 def put(response: Response, name: bytes, value: bytes) -> None:
-    """Set a header of a response, in place of all that have its name."""
+    """Set a header of a response, in place of all with its name."""
     drop(response, name)
     response.headers.append((name, value))
 
 
 def header_of(response: Response, name: bytes) -> str | None:
-    """Return a header of a response."""
+    """Return a header of a response, or ``None``."""
     return next((value.decode("latin-1") for key, value in response.headers if key == name), None)
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Status(Effect):
     """Answer with a status.
 
-    Before the handler by default; with ``when=after``, what was asked for is done, and then denied.
+    Before the handler by default; with ``when=after``, the request is carried out and then denied.
 
     Attributes:
         status: The status.
-        form: What kind of body.
-        error: Code in a JSON error body.
-        body: The body itself, in place of ``form``.
-        headers: More of them.
-        keep: Leave headers and body as the handler has them, and change the status alone.
-        after: Octets of the request's body after which to answer.
+        form: The kind of body.
+        error: The code in a JSON error body.
+        body: The body, in place of ``form``.
+        headers: Further headers.
+        keep: Keep the handler's headers and body; change only the status.
+        after: Bytes of the request's body after which to answer.
         drain: Read the rest of the request's body before the answer.
     """
 
@@ -129,27 +132,27 @@ class Status(Effect):
         return refuse(self.status, form=self.form, error=self.error, headers=headers)
 
     def _is_late(self, incident: Incident) -> bool:
-        return incident.after or self.keep or incident.rule.fault.answered is not None
+        return incident.late or self.keep
 
     async def arrive(self, incident: Incident) -> Response | None:
-        """Answer in place of the handler."""
+        """Answer instead of the handler."""
         if self.after is not None or self._is_late(incident):
             return None
         incident.note()
-        incident.course.drains = self.drain
+        incident.scene.drains = self.drain
         return self._response()
 
     def take(self, incident: Incident, source: Source) -> Source:
         """Answer in the middle of the request's body."""
-        return source if self.after is None else _Interruption(source, self, incident)
 
-    def interrupt(self, incident: Incident) -> Refused:
-        """Return what ends the request's body."""
-        incident.note()
-        return Refused(self._response(), drain=self.drain)
+        async def refuse() -> None:
+            incident.note()
+            raise Refused(self._response(), drain=self.drain)
+
+        return source if self.after is None else Until(source, self.after, refuse)
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Answer otherwise than the handler did."""
+        """Change the handler's answer."""
         if self.after is not None or not self._is_late(incident):
             return response
         incident.note()
@@ -160,30 +163,13 @@ class Status(Effect):
         return response
 
 
-class _Interruption:
-    """A request's body up to where it is answered."""
-
-    def __init__(self, source: Source, status: Status, incident: Incident) -> None:
-        self._source = source
-        self._status = status
-        self._incident = incident
-        self._left = status.after or 0
-
-    async def read(self, most: int) -> bytes:
-        if not self._left:
-            raise self._status.interrupt(self._incident)
-        piece = await self._source.read(min(most, self._left))
-        self._left -= len(piece)
-        return piece
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class Headers(Effect):
     """Change the response's headers.
 
     Attributes:
-        set: Name and value, in place of all that have the name.
-        add: Name and value, beside them.
+        set: Names and values, in place of all headers with the name.
+        add: Names and values, in addition.
         remove: Names.
     """
 
@@ -192,7 +178,7 @@ class Headers(Effect):
     remove: Annotated[tuple[str, ...], NAMES] = ()
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Change them."""
+        """Change the headers."""
         before = list(response.headers)
         drop(response, *(name.lower().encode() for name in self.remove))
         for name, value in encode_headers(self.set or {}):
@@ -203,28 +189,25 @@ class Headers(Effect):
         return response
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Location(Effect):
     """Drop or rewrite the response's Location.
 
     Attributes:
-        form: ``drop`` it; make it ``absolute`` or ``relative``; or ``stale``: the one that the request came
-            to, which an upload session has left behind. ``keep`` its form.
-        scheme: Of an absolute one, as a proxy gets it wrong.
-        host: Likewise.
-        port: Likewise; 0 leaves the port out.
+        form: ``drop`` it; make it ``absolute`` or ``relative``; or ``stale``: the location that the
+            request was sent to, which an upload session has moved on from. ``keep`` its form.
+        scheme: The scheme of an absolute one, such as a proxy gets wrong.
+        host: The host of an absolute one.
+        port: The port of an absolute one; 0 leaves it out.
     """
 
-    form: Annotated[
-        Literal["keep", "drop", "absolute", "relative", "stale"],
-        choice("keep", "drop", "absolute", "relative", "stale"),
-    ] = "keep"
+    form: Literal["keep", "drop", "absolute", "relative", "stale"] = "keep"
     scheme: Annotated[str | None, TEXT] = None
     host: Annotated[str | None, TEXT] = None
     port: Annotated[int | None, INTEGER] = None
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Change it, if there is one."""
+        """Change the location, if there is one."""
         location = header_of(response, b"location")
         if location is None:
             return response
@@ -253,13 +236,13 @@ class Location(Effect):
         return f"{scheme}://{host}:{port}{rest}" if port else f"{scheme}://{host}{rest}"
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Encode(Effect):
-    """Add a Content-Encoding, as a proxy does that means well.
+    """Add a Content-Encoding, as a proxy may.
 
     Attributes:
-        encoding: What the header says.
-        compress: Do what it says; else the octets are as they were, which of a layer is often true too.
+        encoding: The header's value.
+        compress: Encode the body accordingly; otherwise it is sent as it is.
     """
 
     methods: ClassVar = frozenset({"GET", "HEAD"})
@@ -270,10 +253,10 @@ class Encode(Effect):
     def __post_init__(self) -> None:
         Effect.__post_init__(self)
         if self.compress and self.encoding not in ("gzip", "x-gzip", "deflate"):
-            raise QuantityError(f"compress: there is no {self.encoding} here, only gzip and deflate")
+            raise QuantityError(f"compress: {self.encoding} is not supported, only gzip, x-gzip and deflate")
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Say so."""
+        """Add the header."""
         if response.status in (200, 206):
             put(response, b"content-encoding", self.encoding.encode())
             response.measured = not self.compress
@@ -281,7 +264,7 @@ class Encode(Effect):
         return response
 
     def give(self, incident: Incident, source: Source) -> Source:
-        """Compress."""
+        """Compress the body."""
         bits = 15 if self.encoding == "deflate" else 31
         return _Compressed(source, bits) if self.compress and incident.applied else source
 
@@ -304,5 +287,119 @@ class _Compressed:
         return piece
 
 
-SESSION_ROUTES = frozenset({Route.UPLOAD, Route.UPLOADS})
-"""Where upload sessions are opened and used."""
+@dataclass(slots=True)
+class _Bucket:
+    """Requests that may still be made at a moment."""
+
+    tokens: float
+    moment: float
+
+
+@effect
+class RateLimit(Effect):
+    """Refuse requests that come too often: a token bucket.
+
+    Attributes:
+        rate: Requests per second.
+        burst: Requests that may come at once.
+        per: What has a bucket of its own.
+        retry_after: How Retry-After tells the wait: in ``seconds``, as a ``date``, or not at all: ``none``.
+        status: The status of a refusal.
+        form: The kind of body.
+    """
+
+    rate: Annotated[float, NUMBER]
+    burst: Annotated[int, COUNT] = 1
+    per: Literal["all", "client", "repository", "route", "user"] = "all"
+    retry_after: Literal["seconds", "date", "none"] = "seconds"
+    status: Annotated[int, STATUS] = 429
+    form: Form = "json"
+
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Refuse, or count the request."""
+        wait = self._wait(incident)
+        if not wait:
+            return None
+        incident.note()
+        seconds = math.ceil(wait)
+        told = {
+            "seconds": str(seconds),
+            "date": formatdate(math.ceil(time.time()) + seconds, usegmt=True),
+            "none": None,
+        }[self.retry_after]
+        headers = [] if told is None else [(b"retry-after", told.encode())]
+        return refuse(self.status, form=self.form, message="too many requests", headers=headers)
+
+    def _wait(self, incident: Incident) -> float:
+        """Return the seconds until the next request may come: 0 for this one."""
+        now = incident.now()
+        held: dict[str | None, _Bucket] = incident.remember(dict)
+        bucket = held.setdefault(self._key(incident), _Bucket(self.burst, now))
+        bucket.tokens = min(self.burst, bucket.tokens + (now - bucket.moment) * self.rate)
+        bucket.moment = now
+        if bucket.tokens < 1:
+            return (1 - bucket.tokens) / self.rate
+        bucket.tokens -= 1
+        return 0.0
+
+    def _key(self, incident: Incident) -> str | None:
+        exchange = incident.exchange
+        if self.per == "route":
+            return f"{exchange.method} {exchange.address.route}"
+        return None if self.per == "all" else APART[self.per](exchange)
+
+
+@effect
+class BodyLimit(Effect):
+    """Refuse requests with too large a body, as a proxy does: at once if Content-Length says so.
+
+    Attributes:
+        octets: Bytes of the largest body.
+        status: The status of a refusal.
+        form: The kind of body.
+        error: The code in a JSON body.
+        drain: Read the rest before the answer, so that every client sees the answer.
+    """
+
+    methods: ClassVar = frozenset({"PATCH", "POST", "PUT"})
+
+    octets: Annotated[int, OCTETS]
+    status: Annotated[int, STATUS] = 413
+    form: Form = "html"
+    error: Annotated[str | None, TEXT] = None
+    drain: Annotated[bool, FLAG] = False
+
+    def _response(self) -> Response:
+        return refuse(self.status, form=self.form, error=self.error, message=f"at most {self.octets} bytes")
+
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Refuse a body that is announced as too large."""
+        if (incident.exchange.content_length or 0) <= self.octets:
+            return None
+        incident.note()
+        incident.scene.drains = self.drain
+        return self._response()
+
+    def take(self, incident: Incident, source: Source) -> Source:
+        """Refuse a body that turns out to be too large."""
+
+        async def refuse() -> bool:
+            if await incident.scene.inlet.has_more():
+                incident.note()
+                raise Refused(self._response(), drain=self.drain)
+            return True
+
+        return Until(source, self.octets, refuse)
+
+
+@effect
+class ExpireTokens(Effect):
+    """Expire all tokens before the request is handled. Without token authentication, it does nothing."""
+
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Expire them."""
+        tokens = getattr(incident.service.auth, "tokens", None)  # other kinds of authentication have none
+        if tokens is not None and incident.exchange.address.route is not Route.TOKEN:
+            incident.note()
+            tokens.expire()
+        return None

@@ -1,39 +1,45 @@
-"""Faults of what is told about content: checks that lie, ranges that are not those asked for, wrong octets.
+"""Effects on blobs: existence checks that lie, ranges other than those asked for, redirects to another host.
 
-Owns answers to HEAD and to Range that no honest registry gives.
+Owns answers to HEAD and to Range that no correct registry gives, and the URLs of the other host.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import quote, urlsplit
 
 from mock_registry.exchange import Response, Stretch
+from mock_registry.handlers.blobs import get_blob
 from mock_registry.journal import Route
+from mock_registry.routing import Address
 from mock_registry.spec import is_digest
 
 from .answers import Form, drop, header_of, put, refuse
-from .effect import Effect
-from .incident import Incident
-from .quantities import INTEGER, OCTETS, STATUS, QuantityError
-from .streams import Content, Source
+from .effect import Effect, Incident, effect
+from .quantities import FLAG, INTEGER, OCTETS, SECONDS, STATUS, TEXT, QuantityError
+from .streams import Content, Joined, Source
 
 _OK = 200
 _PARTIAL = 206
 _ABSENT = 404
 _BOUNDARY = b"mock-registry-boundary"
 _TAIL = b"\r\n--" + _BOUNDARY + b"--\r\n"
+_REDIRECTS = (301, 302, 303, 307, 308)
+_HOST = b"/object-storage/"
+"""Begins the paths of the other host."""
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Lie(Effect):
-    """Answer an existence check (HEAD of a blob or manifest) with what is not so.
+    """Answer an existence check (HEAD of a blob or manifest) wrongly.
 
     Attributes:
-        claim: ``absent`` of what is there, ``exists`` of what is not, or nothing about that.
-        status: How absence is told: 404, or as some do 403 or 405.
-        form: What kind of body would follow a GET.
-        length: Of an answer that something exists: the Content-Length ``missing``, or ``wrong`` by one.
-        digest: Likewise Docker-Content-Digest; ``wrong`` is a digest of nothing.
-        octets: The Content-Length of what does not exist.
+        claim: ``absent`` for content that is there, ``exists`` for content that is not; by default the truth.
+        status: The status for absent content: 404, or 403 or 405 as in some registries.
+        form: The kind of body of that answer.
+        length: In the answer for existing content, the Content-Length is ``missing``, or ``wrong`` by one.
+        digest: In that answer, Docker-Content-Digest is ``missing``, or ``wrong``: all zeros.
+        octets: The Content-Length of content that does not exist.
     """
 
     methods: ClassVar = frozenset({"HEAD"})
@@ -47,7 +53,7 @@ class Lie(Effect):
     octets: Annotated[int, OCTETS] = 0
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Lie."""
+        """Change the answer."""
         if self.claim == "absent" and response.status == _OK:
             incident.note()
             return self._deny(incident)
@@ -88,29 +94,26 @@ class Lie(Effect):
                 response.headers.append((b"content-length", b"%d" % (length + 1)))
 
 
-RangeMode = Literal["ignore", "shift", "lie", "short", "multipart", "bare", "refuse"]
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class Ranges(Effect):
     """Answer the Range of a blob GET otherwise than asked.
 
     Attributes:
-        mode: ``ignore`` it: 200 and all of it. ``shift``: another start, which Content-Range tells. ``lie``:
-            another start, which Content-Range does not tell. ``short``: the last octet is missing, as if the
-            end were exclusive. ``multipart``: one part of multipart/byteranges. ``bare``: 206 without
+        mode: ``ignore``: 200 and the whole blob. ``shift``: another start, with a true Content-Range.
+            ``lie``: another start, with the Content-Range asked for. ``short``: the last byte is missing, as
+            with an exclusive end. ``multipart``: one part of multipart/byteranges. ``bare``: 206 without
             Content-Range. ``refuse``: 416.
-        octets: How far the start is off; negative is earlier.
+        octets: How far the start is off, in bytes; negative is earlier.
     """
 
     methods: ClassVar = frozenset({"GET"})
     routes: ClassVar = frozenset({Route.BLOB})
 
-    mode: RangeMode = "ignore"
+    mode: Literal["ignore", "shift", "lie", "short", "multipart", "bare", "refuse"] = "ignore"
     octets: Annotated[int, INTEGER] = -1
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Change what is sent, if a range was asked for and could be had."""
+        """Change what is sent, if the handler serves a range."""
         if response.status != _PARTIAL or not isinstance(response.body, Stretch):
             return response
         incident.note()
@@ -137,7 +140,7 @@ class Ranges(Effect):
         first = min(max(first, 0), last)
         if self.mode == "short":
             last = max(first, last - 1)
-        if self.mode == "lie":  # as many octets as promised, from elsewhere
+        if self.mode == "lie":  # as many bytes as promised, from elsewhere
             last = min(first + stretch.count - 1, stretch.blob.size - 1)
             first = last - stretch.count + 1
         response.body = Stretch(stretch.blob, first, last - first + 1)
@@ -154,69 +157,108 @@ class Ranges(Effect):
         response.measured = False
 
     def give(self, incident: Incident, source: Source) -> Source:
-        """Put the part's head and tail around it."""
+        """Put the part's head and tail around the range."""
         if self.mode != "multipart" or not incident.applied:
             return source
-        return _Joined(Content(incident.kept), source, Content(_TAIL))
+        return Joined(Content(incident.kept), source, Content(_TAIL))
 
 
-class _Joined:
-    """Bodies one after another."""
+@dataclass(slots=True)
+class _Signed:
+    """What a URL gives access to, and until which time."""
 
-    def __init__(self, *sources: Source) -> None:
-        self._sources = list(sources)
-
-    async def read(self, most: int) -> bytes:
-        while self._sources:
-            if piece := await self._sources[0].read(most):
-                return piece
-            del self._sources[0]
-        return b""
+    repository: str | None
+    digest: str | None
+    ends: float
 
 
-@dataclass(frozen=True, slots=True)
-class Corrupt(Effect):
-    """Change one octet of a body on its way.
+@effect
+class Redirect(Effect):
+    """Redirect pulls of blobs to another host, with a signed URL that refuses Authorization (400).
+
+    Unless it is given, the other host is another port of this server, or in process another name.
 
     Attributes:
-        offset: Which one, from 0.
-        mask: The bits that are turned over.
+        status: The status of the redirect.
+        to: Scheme, host and port of the other host.
+        heads: Redirect HEAD too.
+        head_status: The other host's answer to HEAD, such as 403 if URLs are signed for GET only.
+        seconds: How long the URL is valid; after that, it is answered with 403.
     """
 
-    offset: Annotated[int, OCTETS] = 0
-    mask: Annotated[int, INTEGER] = 0xFF
+    methods: ClassVar = frozenset({"GET", "HEAD"})
+    routes: ClassVar = frozenset({Route.BLOB})
+    prefix: ClassVar = _HOST
+
+    status: Annotated[int, STATUS] = 307
+    to: Annotated[str | None, TEXT] = None
+    heads: Annotated[bool, FLAG] = True
+    head_status: Annotated[int, STATUS] = 200
+    seconds: Annotated[float, SECONDS] = 1200.0
 
     def __post_init__(self) -> None:
         Effect.__post_init__(self)
-        if not 1 <= self.mask <= 0xFF:  # noqa: PLR2004 (an octet)
-            raise QuantityError(f"mask: {self.mask} is none of an octet, from 1 to 255")
+        if self.status not in _REDIRECTS:
+            raise QuantityError(f"status: {self.status} is not a redirect; it is one of {_REDIRECTS}")
 
-    def take(self, incident: Incident, source: Source) -> Source:
-        """Change what is stored."""
-        return _Corrupted(source, self, incident) if incident.upstream else source
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Answer requests to the other host."""
+        if not incident.exchange.path.startswith(_HOST):
+            return None
+        incident.note()
+        return await self._serve(incident)
 
-    def give(self, incident: Incident, source: Source) -> Source:
-        """Change what is sent."""
-        return source if incident.upstream else _Corrupted(source, self, incident)
+    async def _serve(self, incident: Incident) -> Response:
+        exchange = incident.exchange
+        urls: dict[str, _Signed] = incident.remember(dict)
+        signed = urls.get(exchange.parameter("X-Amz-Signature") or "")
+        if exchange.header(b"authorization") is not None:
+            return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
+        if signed is None or incident.now() >= signed.ends:
+            return _xml(403, "AccessDenied", "Request has expired")
+        if exchange.method == "HEAD" and self.head_status != _OK:
+            return Response(self.head_status)
+        exchange.address = Address(Route.BLOB, signed.repository, signed.digest)
+        exchange.repository, exchange.digest = signed.repository, signed.digest
+        response = await get_blob(incident.service, exchange)
+        drop(response, b"docker-content-digest")  # object storage does not have it
+        return response
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """Redirect what the handler would serve."""
+        exchange = incident.exchange
+        if exchange.path.startswith(_HOST) or response.status not in (_OK, _PARTIAL):
+            return response
+        if exchange.method == "HEAD" and not self.heads:
+            return response
+        incident.note()
+        location = await self._sign(incident)
+        return Response(self.status, [(b"location", location.encode())])
+
+    async def _sign(self, incident: Incident) -> str:
+        exchange = incident.exchange
+        signature = incident.random.randbytes(32).hex()
+        ends = incident.now() + self.seconds
+        urls: dict[str, _Signed] = incident.remember(dict)
+        urls[signature] = _Signed(exchange.repository, exchange.digest, ends)
+        for old in [key for key, signed in urls.items() if signed.ends <= incident.now()]:
+            del urls[old]
+        host = self.to or await _other_host(incident)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        query = f"X-Amz-Date={stamp}&X-Amz-Expires={int(self.seconds)}&X-Amz-Signature={signature}"
+        return f"{host}{_HOST.decode()}{quote(exchange.digest or '', safe='')}?{query}"
 
 
-class _Corrupted:
-    """A body with one octet that is not what it was."""
+async def _other_host(incident: Incident) -> str:
+    """Return scheme, host and port of another host: another port, or in process another name."""
+    exchange, hosts = incident.exchange, incident.scene.surroundings.hosts
+    if hosts:
+        return await hosts[-1].url()
+    own = urlsplit(f"//{exchange.header(b'host') or 'registry'}")
+    return f"{exchange.scheme}://objects.{own.hostname}" + (f":{own.port}" if own.port else "")
 
-    def __init__(self, source: Source, corrupt: Corrupt, incident: Incident) -> None:
-        self._source = source
-        self._left = corrupt.offset
-        self._mask = corrupt.mask
-        self._incident = incident
 
-    async def read(self, most: int) -> bytes:
-        piece = await self._source.read(most)
-        if 0 <= self._left < len(piece):
-            self._incident.note()
-            changed = bytearray(piece)
-            changed[self._left] ^= self._mask
-            piece = bytes(changed)
-            self._left = -1
-        elif self._left >= 0:
-            self._left -= len(piece)
-        return piece
+def _xml(status: int, code: str, message: str) -> Response:
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    body = f"<?xml version='1.0' encoding='UTF-8'?>{error}".encode()
+    return Response(status, [(b"content-type", b"application/xml")], body)

@@ -1,6 +1,6 @@
-"""Faults from words: as a mapping of a scenario has them, and as a line of a command.
+"""The grammar of faults: a mapping, as in a scenario, or a line, as in a command.
 
-Owns the grammar, and says everything that is wrong at once. Must not know where the words were read.
+Owns both forms, and reports all problems at once. Must not know where the words were read.
 """
 
 import shlex
@@ -11,22 +11,20 @@ from typing import Any
 from mock_registry.journal import Route
 from mock_registry.suggestion import close_to, nearest
 
-from .catalogue import EFFECTS
-from .effect import Effect
-from .fault import Fault, Stream
-from .quantities import QuantityError, quantities
+from .effect import EFFECTS, Effect
+from .fault import METHODS, Fault, Stream
+from .quantities import Quantity, QuantityError, quantities
 
-_METHODS = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
 _CONDITIONS = quantities(Fault)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a fault's words that cannot be understood.
+    """Something that is wrong in a fault.
 
     Attributes:
-        path: Where: keys and places from the outermost one, as in the mapping or list that was read.
-        message: What, with what may have been meant.
+        path: Where: keys and list indexes from the outermost one, as in what was read.
+        message: What, with a suggestion if there is one.
     """
 
     path: tuple[str | int, ...]
@@ -38,10 +36,10 @@ class Problem:
 
 
 class FaultError(ValueError):
-    """Words that are no fault.
+    """A line, mapping or list that is not a valid fault.
 
     Args:
-        problems: All that is wrong with them.
+        problems: All that is wrong with it.
     """
 
     def __init__(self, *problems: Problem) -> None:
@@ -50,15 +48,15 @@ class FaultError(ValueError):
 
 
 def parse_fault(given: Fault | Effect | str | Mapping[str, Any], conditions: Mapping[str, Any]) -> Fault:
-    """Return a fault, however it was given.
+    """Return a fault that was given in any form.
 
     Raises:
-        FaultError: It cannot be understood; or conditions are given beside words that have their own.
+        FaultError: It is invalid, or conditions are given with a form that has its own.
     """
     if isinstance(given, Effect):
         return _make(given, conditions)
     if conditions:
-        raise FaultError(Problem((), "conditions stand in the fault, unless an effect alone is given"))
+        raise FaultError(Problem((), "conditions are given apart only for an effect"))
     if isinstance(given, Fault):
         return given
     return parse_line(given) if isinstance(given, str) else parse_mapping(given)
@@ -68,7 +66,7 @@ def parse_faults(given: Iterable[Any]) -> tuple[Fault, ...]:
     """Return the faults of a list, such as a scenario's.
 
     Raises:
-        FaultError: Some cannot be understood; the places of all of them are told.
+        FaultError: Some are invalid; its problems have the places of all of them.
     """
     faults: list[Fault] = []
     problems: list[Problem] = []
@@ -88,43 +86,47 @@ def parse_faults(given: Iterable[Any]) -> tuple[Fault, ...]:
 def parse_mapping(given: Mapping[str, Any]) -> Fault:
     """Return the fault that a mapping describes.
 
-    The effect is a key of its own, with a mapping of its attributes, its first attribute alone, or nothing;
-    or, as toxiproxy has it, ``type`` names it and ``attributes`` holds them.
+    The effect is a key, with a mapping of its attributes, its first attribute alone, or ``None``; or, as in
+    toxiproxy, ``type`` names it and ``attributes`` holds its attributes.
 
     Raises:
-        FaultError: It cannot be understood; all that is wrong is told.
+        FaultError: The mapping is invalid; its problems are all that is wrong.
     """
     problems = [
         Problem((str(key),), f"unknown key {str(key)!r}{close_to(str(key), [*_CONDITIONS, *EFFECTS])}")
         for key in given
         if key not in _CONDITIONS and key not in EFFECTS and key not in ("type", "attributes")
     ]
-    named = [key for key in given if key in EFFECTS]
     conditions = {key: value for key, value in given.items() if key in _CONDITIONS}
-    place: tuple[str, ...] = ()
-    attributes: Any = None
-    kind: Any = None
+    named = [key for key in given if key in EFFECTS]
+    effect: Effect | None = None
     if "type" in given and not named:
-        kind, attributes, place = given["type"], given.get("attributes"), ("attributes",)
-        conditions.setdefault("stream", Stream.DOWNSTREAM)  # as toxiproxy has it
-        if kind not in EFFECTS:
+        conditions.setdefault("stream", Stream.DOWNSTREAM)  # toxiproxy's default
+        kind = given["type"]
+        if kind in EFFECTS:
+            effect = _effect(EFFECTS[kind], given.get("attributes"), ("attributes",), problems)
+        else:
             problems.append(Problem(("type",), f"unknown effect {kind!r}{close_to(str(kind), [*EFFECTS])}"))
     elif len(named) == 1 and "type" not in given and "attributes" not in given:
-        kind, attributes, place = named[0], given[named[0]], (named[0],)
+        effect = _effect(EFFECTS[named[0]], given[named[0]], (named[0],), problems)
     else:
         said = ", ".join([*named, *(["type"] if "type" in given else [])]) or "none"
         problems.append(Problem((), f"a fault has one effect, here there is {said}"))
-    return _build(kind, attributes, conditions, place, problems)
+    return _build(effect, conditions, problems)
 
 
-def parse_line(line: str) -> Fault:
-    """Return the fault that a line of words describes.
+def parse_line(line: str, *, effects: Mapping[str, type[Effect]] = EFFECTS) -> Fault:
+    """Return the fault that a line describes.
 
-    ``[METHOD] [ROUTE] [CONDITION=VALUE…] EFFECT [VALUE] [ATTRIBUTE=VALUE…]``: a lone value after the effect
+    ``[METHOD] [ROUTE] [CONDITION=VALUE…] EFFECT [VALUE] [ATTRIBUTE=VALUE…]``: a value alone after the effect
     is its first attribute; ``headers.name=value`` is one entry of an attribute that is a mapping.
 
+    Args:
+        line: The words, quoted as in a shell.
+        effects: The effects that it may name.
+
     Raises:
-        FaultError: It cannot be understood; all that is wrong is told.
+        FaultError: The line is invalid; its problems are all that is wrong.
     """
     try:
         words = shlex.split(line)
@@ -132,110 +134,104 @@ def parse_line(line: str) -> Fault:
         raise FaultError(Problem((), f"{line!r}: {error}")) from None
     problems: list[Problem] = []
     conditions: dict[str, Any] = {}
-    while words and words[0] not in EFFECTS:
+    while words and words[0] not in effects:
         _read_condition(words.pop(0), conditions, problems)
-    if not words:
-        return _build(None, None, conditions, (), problems or [Problem((), f"{line!r} names no effect")])
-    kind, *rest = words
-    return _build(kind, _read_attributes(kind, rest, problems), conditions, (), problems)
+    effect: Effect | None = None
+    if words:
+        kind = effects[words[0]]
+        effect = _effect(kind, _read_attributes(kind, words[1:], problems), (), problems)
+    elif not problems:
+        problems.append(Problem((), f"{line!r} names no effect"))
+    return _build(effect, conditions, problems)
 
 
 def _read_condition(word: str, conditions: dict[str, Any], problems: list[Problem]) -> None:
     name, equals, value = word.partition("=")
     if equals and name in _CONDITIONS:
         conditions[name] = value
-    elif not equals and _METHODS.issuperset(word.split(",")):
+    elif not equals and set(METHODS).issuperset(word.split(",")):
         conditions["method"] = word
     elif not equals and set(Route).issuperset(word.split(",")):
         conditions["route"] = word
     elif equals:
         problems.append(Problem((), f"unknown condition {name!r}{close_to(name, [*_CONDITIONS])}"))
     else:
-        near = nearest(word, [*_METHODS, *Route, *EFFECTS])
+        near = nearest(word, [*METHODS, *Route, *EFFECTS])
         hint = f", did you mean '{near}'?" if near else ""
-        problems.append(Problem((), f"{word!r} is no method, route or effect{hint}"))
+        problems.append(Problem((), f"{word!r} is not a method, route or effect{hint}"))
 
 
-def _read_attributes(kind: str, words: list[str], problems: list[Problem]) -> dict[str, Any]:
+def _read_attributes(effect: type[Effect], words: list[str], problems: list[Problem]) -> dict[str, Any]:
     attributes: dict[str, Any] = {}
-    names = list(quantities(EFFECTS[kind]))
+    kind, names = effect.kind(), list(quantities(effect))
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         outer, dot, inner = name.partition(".")
         if not equals and place == 0 and names:
             attributes[names[0]] = word
         elif not equals:
-            problems.append(Problem((), f"{word!r} is no attribute=value of {kind}"))
+            problems.append(Problem((), f"{word!r} is not attribute=value, as {kind} expects"))
         elif dot and outer in names:
             attributes.setdefault(outer, {})[inner] = value
         elif name in names or name not in _CONDITIONS:
             attributes[name] = value
         else:
-            problems.append(Problem((), f"{name!r} is a condition, which stands before {kind}"))
+            problems.append(Problem((), f"{name!r} is a condition: it goes before {kind}"))
     return attributes
 
 
-def _build(
-    kind: str | None,
-    attributes: Any,
-    conditions: Mapping[str, Any],
-    place: tuple[str, ...],
-    problems: list[Problem],
-) -> Fault:
-    effect = _effect(kind, attributes, place, problems) if kind in EFFECTS else None
-    conditions = {key: value for key, value in conditions.items() if _is_read(key, value, problems)}
+def _build(effect: Effect | None, conditions: Mapping[str, Any], problems: list[Problem]) -> Fault:
+    """Return the fault if nothing is wrong; each condition is read, so that every problem is reported."""
+    given = {key: value for key, value in conditions.items() if value is not None}
+    problems += _wrong(given, _CONDITIONS, ())
     if effect is None or problems:
         raise FaultError(*problems)
-    return _make(effect, conditions)
+    return _make(effect, given)
 
 
-def _is_read(key: str, value: Any, problems: list[Problem]) -> bool:
-    """Try one condition by itself, so that every one that is wrong is told."""
-    try:
-        if value is not None:
-            _CONDITIONS[key].read(value)
-    except QuantityError as error:
-        problems.append(Problem((key,), str(error)))
-        return False
-    return value is not None
-
-
-def _effect(kind: str, attributes: Any, place: tuple[str, ...], problems: list[Problem]) -> Effect | None:
-    effect = EFFECTS[kind]
-    known = quantities(effect)
+def _effect(
+    kind: type[Effect], attributes: Any, place: tuple[str, ...], problems: list[Problem]
+) -> Effect | None:
+    name, known = kind.kind(), quantities(kind)
     if attributes is None:
         attributes = {}
     elif not isinstance(attributes, Mapping):
         if not known:
-            problems.append(Problem(place, f"{kind} has no attributes"))
+            problems.append(Problem(place, f"{name} has no attributes"))
             return None
         attributes = {next(iter(known)): attributes}
-    wrong = list(_wrong_attributes(kind, attributes, place))
-    problems += wrong
+    wrong = [
+        Problem((*place, str(key)), f"{name} has no attribute {str(key)!r}{_hint(str(key), known)}")
+        for key in attributes
+        if key not in known
+    ]
+    wrong += _wrong({key: value for key, value in attributes.items() if key in known}, known, place)
     if wrong:
+        problems += wrong
         return None
     try:
-        return effect(**attributes)
+        return kind(**attributes)
     except QuantityError as error:
-        problems.append(Problem(place, f"{kind}: {error}"))
+        problems.append(Problem(place, f"{name}: {error}"))
     except TypeError:
-        missing = [name for name in effect.required() if name not in attributes]
-        problems.append(Problem(place, f"{kind} needs {' and '.join(missing)}"))
+        missing = [each for each in kind.required() if each not in attributes]
+        problems.append(Problem(place, f"{name} needs {' and '.join(missing)}"))
     return None
 
 
-def _wrong_attributes(kind: str, attributes: Mapping[str, Any], place: tuple[str, ...]) -> Iterator[Problem]:
-    known = quantities(EFFECTS[kind])
-    for name, value in attributes.items():
-        where = (*place, str(name))
-        if name not in known:
-            hint = close_to(str(name), [*known]) if known else "; it has none"
-            yield Problem(where, f"{kind} has no attribute {str(name)!r}{hint}")
-        elif value is not None:
-            try:
+def _hint(name: str, known: Mapping[str, Quantity]) -> str:
+    return close_to(name, [*known]) if known else "; it has none"
+
+
+def _wrong(
+    given: Mapping[str, Any], known: Mapping[str, Quantity], place: tuple[str, ...]
+) -> Iterator[Problem]:
+    for name, value in given.items():
+        try:
+            if value is not None:
                 known[name].read(value)
-            except QuantityError as error:
-                yield Problem(where, str(error))
+        except QuantityError as error:
+            yield Problem((*place, name), str(error))
 
 
 def _make(effect: Effect, conditions: Mapping[str, Any]) -> Fault:

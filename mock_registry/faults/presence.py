@@ -1,31 +1,39 @@
-"""Faults of what is there: content that is not seen yet, or no longer; tags that cannot be moved.
+"""Effects on what is there: content not yet visible or collected, tags that cannot move, lists, referrers.
 
-Owns the moments at which content appears and vanishes. Must not judge manifests by itself: what it has to
-know of one, it reads as the registry does.
+Owns when content appears and disappears, and how it is listed.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+import re
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import quote
 
 from mock_registry.exchange import Exchange, Response
 from mock_registry.journal import Route
 from mock_registry.manifest import Manifest, ManifestError, parse_manifest
-from mock_registry.spec import Algorithm, Digest, algorithm_of, is_digest, is_tag
+from mock_registry.spec import (
+    Algorithm,
+    Digest,
+    MediaType,
+    algorithm_of,
+    is_digest,
+    is_tag,
+    parse_count,
+)
 
-from .answers import SESSION_ROUTES, Form, refuse
-from .effect import Effect
-from .incident import Incident
-from .quantities import FLAG, SECONDS, STATUS, TEXT
+from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse
+from .effect import Effect, Incident, effect
+from .quantities import COUNT, FLAG, SECONDS, STATUS, TEXT
 
-_CREATED = 201
-_OK = 200
+_OK, _CREATED, _ABSENT = 200, 201, 404
+_LINK = re.compile(r"<(?P<target>[^>]*)>")
+_FALLBACK = re.compile(r"(?P<algorithm>sha256|sha512)-(?P<encoded>[0-9a-f]{64,128})")
 
 
-async def read_ahead(incident: Incident) -> Manifest | None:
-    """Return the manifest that a request brings, without taking it; ``None`` if it is none."""
+async def _read_ahead(incident: Incident) -> Manifest | None:
+    """Return the manifest in a request's body without consuming it; ``None`` if it is not a manifest."""
     exchange = incident.exchange
-    content = await incident.course.inlet.peek(incident.service.settings.manifest_limit)
+    content = await incident.scene.inlet.peek(incident.service.settings.manifest_limit)
     reference = exchange.address.last or ""
     algorithm = algorithm_of(reference) if is_digest(reference) else Algorithm.SHA256
     try:
@@ -34,24 +42,13 @@ async def read_ahead(incident: Incident) -> Manifest | None:
         return None
 
 
-def _lacking(digests: Iterable[Digest]) -> Response:
-    return refuse(400, error="MANIFEST_BLOB_UNKNOWN", detail={"digests": list(digests)})
-
-
-@dataclass(slots=True)
-class _Arrivals:
-    """When each blob came to each repository."""
-
-    moments: dict[tuple[str | None, str], float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class Lag(Effect):
-    """See what was pushed or mounted only after a time: a manifest that comes at once is refused.
+    """Show what was pushed or mounted only after a time: a manifest pushed at once is refused.
 
     Attributes:
         seconds: How long.
-        heads: Existence checks and pulls do not see it either; else they do, and the manifest alone fails.
+        heads: Hide it from existence checks and pulls too; otherwise only the manifest fails.
     """
 
     routes: ClassVar = SESSION_ROUTES | {Route.BLOB, Route.MANIFEST}
@@ -60,61 +57,58 @@ class Lag(Effect):
     heads: Annotated[bool, FLAG] = False
 
     async def arrive(self, incident: Incident) -> Response | None:
-        """Refuse a manifest whose blobs are too young."""
+        """Refuse a manifest whose blobs are not visible yet."""
         exchange = incident.exchange
-        if (
-            exchange.address.route is Route.BLOB
-            and self.heads
-            and self._young(incident, exchange.address.last)
-        ):
+        last, route = exchange.address.last or "", exchange.address.route
+        if route is Route.BLOB and self.heads and self._is_young(incident, last):
             incident.note()
             return refuse(404, error="BLOB_UNKNOWN")
-        if exchange.method != "PUT" or exchange.address.route is not Route.MANIFEST:
+        if exchange.method != "PUT" or route is not Route.MANIFEST:
             return None
-        manifest = await read_ahead(incident)
+        manifest = await _read_ahead(incident)
         needed = [] if manifest is None else [each.digest for each in manifest.successors]
-        young = [digest for digest in needed if self._young(incident, digest)]
+        young = [digest for digest in needed if self._is_young(incident, digest)]
         if not young:
             return None
         incident.note()
-        return _lacking(young)
+        return refuse(400, error="MANIFEST_BLOB_UNKNOWN", detail={"digests": young})
 
-    def _young(self, incident: Incident, digest: str | None) -> bool:
-        moments = incident.remember(_Arrivals).moments
-        moment = moments.get((incident.exchange.repository, digest or ""))
+    def _is_young(self, incident: Incident, digest: Digest) -> bool:
+        moments: dict[tuple[str | None, Digest], float] = incident.remember(dict)
+        moment = moments.get((incident.exchange.repository, digest))
         return moment is not None and incident.now() - moment < self.seconds
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Take note of what has come."""
+        """Record when a blob was stored."""
         exchange = incident.exchange
         if exchange.address.route in SESSION_ROUTES and response.status == _CREATED and exchange.digest:
-            moments = incident.remember(_Arrivals).moments
+            moments: dict[tuple[str | None, Digest], float] = incident.remember(dict)
             for key in [key for key, moment in moments.items() if incident.now() - moment >= self.seconds]:
-                del moments[key]  # seen by now
+                del moments[key]  # visible by now
             moments.setdefault((exchange.repository, exchange.digest), incident.now())
         return response
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Collect(Effect):
     """Remove blobs as an untimely garbage collection does.
 
-    The blob that a HEAD or GET has just told to be there; or, before a manifest PUT, those it refers to.
+    The blob that a HEAD or GET has just found; or, before a manifest PUT, those it refers to.
     """
 
     methods: ClassVar = frozenset({"GET", "HEAD", "PUT"})
     routes: ClassVar = frozenset({Route.BLOB, Route.MANIFEST})
 
     async def arrive(self, incident: Incident) -> Response | None:
-        """Remove what a manifest is about to refer to."""
+        """Remove what a manifest refers to."""
         if incident.exchange.method == "PUT":
-            manifest = await read_ahead(incident)
+            manifest = await _read_ahead(incident)
             for digest in [] if manifest is None else [each.digest for each in manifest.successors]:
                 await self._remove(incident, digest)
         return None
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Remove what is told to be there. The answer that is under way reads on."""
+        """Remove what was found. The answer itself is complete."""
         exchange = incident.exchange
         if exchange.address.route is Route.BLOB and response.status == _OK and exchange.method == "HEAD":
             await self._remove(incident, exchange.address.last or "")
@@ -128,15 +122,15 @@ class Collect(Effect):
             await state.unlink_blob(name, digest)
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Immutable(Effect):
-    """Refuse to push a tag that is there.
+    """Refuse to push a tag that exists.
 
     Attributes:
-        mode: ``strict`` refuses always; ``same-digest-ok`` lets pass what would change nothing.
-        status: How it is refused: 409, or as others do 400, 403, 412.
-        form: What kind of body.
-        error: Code in a JSON body.
+        mode: ``strict`` refuses always; ``same-digest-ok`` allows a push that changes nothing.
+        status: The status of a refusal: 409, or 400, 403 or 412 as in some registries.
+        form: The kind of body.
+        error: The code in a JSON body.
     """
 
     methods: ClassVar = frozenset({"PUT"})
@@ -155,7 +149,7 @@ class Immutable(Effect):
         if not tags or repository is None:
             return None
         if self.mode == "same-digest-ok":
-            manifest = await read_ahead(incident)
+            manifest = await _read_ahead(incident)
             if manifest and all(repository.tags[tag] == manifest.digest for tag in tags):
                 return None
         incident.note()
@@ -166,3 +160,141 @@ class Immutable(Effect):
 def _tags(exchange: Exchange) -> list[str]:
     reference = exchange.address.last or ""
     return [reference] if is_tag(reference) else exchange.query.get("tag", [])
+
+
+@effect
+class Paging(Effect):
+    """Link the next page in another way.
+
+    Attributes:
+        style: ``bare``: without ``<`` and ``>``. ``unquoted``: ``rel=next``. ``absolute``: with scheme and
+            host. ``opaque``: with a ``next_page`` that only this registry understands, instead of ``last``.
+            ``none``: no link, though there are more. ``keep`` the link.
+        size: Most entries of a page, even if more are asked for.
+        null: Answer ``null`` instead of an empty list.
+    """
+
+    methods: ClassVar = frozenset({"GET", "HEAD"})
+    routes: ClassVar = frozenset({Route.CATALOG, Route.TAGS})
+
+    style: Literal["keep", "bare", "unquoted", "absolute", "opaque", "none"] = "keep"
+    size: Annotated[int | None, COUNT] = None
+    null: Annotated[bool, FLAG] = False
+
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Resolve a token, and limit the page."""
+        exchange = incident.exchange
+        tokens: dict[str, bytes] = incident.remember(dict)
+        query = tokens.get(exchange.parameter("next_page") or "")
+        if query is not None:
+            exchange.ask(query)
+        asked = exchange.parameter("n")
+        if self.size is not None and (asked is None or (parse_count(asked) or 0) > self.size):
+            last = exchange.parameter("last")
+            exchange.ask(f"n={self.size}{'' if last is None else '&last=' + quote(last, safe='')}".encode())
+        return None
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """Change the link."""
+        self._put_null(incident, response)
+        link = header_of(response, b"link")
+        found = None if link is None else _LINK.search(link)
+        if found is None:
+            return response
+        text = self._rewrite(incident, found["target"])
+        drop(response, b"link")
+        if text is not None:
+            put(response, b"link", text.encode("latin-1"))
+        if text != link or self.size is not None:
+            incident.note()
+        return response
+
+    def _rewrite(self, incident: Incident, target: str) -> str | None:
+        exchange = incident.exchange
+        match self.style:
+            case "bare":
+                return f'{target}; rel="next"'
+            case "unquoted":
+                return f"<{target}>; rel=next"
+            case "absolute":
+                host = exchange.header(b"host") or "registry"
+                return f'<{exchange.scheme}://{host}{target}>; rel="next"'
+            case "opaque":
+                return f'<{self._hide(incident, target)}>; rel="next"'
+            case "none":
+                return None
+        return f'<{target}>; rel="next"'
+
+    def _hide(self, incident: Incident, target: str) -> str:
+        path, _, query = target.partition("?")
+        tokens: dict[str, bytes] = incident.remember(dict)
+        token = f"gAAAA{incident.random.randbytes(12).hex()}"
+        tokens[token] = query.encode("latin-1")
+        return f"{path}?next_page={token}"
+
+    def _put_null(self, incident: Incident, response: Response) -> None:
+        if not self.null or response.status != _OK or not isinstance(response.body, bytes):
+            return
+        document = json.loads(response.body)
+        told = {key: None if value == [] else value for key, value in document.items()}
+        if told != document:
+            incident.note()
+            response.body = json.dumps(told).encode()
+
+
+@effect
+class NoReferrers(Effect):
+    """Do not support referrers, in one of the ways that registries do not.
+
+    Attributes:
+        mode: ``absent``: 404, and no OCI-Subject. ``unacceptable``: 406, and no OCI-Subject. ``empty``:
+            200 and an empty index, though there are some. ``page``: 200 and an HTML page.
+            ``fallback-is-subject``: 404, no OCI-Subject, and the fallback tag of a subject names the subject.
+    """
+
+    routes: ClassVar = frozenset({Route.MANIFEST, Route.REFERRERS})
+
+    mode: Literal["absent", "unacceptable", "empty", "page", "fallback-is-subject"] = "absent"
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """Change the answer."""
+        if incident.exchange.address.route is Route.REFERRERS:
+            incident.note()
+            return self._deny()
+        if self.mode in ("absent", "unacceptable", "fallback-is-subject"):
+            before = len(response.headers)
+            drop(response, b"oci-subject")
+            if len(response.headers) < before:
+                incident.note()
+        if self.mode == "fallback-is-subject" and response.status == _ABSENT:
+            return self._subject(incident) or response
+        return response
+
+    def _deny(self) -> Response:
+        if self.mode == "unacceptable":
+            return refuse(406, form="empty")
+        if self.mode == "empty":
+            index = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}
+            return Response(
+                _OK, [(b"content-type", MediaType.OCI_INDEX.encode())], json.dumps(index).encode()
+            )
+        if self.mode == "page":
+            return refuse(_OK, form="html")
+        return refuse(_ABSENT, form="page")
+
+    def _subject(self, incident: Incident) -> Response | None:
+        """Return the subject that a fallback tag is named after."""
+        exchange = incident.exchange
+        found = _FALLBACK.fullmatch(exchange.address.last or "")
+        repository = incident.service.state.repository(exchange.repository)
+        if found is None or repository is None or exchange.method not in ("GET", "HEAD"):
+            return None
+        manifest = repository.resolve(f"{found['algorithm']}:{found['encoded']}")
+        if manifest is None:
+            return None
+        incident.note()
+        headers = [
+            (b"content-type", manifest.media_type.encode()),
+            (b"docker-content-digest", manifest.digest.encode()),
+        ]
+        return Response(_OK, headers, manifest.content)

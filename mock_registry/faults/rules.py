@@ -1,149 +1,200 @@
-"""The faults of one registry, with what each has met so far.
+"""The faults in force in one registry, and the course of an exchange that they act on.
 
-Owns adding, listing and removing while requests are served, and counting. Must not know any effect.
+Owns adding, listing and removing rules while requests are served, the order in which effects act, and the
+count of what was really sent. Must not know any effect.
 """
 
-import asyncio
-from collections.abc import Awaitable, Iterator, Mapping
-from random import Random
-from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any, TypeAlias
 
-from mock_registry.exchange import Exchange
+from mock_registry.asgi import PeerGone
+from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response, Severed, Stretch
 from mock_registry.journal import Route
+from mock_registry.spec import ErrorCode
+from mock_registry.spec import Fault as Error
+from mock_registry.storage import BlobRemoved
 
-from .course import Course, Surroundings
-from .effect import Effect
-from .fault import Fault, digest_asked_for, peer_of
-from .incident import Incident
+from .effect import Effect, Incident, Scene, Surroundings
+from .fault import METHODS, Fault, Rule
 from .parsing import parse_fault
+from .streams import Content, Refused, Source, Stretched
 
-T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
+Admitted: TypeAlias = Callable[[], Awaitable[Response | None]]
 Given: TypeAlias = Fault | Effect | str | Mapping[str, Any]
-"""What a fault may be given as: a value, or its words."""
-
-_KNOWN = frozenset({"DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"})
+"""What a fault may be given as: a value, a line or a mapping."""
 
 
-class Rule:
-    """A fault that is in force. As a context manager, until the block is left.
+class Table:
+    """Rules by the methods and routes that they are for.
 
-    Attributes:
-        fault: What was asked for.
-        name: Unique among the registry's rules.
-        seen: Requests that met its conditions, whatever their number.
-        applied: Requests that it did something to.
-        late: Whether a request is meant is known only when it has been admitted, or answered.
-        tests: What must hold of a request of its method and route when it arrives.
+    Args:
+        rules: The rules, in the order in which they act.
     """
 
-    def __init__(self, fault: Fault, name: str, seed: int, rules: "Rules") -> None:
-        self.fault = fault
-        self.name = name
-        self.seen = 0
-        self.applied = 0
-        self._seed = f"{seed}/{name}"
-        self._rules = rules
-        self.tests = fault.tests()
-        self.late = fault.user is not None or fault.answered is not None
-        self._counts: dict[str | None, int] = {}
-        self._open: set[Incident] = set()
-        self._memory: dict[type, Any] = {}
-        self._release: asyncio.Event | None = None
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._rows: dict[str, dict[Route, tuple[Rule, ...]]] = {}
 
-    def strike(self, exchange: Exchange) -> str | None:
-        """Count a request that is meant; return what chance follows from if this is the one."""
-        self.seen += 1
-        key = self._key(exchange) if self.fault.per else None
-        number = self._counts[key] = self._counts.get(key, 0) + 1
-        if not self._is_turn(number):
+    def find(self, exchange: Exchange) -> tuple[Rule, ...]:
+        """Return the rules for the exchange's method and route."""
+        method = exchange.method
+        rows = self._rows.get(method)
+        if rows is None:
+            rows = {
+                route: concerned
+                for route in Route
+                if (concerned := tuple(rule for rule in self._rules if rule.fault.concerns(method, route)))
+            }
+            if method in METHODS:  # clients could fill the table with methods that they make up
+                self._rows[method] = rows
+        return rows.get(exchange.address.route, ())
+
+
+class Course(Scene):
+    """How an exchange is served that rules act on."""
+
+    def __init__(self, exchange: Exchange, surroundings: Surroundings) -> None:
+        super().__init__(exchange, surroundings)
+        self._incidents: list[Incident] = []
+        self._waiting: list[Rule] = []
+
+    def admit(self, rule: Rule, seed: str | None) -> None:
+        """Let a rule act; without a seed, wait until it is known whether the request matches."""
+        if seed is None:
+            self._waiting.append(rule)
+        else:
+            self._incidents.append(rule.begin(self, seed))
+
+    def attend(self, rule: Rule) -> None:
+        """Let a rule answer a request to its own host."""
+        self._incidents.append(rule.begin(self))
+
+    def _strike(self, rule: Rule) -> list[Incident]:
+        seed = rule.strike(self.exchange) if rule.fault.is_for(self.exchange) else None
+        return [] if seed is None else [rule.begin(self, seed)]
+
+    async def serve(self, respond: Callable[[Admitted], Awaitable[Response]]) -> None:
+        """Serve the exchange.
+
+        Args:
+            respond: Calls the handler; it calls back when the request has been authorized.
+        """
+        exchange = self.exchange
+        try:
+            exchange.receive = self.gate.receive
+            response = await self._decide(respond)
+            if response is not None:
+                await self._answer(await self._reply(response))
+        except Severed as severed:
+            await exchange.sever(reset=severed.reset)
+        except OSError:
+            _log.debug("request %d: the peer has left", exchange.number)
+        finally:
+            for incident in self._incidents:
+                incident.rule.end(incident)
+
+    async def _decide(self, respond: Callable[[Admitted], Awaitable[Response]]) -> Response | None:
+        try:
+            response = await self._arrive(self._incidents)
+            if response is None:
+                self._take(self._incidents)
+                response = await respond(self._admitted)
+            if self.drains:
+                await self.exchange.drain(self.service.settings.drain_limit)
+        except CutShort as cut:
+            return await self._broken(cut)
+        else:
+            return response
+
+    async def _admitted(self) -> Response | None:
+        """Let those rules act that had to know the user."""
+        known = [rule for rule in self._waiting if rule.fault.answered is None]
+        struck = [incident for rule in known for incident in self._strike(rule)]
+        self._waiting = [rule for rule in self._waiting if rule not in known]
+        self._incidents += struck
+        response = await self._arrive(struck)
+        self._take(struck)
+        return response
+
+    async def _arrive(self, incidents: list[Incident]) -> Response | None:
+        for incident in incidents:
+            response = await incident.effect.arrive(incident)
+            if response is not None:
+                return response
+        return None
+
+    def _take(self, incidents: list[Incident]) -> None:
+        for incident in incidents:
+            self.gate.source = incident.effect.take(incident, self.gate.source)
+
+    async def _broken(self, cut: CutShort) -> Response | None:
+        """Return the answer to a body that ended early, by the peer's doing or by a fault's."""
+        match self.gate.verdict:
+            case Severed() as severed:
+                raise severed
+            case Refused() as refused:
+                if refused.drain:
+                    await self.take_rest()
+                return refused.response
+        for incident in self._incidents:
+            await incident.effect.broken(incident)
+        if cut.answer is None:
             return None
-        if self.fault.times is not None and self.applied + len(self._open) >= self.fault.times:
+        return Refusal(cut.answer, Error(ErrorCode.SIZE_INVALID, "the request's body ended early")).response()
+
+    async def _reply(self, response: Response) -> Response:
+        for rule in self._waiting:
+            if rule.fault.expects(response):
+                self._incidents += self._strike(rule)
+        for incident in self._incidents:
+            response = await incident.effect.reply(incident, response)
+        return response
+
+    async def _answer(self, response: Response) -> None:
+        exchange = self.exchange
+        with ExitStack() as stack:
+            source = self._given(response, stack)
+            if source is None:
+                await exchange.answer(response)
+                return
+            await exchange.begin(response)
+            await self._deliver(b"", more=True)  # a server may hold the head back until then
+            while piece := await source.read(BATCH):
+                await self._deliver(piece, more=True)
+            await self._deliver(b"", more=False)
+            exchange.response_complete = True
+        if self.closes:
+            await exchange.sever(reset=False)
+
+    def _given(self, response: Response, stack: ExitStack) -> Source | None:
+        """Return the stream that the body is sent through; ``None`` if no effect changes it."""
+        if self.exchange.method == "HEAD" or response.status in (204, 304):
             return None
-        seed = f"{self._seed}/{key}/{number}"
-        if self.fault.toxicity < 1 and Random(f"{seed}/?").random() >= self.fault.toxicity:  # noqa: S311
+        try:
+            source = first = _open(response.body, stack)
+        except (OSError, BlobRemoved):
+            return None  # the exchange has an answer for a blob that cannot be read
+        for incident in self._incidents:
+            source = incident.effect.give(incident, source)
+        if source is first:
+            stack.close()
             return None
-        return seed
+        return source
 
-    def begin(self, course: Course, seed: str) -> Incident:
-        """Return the incident of a request that was struck."""
-        incident = Incident(self, course, seed)
-        self._open.add(incident)
-        return incident
+    async def _deliver(self, piece: bytes, *, more: bool) -> None:
+        if self.left and not self.exchange.send_tells:
+            raise PeerGone(len(piece))
+        await self.exchange.deliver(piece, more=more)
 
-    def note(self, incident: Incident) -> None:
-        """Take note that an incident's effect did something."""
-        self._open.discard(incident)
-        self.applied += 1
 
-    def attend(self, course: Course) -> Incident:
-        """Return an incident that counts for nothing: a request to the effect's own host."""
-        return Incident(self, course, f"{self._seed}/{course.exchange.number}")
-
-    def end(self, incident: Incident) -> None:
-        """Take note that an incident is over."""
-        self._open.discard(incident)
-        self.fault.effect.over(incident)
-
-    def _is_turn(self, number: int) -> bool:
-        fault = self.fault
-        if fault.nth is not None and number != fault.nth:
-            return False
-        number -= fault.skip or 0
-        if number < 1 or (fault.first is not None and number > fault.first):
-            return False
-        return fault.every is None or number % fault.every == 0
-
-    def _key(self, exchange: Exchange) -> str | None:
-        match self.fault.per:
-            case "client":
-                return peer_of(exchange)
-            case "digest":
-                return digest_asked_for(exchange)
-            case "reference" | "session":
-                return f"{exchange.repository}/{exchange.address.last}"
-            case "repository":
-                return exchange.repository
-            case "user":
-                return exchange.access.user
-            case _:
-                return None
-
-    def remember(self, kind: type[T]) -> T:
-        """Return the one object of this kind that is kept for the effect, made when first asked for."""
-        found: T = self._memory.setdefault(kind, kind()) if kind not in self._memory else self._memory[kind]
-        return found
-
-    def released(self) -> Awaitable[object]:
-        """Return what waits until `release` is called, from now on."""
-        if self._release is None:
-            self._release = asyncio.Event()
-        return self._release.wait()
-
-    def release(self) -> None:
-        """Let those that the rule holds now go on."""
-        event, self._release = self._release, None
-        if event is not None:
-            event.set()
-
-    def remove(self) -> None:
-        """Take the rule out of force. Requests that it holds go on."""
-        self._rules.remove(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.remove()
-
-    def __repr__(self) -> str:
-        return f"<Rule {self.name}: seen {self.seen}, applied {self.applied}; {self.fault}>"
+def _open(body: bytes | Stretch, stack: ExitStack) -> Source:
+    if isinstance(body, bytes):
+        return Content(body)
+    return Stretched(stack.enter_context(body.blob.open()), body.offset, body.count)
 
 
 class Rules:
@@ -151,10 +202,10 @@ class Rules:
 
     Args:
         surroundings: What they work with.
-        seed: From which all chance follows.
+        seed: The seed of everything random in them.
 
     Attributes:
-        active: There is any; the one question that is asked of every request.
+        active: Whether there is any rule.
     """
 
     def __init__(self, surroundings: Surroundings, *, seed: int = 0) -> None:
@@ -162,18 +213,18 @@ class Rules:
         self._surroundings = surroundings
         self.active = False
         self._rules: dict[str, Rule] = {}
-        self._table: dict[str, dict[Route, tuple[Rule, ...]]] = {}
+        self._table = Table(())
         self._hosts: tuple[Rule, ...] = ()
 
     def add(self, fault: Given, **conditions: Any) -> Rule:
         """Put a fault in force, after those that are.
 
         Args:
-            fault: A `Fault`; an effect, with its conditions as of `Fault`; or the words of either form.
-            conditions: Those of an effect.
+            fault: A `Fault`; an effect, with its conditions as in `Fault`; a line or a mapping.
+            conditions: The conditions of an effect.
 
         Raises:
-            FaultError: The words cannot be understood.
+            FaultError: The line, mapping or condition is invalid.
         """
         parsed = parse_fault(fault, conditions)
         name = wanted = parsed.name or parsed.effect.kind()
@@ -181,12 +232,12 @@ class Rules:
         while name in self._rules:
             number += 1
             name = f"{wanted}-{number}"
-        rule = self._rules[name] = Rule(parsed, name, self.seed, self)
+        rule = self._rules[name] = Rule(parsed, name, seed=self.seed, remove=self.remove)
         self._changed()
         return rule
 
     def remove(self, rule: Rule | str) -> None:
-        """Take a rule out of force. Requests that it holds go on. Harmless when done twice."""
+        """Take a rule out of force. Requests that it holds go on. An unknown rule is ignored."""
         name = rule if isinstance(rule, str) else rule.name
         found = self._rules.get(name)
         if found is not None and rule in (name, found):
@@ -196,17 +247,17 @@ class Rules:
 
     def clear(self) -> None:
         """Take all rules out of force."""
-        for rule in tuple(self):
+        for rule in self:
             self.remove(rule)
 
     def release(self) -> None:
-        """Let all that is held go on."""
+        """Let all requests that rules hold go on."""
         for rule in self:
             rule.release()
 
     def _changed(self) -> None:
-        self._table.clear()
-        self._hosts = tuple(rule for rule in self if rule.fault.effect.prefix is not None)
+        self._table = Table(self)
+        self._hosts = tuple(rule for rule in self if rule.effect.prefix is not None)
         self.active = bool(self._rules)
 
     def __len__(self) -> int:
@@ -222,34 +273,20 @@ class Rules:
         return name in self._rules
 
     def meet(self, exchange: Exchange) -> Course | None:
-        """Return how an exchange is to be served that a rule acts on, or may yet; ``None`` if none does."""
+        """Return the course of an exchange that a rule acts on, or may act on; ``None`` if none does."""
         course: Course | None = None
-        rows = self._table.get(exchange.method)
-        if rows is None:
-            rows = self._make_rows(exchange.method)
-        for rule in rows.get(exchange.address.route, ()):
+        for rule in self._table.find(exchange):
             for test in rule.tests:
                 if not test(exchange):
                     break
             else:
-                seed = None if rule.late else rule.strike(exchange)
-                if rule.late or seed is not None:
+                seed = None if rule.waits else rule.strike(exchange)
+                if rule.waits or seed is not None:
                     course = course or Course(exchange, self._surroundings)
                     course.admit(rule, seed)
         if self._hosts and exchange.address.route is Route.OTHER:
             for rule in self._hosts:
-                if exchange.path.startswith(rule.fault.effect.prefix or b""):
+                if exchange.path.startswith(rule.effect.prefix or b""):
                     course = course or Course(exchange, self._surroundings)
-                    course.incidents.append(rule.attend(course))
+                    course.attend(rule)
         return course
-
-    def _make_rows(self, method: str) -> dict[Route, tuple[Rule, ...]]:
-        """Return the rules that concern a method, by route."""
-        rows = {
-            route: concerned
-            for route in Route
-            if (concerned := tuple(rule for rule in self if rule.fault.concerns(method, route)))
-        }
-        if method in _KNOWN:  # what clients make up would fill the table
-            self._table[method] = rows
-        return rows

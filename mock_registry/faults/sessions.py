@@ -1,9 +1,8 @@
-"""Faults of upload sessions: lost, not as far as told, unknown to half of the replicas, slow to commit.
+"""Effects on upload sessions: lost, stale, unknown to some replicas, slow to commit, or out of space.
 
-Owns what is told of a session and what becomes of it. Must not write to a session that a request holds.
+Owns what a session's answers say and what becomes of it. Must not write to a session that a request holds.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
@@ -11,23 +10,22 @@ from mock_registry.exchange import Response
 from mock_registry.journal import Route
 from mock_registry.spec import parse_content_range
 
-from .answers import SESSION_ROUTES, drop, header_of, put, refuse
-from .effect import Effect
-from .incident import Incident
-from .quantities import COUNT, OCTETS, SECONDS, STATUS, TEXT
-from .streams import Source
+from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse
+from .effect import Effect, Incident, effect
+from .quantities import COUNT, FLAG, OCTETS, SECONDS, STATUS, TEXT
+from .streams import Refused, Source, Until
 
 _CREATED = 201
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class ForgetSessions(Effect):
     """Lose upload sessions, with what they hold.
 
     Attributes:
-        which: The request's ``own``, those of its ``repository``, or ``all``. One that another request is
-            using is not lost.
-        on: Every ``request``, before it is looked at; or when its body ends early, an ``abort``.
+        which: The request's ``own``, those of its ``repository``, or ``all``. A session that another request
+            holds is kept.
+        on: At every ``request``, before it is handled; or at an ``abort``, when its body ends early.
     """
 
     routes: ClassVar = SESSION_ROUTES
@@ -59,22 +57,15 @@ class ForgetSessions(Effect):
                 await state.close_session(session)
 
 
-@dataclass(slots=True)
-class _Told:
-    """What was told of each session first."""
-
-    ranges: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class UploadRange(Effect):
-    """Tell another Range of an upload session than it has.
+    """Answer with another Range of an upload session than it has.
 
     Attributes:
-        form: ``rewind`` it by some octets; tell it ``ahead`` by some, as of an exclusive end; ``stale``: tell
-            for ever the first one that was not empty; leave it out: ``missing``. ``keep`` it.
-        octets: How far.
-        empty: What is told of a session of no octets: ``0-0``, ``0--1``, or ``missing``.
+        form: ``rewind`` it by some bytes; put it ``ahead`` by some, as with an exclusive end; ``stale``:
+            always the first one of a session that was not empty; ``missing``: leave it out. ``keep`` it.
+        octets: How far, in bytes.
+        empty: The Range of an empty session: ``0-0``, ``0--1``, or ``missing``.
     """
 
     routes: ClassVar = SESSION_ROUTES
@@ -84,7 +75,7 @@ class UploadRange(Effect):
     empty: Literal["0-0", "0--1", "missing"] | None = None
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Tell it."""
+        """Change it."""
         told = header_of(response, b"range")
         if told is None:
             return response
@@ -104,19 +95,19 @@ class UploadRange(Effect):
         if self.form == "missing":
             return None
         if self.form == "stale":
-            ranges = incident.remember(_Told).ranges
+            ranges: dict[str, str] = incident.remember(dict)
             return ranges.setdefault(incident.exchange.session or "", told)
         first, _, last = told.partition("-")
         moved = {"rewind": -self.octets, "ahead": self.octets}.get(self.form, 0)
         return f"{first}-{max(int(last) + moved, 0)}"
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class ShortAccept(Effect):
-    """Keep only the first octets of a chunk, and say so; the rest is read and thrown away.
+    """Keep only the first bytes of a chunk, and say so; the rest is read and discarded.
 
     Attributes:
-        octets: How many.
+        octets: How many bytes.
     """
 
     methods: ClassVar = frozenset({"PATCH"})
@@ -125,7 +116,7 @@ class ShortAccept(Effect):
     octets: Annotated[int, OCTETS]
 
     async def arrive(self, incident: Incident) -> Response | None:
-        """Make the request ask for no more than will be kept."""
+        """Let the request announce no more than is kept."""
         exchange = incident.exchange
         if exchange.content_length is not None and exchange.content_length <= self.octets:
             return None
@@ -138,41 +129,29 @@ class ShortAccept(Effect):
         return None
 
     def take(self, incident: Incident, source: Source) -> Source:
-        """Let the body seem to end there."""
-        return _Shortened(source, self.octets, incident)
+        """End the body there for the handler."""
+
+        async def end() -> bool:
+            if await incident.scene.inlet.has_more():
+                incident.note()
+            return True
+
+        return Until(source, self.octets, end)
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Go on with what was not kept."""
+        """Read the rest."""
         if incident.applied:
-            await incident.course.take_rest()
+            await incident.scene.take_rest()
         return response
 
 
-class _Shortened:
-    """The beginning of a body."""
-
-    def __init__(self, source: Source, octets: int, incident: Incident) -> None:
-        self._source = source
-        self._left = octets
-        self._incident = incident
-
-    async def read(self, most: int) -> bytes:
-        if not self._left:
-            if await self._incident.course.inlet.has_more():
-                self._incident.note()
-            return b""
-        piece = await self._source.read(min(most, self._left))
-        self._left -= len(piece)
-        return piece
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class SlowCommit(Effect):
-    """Take long to answer the end of an upload, whose blob is there all the while.
+    """Answer the commit of an upload late; the blob is there meanwhile.
 
     Attributes:
         seconds: How long.
-        then: What is answered to who still waits: ``created``, or ``unknown`` (404 BLOB_UPLOAD_UNKNOWN).
+        then: The answer to a client that still waits: ``created``, or ``unknown`` (404 BLOB_UPLOAD_UNKNOWN).
     """
 
     methods: ClassVar = frozenset({"POST", "PUT"})
@@ -182,7 +161,7 @@ class SlowCommit(Effect):
     then: Literal["created", "unknown"] = "created"
 
     async def reply(self, incident: Incident, response: Response) -> Response:
-        """Take long."""
+        """Wait."""
         if response.status != _CREATED or incident.exchange.mounted_from:
             return response
         incident.note()
@@ -194,22 +173,22 @@ class SlowCommit(Effect):
 
 @dataclass(slots=True)
 class _Replicas:
-    """Which replica knows which session, and whose turn it is."""
+    """Which replica knows which session, and which one is next."""
 
     turn: int = 0
     homes: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@effect
 class Replicas(Effect):
-    """Behave as several registries behind a balancer that share content, but not the secret of sessions.
+    """Behave as several registries behind a load balancer that share content, but not upload sessions.
 
     Requests go to them in turn; a session is known where it was opened.
 
     Attributes:
-        count: How many.
-        status: What is answered elsewhere.
-        error: Code in its body.
+        count: How many replicas.
+        status: The status of a replica that does not know the session.
+        error: The code in its body.
     """
 
     routes: ClassVar = SESSION_ROUTES
@@ -219,7 +198,7 @@ class Replicas(Effect):
     error: Annotated[str, TEXT] = "BLOB_UPLOAD_UNKNOWN"
 
     async def arrive(self, incident: Incident) -> Response | None:
-        """Refuse what came to the wrong one."""
+        """Refuse a request to the wrong replica."""
         replicas = incident.remember(_Replicas)
         here, replicas.turn = replicas.turn % self.count, replicas.turn + 1
         incident.number = here
@@ -236,21 +215,14 @@ class Replicas(Effect):
         return response
 
 
-@dataclass(slots=True)
-class _Commits:
-    """How many are committing each blob now."""
-
-    counts: Counter[tuple[str | None, str]] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
+@effect
 class Collide(Effect):
-    """Let the second one fail that commits a blob.
+    """Let the second commit of a blob fail.
 
     Attributes:
-        status: How.
-        error: Code in the body.
-        scope: The second at the same time, ``concurrent``; or whoever commits what is ``stored`` already.
+        status: The status of its answer.
+        error: The code in the body.
+        scope: The second of two ``concurrent`` ones; or every commit of a blob that is ``stored`` already.
     """
 
     methods: ClassVar = frozenset({"POST", "PUT"})
@@ -262,16 +234,15 @@ class Collide(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse the second one."""
-        exchange = incident.exchange
-        digest = exchange.parameter("digest")
+        exchange, digest = incident.exchange, incident.exchange.parameter("digest")
         if digest is None:
             return None
         if self.scope == "stored":
             found = incident.service.state.blob(exchange.repository, digest) is not None
         else:
-            counts = incident.remember(_Commits).counts
-            found = counts[exchange.repository, digest] > 0
-            counts[exchange.repository, digest] += 1
+            under_way: list[tuple[str | None, str]] = incident.remember(list)
+            found = (exchange.repository, digest) in under_way
+            under_way.append((exchange.repository, digest))
             incident.number = 1
         if not found:
             return None
@@ -279,9 +250,64 @@ class Collide(Effect):
         return refuse(self.status, error=self.error)
 
     def over(self, incident: Incident) -> None:
-        """Take note that one of them is done."""
-        digest = incident.exchange.parameter("digest")
-        if digest is not None and incident.number:
-            counts = incident.remember(_Commits).counts
-            counts[incident.exchange.repository, digest] -= 1
-            counts += Counter()  # what is at 0 is forgotten
+        """Record that a commit is done."""
+        if incident.number:
+            key = incident.exchange.repository, incident.exchange.parameter("digest")
+            incident.remember(list).remove(key)
+
+
+@effect
+class Quota(Effect):
+    """Limit the bytes of blobs and open uploads in the repositories that the rule names.
+
+    A blob counts in every repository that holds it.
+
+    Attributes:
+        octets: How many bytes.
+        status: The status of an upload beyond the limit, once its body has been read.
+        form: The kind of body.
+        error: The code in a JSON body.
+        hang: Answer nothing until the rule is released.
+        frees: The upload session ends, and its space is free again.
+    """
+
+    methods: ClassVar = frozenset({"PATCH", "POST", "PUT"})
+    routes: ClassVar = SESSION_ROUTES
+
+    octets: Annotated[int, OCTETS]
+    status: Annotated[int, STATUS] = 500
+    form: Form = "json"
+    error: Annotated[str | None, TEXT] = None
+    hang: Annotated[bool, FLAG] = False
+    frees: Annotated[bool, FLAG] = False
+
+    def take(self, incident: Incident, source: Source) -> Source:
+        """Stop a body when the space is used up."""
+
+        async def refuse_rest() -> None:
+            if await incident.scene.inlet.has_more():
+                incident.note()
+                if self.hang:
+                    await incident.stall()
+                refusal = refuse(self.status, form=self.form, error=self.error, message="no space left")
+                raise Refused(refusal, drain=True)
+
+        return Until(source, lambda: self._room(incident), refuse_rest)
+
+    def _room(self, incident: Incident) -> int:
+        """Return the bytes that are free."""
+        state, covers = incident.service.state, incident.rule.covers
+        used = sum(each.size for each in state.sessions.values() if covers(each.repository))
+        for repository in state.repositories.values():
+            if covers(repository.name):
+                blobs = map(state.storage.find, repository.blobs)
+                used += sum(blob.size for blob in blobs if blob is not None)
+        return max(self.octets - used, 0)
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """End the session."""
+        if incident.applied and self.frees:
+            session = incident.service.state.sessions.get(incident.exchange.address.last or "")
+            if session is not None and not session.busy:
+                await incident.service.state.close_session(session)
+        return response

@@ -1,7 +1,8 @@
-"""Bodies as streams that faults can be put into, in both directions.
+"""Bodies as streams that effects can be put into, in both directions.
 
-Owns pulling octets from the peer or from a blob through a row of stages. Each asks the one before it for no
-more than it can pass on, so that pace and position are true for the peer too. Must not know any fault.
+Owns pulling bytes from the peer or from a blob through a row of stages. Each stage reads no more from the
+one before it than it passes on, so that the peer feels its pace and the counts are exact. Must not know any
+fault.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from mock_registry.exchange import BATCH, Response, Severed
 from mock_registry.storage import Reader
 
 _AHEAD = 1 << 16
-"""Octets of a request's body that are taken early while something waits, where a server tells no other way
-whether the peer left. With more, a client would feel nothing of a slow registry."""
+"""Bytes of a request's body that are read ahead during a wait, where only reading shows that the peer has
+left. With more, a client would not notice a slow registry."""
 
 
 class Refused(Exception):  # noqa: N818 (a decided answer)
-    """The request is to be answered while its body is still arriving.
+    """The request is answered while its body is still arriving.
 
     Args:
         response: The answer.
@@ -33,7 +34,7 @@ class Refused(Exception):  # noqa: N818 (a decided answer)
 
 
 class Gone(Exception):  # noqa: N818 (what the peer did)
-    """The request's body ended before it was whole; ``message`` is what the server said of it."""
+    """The request's body ended early; ``message`` is the server's event."""
 
     def __init__(self, message: Message) -> None:
         super().__init__("the peer is gone")
@@ -41,19 +42,19 @@ class Gone(Exception):  # noqa: N818 (what the peer did)
 
 
 class Source(Protocol):
-    """Octets to be had, in order."""
+    """A body, in order."""
 
     async def read(self, most: int) -> bytes:
-        """Return some octets, at most so many; none at the end."""
+        """Return the next bytes, at most ``most``; empty at the end."""
 
 
 class Inlet:
     """The request's body as it comes from the server.
 
     Args:
-        receive: The server's.
-        patient: The peer waits for 100 Continue, which asking for the body would send it.
-        gone: Returns when the peer has gone, where the server can tell.
+        receive: The server's ASGI ``receive``.
+        patient: The peer waits for 100 Continue, which reading would send.
+        gone: Returns when the peer has left, where the server can tell.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class Inlet:
         self._gone: Message | None = None
 
     async def read(self, most: int) -> bytes:
-        """Return octets of the body.
+        """Return the next bytes of the body.
 
         Raises:
-            Gone: The body is not whole.
+            Gone: The body ended early.
         """
         while not self._pieces and not self._ended:
             if self._gone is not None:
@@ -98,19 +99,19 @@ class Inlet:
         self._ended = self._ended or not message.get("more_body", False)
 
     async def has_more(self) -> bool:
-        """Tell whether there is more of the body, which is not taken."""
+        """Tell whether the body goes on, without consuming it."""
         while not self._pieces and not self._ended and self._gone is None:
             await self._take()
         return bool(self._pieces)
 
     async def peek(self, limit: int) -> bytes:
-        """Return the body, or its beginning if it has more than ``limit`` octets, without taking it."""
+        """Return the body, or its beginning if it is longer than ``limit`` bytes, without consuming it."""
         while not self._ended and self._gone is None and self._held <= limit:
             await self._take()
         return b"".join(self._pieces)
 
     async def until_gone(self) -> None:
-        """Return when the peer has gone. Of one that keeps sending, that may never be known."""
+        """Return when the peer has left; while a peer keeps sending, that may never be known."""
         if self._leaves is not None:
             await self._leaves()
             return
@@ -121,11 +122,11 @@ class Inlet:
 
 
 class Gate:
-    """The request's body as the handler gets it: what comes out of the last stage, as an ASGI ``receive``.
+    """The output of the last stage as an ASGI ``receive``, for the handler.
 
     Attributes:
         source: The last stage.
-        verdict: What a stage decided about the whole exchange.
+        verdict: How a stage ended the exchange.
     """
 
     def __init__(self, source: Source) -> None:
@@ -133,7 +134,7 @@ class Gate:
         self.verdict: Severed | Refused | None = None
 
     async def receive(self) -> Message:
-        """Return the next event of the request; for the handler, a decided end is a peer that left."""
+        """Return the next event; if a stage ended the exchange, the handler sees a disconnect."""
         if self.verdict is None:
             try:
                 piece = await self.source.read(BATCH)
@@ -147,19 +148,19 @@ class Gate:
 
 
 class Content:
-    """Octets that are whole in memory."""
+    """A body in memory."""
 
     def __init__(self, content: bytes) -> None:
         self._left = memoryview(content)
 
     async def read(self, most: int) -> bytes:
-        """Return the next ones."""
+        """Return the next bytes."""
         piece, self._left = self._left[:most], self._left[most:]
         return bytes(piece)
 
 
 class Stretched:
-    """A stretch of a blob that is held open."""
+    """Part of a blob that is open."""
 
     def __init__(self, reader: Reader, offset: int, count: int) -> None:
         self._reader = reader
@@ -167,10 +168,10 @@ class Stretched:
         self._left = count
 
     async def read(self, most: int) -> bytes:
-        """Return the next octets.
+        """Return the next bytes.
 
         Raises:
-            OSError: The blob is shorter than it should be.
+            OSError: The blob's file is too short.
         """
         count = min(most, self._left, BATCH)
         piece = self._reader.read(self._offset, count)
@@ -179,3 +180,52 @@ class Stretched:
         self._offset += len(piece)
         self._left -= len(piece)
         return piece
+
+
+class Until:
+    """A body in which something happens once, at one byte, if the body gets that far.
+
+    Args:
+        source: The body.
+        after: Bytes before it, or what returns them when the first ones are read.
+        act: Acts. If it returns true, the body ends there.
+    """
+
+    def __init__(
+        self, source: Source, after: int | Callable[[], int], act: Callable[[], Awaitable[bool | None]]
+    ) -> None:
+        self._source = source
+        self._after = after
+        self._left: int | None = None
+        self._act = act
+        self._passed = False
+
+    async def read(self, most: int) -> bytes:
+        """Return the next bytes."""
+        if self._left is None:
+            self._left = self._after if isinstance(self._after, int) else self._after()
+        if self._passed:
+            return await self._source.read(most)
+        if not self._left:
+            if await self._act():
+                return b""
+            self._passed = True
+            return await self._source.read(most)
+        piece = await self._source.read(min(most, self._left))
+        self._left -= len(piece)
+        return piece
+
+
+class Joined:
+    """Bodies one after another."""
+
+    def __init__(self, *sources: Source) -> None:
+        self._sources = list(sources)
+
+    async def read(self, most: int) -> bytes:
+        """Return the next bytes."""
+        while self._sources:
+            if piece := await self._sources[0].read(most):
+                return piece
+            del self._sources[0]
+        return b""

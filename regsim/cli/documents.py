@@ -13,9 +13,9 @@ from regsim.client.inspection import Inspection
 from regsim.core import Descriptor
 from regsim.core.image import Image
 from regsim.core.quantities import exact, number, size
+from regsim.core.selection import Choice
 from regsim.report.table import columns, instruction
 from regsim.store.memory import BytesContent
-from regsim.transfer.selection import Choice
 
 Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 

@@ -20,11 +20,11 @@ from regsim.client.contents import Histories, ImageTree
 from regsim.core import History
 from regsim.core.image import Image, Layer, Sharing, moment
 from regsim.core.quantities import age, exact, number, percent, size
+from regsim.core.selection import Choice
 from regsim.errors import UsageError
 from regsim.image.merged import Merged, Place, places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
-from regsim.transfer.selection import Choice
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
 # As docker's command line does: letters of an instruction, a column's least width, and the gap after it.

@@ -20,9 +20,9 @@ from regsim.client.move import Move
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.core.schedule import DEFAULT_JOBS
+from regsim.core.selection import Choice
 from regsim.errors import ExitCode, UsageError
 from regsim.transfer.events import ignore
-from regsim.transfer.selection import Choice
 
 
 @Parameter(name="*")

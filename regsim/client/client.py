@@ -13,13 +13,13 @@ from regsim.client.address import Address, Kind, Local, local_store, parse, pars
 from regsim.client.reader import Reader
 from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
+from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
 from regsim.net.proxy import Proxy
 from regsim.registry.connection import Connection
 from regsim.registry.login import AuthFiles
 from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
-from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from regsim.client.opener import Readable
+    from regsim.core.selection import Choice
     from regsim.store.entry import Entry
     from regsim.store.protocols import Content
-    from regsim.transfer.selection import Choice
 
 T = TypeVar("T")
 

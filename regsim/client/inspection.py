@@ -15,15 +15,16 @@ from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
 from regsim.core.image import Image
 from regsim.core.manifest import parse
+from regsim.core.selection import Selection
 from regsim.errors import ContentError, LocalFileError, NotFoundError, RegsimError, UsageError
 from regsim.store.memory import BytesContent
 from regsim.store.verify import read_all
-from regsim.transfer.selection import Selection, select
+from regsim.transfer.ends import select
 
 if TYPE_CHECKING:
     from regsim.core import Descriptor
+    from regsim.core.selection import Choice
     from regsim.transfer.ends import Source
-    from regsim.transfer.selection import Choice
 
 _IN_HINT = 4
 

@@ -23,13 +23,13 @@ from regsim.core.ledger import Direction, Evidence, Ledger, Outcome
 from regsim.core.manifest import Referrer
 from regsim.core.result import Mode, Reconciliation, RunResult, TransferResult
 from regsim.core.schedule import CONCURRENT_CHECKS
+from regsim.core.selection import EVERYTHING
 from regsim.errors import ContentError, RegsimError, UsageError
 from regsim.registry.holders import Holders, default_path
 from regsim.registry.referrers import MAX_REFERRERS
 from regsim.store.verify import read_all
 from regsim.transfer.copy import Options, Transfer
-from regsim.transfer.plan import PlannedDestination
-from regsim.transfer.selection import EVERYTHING
+from regsim.transfer.ends import PlannedDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

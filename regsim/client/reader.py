@@ -14,11 +14,11 @@ from regsim.client.address import RECORD, Address, Local, local_store, parse
 from regsim.core import Descriptor, Reference
 from regsim.core.account import Account
 from regsim.core.reference import check_tag
+from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import RegistryError, UsageError
 from regsim.registry.ranges import Ranges
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
-from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -34,6 +34,11 @@ class FetchManifest(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FetchConfig(Action):
+    """Get the bytes of an image config from the source, to choose by platform. Answer: bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckBlob(Action):
     """Does the destination hold the blob? Answer: the evidence, or None.
 

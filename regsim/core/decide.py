@@ -23,7 +23,7 @@ from regsim.core.account import Loss, Reason
 from regsim.core.graph import MANIFEST_ROLES, Content, Walk
 from regsim.core.ledger import Direction, Evidence, Outcome, Tally
 from regsim.core.manifest import Role
-from regsim.core.work import Work, keep_all
+from regsim.core.work import Work, keep_all, mounts_worth_trying
 from regsim.errors import ContentError, RegistryError, RegsimError
 
 if TYPE_CHECKING:
@@ -55,16 +55,6 @@ class _Running:
 
 Life = Generator[act.Action | Signal, Any, None]
 """Yields an action, and is sent its answer; or a signal, and goes on once that has happened."""
-
-
-def mounts_worth_trying(size: int) -> int:
-    """Return how many candidates are tried for a blob of `size` bytes: as many as docker tries.
-
-    Each costs requests, which a small blob is not worth.
-    """
-    if size < 100 * 1024:
-        return 1
-    return 3 if size < 10 * 1024 * 1024 else 4
 
 
 class Decisions:

@@ -1,4 +1,4 @@
-"""From a layer's blob to its entries (image-spec, layer.md), whoever made it.
+"""From a layer's blob to its entries (image-spec, layer.md), also of layers that other tools made.
 
 Owns what a tar member's name means in a layer, and the bounds on what is read. Must not know trees.
 
@@ -94,7 +94,7 @@ class Spool(Protocol):
     """Keeps files' content while a layer streams by."""
 
     def begin(self, entry: Entry) -> tuple[Take, Opener] | None:
-        """Return what takes a file's content and what reads it back; None to let it pass."""
+        """Return what takes a file's content and what reads it back; None to discard it."""
 
 
 class LayerReader:
@@ -296,7 +296,7 @@ def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
         return Entry(path=parent, kind=Kind.OPAQUE)
     removed = last[len(WHITEOUT_PREFIX) :]
     if removed in {b"", b".", b".."} or removed.startswith(WHITEOUT_PREFIX):
-        raise _refused(name, member.name, "would delete what is no file in its directory")
+        raise _refused(name, member.name, "would delete something other than a file in its directory")
     return Entry(path=joined(parent, removed), kind=Kind.WHITEOUT)
 
 

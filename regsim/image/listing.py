@@ -33,7 +33,7 @@ _VERSION = 1
 class Listing:
     """A layer's entries, in its order and without contents, and the SHA-256 of files by their paths.
 
-    Of a made-up layer nobody takes checksums.
+    A synthetic layer has no checksums.
     """
 
     entries: tuple[Entry, ...]
@@ -154,7 +154,7 @@ def to_json(listing: Listing) -> bytes:
 
 
 def from_json(raw: bytes) -> Listing | None:
-    """Read a listing, None where this is none of ours."""
+    """Read a listing; None if it is malformed or of another version."""
     try:
         document = json.loads(raw)
         if document["version"] != _VERSION:

@@ -40,7 +40,7 @@ class DiskSpool:
         self._size = 0
 
     def begin(self, entry: Entry) -> tuple[Callable[[bytes], object], Opener] | None:
-        """Return what takes a file's content and what reads it back; None to let it pass."""
+        """Return what takes a file's content and what reads it back; None to discard it."""
         if self._wanted is not None and not self._wanted(entry):
             return None
         return self._take, partial(self._read, self._size, entry.size)
@@ -100,7 +100,7 @@ class HeldFiles:
             after: a content that it continues, and whose place on disk it takes.
 
         Raises:
-            LocalFileError: it cannot be written; nothing of it is kept, and `after` is as it was.
+            LocalFileError: it cannot be written; nothing of it is kept, and `after` is unchanged.
         """
         held = after or self._next()
         stop = threading.Event()
@@ -114,7 +114,7 @@ class HeldFiles:
             raise
 
     async def discard(self, contents: Sequence[Held]) -> None:
-        """Let go of contents; who is reading one reads on.
+        """Delete contents; a reader that is open can finish.
 
         Raises:
             LocalFileError: a file cannot be removed.
@@ -123,7 +123,7 @@ class HeldFiles:
             await asyncio.to_thread(_remove, contents)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Delete everything."""
         if self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
             self._directory = None

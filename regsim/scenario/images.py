@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Digest, Role, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
-from regsim.core.entries import Labels
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
+from regsim.core.work import Labels
 from regsim.errors import NotFoundError, RegsimError
 from regsim.scenario.building import Builder
 from regsim.store.layout import LayoutStore

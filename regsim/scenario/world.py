@@ -32,8 +32,14 @@ from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import SkipRule, node_store
 from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
-from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
-from regsim.transfer.plan import PlannedDestination, PlannedSource
+from regsim.transfer.ends import (
+    LocalDestination,
+    LocalSource,
+    PlannedDestination,
+    PlannedSource,
+    RegistryDestination,
+    RegistrySource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -1,4 +1,4 @@
-"""Images in an archive, read where they lie: `oci-archive` (image-spec, image-layout.md, in a tar).
+"""Images in an archive, read in place: `oci-archive` (image-spec, image-layout.md, in a tar).
 
 Owns what a tar holds and where, and reading content out of it. An archive is hostile input: its headers are
 read once, nothing is unpacked, and no link is followed in the file system, so a name can only name a place in
@@ -77,8 +77,8 @@ class TarIndex:
         """Read every header of an archive.
 
         Raises:
-            LocalFileError: it is missing, or cannot be read, or is no regular file.
-            ContentError: it is no tar, compressed, cut short, or has a member that has no place in an image.
+            LocalFileError: it is missing, or cannot be read, or is not a regular file.
+            ContentError: it is not a tar, compressed, cut short, or has a member that images do not have.
         """
         try:
             file = open_regular(path, follow=True)
@@ -88,7 +88,7 @@ class TarIndex:
             return cls(path, _members(path, file.fileno()))
 
     def find(self, name: str) -> ArchiveFile | None:
-        """Return the file of this name, through one link if need be; None where there is none.
+        """Return the file of this name, through one link if need be; None if there is none.
 
         Raises:
             ContentError: the link leads to no file of the archive.
@@ -99,7 +99,7 @@ class TarIndex:
         found = self.members.get(member.target)
         # One step, as containers/image has it: so there are no circles.
         if found is None or found.target is not None:
-            raise _bad(self.path, name, f"is a link to {member.target!r}, which is no file of the archive")
+            raise _bad(self.path, name, f"is a link to {member.target!r}, which is not a file of the archive")
         return found
 
     def open(self) -> GuardedFile:
@@ -114,7 +114,7 @@ class TarIndex:
             raise LocalFileError(f"there is no archive {self.path} any more") from error
 
     def document(self, name: str, limit: int) -> bytes | None:
-        """Return the whole of a small file; None where there is none of this name.
+        """Return the whole of a small file; None if there is no such file.
 
         Raises:
             ContentError: it has more than `limit` bytes, or the archive was cut since it was indexed.
@@ -144,7 +144,7 @@ class MemberContent:
         """Return a fresh stream of the member's bytes, in chunks of `CHUNK`.
 
         Raises (while iterating):
-            ContentError: it has another size than the descriptor says; told before the first byte.
+            ContentError: it has another size than the descriptor says; raised before the first byte.
             LocalFileError: the archive cannot be read any more.
         """
         path, left = self.archive.path, self.file.size
@@ -159,7 +159,7 @@ class MemberContent:
         try:
             with file_errors(path, "read"):
                 file.seek(self.file.offset)
-                # What an archive that was cut since lacks, whoever verifies the bytes misses.
+                # If the archive was cut meanwhile, verification finds the missing bytes.
                 while left and (chunk := await reading.read(min(CHUNK, left))):
                     left -= len(chunk)
                     yield chunk
@@ -200,7 +200,7 @@ class OciArchive(Listed):
 
 
 def is_layout(index: TarIndex) -> bool:
-    """Tell whether an archive holds an OCI image layout."""
+    """Return whether an archive holds an OCI image layout."""
     return index.find(MARKER) is not None
 
 
@@ -208,7 +208,7 @@ def listing(index: TarIndex) -> Listing:
     """Return what the `index.json` of an archive lists.
 
     Raises:
-        ContentError: it is no archive of an OCI image layout, or malformed.
+        ContentError: it is not an archive of an OCI image layout, or malformed.
     """
     marker, raw = index.document(MARKER, MAX_MARKER_SIZE), index.document(INDEX, MAX_INDEX_SIZE)
     if marker is None or raw is None:

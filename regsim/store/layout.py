@@ -5,7 +5,7 @@ What is there is complete: each blob is written aside, hashed on the way, and re
 
 Blobs are not flushed to the disk one by one unless `durable` is asked for: killing the process loses
 nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
-`index.json` is always flushed, since no hash would tell.
+`index.json` is always flushed, since no hash protects it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 def _threads() -> Threads:
-    return Threads(16, "regsim-file")  # more than anybody moves at once
+    return Threads(16, "regsim-file")  # more than any transfer uses at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class FileContent:
 
         Raises (while iterating):
             LocalFileError: the file is missing, not a regular one, or cannot be read.
-            ContentError: it has another size than the descriptor says; told before the first byte.
+            ContentError: it has another size than the descriptor says; raised before the first byte.
         """
         return self.open_at(0)
 
@@ -161,10 +161,10 @@ class LayoutStore(Listed):
         return FileContent(descriptor, self._place(descriptor.digest), self._threads)
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether the content is present, with the descriptor's size (and hash, if `verify`).
+        """Return whether the content is present, with the descriptor's size (and hash, if `verify`).
 
         Raises:
-            LocalFileError: something that is no regular file stands at its place.
+            LocalFileError: something other than a regular file is at its place.
         """
         size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
         if size != descriptor.size or not self._verify:
@@ -178,10 +178,10 @@ class LayoutStore(Listed):
         return True
 
     async def put(self, content: Content) -> int:
-        """Store verified content under its digest, in place of whatever file is there.
+        """Store verified content under its digest, in place of a file that is there.
 
-        What came of a large blob before it broke off is kept beside the others, and gone on with by the next
-        put of it, in whatever process.
+        The part of a large blob that arrived before an interruption is kept beside the others, and continued
+        by the next put of it, in any process.
 
         Returns:
             Bytes that an earlier put had left.
@@ -234,11 +234,11 @@ class LayoutStore(Listed):
     async def in_use(self) -> AsyncGenerator[None, None]:
         """Keep what is here, and what is written meanwhile, from being removed as part of no image.
 
-        Whoever writes an image's blobs before its manifest, as all do, is in use from the first question
-        to the tag. A layout that is not there yet is in use from when it is made.
+        A transfer writes blobs before the manifest that names them, so it uses the layout from the first
+        question to the tag. A layout that does not exist yet is in use once it is made.
 
         Raises:
-            LocalFileError: somebody was alone with it for 30 s.
+            LocalFileError: another process had it for itself for 30 s.
         """
         with ExitStack() as self._using:
             if self.path.is_dir():
@@ -288,7 +288,7 @@ class LayoutStore(Listed):
         return await other.has(descriptor) and await in_thread(partial(self._link, descriptor, other))
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
+        """Tag a manifest that is present; the manifest's own digest lists it without a tag.
 
         Raises:
             ContentError: `index.json` is malformed.
@@ -303,7 +303,7 @@ class LayoutStore(Listed):
             await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
 
     async def untag(self, reference: str) -> None:
-        """List a tag no more, or by digest a manifest under none of its tags; blobs stay where they are.
+        """Remove a tag from the list, or by digest a manifest with all its tags; blobs stay.
 
         Raises:
             ContentError: `index.json` is malformed.

@@ -46,7 +46,7 @@ class BytesContent:
 
 @dataclass(frozen=True, slots=True)
 class AbsentContent:
-    """Content that is not there, which shows when it is opened.
+    """Content that is absent, which shows when it is opened.
 
     Args:
         descriptor: what was asked for.
@@ -71,7 +71,7 @@ class AbsentContent:
 
 
 def is_document(descriptor: Descriptor) -> bool:
-    """Tell whether content is a manifest or an index, which can be tagged and resolved."""
+    """Return whether content is a manifest or an index, which can be tagged and resolved."""
     return role_of(descriptor.media_type) is not Role.LAYER
 
 
@@ -89,12 +89,12 @@ class Tags:
         self._tags: dict[str, Descriptor] = {}
 
     def add(self, descriptor: Descriptor) -> None:
-        """Let a manifest be resolved by its digest; other content is ignored."""
+        """Make a manifest resolvable by its digest; other content is ignored."""
         if is_document(descriptor):
             self._manifests.setdefault(descriptor.digest, named(descriptor))
 
     def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present; its own digest names it anyway.
+        """Tag a manifest that is present; its own digest as a tag changes nothing.
 
         Raises:
             NotFoundError: the manifest is not here.
@@ -124,7 +124,7 @@ class MemoryStore:
         self._tags = Tags(name)
 
     async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent."""
+        """Return the descriptor of a manifest by tag or digest, None if it is absent."""
         return self._tags.resolve(reference)
 
     def content(self, descriptor: Descriptor) -> Content:
@@ -135,7 +135,7 @@ class MemoryStore:
         return BytesContent(descriptor, data)
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether the content is present, with the descriptor's size."""
+        """Return whether the content is present, with the descriptor's size."""
         data = self._blobs.get(descriptor.digest)
         return data is not None and len(data) == descriptor.size
 
@@ -152,7 +152,7 @@ class MemoryStore:
         self._tags.add(descriptor)
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present.
+        """Tag a manifest that is present.
 
         Raises:
             NotFoundError: it is not.
@@ -194,7 +194,7 @@ class DigestStore:
         self._tags = Tags(name)
 
     async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent."""
+        """Return the descriptor of a manifest by tag or digest, None if it is absent."""
         return self._tags.resolve(reference)
 
     def content(self, descriptor: Descriptor) -> Content:
@@ -206,7 +206,7 @@ class DigestStore:
         return BytesContent(descriptor, raw)
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether content of this digest and size was put."""
+        """Return whether content of this digest and size was put."""
         return self._sizes.get(descriptor.digest) == descriptor.size
 
     async def put(self, content: Content) -> None:
@@ -233,7 +233,7 @@ class DigestStore:
         self._tags.add(descriptor)
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present.
+        """Tag a manifest that is present.
 
         Raises:
             NotFoundError: it is not.
@@ -271,7 +271,7 @@ class ChainDigestStore(DigestStore):
         self._chains: set[bytes] = set()
 
     def has_chain(self, layers: tuple[Digest, ...]) -> bool:
-        """Tell whether exactly this run of layers, base first, is present. The empty run is."""
+        """Return whether exactly this run of layers, base first, is present. The empty run is."""
         runs = _runs(layers)
         return not runs or runs[-1] in self._chains
 

@@ -52,7 +52,7 @@ _LENGTHS = (
 
 
 class Hashing(Protocol):
-    """Whoever wants to see the uncompressed bytes."""
+    """A hash of the uncompressed bytes."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take in more bytes."""

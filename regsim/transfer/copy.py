@@ -16,15 +16,14 @@ from regsim.core import actions as act
 from regsim.core.account import Account, Loss
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, beside, entries
 from regsim.core.ledger import Direction, Ledger
 from regsim.core.schedule import DEFAULT_JOBS, Schedule
-from regsim.core.work import Rules, keep_all, no_candidates
+from regsim.core.selection import EVERYTHING, Choice, Selection
+from regsim.core.work import Labels, Rules, beside, entries, keep_all, no_candidates
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
 from regsim.store.memory import BytesContent
-from regsim.transfer.events import ignore
-from regsim.transfer.progress import Progress, tick
-from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
+from regsim.transfer.ends import select
+from regsim.transfer.events import Progress, ignore, tick
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -145,9 +144,9 @@ class Transfer:
         return replace(
             ledger,
             digest=decisions.root.digest,
-            entries=entries(decisions, self._labels(decisions)),
+            entries=entries(decisions.graph(), decisions.work, decisions.rules, self._labels(decisions)),
             referenced=decisions.referenced,
-            beside=beside(decisions),
+            beside=beside(decisions.work),
             unselected=self._selection.unselected if self._selection else 0,
         )
 

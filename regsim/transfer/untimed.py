@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
-from regsim.core.work import Rules, no_candidates
+from regsim.core.work import Labels, Rules, entries, no_candidates
 from regsim.errors import NotFoundError, RegsimError
 from regsim.transfer.copy import MANIFEST_UNKNOWN
 
@@ -101,7 +100,7 @@ class ModelTransfer:
         return replace(
             ledger,
             digest=root.digest,
-            entries=entries(decisions, self.labels),
+            entries=entries(decisions.graph(), decisions.work, decisions.rules, self.labels),
             referenced=decisions.referenced,
             error=decisions.error,
         )

@@ -9,7 +9,7 @@ import pytest
 
 from mock_registry import Journal, MockRegistry, Record
 from regsim.core.account import Account
-from regsim.core.entries import entries
+from regsim.core.work import entries
 from regsim.registry import blobs
 
 if TYPE_CHECKING:

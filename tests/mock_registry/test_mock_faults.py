@@ -335,10 +335,10 @@ async def test_a_registry_that_stops_serving_lets_go_of_what_it_holds(open_peer:
 @pytest.mark.parametrize(
     ("given", "conditions", "complaint"),
     [
-        ("base status 503", {"nth": 1}, "conditions stand in the fault"),
-        (Fault(Status(503)), {"nth": 1}, "conditions stand in the fault"),
+        ("base status 503", {"nth": 1}, "conditions are given apart only for an effect"),
+        (Fault(Status(503)), {"nth": 1}, "conditions are given apart only for an effect"),
         (Status(503), {"nht": 1}, "unknown condition 'nht', did you mean 'nth'?"),
-        (Status(503), {"nth": 0}, "nth: 0 is no count; the first one is 1"),
+        (Status(503), {"nth": 0}, "nth: 0 is not a count from 1"),
     ],
 )
 async def test_conditions_that_cannot_be_are_refused(

@@ -62,7 +62,10 @@ def test_the_command_serves_under_a_profile() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--fault", "PATCH uplod reset"], "'uplod' is no method, route or effect, did you mean 'upload'?"),
+        (
+            ["--fault", "PATCH uplod reset"],
+            "'uplod' is not a method, route or effect, did you mean 'upload'?",
+        ),
         (["--fault", "reset aftr=1"], "reset has no attribute 'aftr', did you mean 'after'?"),
         (["--profile", "registry"], "invalid choice: 'registry'"),
     ],

@@ -126,40 +126,40 @@ def test_a_toxic_of_toxiproxy_is_a_fault_word_for_word(kind: str, stream: str | 
 
 
 WRONG_LINES = {
-    "PATCH uplod reset": "'uplod' is no method, route or effect, did you mean 'upload'?",
+    "PATCH uplod reset": "'uplod' is not a method, route or effect, did you mean 'upload'?",
     "PATCH upload": "'PATCH upload' names no effect",
     "": "'' names no effect",
     "nht=2 reset": "unknown condition 'nht', did you mean 'nth'?",
-    "reset nth=2": "'nth' is a condition, which stands before reset",
+    "reset nth=2": "'nth' is a condition: it goes before reset",
     "reset aftr=2": "aftr: reset has no attribute 'aftr', did you mean 'after'?",
     "reset after=2kb": "after: '2kb': unknown unit 'kb', did you mean 'kB'?",
-    "reset after=-1": "after: '-1' is no number of octets",
-    "reset 1 2": "'2' is no attribute=value of reset",
+    "reset after=-1": "after: '-1' is not a number of bytes",
+    "reset 1 2": "'2' is not attribute=value, as reset expects",
     "collect now=1": "now: collect has no attribute 'now'; it has none",
-    "collect now": "'now' is no attribute=value of collect",
+    "collect now": "'now' is not attribute=value, as collect expects",
     "latency 5parsec": "unknown unit 'parsec'",
     "status": "status needs status",
-    "status 99": "status: 99 is no status of a final answer",
-    "status ok": "status: 'ok' is no whole number",
+    "status 99": "status: 99 is not the status of a final response, 200 to 599",
+    "status ok": "status: 'ok' is not a whole number",
     "status 503 form=xml": "form: 'xml' is unknown; it is one of json, html, empty",
     "status 503 form=htm": "form: 'htm' is unknown, did you mean 'html'?",
     "status 503 keep=maybe": "keep: 'maybe' is neither true nor false",
-    "status 503 headers=x": "headers: 'x' is no mapping of header names to values",
-    "status 503 headers.a='b\nc'": "cannot stand in a header",
-    "throttle 0": "rate: a rate is more than 0",
-    "bandwidth 0": "rate: a rate is more than 0",
-    "rate_limit 0": "rate: 0 is not more than 0",
-    "toxicity=1.5 cut": "toxicity: 1.5 is no probability from 0 to 1",
-    "nth=0 cut": "nth: 0 is no count; the first one is 1",
+    "status 503 headers=x": "headers: 'x' is not a mapping of header names to values",
+    "status 503 headers.a='b\nc'": "is not allowed in a header",
+    "throttle 0": "rate: a rate must be more than 0",
+    "bandwidth 0": "rate: a rate must be more than 0",
+    "rate_limit 0": "rate: a number must be more than 0",
+    "toxicity=1.5 cut": "toxicity: '1.5' is not a probability from 0 to 1",
+    "nth=0 cut": "nth: 0 is not a count from 1",
     "method=FETCH cut": "method: 'FETCH' is unknown",
     "route=blbo cut": "route: 'blbo' is unknown, did you mean 'blob'?",
     "when=later cut": "when: 'later' is unknown",
     "per=blob cut": "per: 'blob' is unknown",
-    "answered=no cut": "answered: 'no' is no status such as 404 or 5xx, and no error code",
+    "answered=no cut": "answered: 'no' is neither a status such as 404 or 5xx nor an error code",
     "stream=up cut": "stream: 'up' is unknown, did you mean 'upstream'?",
-    "corrupt mask=256": "corrupt: mask: 256 is none of an octet, from 1 to 255",
-    "encode br compress=yes": "compress: there is no br here",
-    "redirect 200": "status: 200 is no redirect",
+    "corrupt mask=256": "corrupt: mask: 256 is not a byte's mask, 1 to 255",
+    "encode br compress=yes": "compress: br is not supported",
+    "redirect 200": "status: 200 is not a redirect",
     "cut 'open": "No closing quotation",
 }
 
@@ -181,20 +181,23 @@ WRONG_MAPPINGS: list[tuple[dict[str, Any], list[tuple[tuple[str | int, ...], str
     ({"type": "latncy"}, [(("type",), "unknown effect 'latncy', did you mean 'latency'?")]),
     (
         {"type": "latency", "attributes": {"latency": True}},
-        [(("attributes", "latency"), "True is no duration")],
+        [(("attributes", "latency"), "True is not a duration")],
     ),
     (
         {"nth": 0, "toxicity": 2, "status": {"status": 503, "form": 1}},
         [
             (("status", "form"), "'1' is unknown; it is one of json, html, empty"),
-            (("nth",), "0 is no count; the first one is 1"),
-            (("toxicity",), "2 is no probability from 0 to 1"),
+            (("nth",), "0 is not a count from 1"),
+            (("toxicity",), "2 is not a probability from 0 to 1"),
         ],
     ),
-    ({"nth": 1.5, "cut": None}, [(("nth",), "1.5 is no whole number")]),
-    ({"method": 1, "cut": None}, [(("method",), "1 is no text")]),
-    ({"name": [1], "cut": None}, [(("name",), "[1] is no text")]),
-    ({"headers": {"remove": 5}}, [(("headers", "remove"), "5 is no list of names")]),
+    ({"nth": 1.5, "cut": None}, [(("nth",), "1.5 is not a whole number")]),
+    (
+        {"method": 1, "cut": None},
+        [(("method",), "'1' is unknown; it is one of DELETE, GET, HEAD, PATCH, POST, PUT")],
+    ),
+    ({"name": [1], "cut": None}, [(("name",), "[1] is not a text")]),
+    ({"headers": {"remove": 5}}, [(("headers", "remove"), "5 is not a list of names")]),
 ]
 
 
@@ -211,7 +214,7 @@ def test_a_list_of_faults_tells_where_each_complaint_belongs() -> None:
     with pytest.raises(FaultError) as caught:
         parse_faults(["cut", {"status": {"status": 1}}, 7, "nht=1 cut"])
     assert str(caught.value).splitlines() == [
-        "[1].status.status: 1 is no status of a final answer",
+        "[1].status.status: 1 is not the status of a final response, 200 to 599",
         "[2]: a fault is a mapping or a line of words, not 7",
         "[3]: unknown condition 'nht', did you mean 'nth'?",
     ]
@@ -224,7 +227,7 @@ def test_a_registry_refuses_a_fault_that_it_does_not_understand() -> None:
 
 
 def test_an_effect_made_in_python_is_read_as_strictly() -> None:
-    with pytest.raises(QuantityError, match="latency: -1 is no duration"):
+    with pytest.raises(QuantityError, match="latency: -1 is not a duration"):
         Latency(-1)
     with pytest.raises(QuantityError, match="method: 'FETCH' is unknown"):
         Fault(Cut(), method="FETCH")

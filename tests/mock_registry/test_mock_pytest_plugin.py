@@ -281,7 +281,7 @@ def test_one(mock_registry_server, mock_registry):
 NONSENSE = {
     '"token"': "the marker mock_registry takes settings by name, not 'token'",
     "read_onli=True": "a mock registry has no setting 'read_onli', did you mean 'read_only'?",
-    'faults=["GET blbo cut"]': "'blbo' is no method, route or effect, did you mean 'blob'?",
+    'faults=["GET blbo cut"]': "'blbo' is not a method, route or effect, did you mean 'blob'?",
     'profile="nosuch"': "unknown profile 'nosuch'",
     'auth="password"': "auth is one of none, basic, token, not 'password'",
     'users={"ci": "s3cret"}': "users and rights mean nothing without auth: basic or token",

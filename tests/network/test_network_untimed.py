@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pytest
 
 from regsim.core import Descriptor, Digest, media_types
-from regsim.core.entries import Labels
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Ledger, Tally, violations
 from regsim.core.manifest import parse
+from regsim.core.work import Labels
 from regsim.errors import NotFoundError
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 

@@ -240,7 +240,7 @@ def test_every_profile_can_be_named(tmp_path: Path) -> None:
         ("faults: [3]", "3:28: a fault must be text, found the number 3"),
         (
             "faults: [GET blbo cut]",
-            "3:28: not a fault: 'blbo' is no method, route or effect, did you mean 'blob'?",
+            "3:28: not a fault: 'blbo' is not a method, route or effect, did you mean 'blob'?",
         ),
         ("faults: ['GET blob']", "3:28: not a fault: 'GET blob' names no effect"),
         ("faults: ['GET blob cut after=x nth=0']", "3:28: not a fault: "),

@@ -15,9 +15,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from regsim.core import Digest, Role
-from regsim.core.entries import Labels
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 from regsim.core.result import Mode, Reconciliation, RunResult
+from regsim.core.work import Labels
 from regsim.errors import (
     ContentError,
     ExitCode,

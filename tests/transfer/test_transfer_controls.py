@@ -12,9 +12,9 @@ from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
 from regsim.core import Descriptor, Digest
 from regsim.core.account import Loss, Waste
-from regsim.core.entries import entries
 from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.result import Reconciliation, RunResult, TransferResult
+from regsim.core.work import entries
 from regsim.errors import ExitCode
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry, Repository
@@ -28,7 +28,7 @@ from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestinat
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from mock_registry.faults.course import Admitted
+    from mock_registry.faults.rules import Admitted
     from regsim.core.account import Account
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source

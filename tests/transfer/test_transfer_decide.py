@@ -13,9 +13,8 @@ from regsim.core import actions as act
 from regsim.core import graph as graph_module
 from regsim.core.account import Account, Loss
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
-from regsim.core.work import Rules
+from regsim.core.work import Labels, Rules, entries
 from regsim.errors import ContentError, NetworkError
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class Hand:
             reference=self.root.name,
             sends=self.sends,
             receives=self.receives,
-            entries=entries(self.decisions, Labels()),
+            entries=entries(self.decisions.graph(), self.decisions.work, self.decisions.rules, Labels()),
             referenced=self.decisions.referenced,
             error=self.decisions.error,
         )
@@ -587,7 +586,7 @@ def test_blob_and_manifest_of_one_digest_are_two_things() -> None:
     assert ("CheckBlob", inner.descriptor.digest) in asked
     told = [
         (entry.role, entry.outcome)
-        for entry in entries(decisions, Labels())
+        for entry in entries(decisions.graph(), decisions.work, decisions.rules, Labels())
         if entry.digest == inner.descriptor.digest
     ]
     assert told == [("manifest", "transferred"), ("layer", "transferred")]
@@ -827,7 +826,7 @@ def test_entry_says_what_its_descriptor_says() -> None:
     hand = pull(app)
     hand.answer_all()
     labels = Labels({Digest.of(b"base"): "RUN make"}, {Digest.of(b"base"): Digest.of(b"the real one")})
-    entry = entries(hand.decisions, labels)[2]
+    entry = entries(hand.decisions.graph(), hand.decisions.work, hand.decisions.rules, labels)[2]
     assert entry == Entry(
         digest=Digest.of(b"base"),
         size=4,

@@ -12,9 +12,9 @@ import pytest
 
 from regsim.core import Digest, Role
 from regsim.core import actions as act
-from regsim.core.entries import Labels
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.core.schedule import CONCURRENT_CHECKS, DEFAULT_JOBS
+from regsim.core.work import Labels
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore, node_store

@@ -25,11 +25,12 @@ from regsim.transfer.ends import (
     Destination,
     LocalDestination,
     LocalSource,
+    PlannedDestination,
+    PlannedSource,
     RegistryDestination,
     RegistrySource,
     Source,
 )
-from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 Stock = Callable[..., Awaitable[Descriptor]]
 

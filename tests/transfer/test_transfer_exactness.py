@@ -23,10 +23,9 @@ from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
-from regsim.core.work import Rules
+from regsim.core.work import Labels, Rules, entries
 from regsim.errors import NetworkError, NotFoundError
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Registry
@@ -38,11 +37,12 @@ from regsim.transfer.ends import (
     Destination,
     LocalDestination,
     LocalSource,
+    PlannedDestination,
+    PlannedSource,
     RegistryDestination,
     RegistrySource,
     Source,
 )
-from regsim.transfer.plan import PlannedDestination, PlannedSource
 from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
@@ -872,7 +872,7 @@ class Hand:
             reference="",
             sends=sends,
             receives=receives,
-            entries=entries(self.decisions, Labels()),
+            entries=entries(self.decisions.graph(), self.decisions.work, self.decisions.rules, Labels()),
             referenced=self.decisions.referenced,
             error=self.decisions.error,
         )

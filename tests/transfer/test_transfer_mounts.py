@@ -28,7 +28,7 @@ from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
 if TYPE_CHECKING:
-    from mock_registry.faults.course import Admitted
+    from mock_registry.faults.rules import Admitted
 
 Stock = Callable[..., Awaitable[Descriptor]]
 
