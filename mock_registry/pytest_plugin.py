@@ -145,7 +145,7 @@ def _check_names(make: Callable[..., object], settings: Mapping[str, Any]) -> No
     __tracebackhide__ = True
     from inspect import signature  # noqa: PLC0415 (see above)
 
-    from .suggestion import close_to  # noqa: PLC0415 (see above)
+    from .errors import close_to  # noqa: PLC0415 (see above)
 
     known = sorted((*signature(make).parameters, *_OF_PORTS, *_OF_LOGINS))
     for name in settings:

@@ -33,7 +33,7 @@ class SessionClosed(Exception):  # noqa: N818 (a state: it was committed, cancel
     """The upload session is over."""
 
 
-class SessionBusy(Exception):  # noqa: N818 (likewise)
+class SessionBusy(Exception):  # noqa: N818 (a state too)
     """Another request holds the upload session, and did not end in time."""
 
 
@@ -43,7 +43,7 @@ class UploadSession:
     Attributes:
         identifier: Unguessable, and fit for a path segment.
         repository: The only repository that the session may be used under.
-        algorithm: What its octets are hashed with while they arrive.
+        algorithm: What its bytes are hashed with while they arrive.
         short_chunk: The last chunk was below the minimum, so that none may follow (end-5).
         used: When a request last had it, in seconds of the clock.
     """
@@ -69,7 +69,7 @@ class UploadSession:
 
     @property
     def size(self) -> int:
-        """Octets received."""
+        """Bytes received."""
         return self.upload.size
 
     @property
@@ -144,7 +144,7 @@ class State:
     """All repositories and upload sessions.
 
     Args:
-        storage: Where octets live.
+        storage: Where bytes live.
         identifier: Makes session identifiers.
         clock: Seconds, from any origin, that never go back.
         session_lifetime: Seconds without a request after which a session is over; ``None`` is for ever.
@@ -211,7 +211,7 @@ class State:
         return session
 
     def has_expired(self, session: UploadSession) -> bool:
-        """Tell whether nobody has used a session for too long."""
+        """Tell whether a session was not used for too long."""
         if self.session_lifetime is None or session.busy:
             return False
         return self.clock() - session.used >= self.session_lifetime

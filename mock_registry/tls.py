@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .optional import MissingPackageError
+from .errors import MissingPackageError
 
 SELF_SIGNED = "self-signed"
 """Asks for a certificate made on the spot."""

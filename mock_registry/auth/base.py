@@ -163,7 +163,7 @@ class Auth(ABC):
         """Return who a request comes from.
 
         Raises:
-            Refusal: 401; the credentials are wrong, or missing where nobody is served without.
+            Refusal: 401; the credentials are wrong, or missing where they are needed.
         """
 
     @abstractmethod
@@ -178,7 +178,7 @@ class Auth(ABC):
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:
         """Return the challenges of this way to log in."""
 
-    async def answer_token(self, exchange: Exchange) -> Response:  # noqa: ARG002 (there is none)
+    async def answer_token(self, exchange: Exchange) -> Response:  # noqa: ARG002 (for those with tokens)
         """Answer a request for a token.
 
         Raises:
@@ -216,7 +216,7 @@ class Auth(ABC):
         repository = exchange.repository or ""
         if self._denial == 401:  # noqa: PLR2004 (statuses are numbers)
             return self._ask(exchange, "not allowed", "insufficient_scope")
-        if self._denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (likewise)
+        if self._denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (statuses are numbers)
             return Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", repository))
         return Refusal(403, Fault(ErrorCode.DENIED, "not allowed"))
 

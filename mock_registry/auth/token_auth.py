@@ -185,7 +185,7 @@ class TokenAuth(Auth):
         return [*texts, basic_challenge(self._service)] if self._takes_basic(exchange) else texts
 
     def _realm_for(self, exchange: Exchange) -> str:
-        """Return the URL of the token service, as whoever asks can reach it."""
+        """Return the URL of the token service, as the client can reach it."""
         if self._realm is not None:
             return self._realm
         if self._origins:

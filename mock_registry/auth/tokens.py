@@ -79,7 +79,7 @@ class TokenStanding:
         return self.rights.allow(self.user, Action.PULL, repository)
 
     def spend(self, octets: int) -> None:
-        """Use the token's octets up."""
+        """Use the token's bytes up."""
         self.token.octets_left -= octets
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
-from mock_registry.optional import MissingPackageError
+from mock_registry.errors import MissingPackageError
 
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _BCRYPT_LENGTH = 72
@@ -23,7 +23,7 @@ class Users(Protocol):
     """Anything that knows passwords."""
 
     async def verify(self, name: str, password: str) -> bool:
-        """Tell whether the password is that user's; of a user that there is not, no password is."""
+        """Tell whether the password is that user's; an unknown user has no password."""
 
 
 class HtpasswdError(ValueError):
@@ -75,7 +75,7 @@ class Htpasswd:
             raise MissingPackageError("bcrypt", "an htpasswd file") from error
         self._check = bcrypt.checkpw
         self._hashes = {name: text.encode("ascii") for name, text in hashes.items()}
-        # A user that there is not takes as long as one that there is.
+        # An unknown user takes as long as a known one.
         self._nobody = next(iter(self._hashes.values()), None)
         self._seal = _Seal()
         self._right: dict[str, bytes] = {}
@@ -108,7 +108,7 @@ class Htpasswd:
         return False
 
     def _matches(self, password: str, stored: bytes) -> bool:
-        # bcrypt reads 72 octets, and whoever made the hash of a longer password had no more of it either.
+        # bcrypt reads 72 bytes, and so did the program that made the hash of a longer password.
         octets = password.encode("utf-8", "surrogateescape")[:_BCRYPT_LENGTH]
         try:
             return self._check(octets, stored)

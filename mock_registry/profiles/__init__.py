@@ -5,7 +5,7 @@ Owns which quirks a named registry has. Must not know how they are asked for.
 
 from importlib import import_module
 
-from mock_registry.suggestion import close_to
+from mock_registry.errors import close_to
 
 from .quirk import Profile, Quirk
 

@@ -138,7 +138,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Take the end of what the peer sends; it may still read."""
         self._ended = True
-        if self._beneath is not None:  # asyncio lets nobody write after the peer's goodbye
+        if self._beneath is not None:  # asyncio does not write after the peer's goodbye
             self._leave()
             return False
         if self._lingering or (self._active is None and not self._head.begun):

@@ -153,7 +153,7 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, now that TCP stands."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()  # the first octets are for TLS
+        self._transport.pause_reading()  # the first bytes are for TLS
         self._server.handshakes.add(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 

@@ -16,8 +16,7 @@ from typing import BinaryIO, Self
 
 from mock_registry.spec import Algorithm, Digest
 
-from .content import Blob, BlobRemoved, Threads, Upload, write_all
-from .protocol import Storage
+from .protocol import Blob, BlobRemoved, Storage, Threads, Upload, write_all
 
 SPOOL_THRESHOLD = 1 << 18
 """Bytes up to which content stays in memory: configs and small layers, which are most of all requests."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from mock_registry.spec import Algorithm, Digest, is_digest
 
 from . import changelog
-from .content import Threads
+from .protocol import Threads
 
 _LOCK = "lock"
 _LAYOUT = "oci-layout"
@@ -255,7 +255,7 @@ class Barrier:
         mine = self._asked
         async with self._lock:
             if self._done >= mine:
-                return  # somebody flushed it together with theirs
+                return  # another caller flushed it too
             reached = self._asked
             descriptors, self._descriptors = self._descriptors, []
             afterwards, self._afterwards = self._afterwards, []

@@ -78,7 +78,7 @@ class Connecting:
 
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
-        from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.net.address import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
         from regsim.registry.connection import Connection  # noqa: PLC0415  (helping needs no HTTP client)
 
         return Connection(

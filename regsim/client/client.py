@@ -15,7 +15,7 @@ from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
-from regsim.net.proxy import Proxy
+from regsim.net.address import Proxy
 from regsim.registry.connection import Connection
 from regsim.registry.login import AuthFiles
 from regsim.transfer.copy import Options
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from regsim.client.move import Move
     from regsim.core import Reference
     from regsim.core.result import RunResult
-    from regsim.net.timeouts import Timeouts
+    from regsim.net import Timeouts
     from regsim.net.trust import Trust
     from regsim.registry.login import Keychain
     from regsim.registry.transport import Network

@@ -12,8 +12,9 @@ import socket
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from regsim.net.errors import ConnectError, ConnectTimeoutError
-from regsim.net.line import Line
+import httpx
+
+from regsim.net.connection import Line
 
 if TYPE_CHECKING:
     import ssl
@@ -38,7 +39,7 @@ async def dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, seconds
 
     Raises:
         ConnectError: nobody is there, the name is unknown, or TLS failed.
-        ConnectTimeoutError: not in time.
+        ConnectTimeout: not in time.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -51,7 +52,7 @@ async def dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, seconds
                     raise
             return line
     except TimeoutError as error:
-        raise ConnectTimeoutError(f"not within {seconds:g} s") from error
+        raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
 
 
 async def _resolve(host: str, port: int) -> list[Address]:
@@ -66,7 +67,7 @@ async def _resolve(host: str, port: int) -> list[Address]:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, by the rules of IDNA
-        raise ConnectError(str(error)) from error
+        raise httpx.ConnectError(str(error)) from error
     addresses = [(int(family), address) for family, _, _, _, address in found]
     return _in_turn(list(dict.fromkeys(addresses)))
 
@@ -100,12 +101,12 @@ async def _first(addresses: Sequence[Address]) -> socket.socket:
                     attempts.discard(attempt)
                     return attempt.result()
                 attempts.discard(attempt)
-                if not isinstance(failure, ConnectError):
+                if not isinstance(failure, httpx.ConnectError):
                     raise failure
                 failures.append(str(failure))
     finally:
         await _give_up(attempts)
-    raise ConnectError("; ".join(dict.fromkeys(failures)) or "the name has no address")
+    raise httpx.ConnectError("; ".join(dict.fromkeys(failures)) or "the name has no address")
 
 
 async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
@@ -127,7 +128,7 @@ async def _connect(address: Address) -> socket.socket:
     except OSError as error:
         sock.close()
         # What asyncio says instead names the address alone.
-        raise ConnectError(os.strerror(error.errno) if error.errno else str(error)) from error
+        raise httpx.ConnectError(os.strerror(error.errno) if error.errno else str(error)) from error
     except BaseException:
         sock.close()
         raise

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import httpx
+
 from regsim.errors import LocalFileError
 
 if TYPE_CHECKING:
@@ -61,6 +63,21 @@ class Trust:
             with _loading(file, "a certificate whose key is beside it"):
                 # An empty passphrase, or OpenSSL would ask for one at the terminal.
                 context.load_cert_chain(file, key, "")
+
+
+def tls_context(trust: Trust) -> ssl.SSLContext:
+    """Return a TLS context that trusts what `trust` names beside the system's authorities.
+
+    Raises:
+        LocalFileError: a file that `trust` names cannot be used.
+    """
+    context = httpx.create_ssl_context(verify=trust.verify, trust_env=True)
+    if trust.verify:
+        # Certificates that an administrator added to the system are trusted, as by docker.
+        context.load_default_certs()
+    trust.extend(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _files(folder: Path | None, suffix: str) -> list[Path]:

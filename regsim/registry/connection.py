@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regsim.net.http import httpx
-    from regsim.net.proxy import Proxy
-    from regsim.net.timeouts import Timeouts
+    import httpx
+
+    from regsim.net import Timeouts
+    from regsim.net.address import Proxy
     from regsim.net.trust import Trust
     from regsim.registry.login.credentials import Keychain
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
-from regsim.net.timeouts import Timeouts
+from regsim.net import Timeouts
 from regsim.net.trust import Trust
 from regsim.registry.connection import Connection
 from regsim.registry.transport import Transport
@@ -341,7 +341,7 @@ async def _ready(container: RegistryContainer) -> None:
 
 async def _answers(transport: Transport) -> bool:
     try:
-        return (await transport.request("GET", "/v2/", Account())).status == HTTPStatus.OK
+        return (await transport.send("GET", "/v2/", Account())).status == HTTPStatus.OK
     except AuthenticationError:
         return True  # it is there, and wants to know who asks
     except NetworkError:

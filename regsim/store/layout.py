@@ -36,8 +36,8 @@ from regsim.store.files import (
 )
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
-from regsim.store.protocols import CHUNK, Content, Seekable
-from regsim.store.relay import Relay, Threads, hand_all, hand_in_thread, in_thread
+from regsim.store.protocols import CHUNK, Content
+from regsim.store.relay import Relay, Threads, hand_all, in_thread
 from regsim.store.verify import verified
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ class FileContent:
         finally:
             file.close()  # not in a thread: when cancelled there may be no waiting any more
 
-    async def pour(self, *takers: Taker) -> None:
-        """Hand the file's bytes to `takers`, in threads; see `Pourable`.
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
+        """Hand the file's bytes from `offset` on to `takers`, in threads; see `Pourable`.
 
         Raises:
             LocalFileError, ContentError: as from `open`.
@@ -95,7 +95,8 @@ class FileContent:
         """
         file = self._open()
         try:
-            relay = Relay(partial(self._fill, file), self.descriptor.size, takers)
+            file.seek(offset)
+            relay = Relay(partial(self._fill, file), self.descriptor.size - offset, takers)
             await self.threads.run(relay, relay.stop)
         finally:
             file.close()
@@ -222,12 +223,7 @@ class LayoutStore(Listed):
         takers = (arrival.verifier.update, write)
         if arrival.whole:
             return
-        if arrival.kept and isinstance(content, Seekable):
-            async with aclosing(content.open_at(arrival.kept)) as stream:
-                async for chunk in stream:
-                    await hand_in_thread(chunk, takers)
-        else:
-            await hand_all(content, takers)
+        await hand_all(content, takers, arrival.kept)
         arrival.verifier.finish()
 
     @asynccontextmanager

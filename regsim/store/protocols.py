@@ -46,7 +46,7 @@ class Pourable(Protocol):
     An optional capability, found with `isinstance`. Pouring again starts again from the first byte.
     """
 
-    async def pour(self, *takers: Taker) -> None:
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to every taker, each piece once and in order.
 
         It is over, and its threads are, when this returns or raises, also when it is cancelled.
@@ -54,6 +54,7 @@ class Pourable(Protocol):
         Args:
             takers: called in threads, one piece at a time each; a piece is theirs until they return. The
                 first one may run beside the others. What one raises ends it all, and is raised here.
+            offset: the first byte that is handed on.
 
         Raises:
             NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.

@@ -6,17 +6,23 @@ come from or go to. Whoever reads content that somebody else stored reads it thr
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
+from regsim.store.protocols import CHUNK, Seekable
+from regsim.store.relay import finished, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from regsim.core import Descriptor
     from regsim.store.protocols import Content
 
+# Hashing less takes less time than a thread does.
+_SMALL = 64 * 1024
 _HINT = (
     "the content was damaged at its source or on the way; fetch it again, or push it again from a good copy"
 )
@@ -77,32 +83,139 @@ class Verifier:
 
 
 async def verified(
-    stream: AsyncGenerator[bytes, None], descriptor: Descriptor, verifier: Verifier | None = None
+    stream: AsyncGenerator[bytes, None],
+    descriptor: Descriptor,
+    verifier: Verifier | None = None,
+    *,
+    checked: Callable[[Verifier], object] = lambda _: None,
 ) -> AsyncGenerator[bytes, None]:
     """Hand on a stream, holding back its last chunk until size and hash are right.
 
-    So whoever reads from here never sees a bad blob complete: a receiver that waits for
-    `descriptor.size` bytes is still short of some when the error comes. The stream is closed with this one.
+    So a reader never sees a bad blob complete: a receiver that waits for `descriptor.size` bytes is still
+    short of some when the error comes. While a chunk is used, the next one is read, and hashed in a thread:
+    two processors share the work. The stream is closed with this one.
 
     Args:
         stream: is handed on.
         descriptor: what it must turn out to be.
-        verifier: that has taken in the bytes before the stream, where it does not begin at the first one.
+        verifier: that has taken in the bytes before the stream, if it does not begin at the first one.
+        checked: called after each chunk, before it is handed on.
 
     Raises (while iterating):
         ContentError: the bytes are not those that `descriptor` names.
     """
     verifier = verifier or Verifier(descriptor)
-    held = b""
-    async with aclosing(stream):
-        async for chunk in stream:
-            verifier.update(chunk)
-            if held and chunk:
+
+    async def read() -> bytes:
+        while chunk := await anext(stream, None):
+            if len(chunk) > _SMALL:
+                await in_thread(partial(verifier.update, chunk))
+            else:
+                verifier.update(chunk)
+            checked(verifier)
+            return chunk
+        return b""
+
+    held, ahead = b"", None
+    try:
+        while chunk := await (ahead or read()):
+            ahead = asyncio.ensure_future(read()) if descriptor.size > _SMALL else None
+            if held:
                 yield held
-            held = chunk or held
-    verifier.finish()
-    if held:
-        yield held
+            held = chunk
+        verifier.finish()
+        if held:
+            yield held
+    finally:
+        if ahead is not None:
+            ahead.cancel()
+            await finished(asyncio.gather(ahead, return_exceptions=True))
+        await stream.aclose()
+
+
+# Places to which reading can go back without hashing everything again.
+_CHECKPOINTS = 256
+
+
+class Rereader:
+    """Content that is read in order, verified, from any byte, and once as long as nothing goes wrong.
+
+    Its last bytes are handed out only once all of them are known to be right. The caller closes it.
+
+    Args:
+        content: is opened again if reading has to begin before the byte that was read last.
+
+    Attributes:
+        descriptor: of the content.
+        failure: what the content itself failed with, if it did.
+        complete: the last byte has been handed out.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.descriptor = content.descriptor
+        self.failure: Exception | None = None
+        self.complete = False
+        self._content = content
+        self._spacing = max(CHUNK, self.descriptor.size // _CHECKPOINTS)
+        self._checkpoints: list[Verifier] = [Verifier(self.descriptor)]
+        self._stream: AsyncGenerator[bytes, None] | None = None
+        self._position = 0
+        self._rest = b""
+
+    async def aclose(self) -> None:
+        """Let go of the content. Any number of calls are harmless."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `start` to before `end`.
+
+        Raises (while iterating):
+            ContentError: the content is not what its descriptor names.
+            Exception: what the content raised; it is `failure`, too.
+        """
+        left, last = end - start, end == self.descriptor.size
+        if start == end and self.complete:
+            return
+        try:
+            stream = self._stream
+            if stream is None or self._position != start:
+                stream = await self._seek(start)
+            # The last part goes on to the end of the content, which is when that is known to be right.
+            while left or last:
+                chunk = self._rest or await anext(stream, b"")
+                if not chunk:
+                    break
+                piece, self._rest = chunk[:left], chunk[left:]
+                self._position += len(piece)
+                left -= len(piece)
+                yield piece
+        except Exception as error:
+            self.failure = error
+            raise
+        self.complete = self.complete or last
+
+    async def _seek(self, start: int) -> AsyncGenerator[bytes, None]:
+        await self.aclose()
+        if isinstance(self._content, Seekable):
+            verifier = max(
+                (each for each in self._checkpoints if each.seen <= start), key=lambda each: each.seen
+            ).copy()
+            opened = self._content.open_at(verifier.seen) if verifier.seen else self._content.open()
+        else:
+            verifier, opened = Verifier(self.descriptor), self._content.open()
+        skip = start - verifier.seen
+        self._rest, self._position = b"", start
+        stream = self._stream = verified(opened, self.descriptor, verifier, checked=self._note)
+        while skip > 0 and (chunk := await anext(stream, b"")):
+            self._rest = chunk[skip:]
+            skip -= len(chunk)
+        return stream
+
+    def _note(self, verifier: Verifier) -> None:
+        if verifier.seen >= self._checkpoints[-1].seen + self._spacing:
+            self._checkpoints.append(verifier.copy())
 
 
 async def read_all(content: Content, *, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import MockRegistry
-from mock_registry.collection import Collected, expire_sessions
+from mock_registry.maintenance import Collected, expire_sessions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ async def test_a_failure_while_keeping_house_is_logged_and_there_is_a_next_time(
 ) -> None:
     async with with_settings(clock=clock, session_lifetime=60, housekeeping_interval=0.0) as peer:
         with monkeypatch.context() as patch:
-            patch.setattr("mock_registry.collection.expire_sessions", None)
+            patch.setattr("mock_registry.maintenance.expire_sessions", None)
             await peer.until(lambda: "keeping house failed" in caplog.text)
         await peer.open("app")
         clock.pass_by(60)

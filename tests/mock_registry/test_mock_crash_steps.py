@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from mock_registry import DirectoryStorage, MockRegistry
-from mock_registry.recovery import snapshot
+from mock_registry.maintenance import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,10 +26,10 @@ pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 MODULES = (
     "changelog",
-    "content",
     "directory",
     "files",
     "place",
+    "protocol",
 )
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mock_registry import DirectoryStorage
-from mock_registry.recovery import compact
+from mock_registry.maintenance import compact
 from mock_registry.spec import Algorithm
 from mock_registry.storage import BlobRemoved, files
 

@@ -18,7 +18,7 @@ import pytest
 import respx
 
 from regsim.core.account import Account
-from regsim.net.sockets import SocketTransport
+from regsim.net.transport import SocketTransport
 from regsim.registry.connection import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy

@@ -35,7 +35,7 @@ ABC = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 
 
 async def get(transport: Transport) -> bytes:
-    return (await transport.request("GET", "/v2/", Account())).body
+    return (await transport.send("GET", "/v2/", Account())).body
 
 
 @BOTH

@@ -47,7 +47,7 @@ async def test_it_runs_answers_and_is_removed(chosen: FakeEngine, told: list[str
     async with registry_container("registry:2", tell=told.append) as registry:
         assert chosen.containers() == [registry.name]
         async with Transport(registry.url) as transport:
-            assert (await transport.request("GET", "/v2/", Account())).status == 200
+            assert (await transport.send("GET", "/v2/", Account())).status == 200
         assert "200 GET /v2/" in await registry.logs()
         assert registry.url == f"http://{registry.host}"
     assert chosen.containers() == []

@@ -63,7 +63,7 @@ class Lying:
 class LyingPoured(Lying):
     """The same, handed over in a thread."""
 
-    async def pour(self, *takers: Taker) -> None:
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:  # noqa: ARG002 (never resumed)
         def work() -> None:
             for chunk in self.chunks:
                 hand(memoryview(chunk), takers)

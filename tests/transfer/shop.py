@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
-    from regsim.registry.conversation import Habits
     from regsim.registry.ranges import Ranges
+    from regsim.registry.requests import Habits
     from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 

@@ -16,8 +16,8 @@ from regsim.core.account import Account
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.registry.connection import Connection
-from regsim.registry.conversation import Habits
 from regsim.registry.repository import Registry
+from regsim.registry.requests import Habits
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.session import MAX_PIECE
 from regsim.registry.transport import Transport

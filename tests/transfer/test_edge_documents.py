@@ -24,8 +24,8 @@ from regsim.core.ledger import violations
 from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
 from regsim.registry.connection import Connection
-from regsim.registry.conversation import Habits
 from regsim.registry.repository import Registry, Repository
+from regsim.registry.requests import Habits
 from regsim.registry.transport import Transport
 from regsim.store.archive import OciArchive
 from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter

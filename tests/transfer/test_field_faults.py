@@ -12,8 +12,8 @@ import pytest
 from mock_registry.clock import ManualClock
 from regsim.core.account import Account
 from regsim.errors import NetworkError, NotFoundError, RegistryError
-from regsim.net.timeouts import Timeouts
-from regsim.registry.conversation import Habits
+from regsim.net import Timeouts
+from regsim.registry.requests import Habits
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop

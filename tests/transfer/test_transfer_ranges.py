@@ -17,7 +17,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.core.media_types import OCI_LAYER
 from regsim.errors import ContentError, NetworkError
-from regsim.net.timeouts import Timeouts
+from regsim.net import Timeouts
 from regsim.registry.ranges import Ranges, Room
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore
