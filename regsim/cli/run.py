@@ -29,7 +29,8 @@ from regsim.scenario.run import blank
 from regsim.scenario.run import run as run_steps
 from regsim.scenario.schema import Scenario
 from regsim.scenario.schema_registry import RegistrySpec
-from regsim.scenario.world import World, check_registry, wire_world
+from regsim.scenario.wire_world import check_registry, wire_world
+from regsim.scenario.world import World
 
 
 @Parameter(name="*")
@@ -160,7 +161,7 @@ async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport])
         async with AsyncExitStack() as stack:
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="regsim-")))
             images = await open_images(scenario, generate=not flags.model, tell=tell, scratch=scratch)
-            world: World = ModelWorld(images)
+            world: World = ModelWorld(images=images)
             if not flags.model:
                 wire = wire_world(
                     scenario.registry,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
-from regsim.errors import ContentError, LocalFileError
+from regsim.errors import ContentError
 from regsim.image.compression import Decompressor
 from regsim.store.entry import (
     MARKERS,
@@ -29,16 +29,11 @@ from regsim.store.entry import (
     joined,
     shown,
 )
-from regsim.store.files import file_errors, open_regular
-from regsim.store.protocols import CHUNK
 from regsim.store.relay import hand_all
 from regsim.store.tar_read import Member, Take, TarReader
 from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from regsim.store.protocols import Content
 
 # AUFS, docker's first union file system, kept notes of its own in files of these names.
@@ -241,33 +236,6 @@ async def read_layer(
     await hand_all(content, (verifier.update, lambda piece: reader.feed(bytes(piece))))
     verifier.finish()
     return reader.finish()
-
-
-def read_layer_file(
-    path: Path, descriptor: Descriptor, limits: Limits | None = None, spool: Spool | None = None
-) -> LayerFiles:
-    """Read a layer from a local file, verified. It blocks, so callers run it in a worker thread.
-
-    Raises:
-        ContentError: it is not what `descriptor` names, or as for `LayerReader`.
-        LocalFileError: it is missing or cannot be read.
-    """
-    reader, verifier = LayerReader(descriptor, limits or Limits(), spool), Verifier(descriptor)
-    for chunk in _file_chunks(path):
-        verifier.update(chunk)
-        reader.feed(chunk)
-    verifier.finish()
-    return reader.finish()
-
-
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    try:
-        file = open_regular(path)
-    except FileNotFoundError as error:
-        raise LocalFileError(f"there is no file {path}", hint="the image is not whole") from error
-    with file, file_errors(path, "read"):
-        while chunk := file.read(CHUNK):
-            yield chunk
 
 
 def _path(raw: bytes, name: str) -> bytes:

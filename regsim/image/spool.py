@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from regsim.store.files import file_errors
 from regsim.store.protocols import CHUNK
+from regsim.store.relay import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -104,14 +105,7 @@ class HeldFiles:
         """
         held = after or self._next()
         stop = threading.Event()
-        task = asyncio.create_task(asyncio.to_thread(_add, held, chunks, stop, fresh=after is None))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped from outside, and must not write any more when this is over.
-            stop.set()
-            await asyncio.wait([task])
-            raise
+        return await in_thread(partial(_add, held, chunks, stop, fresh=after is None), stop=stop.set)
 
     async def discard(self, contents: Sequence[Held]) -> None:
         """Delete contents; a reader that is open can finish.

@@ -22,6 +22,8 @@ from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from regsim.core import Descriptor, Digest, Document
     from regsim.core.account import Account
     from regsim.core.actions import CheckBlob
@@ -254,14 +256,24 @@ class RegistryDestination:
 
 
 class PlannedSource:
-    """A source that also holds what earlier steps of the plan would have written to it."""
+    """A source that also holds what earlier steps of the plan would have written to it.
 
-    def __init__(self, real: Source, planned: HeldSets) -> None:
+    Args:
+        real: the source.
+        planned: what they would have written.
+        gone: tags and digests that they would have deleted.
+    """
+
+    def __init__(self, real: Source, planned: HeldSets, gone: AbstractSet[str] = frozenset()) -> None:
         self.remote = real.remote
-        self._real, self._planned = real, planned
+        self._real, self._planned, self._gone = real, planned, gone
 
     async def resolve(self, reference: str, account: Account) -> Descriptor | None:  # noqa: D102
-        return self._planned.resolve(reference) or await self._real.resolve(reference, account)
+        planned = self._planned.resolve(reference)
+        if planned is not None:
+            return planned
+        found = await self._real.resolve(reference, account)
+        return None if found is None or {reference, found.digest} & self._gone else found
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
         planned = self._planned.manifests.get(descriptor.digest)
@@ -281,15 +293,26 @@ class PlannedDestination:
         real: who answers what is there.
         planned: what earlier steps of the plan would have written here.
         receives: whether reading the content would have cost wire bytes.
+        gone: tags and digests that they would have deleted.
     """
 
-    def __init__(self, real: Destination, planned: HeldSets, *, receives: bool) -> None:
+    def __init__(
+        self,
+        real: Destination,
+        planned: HeldSets,
+        *,
+        receives: bool,
+        gone: AbstractSet[str] = frozenset(),
+    ) -> None:
         self.remote = real.remote
-        self._real, self._planned, self._receives = real, planned, receives
+        self._real, self._planned, self._receives, self._gone = real, planned, receives, gone
 
     async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
         planned = self._planned.resolve(reference)
-        return planned.digest if planned is not None else await self._real.find(reference, account)
+        if planned is not None:
+            return planned.digest
+        found = await self._real.find(reference, account)
+        return None if found is None or {reference, found} & self._gone else found
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
         planned = self._planned.manifests.get(descriptor.digest)

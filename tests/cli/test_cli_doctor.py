@@ -105,7 +105,7 @@ def test_little_space_is_a_warning(regsim: Regsim, monkeypatch: pytest.MonkeyPat
 def test_a_self_test_that_fails_fails_the_command(
     regsim: Regsim, monkeypatch: pytest.MonkeyPatch, fault: str, code: int
 ) -> None:
-    monkeypatch.setattr("regsim.scenario.world.MockRegistry", lambda **_: MockRegistry(faults=[fault]))
+    monkeypatch.setattr("regsim.scenario.wire_world.MockRegistry", lambda **_: MockRegistry(faults=[fault]))
     done = regsim("doctor", "--format", "json")
     assert done.code == done.json["exit_code"] == code
     assert states(done)["self-test"] == "failed"

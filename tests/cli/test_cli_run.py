@@ -254,7 +254,9 @@ def test_mock_may_be_said_aloud_and_take_a_prefix(regsim: Regsim, scenario: Scen
 
 def run_with(monkeypatch: pytest.MonkeyPatch, journal: type[Journal]) -> None:
     """Let the registry of a run keep another journal."""
-    monkeypatch.setattr("regsim.scenario.world.MockRegistry", lambda **_: MockRegistry(journal=journal()))
+    monkeypatch.setattr(
+        "regsim.scenario.wire_world.MockRegistry", lambda **_: MockRegistry(journal=journal())
+    )
 
 
 def altered(record: Record, **changes: Any) -> Record:

@@ -14,16 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
-from regsim.errors import ContentError, LocalFileError
+from regsim.errors import ContentError
 from regsim.image.compression import compressor
-from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer, read_layer_file
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer
 from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Read = Callable[..., LayerFiles]
     Tar = Callable[..., bytes]
@@ -284,21 +283,13 @@ def test_noise_is_refused_plainly_wherever_it_stands(noise: bytes, place: int, s
 
 
 @pytest.mark.anyio
-async def test_nothing_is_read_unhashed(tmp_path: Path) -> None:
+async def test_nothing_is_read_unhashed() -> None:
     chunks: list[bytes] = []
     info = write_layer([of_bytes(b"a", b"1")], compressor("gzip"), chunks.append)
     good, bad = b"".join(chunks), write_of(b"2")
     assert (await read_layer(BytesContent(info.descriptor, good))).diff_id == info.diff_id
     with pytest.raises(ContentError, match="names other bytes"):
         await read_layer(BytesContent(info.descriptor, bad.ljust(len(good), b"\0")[: len(good)]))
-    file = tmp_path / "blob"
-    file.write_bytes(good)
-    assert read_layer_file(file, info.descriptor).diff_id == info.diff_id
-    file.write_bytes(bad.ljust(len(good), b"\0")[: len(good)])
-    with pytest.raises(ContentError, match="names other bytes"):
-        read_layer_file(file, info.descriptor)
-    with pytest.raises(LocalFileError, match="there is no file"):
-        read_layer_file(tmp_path / "nothing", info.descriptor)
 
 
 def write_of(data: bytes) -> bytes:

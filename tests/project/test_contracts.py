@@ -23,7 +23,7 @@ CONTRACTS = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["im
 
 LAYERS = "regsim: each room imports only the rows below it"
 INDEPENDENT = "mock_registry is an independent account: it never imports regsim"
-MEETING = "regsim meets mock_registry only in scenario.world, .reconcile and .schema_registry, and cli.serve"
+MEETING = "regsim meets mock_registry only in three modules of scenario, and in cli.serve"
 CLIENT = "httpx: only regsim.net, regsim.registry and mock_registry.transport"
 PARSER = "httptools: only regsim.net and mock_registry.server"
 EXTRAS = "bcrypt and trustme: only mock_registry.auth.users and mock_registry.tls"

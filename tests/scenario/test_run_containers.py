@@ -6,7 +6,7 @@ import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,10 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
-from regsim.scenario.world import World, wire_world
+from regsim.scenario.wire_world import wire_world
+
+if TYPE_CHECKING:
+    from regsim.scenario.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +46,7 @@ async def run_text(text: str, mode: Mode = Mode.MODEL) -> RunResult:
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         images = await open_images(scenario, generate=mode is not Mode.MODEL, tell=ignore, scratch=scratch)
-        world: World = ModelWorld(images)
+        world: World = ModelWorld(images=images)
         if mode is not Mode.MODEL:
             world = await stack.enter_async_context(
                 wire_world(scenario.registry, images, mode=mode, warn=ignore)

@@ -117,7 +117,7 @@ class Shop:
         there = MemoryStore()
         source = RegistrySource(self.registry.repository(repository))
         ledger = await Transfer(source, "app", LocalDestination(there), tag="app").run()
-        return ledger.error is None and there._blobs == store._blobs
+        return ledger.error is None and there.blobs == store.blobs
 
     def forget(self) -> None:
         """Begin both accounts anew."""

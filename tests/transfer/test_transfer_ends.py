@@ -160,7 +160,7 @@ async def test_tag_whose_manifest_is_gone_finds_nothing() -> None:
     store, image = MemoryStore(), document(A)
     destination = LocalDestination(store)
     await destination.put_manifest(image, "v1", Account())
-    del store._blobs[image.descriptor.digest]
+    del store.blobs[image.descriptor.digest]
     assert await destination.find("v1", Account()) is None
 
 

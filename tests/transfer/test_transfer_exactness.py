@@ -994,6 +994,6 @@ async def lose_or_spoil(wire: Wire, step: Move | Delete, raw: bytes, random: Ran
         if held is not None and digest in held.blobs:
             await wire.mock.state.unlink_blob(place, digest)
     elif random.random() < 0.5:
-        wire.builder._blobs.pop(Digest(digest), None)
+        wire.builder.blobs.pop(Digest(digest), None)
     else:
-        wire.builder._blobs[Digest(digest)] = random.choice((raw[:-1], raw + b"!", raw[:-1] + b"!"))
+        wire.builder.blobs[Digest(digest)] = random.choice((raw[:-1], raw + b"!", raw[:-1] + b"!"))

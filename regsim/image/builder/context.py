@@ -198,7 +198,7 @@ class Context:
 
     def __init__(self, root: Path, ignore: Ignore = NOTHING, checksums: Checksums | None = None) -> None:
         if not root.is_dir():
-            raise LocalFileError(f"there is not a directory {root}", hint="name the directory to build from")
+            raise LocalFileError(f"there is no directory {root}", hint="name the directory to build from")
         self._root = os.fsencode(root)
         self._ignore = ignore
         self._checksums = checksums or Checksums(None)
