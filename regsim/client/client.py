@@ -18,7 +18,6 @@ from regsim.errors import UsageError
 from regsim.net.address import Proxy
 from regsim.registry.connection import Connection
 from regsim.registry.login import AuthFiles
-from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
 
 if TYPE_CHECKING:
@@ -234,6 +233,7 @@ class Client(Reader):
             UsageError: the addresses do not suit the direction, or cannot hold what refers to an image.
         """
         from regsim.client.move import Move, check_direction  # noqa: PLC0415  (a store is read without it)
+        from regsim.transfer.copy import Options  # noqa: PLC0415  (a store is read without it)
 
         opened = parse(source) if isinstance(source, str) else source
         if destination is None:

@@ -16,7 +16,6 @@ from regsim.core.account import Account
 from regsim.core.reference import check_tag
 from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import RegistryError, UsageError
-from regsim.registry.ranges import Ranges
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from regsim.core.image import Image
     from regsim.image.store import Inventory, Removed
     from regsim.registry.connection import Connection
+    from regsim.registry.ranges import Ranges
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
 _NOT_BY_TAG = frozenset({400, 405})
@@ -40,7 +40,12 @@ class Reader:
     def __init__(
         self, connection: Connection, *, ranges: int = 1, warn: Callable[[str], None] | None = None
     ) -> None:
-        self._connection, self._warn, self._ranges = connection, warn, Ranges(count=ranges)
+        self._connection, self._warn = connection, warn
+        self._ranges: Ranges | None = None
+        if ranges != 1:
+            from regsim.registry.ranges import Ranges  # noqa: PLC0415  (as for the opener)
+
+            self._ranges = Ranges(count=ranges)
 
     @cached_property
     def _opener(self) -> Opener:
