@@ -11,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
@@ -147,7 +146,7 @@ class MockRegistry:
         self.state = State(self.storage, clock=clock, session_lifetime=session_lifetime)
         self._publishing: asyncio.TimerHandle | None = None
         self._restore()
-        self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
+        self.housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
         self.auth = auth
         self._service = Service(self.state, self.settings, self.journal, auth)
         self._warnings = warning_headers(warnings)
@@ -382,17 +381,12 @@ class MockRegistry:
         if not self._holders:
             if self.storage.reopen():
                 self._restore()
-            self._housekeeping.start()
+            self.housekeeping.start()
         self._holders += 1
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._holders -= 1
         if not self._holders:
-            await self._housekeeping.stop()
+            await self.housekeeping.stop()
             await self.aclose()

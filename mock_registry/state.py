@@ -163,7 +163,7 @@ class State:
         self.session_lifetime = session_lifetime
         self.repositories: dict[str, Repository] = {}
         self.sessions: dict[str, UploadSession] = {}
-        self._identifier = identifier
+        self.make_identifier = identifier
         self._holders: Counter[Digest] = Counter()
 
     @property
@@ -218,7 +218,7 @@ class State:
 
     async def open_session(self, name: str, algorithm: Algorithm) -> UploadSession:
         """Open an upload session."""
-        identifier = self._identifier()
+        identifier = self.make_identifier()
         upload = await self.storage.open_upload(identifier, algorithm)
         self.storage.record(SessionOpened(identifier, name, algorithm))
         session = self.adopt_session(identifier, name, algorithm, upload)

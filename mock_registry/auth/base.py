@@ -102,8 +102,8 @@ class Standing:
         return self.rights.allow(self.user, action, repository)
 
     def sees(self, repository: str) -> bool:
-        """Tell whether the user may read the repository."""
-        return self.may(Action.PULL, repository)
+        """Tell whether the user may read the repository, perhaps with another token."""
+        return self.rights.allow(self.user, Action.PULL, repository)
 
     def spend(self, octets: int) -> None:
         """Do nothing: rights are not used up."""

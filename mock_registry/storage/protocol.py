@@ -16,7 +16,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
 from typing import BinaryIO, Protocol, Self, TypeAlias, TypeVar
 
 from mock_registry.spec import Algorithm, Digest
@@ -49,12 +48,7 @@ class Reader(Protocol):
         """Return ``count`` bytes from ``offset``, fewer at the end."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
 
 
 class Blob(Protocol):

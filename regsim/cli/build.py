@@ -82,9 +82,9 @@ class BuildFlags(Printing):
 
 
 def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None = None) -> None:
-    """Build an image from a Dockerfile, without a container engine; RUN commands are declared, not executed.
+    """Build an image from a Dockerfile without an engine; RUN commands are declared, not run.
 
-    A file named by --run says which files each RUN command adds and deletes.
+    The file that --run names says which files each RUN command adds and deletes.
 
     Args:
         context: directory that COPY takes files from.

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.documents import Platforms
-from regsim.cli.output import PRINTING, Printing, printable
+from regsim.cli.output import PRINTING, Platforms, Printing, printable
 from regsim.cli.running import ask
 from regsim.client.address import RECORD
-from regsim.client.client import Client
-from regsim.client.contents import Histories, ImageTree
-from regsim.core import History
-from regsim.core.image import Image, Layer, Sharing, moment
+from regsim.core.image import moment
 from regsim.core.quantities import age, exact, number, percent, size
 from regsim.core.selection import Choice
 from regsim.errors import UsageError
-from regsim.image.merged import Merged, Place, places
+from regsim.image.merged import places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator, Sequence
+
+    from regsim.client.client import Client
+    from regsim.client.contents import Histories, ImageTree
+    from regsim.core import History
+    from regsim.core.image import Image, Layer, Sharing
+    from regsim.image.merged import Merged, Place
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
 # As docker's command line does: letters of an instruction, a column's least width, and the gap after it.
@@ -57,7 +61,7 @@ def history(
     printing: Printing = PRINTING,
     connecting: Connecting | None = None,
 ) -> None:
-    """Print an image's history as docker does, with each layer's compressed size and who shares it.
+    """Print an image's history as docker does, with each layer's compressed size and sharing.
 
     The newest line comes first. SIZE is the files' bytes, COMPRESSED what is transferred, SHARED BY how many
     other images of the layout or archive, or of all records, have the layer. The first five columns are
@@ -132,7 +136,14 @@ def tree(
             raise UsageError(f"{image} has nothing at {path!r:.500}", hint=hint)
         return found, listed
 
-    ask(asked, render=_tree_text, as_json=_tree_json, printing=printing, connecting=connecting, address=image)
+    ask(
+        asked,
+        render=lambda answer: _tree_text(*answer, printing.width),
+        as_json=_tree_json,
+        printing=printing,
+        connecting=connecting,
+        address=image,
+    )
 
 
 def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
@@ -232,13 +243,13 @@ def _line_json(line: History, layer: Layer | None, image: Image, view: Sharing) 
     }
 
 
-def _tree_text(answer: tuple[ImageTree, list[Place]]) -> str:
-    merged, listed = answer[0].merged, answer[1]
+def _tree_text(found: ImageTree, listed: list[Place], width: int | None) -> str:
+    merged = found.merged
     total = f"{number(len(merged.layers), 'layer')} of {exact(merged.size)}"
     lines = [
-        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3})),
+        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3}), width=width),
         "",
-        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5})),
+        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5}), width=width),
         f"{total}, {merged.wasted:,} of them wasted: efficiency {percent(merged.efficiency)}",
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -79,7 +79,9 @@ def tag(
 
 
 def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
-    """Delete a tag, or by digest an image with all its tags; blobs stay until the registry collects garbage.
+    """Delete a tag, or an image by its digest.
+
+    A digest takes all tags of the image with it. Blobs stay until the registry collects garbage.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
@@ -97,7 +99,7 @@ def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecti
 
 
 def df(store: str | None = None, /, *, printing: Printing = PRINTING) -> None:
-    """Print how much disk space each stored image takes, shares with others, and would free.
+    """Print the disk space that each stored image takes, shares with others, and would free.
 
     UNIQUE SIZE is what removing the image, with all its names, frees; SHARED SIZE is held by others too.
 
@@ -105,7 +107,12 @@ def df(store: str | None = None, /, *, printing: Printing = PRINTING) -> None:
         store: an OCI layout's directory; the local store if left out.
         printing: see below.
     """
-    ask(lambda client: client.usage(store), render=_usage_text, as_json=_usage_json, printing=printing)
+    ask(
+        lambda client: client.usage(store),
+        render=lambda inventory: _usage_text(inventory, printing.width),
+        as_json=_usage_json,
+        printing=printing,
+    )
 
 
 def rmi(*images: str, store: str | None = None, printing: Printing = PRINTING) -> None:
@@ -178,7 +185,7 @@ def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
     }
 
 
-def _usage_text(inventory: Inventory) -> str:
+def _usage_text(inventory: Inventory, width: int | None) -> str:
     sharing = inventory.sharing
     rows = [
         (
@@ -191,7 +198,7 @@ def _usage_text(inventory: Inventory) -> str:
         for image in inventory.images
     ]
     headings = ("IMAGE", "DIGEST", "SIZE", "SHARED SIZE", "UNIQUE SIZE")
-    lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
+    lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}), width=width)] if rows else []
     takes = "takes" if len(rows) == 1 else "take"
     lines.append(
         f"{number(len(rows), 'image')} of {exact(sharing.referenced)} {takes} {exact(sharing.stored)}: "

@@ -170,7 +170,7 @@ def conclude(results: Sequence[RunResult], wanted: Wanted) -> ExitCode:
     codes = [result.exit_code for result in results]
     for report in wanted.reports:
         try:
-            write(_render(results, report.format, several=wanted.several), report.output)
+            write(_render(results, report, several=wanted.several), report.output)
         except LocalFileError as error:
             codes.append(error.exit_code)
             show(error)
@@ -188,14 +188,14 @@ def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
         result = RunResult(mode=mode, error=error)
         for report in wanted.reports:
             if report.format is Format.JSON:
-                write(_render([result], report.format, several=wanted.several), report.output)
+                write(_render([result], report, several=wanted.several), report.output)
         raise
 
 
-def _render(results: Sequence[RunResult], form: Format, *, several: bool) -> str:
-    if form is Format.JSON:
+def _render(results: Sequence[RunResult], report: Printing, *, several: bool) -> str:
+    if report.format is Format.JSON:
         return document.render(results, several=several)
-    return "\n".join(text.render(result) for result in results)
+    return "\n".join(text.render(result, width=report.width) for result in results)
 
 
 def _tell(result: RunResult, *, about: str) -> None:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.documents import Platforms
-from regsim.cli.output import Printing, check_outputs
+from regsim.cli.output import Platforms, Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.running import Wanted, conclude, failing, run
 from regsim.client.address import registries
-from regsim.client.client import Client
-from regsim.client.move import Move
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.core.selection import Choice
 from regsim.errors import ExitCode, UsageError
 from regsim.transfer.events import ignore
+
+if TYPE_CHECKING:
+    from regsim.client.client import Client
+    from regsim.client.move import Move
 
 
 @Parameter(name="*")
@@ -52,7 +53,7 @@ _FLAGS = Flags()
 
 
 def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
-    """Push an image to a registry and say what moved.
+    """Push an image to a registry and print which layers moved.
 
     Args:
         src: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG].
@@ -72,7 +73,7 @@ def pull(
     flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
-    """Pull an image from a registry and say what moved.
+    """Pull an image from a registry and print which layers moved.
 
     Args:
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
@@ -97,7 +98,7 @@ def copy(
     flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
-    """Copy an image between registries, layouts and archives and say what moved.
+    """Copy an image between registries, layouts and archives and print which layers moved.
 
     Args:
         src: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or

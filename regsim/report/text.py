@@ -25,9 +25,14 @@ _RIGHT = frozenset({1})
 _MOVED = {Direction.PUSH: "sent", Direction.PULL: "received", Direction.COPY: "received and sent"}
 
 
-def render(result: RunResult) -> str:
-    """Return the report of one run, ending in a newline."""
-    return "\n".join(_lines(result)) + "\n"
+def render(result: RunResult, *, width: int | None = None) -> str:
+    """Return the report of one run, ending in a newline.
+
+    Args:
+        result: what is reported.
+        width: of the terminal that tables are fitted to, in columns; None: a table has one line per row.
+    """
+    return "\n".join(_lines(result, width)) + "\n"
 
 
 def headline(result: RunResult) -> str:
@@ -40,13 +45,13 @@ def headline(result: RunResult) -> str:
     )
 
 
-def _lines(result: RunResult) -> Iterator[str]:
+def _lines(result: RunResult, width: int | None) -> Iterator[str]:
     if result.scenario is not None:
         yield f"{result.scenario} ({result.mode}, seed {result.seed})"
         if result.description:
             yield one_line(result.description)
         yield ""
-    yield from _steps(result)
+    yield from _steps(result, width)
     yield from _checks(result)
     yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
     if result.error is not None:
@@ -57,14 +62,14 @@ def _lines(result: RunResult) -> Iterator[str]:
     yield headline(result)
 
 
-def _steps(result: RunResult) -> Iterator[str]:
+def _steps(result: RunResult, width: int | None) -> Iterator[str]:
     """Yield transfers as tables, and between them a line for each thing done with a container."""
     containers = list(result.containers)
     for alike in _alike(result.transfers):
         before = [each for each in containers if each.step < alike[0].step]
         yield from _containers(before)
         containers = containers[len(before) :]
-        yield from _transfer(alike, titled=result.scenario is not None)
+        yield from _transfer(alike, titled=result.scenario is not None, width=width)
         yield ""
     yield from _containers(containers)
 
@@ -118,7 +123,7 @@ def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]
         yield list(group)
 
 
-def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
+def _transfer(alike: list[TransferResult], *, titled: bool, width: int | None) -> Iterator[str]:
     first = alike[0]
     ledger = first.ledger
     if titled:
@@ -126,7 +131,9 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
         yield f"Step {first.step}{name}: {ledger.direction} {_what(first)}, {_who(alike)}"
     else:
         yield f"{ledger.direction} {ledger.reference}"
-    yield from _table(ledger.entries)
+    rows = [_row(entry) for entry in ledger.entries]
+    if rows:
+        yield from columns([_HEADINGS, *rows], right=_RIGHT, width=width)
     if ledger.error is not None:
         expected = " (expected)" if first.expected_error else ""
         yield f"  Failed{expected}: {one_line(ledger.error.message)}"
@@ -151,12 +158,6 @@ def _who(alike: list[TransferResult]) -> str:
         who = f"node {nodes[0]}" if nodes else "one node"
         return who if weight == 1 else f"{who}, for {weight:,} nodes alike"
     return f"{weight:,} nodes alike, {nodes[0]} to {nodes[-1]}"
-
-
-def _table(entries: Iterable[Entry]) -> Iterator[str]:
-    rows = [_row(entry) for entry in entries]
-    if rows:
-        yield from columns([_HEADINGS, *rows], right=_RIGHT)
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

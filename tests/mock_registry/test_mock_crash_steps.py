@@ -167,7 +167,7 @@ def go_on(method: str, key: str, content: bytes = b"", **query: str) -> Step:
 async def compact(client: Client) -> None:
     storage = client.registry.storage
     assert isinstance(storage, DirectoryStorage)
-    storage._changes.rewrite(snapshot(client.registry.state))
+    storage.shorten(snapshot(client.registry.state), -1_000_000)  # however short it is already
 
 
 STEPS: list[Step] = [
@@ -206,7 +206,7 @@ STEPS: list[Step] = [
 def open_client(path: Path, *, durable: bool) -> Client:
     client = Client(MockRegistry(storage=DirectoryStorage(path, durable=durable)))
     numbers = count(len(client.registry.state.sessions))
-    client.registry.state._identifier = lambda: f"session-{next(numbers)}"
+    client.registry.state.make_identifier = lambda: f"session-{next(numbers)}"
     return client
 
 
