@@ -18,7 +18,7 @@ from regsim.core.work import mounts_worth_trying
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regsim.core.digest import Digest
+    from regsim.core import Digest
     from regsim.core.graph import Graph, Place
     from regsim.core.holdings import HeldSets
     from regsim.core.work import Labels
