@@ -21,9 +21,8 @@ from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, RegsimError, ScenarioError, UsageError
 from regsim.net.address import host_of
 from regsim.registry.transport import Transport
-from regsim.scenario.find import find_scenario, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank
 from regsim.scenario.run import run as run_steps

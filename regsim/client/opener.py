@@ -47,12 +47,12 @@ class Opener:
 
     Attributes:
         connection: how to connect to registries, and as whom.
-        warn: is told what the user should know though the work goes on.
+        warn: is told what the user should know though the work goes on; None: the log.
         ranges: how large blobs are divided when they are read; None: they are not.
     """
 
     connection: Connection
-    warn: Callable[[str], None]
+    warn: Callable[[str], None] | None = None
     ranges: Ranges | None = None
     _opened: dict[str, tuple[Transport, Registry]] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ Owns these calls, each of which imports what it alone needs. Must not know how a
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,15 @@ from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regsim.client.contents import Histories, ImageTree
     from regsim.client.inspection import Inspection
     from regsim.client.opener import Opener, Readable
     from regsim.core.image import Image
     from regsim.image.store import Inventory, Removed
+    from regsim.registry.connection import Connection
+    from regsim.registry.ranges import Ranges
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
 _NOT_BY_TAG = frozenset({400, 405})
@@ -32,8 +37,26 @@ _NOT_BY_TAG = frozenset({400, 405})
 class Reader:
     """Reads, tags and deletes what addresses name; see `Client`, which is one."""
 
-    def __init__(self, opener: Opener) -> None:
-        self._opener = opener
+    def __init__(
+        self, connection: Connection, *, ranges: int = 1, warn: Callable[[str], None] | None = None
+    ) -> None:
+        self._connection, self._warn = connection, warn
+        self._ranges: Ranges | None = None
+        if ranges != 1:
+            from regsim.registry.ranges import Ranges  # noqa: PLC0415  (as for the opener)
+
+            self._ranges = Ranges(count=ranges)
+
+    @cached_property
+    def _opener(self) -> Opener:
+        from regsim.client.opener import Opener  # noqa: PLC0415  (a store is read without an HTTP client)
+
+        return Opener(self._connection, self._warn, self._ranges)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if "_opener" in vars(self):
+            await self._opener.close()
 
     async def resolve(self, address: str | Address) -> Descriptor:
         """Return media type, digest and size in bytes of what an address names (end-3)."""

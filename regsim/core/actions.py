@@ -88,7 +88,7 @@ class MountAnswer:
 class Upload(Action):
     """Send the blob to a registry, in `session` if a refused mount has opened one.
 
-    Answer: None, or the evidence that it had come there by somebody else's doing meanwhile.
+    Answer: None, or the evidence that another client had stored it first.
     """
 
     session: object | None = None

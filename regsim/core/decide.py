@@ -106,7 +106,7 @@ class Decisions:
         """Take the answer to an action and return what can be done now.
 
         A document that cannot be used fails the transfer, as `fail` does. After a failure nothing more is
-        started, but what came to its end all the same is in the ledger as done.
+        started, but what completes nevertheless is in the ledger as done.
         """
         running = self._take(action)
         self._advance(running, partial(running.life.send, answer))
@@ -262,7 +262,7 @@ class Decisions:
         if work.vouched and self.rules.to_registry:
             work.end(Outcome.EXISTS, Evidence.MANIFEST)
         else:
-            # A local store is asked for each blob even so: looking is free, and a hole is mended.
+            # A local store is asked for each blob: a look is free, and a hole is mended.
             check = act.CheckBlob(
                 descriptor=work.descriptor,
                 account=work.begin(),

@@ -236,7 +236,7 @@ class Summary:
 
 
 def summarise(entries: Iterable[Entry]) -> Summary:
-    """Sum entries up, with the same sums over layers alone beside them."""
+    """Sum entries, and layers alone under `layers`."""
     entries = tuple(entries)
     layers = _sum(tuple(entry for entry in entries if entry.role is Role.LAYER))
     return _sum(entries, layers)

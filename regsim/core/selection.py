@@ -64,7 +64,7 @@ class Selection:
         kept: the digests of what stays in indexes; None keeps all.
         unselected: descriptors of indexes that were left out.
         read: manifests that were read for it and are part of the transfer, with what that cost.
-        account: has what it cost to read all else beside it.
+        account: is charged for what was read and is not transferred, in `beside`.
     """
 
     root: Descriptor
@@ -74,7 +74,7 @@ class Selection:
     read: dict[Digest, tuple[bytes, Account]] = field(default_factory=dict)
 
     def settle(self, kept: Container[Digest] = ()) -> None:
-        """Keep of what was read only this for the transfer; the rest was read beside it."""
+        """Keep only this of what was read for the transfer; charge the rest to `account`."""
         for digest in [digest for digest in self.read if digest not in kept]:
             self.account.beside.append((digest, self.read.pop(digest)[1]))
 

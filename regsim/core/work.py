@@ -12,8 +12,7 @@ from regsim.core.ledger import Direction, Entry, Evidence, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from regsim.core.descriptor import Descriptor
-    from regsim.core.digest import Digest
+    from regsim.core.descriptor import Descriptor, Digest
     from regsim.core.graph import Graph, Place
     from regsim.core.manifest import Document
 
@@ -73,7 +72,7 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What one transfer knows of one blob or manifest: what became of it, and what it cost.
+    """What one transfer knows of one blob or manifest: its outcome and its cost.
 
     Attributes:
         descriptor: as the first reference names it.
@@ -128,9 +127,10 @@ class Work:
         """What all requests for it cost. What an unanswered action has moved counts as wasted until then."""
         total = Account()
         for each in self.accounts:
-            account = Account()
-            account.add(each)
+            account = each
             if id(each) in self.running:
+                account = Account()
+                account.add(each)
                 account.lose(Loss.FAILED)
             total.add(account)
         return total
@@ -138,7 +138,7 @@ class Work:
 
 @dataclass(slots=True)
 class Labels:
-    """What is known of layers beside their descriptors, by digest.
+    """What is known of layers apart from their descriptors, by digest.
 
     Attributes:
         created_by: the instruction that made a layer.

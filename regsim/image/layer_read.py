@@ -27,6 +27,7 @@ from regsim.store.entry import (
     Kind,
     Opener,
     joined,
+    normal,
     shown,
 )
 from regsim.store.relay import hand_all
@@ -244,19 +245,12 @@ def _path(raw: bytes, name: str) -> bytes:
         raise _refused(name, raw, f"has a path of more than {MAX_PATH} bytes")
     if b"\0" in raw:
         raise _refused(name, raw, "has a NUL in its path")
-    parts: list[bytes] = []
-    for part in raw.split(b"/"):
-        if part in {b"", b"."}:
-            continue
-        if part == b"..":
-            if not parts:
-                raise _refused(name, raw, "climbs out of the tree")
-            parts.pop()
-        elif len(part) > MAX_NAME:
-            raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
-        else:
-            parts.append(part)
-    return b"/".join(parts)
+    path = normal(raw)
+    if path is None:
+        raise _refused(name, raw, "climbs out of the tree")
+    if any(len(part) > MAX_NAME for part in path.split(b"/")):
+        raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
+    return path
 
 
 def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:

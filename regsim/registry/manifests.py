@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account, Loss
-from regsim.core.digest import CANONICAL
+from regsim.core.descriptor import CANONICAL
 from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
 from regsim.core.reference import check_tag
 from regsim.errors import (

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from regsim.core.digest import CANONICAL
+from regsim.core.descriptor import CANONICAL
 from regsim.errors import RegistryError, RegsimError
 from regsim.net.address import resolve, with_query
 from regsim.registry.answer import Answer, Body, refusal

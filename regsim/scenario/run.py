@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.scenario.checks import evaluate
-from regsim.scenario.figures import RunFigures, figure
+from regsim.scenario.checks import RunFigures, evaluate, figure
 from regsim.scenario.run_containers import Containers, verdicts
 from regsim.scenario.schema_container import InContainer
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag

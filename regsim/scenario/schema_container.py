@@ -10,7 +10,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeAlias
 
-from regsim.scenario.fields import Mapped, Mention, Reader, Several, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, free_text, key, word
+from regsim.scenario.reader import Mention, Reader
 from regsim.scenario.schema_image import IMAGE_NAME, FileMode, Files, PathInImage, Paths
 
 if TYPE_CHECKING:

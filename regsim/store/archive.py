@@ -18,7 +18,7 @@ from aiofiles.threadpool import wrap
 
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
-from regsim.store.entry import Kind
+from regsim.store.entry import Kind, joined, normal
 from regsim.store.files import GuardedFile, file_errors, open_regular
 from regsim.store.layout_index import (
     BLOBS,
@@ -269,12 +269,19 @@ def _no_tar(path: Path, why: str) -> ContentError:
 
 def _file(path: Path, member: Member) -> ArchiveFile | None:
     """Return what a member of the tar is in an archive; None for a directory."""
-    name = _place(path, _text(member.name))
+    normalised = normal(member.name)
+    if normalised is None or member.name.startswith(b"/") or b"\0" in normalised:
+        raise _bad(path, _text(member.name), "has a name that leads out of the archive")
+    name = _text(normalised)
     match member.kind:
         case Kind.FILE:
             return ArchiveFile(name, member.offset, member.size)
         case Kind.SYMLINK:
-            return ArchiveFile(name, member.offset, 0, _target(path, name, _text(member.link)))
+            target = normal(joined(normalised.rpartition(b"/")[0], member.link))
+            if target is None or member.link.startswith(b"/"):
+                link = f"{_text(member.link)!r:.100}"
+                raise _bad(path, name, f"is a link that leads out of the archive: {link}")
+            return ArchiveFile(name, member.offset, 0, _text(target))
         case Kind.DIRECTORY:
             return None
         case _:
@@ -288,27 +295,6 @@ def _refuse_compressed(path: Path, start: bytes) -> None:
                 f"{path} is compressed with {name}, and an archive is read in any order",
                 hint=f"decompress it first: {program} {path}",
             )
-
-
-def _place(path: Path, name: str) -> str:
-    """Return a member's name without `./`; what leads out of the archive, or cannot be a name, is refused."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\0" in name:
-        raise _bad(path, name, "has a name that leads out of the archive")
-    return "/".join(parts)
-
-
-def _target(path: Path, name: str, target: str) -> str:
-    """Return the name that a link in the archive leads to; it may climb, but not out."""
-    parts = [] if target.startswith("/") else name.split("/")[:-1]
-    for part in target.split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part == ".." or (target.startswith("/")):
-            raise _bad(path, name, f"is a link that leads out of the archive: {target!r:.100}")
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
 
 
 def _text(raw: bytes) -> str:

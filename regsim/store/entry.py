@@ -122,6 +122,19 @@ def joined(directory: bytes, name: bytes) -> bytes:
     return directory + b"/" + name if directory else name
 
 
+def normal(path: bytes) -> bytes | None:
+    """Return a path without empty parts, `.` and `..`; None if it leads above its root."""
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in {b"", b"."}:
+            parts.append(part)
+    return b"/".join(parts)
+
+
 def check_path(path: bytes) -> bytes:
     """Return a path that a layer may have.
 

@@ -192,7 +192,7 @@ class Transfer:
             case act.FetchManifest():
                 answer = raw = await self._manifest(action)
                 if not self._source.remote:
-                    # Also of an image that is there already, whose config nobody is going to ask for.
+                    # Also if the image is there already: its config is then not asked for.
                     await self._read_config(_config_of(action.descriptor, raw), self._source, action)
             case act.CheckBlob():
                 answer = await destination.has(action)
@@ -313,7 +313,7 @@ class _Driver:
             raise error
 
     async def _stop(self) -> None:
-        """Cancel what is under way. What came to its end all the same shall be in the ledger."""
+        """Cancel what is under way. What completed nevertheless is in the ledger."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -75,7 +75,7 @@ class Destination(Protocol):
         """Try to link a blob from another repository; `session` is what an earlier refusal has opened."""
 
     async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:
-        """Store a blob. What it is known by if it came here by somebody else's doing meanwhile, else None."""
+        """Store a blob. Return the evidence if another client stored it first, else None."""
 
     async def put_manifest(
         self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
@@ -200,7 +200,7 @@ class RegistryDestination:
         self._repository = repository
 
     async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
-        # Some registries answer 403 for a manifest that nobody has pushed yet.
+        # Some registries answer 403 for a manifest that does not exist.
         found = await self._repository.resolve(reference, account=account, forbidden_means_absent=True)
         return found.digest if found is not None else None
 

@@ -130,7 +130,7 @@ class Progress:
 
     @asynccontextmanager
     async def told(self) -> AsyncIterator[None]:
-        """Tell of moves under way for as long as the block runs, if anybody listens."""
+        """Report moves under way while the block runs, if there is a listener."""
         if self.listener is ignore:
             yield
             return

@@ -15,9 +15,8 @@ import pytest
 
 from regsim.core.manifest import parse
 from regsim.scenario.checks import ImageSelector, Metric, Number, Selector, StepSelector, evaluate
-from regsim.scenario.find import Shipped, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import Shipped, load_scenario, shipped
 from regsim.scenario.schema_container import Commit, Create, InContainer, Presence, Read, Write
 from regsim.scenario.schema_step import Copy, Place, Pull, Push, Step
 from regsim.store.memory import SkipRule

@@ -20,9 +20,8 @@ import pytest
 from regsim.core.ledger import Entry, Evidence, violations
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode
-from regsim.scenario.find import Shipped, find_scenario, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import Shipped, find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
 from regsim.scenario.wire_world import wire_world

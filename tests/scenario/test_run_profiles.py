@@ -12,9 +12,8 @@ from mock_registry.profiles import NAMES as PROFILES
 from regsim.core.ledger import Outcome, violations
 from regsim.core.result import Mode, RunResult
 from regsim.scenario import wire_world as world_module
-from regsim.scenario.find import find_scenario, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
 from regsim.scenario.wire_world import wire_world
