@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from regsim.client.address import Address, Kind, Local
+from regsim.client.image_address import Address, Kind, Local
 from regsim.core import Digest, Reference, Role, media_types
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE

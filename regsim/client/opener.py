@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.address import Address, Kind
+from regsim.client.image_address import Address, Kind
 from regsim.core import Reference, media_types
 from regsim.core.manifest import parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.ranges import Ranges
     from regsim.store.archive import OciArchive
     from regsim.store.archive_writer import ArchiveWriter

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsim.client.address import RECORD, Address, Local, local_store, parse
+from regsim.client.image_address import RECORD, Address, Local, local_store, parse
 from regsim.core import Descriptor, Reference
 from regsim.core.account import Account
 from regsim.core.reference import check_tag
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from regsim.client.opener import Opener, Readable
     from regsim.core.image import Image
     from regsim.image.store import Inventory, Removed
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.ranges import Ranges
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
 _NOT_BY_TAG = frozenset({400, 405})
 
 
-class Reader:
+class Queries:
     """Reads, tags and deletes what addresses name; see `Client`, which is one."""
 
     def __init__(
