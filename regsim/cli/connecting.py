@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from regsim.client.client import Client
     from regsim.net.trust import Trust
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.login import Credentials, Keychain
 
 
@@ -34,7 +34,7 @@ class Connecting:
     Attributes:
         creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
         authfile: file with credentials, in place of those of podman, skopeo and docker.
-        plain_http: speak plain HTTP, or never; if left out, to this machine if no certificates are named.
+        plain_http: use plain HTTP, or never; by default only to this machine, unless certificates are named.
         tls_verify: check the registry's certificate.
         ca_file: PEM file with additional certificates to trust.
         cert_dir: folder with certificates to trust too (*.crt), and client certificates (*.cert, *.key).
@@ -79,7 +79,7 @@ class Connecting:
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
         from regsim.net.address import Proxy  # noqa: PLC0415  (--help needs no HTTP client)
-        from regsim.registry.connection import Connection  # noqa: PLC0415  (--help needs no HTTP client)
+        from regsim.registry import Connection  # noqa: PLC0415  (--help needs no HTTP client)
 
         return Connection(
             plain_http=self._plain_http,
