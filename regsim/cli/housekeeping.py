@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
-from regsim.core import Descriptor
+from regsim.client.image_address import parse
+from regsim.core import Descriptor, Reference
 from regsim.core.quantities import exact, number, percent, size
 from regsim.errors import UsageError
 from regsim.image.store import Inventory, Removed, StoredImage
@@ -84,10 +85,13 @@ def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecti
     A digest takes all tags of the image with it. Blobs stay until the registry collects garbage.
 
     Args:
-        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
+        image: HOST[:PORT]/NAME:TAG, HOST[:PORT]/NAME@DIGEST or oci:DIR[:TAG].
         printing: see below.
         connecting: see below.
     """
+    if isinstance(parse(image), Reference) and not {":", "@"} & {*image.rpartition("/")[2]}:
+        hint = f"name a tag or a digest, such as {image}:latest; regsim ls {image} lists the tags"
+        raise UsageError(f"{image} does not say what to delete", hint=hint)
     ask(
         lambda client: client.delete(image),
         render=lambda _: f"deleted {printable(image)}\n",

@@ -106,7 +106,7 @@ def serve(
             journal_limit=_RECORDS,
         )
     except ValueError as error:
-        raise UsageError(str(error), hint="see regsim serve --help") from error
+        raise UsageError("; ".join(str(error).splitlines()), hint="see regsim serve --help") from error
     except FAILURES as error:  # an htpasswd file that cannot be read, or bcrypt is not installed
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise LocalFileError(reason) from error

@@ -501,7 +501,7 @@ def test_a_scenario_that_does_not_run_in_this_mode(regsim: Regsim, scenario: Sce
         (["layers", "oci:dir:"], "not a tag: ''"),
         (["layers", "oci:dir:a b"], "not a tag: 'a b'"),
         (["layers", "containers-storage:app"], "containers-storage: is not supported"),
-        (["layers", "http://127.0.0.1:5000/app"], "not a "),
+        (["layers", "http://127.0.0.1:5000/app"], "an image is not named by a URL"),
         (["layers", "localhost/app@sha256:12"], "not a "),
         (["layers", "localhost/app@"], "not a "),
         (["layers", "localhost:port/app"], "not a "),

@@ -237,7 +237,7 @@ class Halfway:
             self.holding.go_on.set()
 
 
-@pytest.fixture(params=["push"])
+@pytest.fixture(params=["push", "pull"])
 def halfway(
     request: pytest.FixtureRequest, regsim: Regsim, empty_layout: Layout, serve: Serve, tmp_path: Path
 ) -> Halfway:

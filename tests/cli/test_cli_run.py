@@ -61,7 +61,7 @@ def test_run_reports_every_step_its_checks_and_the_reconciliation(regsim: Regsim
     ]
     assert "Step 1: push api:v1 to shop/api:v1, node ci" in lines
     assert "Step 2 second: push api:v2 to shop/api:v2, node ci" in lines
-    assert "Step 3: pull shop/api:v2, 2 nodes alike, edge-1 to edge-2" in lines
+    assert "Step 3: pull shop/api:v2, 2 identical nodes, edge-1 to edge-2" in lines
     # An expectation is told with its step; a check that names its step itself is not told it twice.
     assert [line for line in lines if line.startswith("Check")] == [
         "Check ok     step 1: transferred == 3",
@@ -307,7 +307,7 @@ def test_a_registry_that_miscounts_one_octet_is_found_out(
         regsim("run", path, "--format", "json"), ["sent, sha256:", "ledger 20,000 bytes, journal 20,001"]
     )
     text = regsim("run", path, "-q")
-    assert text.out.splitlines()[-1].endswith("; NOT reconciled: 1 differences.")
+    assert text.out.splitlines()[-1].endswith("; NOT reconciled: 1 difference.")
     assert any(line.startswith("Difference: sent, sha256:") for line in text.out.splitlines())
 
 

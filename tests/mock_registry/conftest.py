@@ -227,6 +227,12 @@ class WirePeer:
 
 
 @pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a directory that does not exist yet, for a registry to keep everything in."""
+    return tmp_path / "registry"
+
+
+@pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
 

@@ -11,7 +11,7 @@ import pytest
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core import actions as act
 from regsim.core import graph as graph_module
-from regsim.core.account import Account, Loss
+from regsim.core.account import Account, Loss, Waste
 from regsim.core.decide import Decisions
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.work import Labels, Rules, entries
@@ -616,6 +616,27 @@ def test_octets_that_a_question_cost_are_wasted() -> None:
     hand.answer("upload base")
     entry = hand.ledger().entries[2]
     assert (entry.wasted_sent, entry.wasted_received, entry.wasted) == (2, 1, 3)
+
+
+def test_upload_of_what_another_client_stored_first_is_raced_and_wasted() -> None:
+    hand = copy(image("app", "base"))
+    hand.answer("ask app", None)
+    hand.answer("read app")
+    hand.answer("ask base", None)
+    hand.answer("upload base", Evidence.HEAD)
+    entry = hand.ledger().entries[2]
+    assert (entry.outcome, entry.evidence) == ("exists", "head")
+    assert (entry.wasted_sent, entry.wasted_received) == (4, 4)
+    assert entry.losses == (Waste(Loss.RACED, 8),)
+    assert [str(loss) for loss in Loss] == [
+        "probe",
+        "read-again",
+        "range-overlap",
+        "cut",
+        "not-needed",
+        "raced",
+        "failed",
+    ]
 
 
 def test_manifest_that_a_copy_read_though_it_was_there_has_its_bytes_wasted() -> None:
