@@ -36,11 +36,11 @@ class Connecting:
     Attributes:
         creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
         authfile: file with credentials, in place of those of podman, skopeo and docker.
-        plain_http: speak plain HTTP, or never; if left out, to this machine if no certificates are named.
+        plain_http: use plain HTTP, or never; by default only to this machine, unless certificates are named.
         tls_verify: check the registry's certificate.
-        ca_file: PEM file with further certificates to trust.
-        cert_dir: folder with further certificates (*.crt), and of our own (*.cert, *.key).
-        proxy: HTTP proxy to go through: http://[USER:PASSWORD@]HOST[:PORT]; the environment's is not used.
+        ca_file: PEM file with additional certificates to trust.
+        cert_dir: folder with certificates to trust too (*.crt), and client certificates (*.cert, *.key).
+        proxy: HTTP proxy to use: http://[USER:PASSWORD@]HOST[:PORT]; proxies of the environment are ignored.
     """
 
     creds: str | None = None
@@ -71,7 +71,7 @@ class Connecting:
         Raises:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
-        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no client)
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
 
         return Client.over(self.connection(*hosts, creds=creds), jobs=jobs, ranges=ranges, warn=warn)
 
