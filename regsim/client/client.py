@@ -22,7 +22,6 @@ from regsim.transfer.events import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from regsim.client.move import Move
     from regsim.core import Reference
@@ -107,9 +106,7 @@ class Client(Queries):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def push(
@@ -232,8 +229,8 @@ class Client(Queries):
         Raises:
             UsageError: the addresses do not suit the direction, or cannot hold what refers to an image.
         """
-        from regsim.client.move import Move, check_direction  # noqa: PLC0415  (a store is read without it)
-        from regsim.transfer.copy import Options  # noqa: PLC0415  (a store is read without it)
+        from regsim.client.move import Move, check_direction
+        from regsim.transfer.copy import Options
 
         opened = parse(source) if isinstance(source, str) else source
         if destination is None:

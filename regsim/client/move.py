@@ -290,7 +290,7 @@ def _candidates(
     sibling = isinstance(source, Reference) and source.host == destination.host
     first = (source.repository,) if sibling and isinstance(source, Reference) else ()
     # Read once, when the transfer asks for the first time.
-    seen = cache(Holders(default_path()).read)
+    seen = cache(lambda host: Holders(default_path()).read(host))
 
     def candidates(digest: Digest) -> tuple[str, ...]:
         known = seen(destination.host).get(digest, ()) if remember else ()
