@@ -1,7 +1,7 @@
 """Certificates of the server, given or made on the spot.
 
-Owns the server's certificate and key, and what clients need to trust it. The only importer of trustme. Must not know
-of connections.
+Owns the server's certificate and key, and what clients need to trust it. The only importer of trustme. Must
+not know of connections.
 """
 
 import os

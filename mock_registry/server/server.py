@@ -36,8 +36,8 @@ class Server(Shared):
         port: 0 takes any free port.
         limits: Sizes and times.
         tls: Certificate and key for TLS; by default plain HTTP.
-        rejected: Told of each answer that the server gives without the app, with method and target as far as they
-            are known, the status, and the bytes of the answer's body.
+        rejected: Told of each answer that the server gives without the app, with method and target as far as
+            they are known, the status, and the bytes of the answer's body.
     """
 
     def __init__(
