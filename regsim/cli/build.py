@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
 from regsim.cli.running import errors_as_json, run
-from regsim.client.address import Local, parse_destination
+from regsim.client.image_address import Local, parse_destination
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from regsim.client.client import Client
     from regsim.net.trust import Trust
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.login import Credentials, Keychain
 
 
@@ -79,7 +79,7 @@ class Connecting:
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
         from regsim.net.address import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.registry.connection import Connection  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.registry import Connection  # noqa: PLC0415  (helping needs no HTTP client)
 
         return Connection(
             plain_http=self._plain_http,

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Platforms, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.address import RECORD
+from regsim.client.image_address import RECORD
 from regsim.core.image import moment
 from regsim.core.quantities import age, exact, number, percent, size
 from regsim.core.selection import Choice

@@ -13,7 +13,7 @@ from regsim.cli.connecting import Connecting
 from regsim.cli.output import Platforms, Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.running import Wanted, conclude, failing, run
-from regsim.client.address import registries
+from regsim.client.image_address import registries
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.core.schedule import DEFAULT_JOBS

@@ -35,8 +35,8 @@ from regsim.net import Timeouts, address
 from regsim.net.errors import translated, where
 from regsim.net.transport import SocketTransport, network
 from regsim.net.trust import Trust
+from regsim.registry import Connection
 from regsim.registry.answer import MAX_ERROR_BODY, Answer, counted, unanswered
-from regsim.registry.connection import Connection
 from regsim.registry.login.authorizer import Authorizer
 from regsim.registry.login.challenge import Need
 from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url

@@ -21,7 +21,7 @@ from regsim.core.ledger import Evidence, Outcome
 from regsim.core.reference import check_repository
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, RegsimError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport

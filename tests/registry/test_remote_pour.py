@@ -20,8 +20,8 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
 from regsim.net import Timeouts
+from regsim.registry import Connection
 from regsim.registry.blobs import RemoteBlob
-from regsim.registry.connection import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent

@@ -14,8 +14,7 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import encode, referrer_of
 from regsim.errors import RegistryError
-from regsim.registry import listing, referrers
-from regsim.registry.connection import Connection
+from regsim.registry import Connection, listing, referrers
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent

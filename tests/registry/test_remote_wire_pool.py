@@ -16,7 +16,7 @@ from regsim.errors import NetworkError
 from regsim.net.address import Proxy
 from regsim.net.transport import SocketTransport
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Timeouts, Transport
 
 if TYPE_CHECKING:
