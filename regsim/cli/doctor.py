@@ -28,7 +28,7 @@ from regsim.cli.output import (
     write_json,
 )
 from regsim.cli.running import run as run_to_end
-from regsim.client.address import local_store
+from regsim.client.image_address import local_store
 from regsim.core import Descriptor
 from regsim.core.quantities import exact, size
 from regsim.core.result import Mode, RunResult

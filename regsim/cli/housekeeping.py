@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
-from regsim.client.address import parse
+from regsim.client.image_address import parse
 from regsim.core import Descriptor, Reference
 from regsim.core.quantities import exact, number, percent, size
 from regsim.errors import UsageError

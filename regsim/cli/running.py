@@ -28,7 +28,7 @@ from regsim.cli.output import (
     write,
     write_json,
 )
-from regsim.client.address import registries
+from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
 from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst

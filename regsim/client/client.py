@@ -9,20 +9,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Self
 
-from regsim.client.address import Address, Kind, Local, local_store, parse, parse_destination
-from regsim.client.reader import Reader
+from regsim.client.image_address import Address, Kind, Local, local_store, parse, parse_destination
+from regsim.client.queries import Queries
 from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
 from regsim.net.address import Proxy
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import AuthFiles
 from regsim.transfer.events import ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from regsim.client.move import Move
     from regsim.core import Reference
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
     from regsim.transfer.events import Listener
 
 
-class Client(Reader):
+class Client(Queries):
     """Moves images between registries, OCI layouts and archives, reads them, and deletes what is not needed.
 
     Addresses are text: `HOST[:PORT]/NAME[:TAG][@DIGEST]` with docker's defaults, `oci:DIR[:TAG]`,
-    `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REPO:TAG]`; or what `regsim.client.address.parse`
+    `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REPO:TAG]`; or what `regsim.client.image_address.parse`
     returns. Connections are kept and shared until `aclose`. Coroutines may run at the same time.
 
     All raise `UsageError` for text that is not an address, before any request; `NetworkError` if no complete
@@ -107,9 +106,7 @@ class Client(Reader):
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def push(
@@ -232,8 +229,8 @@ class Client(Reader):
         Raises:
             UsageError: the addresses do not suit the direction, or cannot hold what refers to an image.
         """
-        from regsim.client.move import Move, check_direction  # noqa: PLC0415  (a store is read without it)
-        from regsim.transfer.copy import Options  # noqa: PLC0415  (a store is read without it)
+        from regsim.client.move import Move, check_direction
+        from regsim.transfer.copy import Options
 
         opened = parse(source) if isinstance(source, str) else source
         if destination is None:

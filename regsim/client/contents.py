@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from regsim.client.address import Address, Local, local_store
+from regsim.client.image_address import Address, Local, local_store
 from regsim.client.inspection import chosen, documents
 from regsim.client.opener import LocalImages
 from regsim.core import Descriptor, Digest, media_types

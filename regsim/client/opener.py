@@ -1,7 +1,7 @@
 """Opening what an address names: as an end of a transfer, or as a registry.
 
 Owns the connections of one client, and the ends that a client reads: stores and repositories that also know
-referrers, and whose errors use the words that the user typed.
+referrers, and whose errors use the words that the user typed. Archives are loaded when one is met.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.address import Address, Kind
+from regsim.client.image_address import Address, Kind
 from regsim.core import Reference, media_types
 from regsim.core.manifest import MANIFEST_UNKNOWN, parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.ranges import Ranges
     from regsim.store.archive import OciArchive
     from regsim.store.archive_writer import ArchiveWriter
@@ -61,8 +61,8 @@ class Opener:
             return _RepositorySource(self.repository(address), address)
         if not address.is_archive:
             return LocalImages(LayoutStore(address.path))
-        from regsim.store.archive import OciArchive  # noqa: PLC0415  (few transfers meet an archive)
-        from regsim.store.docker_archive import DockerArchive  # noqa: PLC0415  (few transfers meet an archive)
+        from regsim.store.archive import OciArchive
+        from regsim.store.docker_archive import DockerArchive
 
         docker = address.kind is Kind.DOCKER_ARCHIVE
         return LocalImages(DockerArchive(address.path) if docker else OciArchive(address.path))
@@ -87,7 +87,7 @@ class Opener:
             store = LayoutStore(address.path, create=True)
             await stack.enter_async_context(store.in_use())
             return LocalDestination(store), None
-        from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter  # noqa: PLC0415  (as for archives above)
+        from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
 
         writer = ArchiveWriter(address.path)
         if address.kind is Kind.DOCKER_ARCHIVE:

@@ -116,6 +116,10 @@ class RemoteBlob:
         """Yield the raw bytes from `offset` on; else as `open`."""
         return streamed(partial(self.pour, offset=offset))
 
+    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes from `offset` on, each piece checked in the thread that reads it."""
+        return streamed(lambda take: self.pour(check, take, offset=offset))
+
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.
 

@@ -22,7 +22,7 @@ from regsim.core.account import Account
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
 from regsim.net import Timeouts
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.reference import check_repository
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, RegsimError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport

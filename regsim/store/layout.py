@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiofiles.threadpool import wrap
-
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
 from regsim.store import layout_index
@@ -45,6 +43,10 @@ if TYPE_CHECKING:
 
     from regsim.core import Descriptor, Digest
     from regsim.store.protocols import Taker
+
+
+def _unchecked(_: memoryview) -> None:
+    pass
 
 
 def _threads() -> Threads:
@@ -72,19 +74,29 @@ class FileContent:
             LocalFileError: the file is missing, not a regular one, or cannot be read.
             ContentError: it has another size than the descriptor says; raised before the first byte.
         """
-        return self.open_at(0)
+        return self.stream(_unchecked)
 
-    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
+        return self.stream(_unchecked, offset)
+
+    async def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream whose pieces are checked in the thread that reads them; see `Streamable`."""
         file = self._open()
-        reading = wrap(file)
-        try:
+
+        def read() -> bytes:
             with file_errors(self.path, "read"):
-                file.seek(offset)
-                while chunk := await reading.read(CHUNK):
-                    yield chunk
+                piece = file.read(CHUNK)
+            if piece:
+                check(memoryview(piece))
+            return piece
+
+        try:
+            file.seek(offset)
+            while piece := await in_thread(read):
+                yield piece
         finally:
-            file.close()  # not in a thread: when cancelled there may be no waiting any more
+            file.close()
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the file's bytes from `offset` on to `takers`, in threads; see `Pourable`.
@@ -171,7 +183,7 @@ class LayoutStore(Listed):
         if size != descriptor.size or not self._verify:
             return size == descriptor.size
         try:
-            async with aclosing(verified(self.content(descriptor).open(), descriptor)) as stream:
+            async with aclosing(verified(self.content(descriptor))) as stream:
                 async for _ in stream:
                     pass
         except ContentError:

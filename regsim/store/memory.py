@@ -216,7 +216,7 @@ class MemoryStore(DigestStore):
             ContentError: the bytes are not what the descriptor says; nothing was kept.
         """
         descriptor = content.descriptor
-        async with aclosing(verified(content.open(), descriptor)) as stream:
+        async with aclosing(verified(content)) as stream:
             self.blobs[descriptor.digest] = b"".join([chunk async for chunk in stream])
         self._add(descriptor)
 

@@ -62,6 +62,22 @@ class Pourable(Protocol):
 
 
 @runtime_checkable
+class Streamable(Protocol):
+    """Content that lets its bytes be checked in the thread that reads them.
+
+    An optional capability, found with `isinstance`.
+    """
+
+    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the raw bytes; raises as `Content.open` does, and what `check` raises.
+
+        Args:
+            check: is handed every piece before the stream yields it, once and in order, in any thread.
+            offset: the first byte that is handed on.
+        """
+
+
+@runtime_checkable
 class Seekable(Content, Protocol):
     """Content that can be opened in the middle. An optional capability, found with `isinstance`."""
 

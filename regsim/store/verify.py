@@ -6,14 +6,12 @@ come from or go to. Whoever reads content that somebody else stored reads it thr
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.store.protocols import CHUNK, Seekable
-from regsim.store.relay import finished, in_thread
+from regsim.store.protocols import CHUNK, Seekable, Streamable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor
     from regsim.store.protocols import Content
 
-# Hashing less takes less time than a thread does.
-_SMALL = 64 * 1024
 _HINT = (
     "the content was damaged at its source or on the way; fetch it again, or push it again from a good copy"
 )
@@ -56,7 +52,7 @@ class Verifier:
         """
         self.seen += len(data)
         if self.seen > self._descriptor.size:
-            raise self._wrong_size(f"at least {self.seen}")
+            raise self.wrong_size(f"at least {self.seen}")
         self._hasher.update(data)
 
     def finish(self) -> None:
@@ -66,7 +62,7 @@ class Verifier:
             ContentError: there were too few bytes, or other bytes.
         """
         if self.seen != self._descriptor.size:
-            raise self._wrong_size(str(self.seen))
+            raise self.wrong_size(str(self.seen))
         digest = self._descriptor.digest
         if not digest.matches(self._hasher):
             raise ContentError(
@@ -75,7 +71,8 @@ class Verifier:
                 hint=_HINT,
             )
 
-    def _wrong_size(self, found: str) -> ContentError:
+    def wrong_size(self, found: str) -> ContentError:
+        """Return the error for another number of bytes."""
         return ContentError(
             f"{self._descriptor.digest} has {found} bytes, its descriptor says {self._descriptor.size}",
             hint=_HINT,
@@ -83,54 +80,53 @@ class Verifier:
 
 
 async def verified(
-    stream: AsyncGenerator[bytes, None],
-    descriptor: Descriptor,
-    verifier: Verifier | None = None,
-    *,
-    checked: Callable[[Verifier], object] = lambda _: None,
+    content: Content, verifier: Verifier | None = None, *, checked: Callable[[], object] = lambda: None
 ) -> AsyncGenerator[bytes, None]:
-    """Hand on a stream, holding back its last chunk until size and hash are right.
+    """Hand on content, holding back its last chunk until size and hash are right.
 
-    So a reader never sees a bad blob complete: a receiver that waits for `descriptor.size` bytes is still
-    short of some when the error comes. While a chunk is used, the next one is read, and hashed in a thread:
-    two processors share the work. The stream is closed with this one.
+    So a reader never sees a bad blob complete: a receiver that waits for all of its bytes is still short of
+    some when the error comes. What is `Streamable` is hashed in the thread that reads it.
 
     Args:
-        stream: is handed on.
-        descriptor: what it must turn out to be.
-        verifier: that has taken in the bytes before the stream, if it does not begin at the first one.
-        checked: called after each chunk, before it is handed on.
+        content: is handed on; it is `Seekable` if `verifier` has seen bytes.
+        verifier: has taken in the bytes before those that are handed on; None: there are none.
+        checked: called after each chunk that the verifier has taken in; in any thread.
 
     Raises (while iterating):
-        ContentError: the bytes are not those that `descriptor` names.
+        ContentError: the bytes are not those that the descriptor names.
+        Exception: what the content raised.
     """
-    verifier = verifier or Verifier(descriptor)
-
-    async def read() -> bytes:
-        while chunk := await anext(stream, None):
-            if len(chunk) > _SMALL:
-                await in_thread(partial(verifier.update, chunk))
-            else:
-                verifier.update(chunk)
-            checked(verifier)
-            return chunk
-        return b""
-
-    held, ahead = b"", None
-    try:
-        while chunk := await (ahead or read()):
-            ahead = asyncio.ensure_future(read()) if descriptor.size > _SMALL else None
-            if held:
+    verifier = verifier or Verifier(content.descriptor)
+    held, total = b"", verifier.seen
+    async with aclosing(_checked(content, verifier, checked)) as stream:
+        async for chunk in stream:
+            total += len(chunk)
+            if total > content.descriptor.size:  # a verifier in another thread may not have told yet
+                raise verifier.wrong_size(f"at least {total}")
+            if held and chunk:
                 yield held
-            held = chunk
-        verifier.finish()
-        if held:
-            yield held
-    finally:
-        if ahead is not None:
-            ahead.cancel()
-            await finished(asyncio.gather(ahead, return_exceptions=True))
-        await stream.aclose()
+            held = chunk or held
+    verifier.finish()
+    if held:
+        yield held
+
+
+def _checked(
+    content: Content, verifier: Verifier, checked: Callable[[], object]
+) -> AsyncGenerator[bytes, None]:
+    def check(piece: bytes | memoryview) -> None:
+        verifier.update(piece)
+        checked()
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        opened = content.open_at(start) if start and isinstance(content, Seekable) else content.open()
+        async with aclosing(opened):
+            async for chunk in opened:
+                check(chunk)
+                yield chunk
+
+    start = verifier.seen
+    return content.stream(check, start) if isinstance(content, Streamable) else stream()
 
 
 # Places to which reading can go back without hashing everything again.
@@ -202,12 +198,11 @@ class Rereader:
             verifier = max(
                 (each for each in self._checkpoints if each.seen <= start), key=lambda each: each.seen
             ).copy()
-            opened = self._content.open_at(verifier.seen) if verifier.seen else self._content.open()
         else:
-            verifier, opened = Verifier(self.descriptor), self._content.open()
+            verifier = Verifier(self.descriptor)
         skip = start - verifier.seen
         self._rest, self._position = b"", start
-        stream = self._stream = verified(opened, self.descriptor, verifier, checked=self._note)
+        stream = self._stream = verified(self._content, verifier, checked=partial(self._note, verifier))
         while skip > 0 and (chunk := await anext(stream, b"")):
             self._rest = chunk[skip:]
             skip -= len(chunk)
@@ -234,5 +229,5 @@ async def read_all(content: Content, *, limit: int) -> bytes:
             f"{descriptor.digest} has {descriptor.size} bytes; as a document at most {limit} are read",
             hint="it may be a layer with the media type of a manifest",
         )
-    async with aclosing(verified(content.open(), descriptor)) as stream:
+    async with aclosing(verified(content)) as stream:
         return b"".join([chunk async for chunk in stream])

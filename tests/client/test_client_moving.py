@@ -19,7 +19,7 @@ from regsim.transfer.events import Event, Moment, Step
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.client.address import Address
+    from regsim.client.image_address import Address
     from tests.client.conftest import Make
 
 pytestmark = pytest.mark.anyio
@@ -229,7 +229,7 @@ def test_a_store_is_read_without_an_http_client(tmp_path: Path) -> None:
 
 
 def test_addresses_may_be_values(tmp_path: Path) -> None:
-    from regsim.client.address import parse  # noqa: PLC0415  (read where it is shown)
+    from regsim.client.image_address import parse  # noqa: PLC0415  (read where it is shown)
 
     source: Address = parse(f"oci:{tmp_path}:v1")
     move = Client().move(source, parse(REF))

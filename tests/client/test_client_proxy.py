@@ -15,7 +15,7 @@ from regsim.core.ledger import violations
 from regsim.errors import NetworkError, RegistryError, RegsimError, UsageError
 from regsim.net.address import Proxy
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from tests.client.proxying import SECRETS, proxying

@@ -24,11 +24,6 @@ SMALL = b"a small blob"
 LARGE = bytes(range(256)) * 10_000
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
-
-
 async def tags(peer: Peer, name: str) -> list[str]:
     return list((await peer.http.get(f"/v2/{name}/tags/list")).json()["tags"])
 

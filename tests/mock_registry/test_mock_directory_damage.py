@@ -27,11 +27,6 @@ SMALL = b"a small blob that is kept in memory for a while"
 LARGE = bytes(range(256)) * 10_000
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
-
-
 def file_of(path: Path, digest: str) -> Path:
     return path / "blobs" / digest.replace(":", "/")
 

@@ -19,7 +19,7 @@ import respx
 
 from regsim.core.account import Account
 from regsim.net.transport import SocketTransport
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport

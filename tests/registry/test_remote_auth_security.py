@@ -19,7 +19,7 @@ from mock_registry.auth import Auth, BasicAuth, TokenAuth
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.login.authorizer import MAX_SERVICES, Authorizer
 from regsim.registry.login.challenge import Challenge

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport

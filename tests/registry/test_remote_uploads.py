@@ -10,7 +10,7 @@ import pytest
 from regsim.core import Descriptor
 from regsim.core.account import Account, Retry
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Mounted, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent

@@ -13,7 +13,7 @@ import pytest
 from regsim.core.account import Account
 from regsim.errors import NetworkError
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Timeouts, Transport
 
 if TYPE_CHECKING:

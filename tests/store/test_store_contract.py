@@ -93,7 +93,7 @@ def manifest(name: str = "a") -> BytesContent:
 
 
 async def everything(content: Content) -> bytes:
-    async with aclosing(verified(content.open(), content.descriptor)) as stream:
+    async with aclosing(verified(content)) as stream:
         return b"".join([chunk async for chunk in stream])
 
 

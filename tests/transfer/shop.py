@@ -14,7 +14,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Loss, Waste
 from regsim.core.ledger import Direction, Outcome, violations
 from regsim.core.manifest import manifest_document
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Timeouts, Transport

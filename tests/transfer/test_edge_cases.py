@@ -15,7 +15,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.requests import Habits
 from regsim.registry.retry import Patience, Policy

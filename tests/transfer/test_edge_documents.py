@@ -23,7 +23,7 @@ from regsim.core.account import Account
 from regsim.core.ledger import violations
 from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.requests import Habits
 from regsim.registry.transport import Transport

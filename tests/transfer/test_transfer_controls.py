@@ -16,7 +16,7 @@ from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.result import Reconciliation, RunResult, TransferResult
 from regsim.core.work import entries
 from regsim.errors import ExitCode
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport

@@ -17,7 +17,7 @@ from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent, MemoryStore, SkipRule, node_store

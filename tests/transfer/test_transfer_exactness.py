@@ -28,7 +28,7 @@ from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.manifest import parse
 from regsim.core.work import Labels, Rules, entries
 from regsim.errors import NetworkError, NotFoundError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile

@@ -19,7 +19,7 @@ from mock_registry.auth import TokenAuth
 from regsim.core.ledger import violations
 from regsim.core.manifest import parse
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
