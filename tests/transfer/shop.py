@@ -17,13 +17,14 @@ from regsim.core.manifest import manifest_document
 from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
 if TYPE_CHECKING:
+    from regsim.net import Timeouts
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
