@@ -25,8 +25,9 @@ from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
-    from regsim.net import Timeouts
     from pathlib import Path
+
+    from regsim.net import Timeouts
 
 HOST = "127.0.0.1:5000"
 

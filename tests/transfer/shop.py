@@ -24,10 +24,10 @@ from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 
 if TYPE_CHECKING:
-    from regsim.net import Timeouts
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
+    from regsim.net import Timeouts
     from regsim.registry.ranges import Ranges
     from regsim.registry.requests import Habits
     from regsim.store.protocols import Store
