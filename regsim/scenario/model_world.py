@@ -65,7 +65,7 @@ class ModelWorld(Ends[ModelEnd, ModelEnd]):
         holdings.delete_manifest(wanted_at(reference))
 
     def image(self, image: str) -> ModelEnd:  # noqa: D102  (Ends says it)
-        return ModelEnd(self.images.holdings(image))
+        return ModelEnd(self.images.manifests[image])
 
     def reader(self, _member: Member, name: str) -> ModelEnd:  # noqa: D102  (likewise)
         return self.registry.repository(name)

@@ -186,7 +186,7 @@ async def built(scenario: Scenario, scratch: Path) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for name, spec in scenario.images.items():
         if spec.dockerfile is not None:
-            ((descriptor, raw),) = images.holdings(name).manifests.values()
+            ((descriptor, raw),) = images.manifests[name].manifests.values()
             layers = parse(descriptor, raw).layers
             found[name] = [Layer(each.digest, each.size) for each in layers]
     return found
