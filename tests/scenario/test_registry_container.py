@@ -232,7 +232,7 @@ async def test_the_engine_is_the_first_whose_info_succeeds(engine: FakeEngine, t
 
 
 async def test_an_engine_that_is_no_command_line_is_told_by_the_name_of_its_variable() -> None:
-    with pytest.raises(UsageError, match="REGSIM_ENGINE is no command line: No closing quotation"):
+    with pytest.raises(UsageError, match="REGSIM_ENGINE is not a command line: No closing quotation"):
         await find_engine({"REGSIM_ENGINE": "podman --root 'here", "PATH": ""})
 
 
