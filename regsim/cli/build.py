@@ -52,19 +52,19 @@ class BuildFlags(Printing):
     """What a build can be told.
 
     Attributes:
-        file: the Dockerfile; CONTEXT/Dockerfile if left out.
+        file: the Dockerfile; CONTEXT/Dockerfile by default.
         tag: where the image goes: oci:DIR:TAG.
         build_arg: NAME=VALUE of an ARG; repeatable.
         build_context: NAME=IMAGE, what FROM NAME or --from=NAME stands for; repeatable.
         target: stop at this stage.
-        platform: OS/ARCHITECTURE to build for; this machine's if left out.
+        platform: OS/ARCHITECTURE to build for; this machine's by default.
         run: YAML file that declares what each RUN command changes; by default the Dockerfile's name with
             .run.yaml added, if that file exists.
-        cache: keep layers in this directory, and take them from there.
+        cache: directory that keeps built layers for the next build.
         compression: gzip, zstd or none.
-        compression_level: how hard to compress.
-        timestamp: seconds since 1970 that all times are set to; $SOURCE_DATE_EPOCH, or 0.
-        quiet: print nothing but the digest and errors.
+        compression_level: the compressor's level.
+        timestamp: seconds since 1970 for all times; by default $SOURCE_DATE_EPOCH, or 0.
+        quiet: print only the digest and errors.
     """
 
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None

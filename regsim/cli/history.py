@@ -72,7 +72,7 @@ def history(
             docker-archive:FILE[:REPO:TAG], store:REF or record:NAME.
         no_trunc: do not shorten digests and instructions.
         human: sizes in readable units, and how long ago instead of dates.
-        sizes: fetch layers from the registry to tell SIZE, if the local store lacks them; they are not kept.
+        sizes: fetch layers that the local store lacks, to print SIZE; they are not kept.
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
         printing: see below.
         connecting: see below.
@@ -119,7 +119,7 @@ def tree(
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG],
             docker-archive:FILE[:REPO:TAG] or store:REF.
         path: list what is below this path.
-        depth: list so many levels.
+        depth: list this many levels.
         platform: of an index this image: OS/ARCH[/VARIANT].
         printing: see below.
         connecting: see below.

@@ -39,13 +39,13 @@ class RunFlags(Printing):
     """How scenarios are run.
 
     Attributes:
-        registry: mock, the URL of one that is running, or container[:IMAGE], started and removed again.
-        model: decide without HTTP and without bytes.
-        dry_run: ask the registry everything, write nothing.
+        registry: mock, the URL of a running one, or container[:IMAGE], which is started and removed again.
+        model: compute what would move, without HTTP and without bytes.
+        dry_run: ask the registry, write nothing, and report what would move.
         set: KEY=VALUE, changes a value of the scenario; repeatable.
         json: also write the result as JSON to this file.
-        prefix: repository below which all others are put.
-        keep: leave what was pushed in a registry that was already running.
+        prefix: put all repositories below this one.
+        keep: do not delete what was pushed to a running registry.
         quiet: print nothing but the report and errors.
     """
 
@@ -73,7 +73,7 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
     Args:
         scenarios: scenario files, or names of shipped ones.
         flags: see below.
-        connecting: see below, for a registry that was already running.
+        connecting: see below, for a running registry.
     """
     wanted = Wanted(printing=flags, json=flags.json, several=len(scenarios) > 1)
     if flags.output is not None and flags.output == flags.json:

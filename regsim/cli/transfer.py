@@ -32,13 +32,13 @@ class Flags(Printing):
     """What push, pull and copy have in common.
 
     Attributes:
-        dry_run: ask everything, write nothing, and report what would move.
+        dry_run: ask the registry, write nothing, and report what would move.
         jobs: blobs moved at the same time.
         progress: how progress is shown on standard error: auto, bar, plain, none or json.
         quiet: print nothing but the ledger and errors.
-        platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
-            of its own, keep the index around them.
-        sparse: keep the index around one image too; a registry may refuse an index that names more.
+        platform: move only this image of an index: OS/ARCH[/VARIANT]. Several, separated by commas or each
+            with a flag of its own, are moved with the index.
+        sparse: move the index with a single image too; a registry may refuse an index that names others.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
@@ -79,7 +79,7 @@ def pull(
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
         dst: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG]; the local store if left
             out.
-        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
+        ranges: connections for one large blob, 1 to 16; faster if the registry limits each connection.
         flags: see below.
         connecting: see below.
     """
@@ -106,8 +106,8 @@ def copy(
         dst: HOST[:PORT]/NAME[:TAG], or one of the others.
         src_creds: USER[:PASSWORD] at the registry that is read from.
         dest_creds: USER[:PASSWORD] at the registry that is written to.
-        referrers: take along what refers to the image, such as signatures, and what refers to that.
-        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
+        referrers: also copy what refers to the image, such as signatures, and what refers to that.
+        ranges: connections for one large blob, 1 to 16; faster if the registry limits each connection.
         flags: see below.
         connecting: see below.
     """

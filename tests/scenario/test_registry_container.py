@@ -93,7 +93,7 @@ async def test_a_registry_that_ends_at_once_is_told_by_its_last_words(
     chosen: FakeEngine, told: list[str]
 ) -> None:
     chosen.is_("ends-at-once")
-    with pytest.raises(RegistryError, match="ended by itself: configuration error: no storage"):
+    with pytest.raises(RegistryError, match="has stopped: configuration error: no storage"):
         async with registry_container("registry:2", tell=told.append):
             pass
     assert chosen.containers() == []
@@ -104,7 +104,7 @@ async def test_one_that_ends_while_it_is_awaited_is_noticed(
 ) -> None:
     chosen.is_("ends-at-once", "no-publish")
     monkeypatch.setattr(module, "_POLLS_BETWEEN_LOOKS", 1)
-    with pytest.raises(RegistryError, match="ended by itself: configuration error: no storage"):
+    with pytest.raises(RegistryError, match="has stopped: configuration error: no storage"):
         async with registry_container("registry:2", tell=told.append):
             pass
 
