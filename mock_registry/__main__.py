@@ -156,7 +156,7 @@ def _add_storage_options(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=SESSION_LIFETIME,
         metavar="SECONDS",
-        help="end an upload session that nobody has used for so long (default: %(default)g)",
+        help="end an upload session that was not used for so long (default: %(default)g)",
     )
     group.add_argument(
         "--collect-after",

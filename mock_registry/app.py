@@ -159,7 +159,7 @@ class MockRegistry:
         self._arrivals = 0
         self._under_way = 0
         self._quiet = asyncio.Event()
-        self._holders = 0
+        self.holders = 0  # servers and contexts that use it now
         for fault in (*(self.profile.faults if self.profile else ()), *faults):
             self.faults.add(fault)
 
@@ -370,7 +370,7 @@ class MockRegistry:
         return await collect(self.state, grace)
 
     async def aclose(self) -> None:
-        """Remove the spool directory and what it held, or let go of the directory that is kept.
+        """Remove the spool directory and what it held, or close the directory that is kept.
 
         The journal and the small blobs in memory stay.
         """
@@ -378,15 +378,15 @@ class MockRegistry:
         await self.storage.aclose()
 
     async def __aenter__(self) -> Self:
-        if not self._holders:
+        if not self.holders:
             if self.storage.reopen():
                 self._restore()
             self.housekeeping.start()
-        self._holders += 1
+        self.holders += 1
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._holders -= 1
-        if not self._holders:
+        self.holders -= 1
+        if not self.holders:
             await self.housekeeping.stop()
             await self.aclose()

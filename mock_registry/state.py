@@ -147,7 +147,7 @@ class State:
         storage: Where bytes live.
         identifier: Makes session identifiers.
         clock: Seconds, from any origin, that never go back.
-        session_lifetime: Seconds without a request after which a session is over; ``None`` is for ever.
+        session_lifetime: Seconds without a request after which a session ends; ``None`` keeps it.
     """
 
     def __init__(
@@ -176,12 +176,12 @@ class State:
         return self.repositories.get(name or "")
 
     def blob(self, name: str | None, digest: Digest) -> Blob | None:
-        """Return a blob of this very repository."""
+        """Return a blob of this repository."""
         repository = self.repository(name)
         return self.storage.find(digest) if repository and digest in repository.blobs else None
 
     async def intact_blob(self, name: str | None, digest: Digest) -> Blob | None:
-        """Return a blob of this very repository, to be served, or to be spoken of as being there.
+        """Return a blob of this repository, to be served or reported as present.
 
         One that is damaged counts as absent, so that the next push heals it.
         """
@@ -201,7 +201,7 @@ class State:
     # Sessions
 
     async def session(self, name: str | None, identifier: str | None) -> UploadSession | None:
-        """Return an open session of this very repository; one that has expired is closed instead."""
+        """Return an open session of this repository; one that has expired is closed instead."""
         session = self.sessions.get(identifier or "")
         if session is None or session.repository != name:
             return None
@@ -283,7 +283,7 @@ class State:
         repository.used[digest] = self.clock()
 
     async def unlink_blob(self, name: str, digest: Digest) -> None:
-        """Hide content from a repository; the last one to let go frees the space."""
+        """Hide content from a repository; the last one to do so frees the space."""
         self.let_go(name, digest)
         await self.storage.sync()
 

@@ -247,7 +247,7 @@ class _Body(httpx.AsyncByteStream):
             raise
 
     async def aclose(self) -> None:
-        """Let go of a body, whole or not."""
+        """Release a body, complete or not."""
         await self._call.hang_up()
 
 

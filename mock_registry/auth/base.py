@@ -136,7 +136,7 @@ class Auth(ABC):
     """
 
     second_origin = False
-    """Whether tokens are to be had at an origin of their own."""
+    """Whether tokens are served at an origin of their own."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class Auth(ABC):
         """Answer a request for a token.
 
         Raises:
-            Refusal: 404; there are none to be had.
+            Refusal: 404; this registry has none.
         """
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
 

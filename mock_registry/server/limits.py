@@ -1,4 +1,4 @@
-"""What the server puts up with, in bytes and seconds, and what its connections hold of request bodies.
+"""The server's limits, in bytes and seconds, and what its connections hold of request bodies.
 
 Owns the limits, the sum of what is held, and when it is too much. Must not know of sockets.
 """

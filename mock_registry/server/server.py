@@ -35,9 +35,9 @@ class Server(Shared):
         host: Address or name to bind.
         port: 0 takes any free port.
         limits: Sizes and times.
-        tls: What TLS is spoken with; by default it is not.
-        rejected: Told of each answer that the server gives by itself, with method and target as far as they
-            are known, the status, and the bytes of the answer's body.
+        tls: Certificate and key for TLS; by default plain HTTP.
+        rejected: Told of each answer that the server gives without the app, with method and target as far as
+            they are known, the status, and the bytes of the answer's body.
     """
 
     def __init__(

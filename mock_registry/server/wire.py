@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes: heads of responses, and the answers that the server gives by itself.
+"""HTTP/1.1 as bytes: heads of responses, and the answers that the server gives without the app.
 
 Owns serialisation. Must not know of sockets.
 """

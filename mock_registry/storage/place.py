@@ -94,7 +94,7 @@ class Place:
             raise DirectoryError(f"{self.path} holds content, but nothing in a {changelog.NAME}")
 
     def _lock(self) -> None:
-        # The system lets go of the lock when the process ends, however it ends.
+        # The system releases the lock when the process ends, however it ends.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         lock = self._keep(os.open(_LOCK, flags, 0o600, dir_fd=self.top))
         try:

@@ -3,7 +3,7 @@
 Owns hashing while receiving, and the choice of what runs on the event loop and what in threads. Must not know
 where bytes are kept, why an upload grows, or who may read a blob.
 
-A storage that is to survive a restart writes every change down in `record`, takes part in a commit by itself,
+A storage that is to survive a restart writes every change down in `record`, takes part in a commit itself,
 and makes both durable in `settle` and `sync`: nothing is acknowledged to a client before one of them
 returned. Methods that are not coroutines never suspend, so that the state and its record change together.
 """

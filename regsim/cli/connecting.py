@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from regsim.cli.output import Printing, status
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
+from regsim.net.address import Proxy
+from regsim.net.trust import Trust
+from regsim.registry import Connection
+from regsim.registry.login import AuthFiles, Credentials, FixedKeychain, Keychain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
-    from regsim.net.trust import Trust
-    from regsim.registry import Connection
-    from regsim.registry.login import Credentials, Keychain
 
 
 @Parameter(name="*")
@@ -53,7 +55,7 @@ class Connecting:
         self,
         *hosts: str,
         creds: Mapping[str, str] | None = None,
-        jobs: int | None = None,
+        jobs: int = DEFAULT_JOBS,
         ranges: int = 1,
         warn: Callable[[str], None] = status,
     ) -> Client:
@@ -62,7 +64,7 @@ class Connecting:
         Args:
             hosts: of the registries that the command speaks to.
             creds: credentials from further flags, by host.
-            jobs: blobs that a transfer moves at the same time; None: the default.
+            jobs: blobs that a transfer moves at the same time.
             ranges: connections over which a large blob is read.
             warn: is told what the user should know though the work goes on.
 
@@ -70,17 +72,11 @@ class Connecting:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
         from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
-        from regsim.core.schedule import DEFAULT_JOBS  # noqa: PLC0415  (--help needs no HTTP client)
 
-        return Client.over(
-            self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn
-        )
+        return Client.over(self.connection(*hosts, creds=creds), jobs=jobs, ranges=ranges, warn=warn)
 
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
-        from regsim.net.address import Proxy  # noqa: PLC0415  (--help needs no HTTP client)
-        from regsim.registry import Connection  # noqa: PLC0415  (--help needs no HTTP client)
-
         return Connection(
             plain_http=self._plain_http,
             trust=self._trust(),
@@ -95,15 +91,11 @@ class Connecting:
         return False if self.plain_http is None and named else self.plain_http
 
     def _trust(self) -> Trust:
-        from regsim.net.trust import Trust  # noqa: PLC0415  (--help needs no TLS)
-
         trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
         trust.check()
         return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
-        from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (--help needs none)
-
         files = AuthFiles(os.environ, self.authfile)
         files.check()
         given = dict(creds)
@@ -133,8 +125,6 @@ def read_credentials(text: str) -> Credentials:
     Raises:
         UsageError: the text has another form, or there is no terminal.
     """
-    from regsim.registry.login import Credentials  # noqa: PLC0415  (--help needs none)
-
     user, colon, _ = text.partition(":")
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from regsim.client.image_address import Address, Kind
 from regsim.core import Reference, media_types
-from regsim.core.manifest import parse, referrer_of
+from regsim.core.manifest import MANIFEST_UNKNOWN, parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
-from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Beyond this a manifest is not read: registries must take 4 MiB (distribution-spec, end-7a).
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
 
+# What a registry says of a manifest that it lacks (distribution-spec, "Error Codes").
+MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
+
 
 class Role(StrEnum):
     """What a reference points at, as the ledger prints it."""

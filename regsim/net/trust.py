@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
 from regsim.errors import LocalFileError
 
 if TYPE_CHECKING:
@@ -71,6 +69,8 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     Raises:
         LocalFileError: a file that `trust` names cannot be used.
     """
+    import httpx  # noqa: PLC0415  (naming certificates loads no HTTP client)
+
     context = httpx.create_ssl_context(verify=trust.verify, trust_env=True)
     if trust.verify:
         # Certificates that an administrator added to the system are trusted, as by docker.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from regsim.core.account import Account
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError, Trouble
 from regsim.net.address import without_query
 from regsim.net.body import Incoming
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from regsim.core.account import Account
     from regsim.store.protocols import Taker
 
 # Beyond this an error body is not read: it is for people.
@@ -111,6 +111,9 @@ class Answer:
         whole: the body ended within the bound that was given.
         secrets: sent with the request: they are removed from what is shown of the answer.
         received: bytes of the body that were counted as `received`.
+        response: of the transport, unread; None: there is no body to read.
+        account: is charged.
+        content: count the body of a 200 or 206 to a GET as `received`, all others as `overhead`.
     """
 
     method: str
@@ -121,42 +124,9 @@ class Answer:
     whole: bool = True
     secrets: tuple[str, ...] = field(default=(), repr=False)
     received: int = 0
-    _response: httpx.Response | None = field(default=None, repr=False)
-    _account: Account | None = field(default=None, repr=False)
-    _is_content: bool = field(default=False, repr=False)
-
-    @classmethod
-    def to(
-        cls,
-        request: httpx.Request,
-        url: str,
-        response: httpx.Response,
-        account: Account,
-        *,
-        content: bool,
-        secrets: tuple[str, ...],
-    ) -> Answer:
-        """Return a response as an answer, unread.
-
-        Args:
-            request: that was sent.
-            url: that was asked.
-            response: of the transport.
-            account: is charged.
-            content: count the body of a 200 or 206 to a GET as `received`, all others as `overhead`.
-            secrets: sent with the request.
-        """
-        is_content = content and request.method == "GET" and response.status_code in _CONTENT_STATUSES
-        return cls(
-            method=request.method,
-            url=url,
-            status=response.status_code,
-            headers=response.headers,
-            secrets=secrets,
-            _response=response,
-            _account=account,
-            _is_content=is_content,
-        )
+    response: httpx.Response | None = field(default=None, repr=False)
+    account: Account = field(default_factory=Account, repr=False)
+    content: bool = field(default=False, repr=False)
 
     @property
     def location(self) -> str | None:
@@ -227,15 +197,15 @@ class Answer:
 
     async def aclose(self) -> None:
         """Let go of the response: a body that was not read costs the connection. Any number of calls."""
-        if self._response is not None:
+        if self.response is not None:
             with translated(self.method, self.url):
-                await self._response.aclose()
+                await self.response.aclose()
 
     @property
     def _stream(self) -> httpx.AsyncByteStream:
         # Not aiter_raw(), which refuses the responses of mocks that httpx has read already.
-        assert self._response is not None  # noqa: S101  (answers that tests make are not read)
-        return cast("httpx.AsyncByteStream", self._response.stream)
+        assert self.response is not None  # noqa: S101  (answers that tests make are not read)
+        return cast("httpx.AsyncByteStream", self.response.stream)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         stream = self._stream
@@ -245,15 +215,14 @@ class Answer:
                 yield piece
 
     def _count(self, octets: int) -> None:
-        account = self._account
-        assert account is not None  # noqa: S101  (as above)
+        is_content = self.content and self.method == "GET" and self.status in _CONTENT_STATUSES
         # Several threads may read bodies for one account.
         with _COUNTING:
-            if self._is_content:
+            if is_content:
                 self.received += octets
-                account.received += octets
+                self.account.received += octets
             else:
-                account.overhead += octets
+                self.account.overhead += octets
 
 
 async def _noted(

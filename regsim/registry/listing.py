@@ -15,7 +15,7 @@ from regsim.net.address import origin, resolve
 from regsim.registry.answer import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from regsim.core.account import Account
     from regsim.registry.answer import Answer
@@ -52,16 +52,29 @@ async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[s
 async def _listed(
     ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
 ) -> AsyncIterator[str]:
+    async for answer in pages(ask, target, what):
+        if answer.status != HTTPStatus.OK:
+            raise refusal(answer)
+        for each in _page(answer, key, what):
+            yield each
+
+
+async def pages(
+    ask: Callable[[str], Awaitable[Answer]], target: str, what: str
+) -> AsyncGenerator[Answer, None]:
+    """Yield the pages of a list, from `target` on, as long as each names the next one.
+
+    Raises:
+        RegistryError: the next one is said to be at another host, there are too many, or they are larger than
+            `MAX_LIST` bytes together.
+    """
     octets = 0
     for _ in range(MAX_PAGES):
         answer = await ask(target)
-        if answer.status != HTTPStatus.OK:
-            raise refusal(answer)
         octets += len(answer.body)
         if octets > MAX_LIST:
             raise RegistryError(f"{what}: their list is larger than {MAX_LIST} bytes")
-        for each in _page(answer, key, what):
-            yield each
+        yield answer
         page = following(answer, what)
         if page is None:
             return

@@ -1,6 +1,6 @@
 """Reading a large blob over several connections at once, for servers that limit what each one gets.
 
-Owns how a blob is divided, and that its bytes are handed on in order. Must not know how a stretch comes, or
+Owns how a blob is divided, and that its bytes are handed on in order. Must not know how a part comes, or
 where the bytes go.
 """
 
@@ -9,21 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss
 from regsim.errors import UsageError
 from regsim.registry.blobs import Download, RangeError, RemoteBlob
 from regsim.store.protocols import CHUNK
-from regsim.store.relay import finished, hand_in_thread, streamed
+from regsim.store.relay import finished, hand_in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import Sequence
 
-    from regsim.core import Descriptor
-    from regsim.core.account import Account, Reason
-    from regsim.registry.requests import Requests
+    from regsim.core.account import Reason
     from regsim.store.protocols import Taker
 
 MOST_RANGES = 16
@@ -31,16 +28,16 @@ _MIB = 1024 * 1024
 
 
 class Room:
-    """Memory for stretches that come before their turn, shared by all blobs of a client.
+    """Memory for parts that come before their turn, shared by all blobs of a client.
 
     Nobody waits for it: where there is none, a blob comes over fewer connections.
 
     Args:
-        stretches: that it has place for.
+        parts: that it has place for.
     """
 
-    def __init__(self, stretches: int = MOST_RANGES) -> None:
-        self._free = stretches
+    def __init__(self, parts: int = MOST_RANGES) -> None:
+        self._free = parts
 
     def take(self) -> bool:
         """Tell whether there was place for one more; it is taken."""
@@ -61,8 +58,8 @@ class Ranges:
     Attributes:
         count: connections for one blob, 1 to `MOST_RANGES`.
         least: bytes below which a blob comes in one stream.
-        length: bytes of a stretch. Longer ones cost memory, shorter ones round trips.
-        room: for stretches before their turn: 16 of 2 MiB.
+        length: bytes of a part. Longer ones cost memory, shorter ones round trips.
+        room: for parts before their turn: 16 of 2 MiB.
 
     Raises:
         UsageError: `count` is another number.
@@ -78,42 +75,27 @@ class Ranges:
             raise UsageError(f"{self.count} ranges of a blob at once", hint=f"1 to {MOST_RANGES}")
 
     def divide(self, size: int) -> bool:
-        """Tell whether so many bytes come in several stretches at once."""
+        """Tell whether so many bytes come in several parts at once."""
         return self.count > 1 and size >= self.least
 
 
 @dataclass(frozen=True, slots=True)
-class RangedBlob:
+class RangedBlob(RemoteBlob):
     """A large blob of a repository, as content that comes over several connections.
 
-    A stretch whose turn it is is handed on as it comes, and `Ranges.room` bounds the others; all of them are
-    resumed by themselves. It comes in one stream from where it stands as soon as the registry answers a Range
-    with something else, and from the beginning when it is opened again, since one of its pieces may have been
+    A part whose turn it is is handed on as it comes, and `Ranges.room` bounds the others; each of them is
+    resumed for itself. It comes in one stream from where it stands as soon as the registry answers a Range
+    with something else, and from the beginning when it is opened again, since one of its parts may have been
     wrong.
     """
 
-    repository: Requests
-    descriptor: Descriptor
-    account: Account
     ranges: Ranges
-
-    def open(self) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes, in order; else as `RemoteBlob.open`."""
-        return self.open_at(0)
-
-    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on; else as `open`."""
-        return streamed(partial(self.pour, offset=offset))
-
-    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on, each piece checked in the thread that reads it."""
-        return streamed(lambda take: self.pour(check, take, offset=offset))
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to `takers`, in threads, in order; else as `RemoteBlob.pour`."""
         divided = self.ranges.divide(self.descriptor.size - offset) and not self.account.divided
         if not (divided and self.repository.habits.ranges):
-            await RemoteBlob(self.repository, self.descriptor, self.account).pour(*takers, offset=offset)
+            await RemoteBlob.pour(self, *takers, offset=offset)
             return
         self.account.attempts += 1
         self.account.divided = True
@@ -190,7 +172,7 @@ class _Window:
         return sum(each.received - each.noted for each in begun if each is not None) - kept
 
     def _widen(self) -> None:
-        """Ask for more stretches ahead of their turn, as many as there may be."""
+        """Ask for more parts ahead of their turn, as many as there may be."""
         blob = self._blob
         while (
             self._proven
@@ -224,7 +206,7 @@ class _Window:
         if wrong is not None:
             self._blob.repository.habits.ranges = False
             return
-        # The first stretch may come whole instead, and then goes on to the end of the blob.
+        # The first part may come whole instead, and then goes on to the end of the blob.
         first = self._part
         if not self._proven and not self._whole and first is not None and first.end == self._next:
             self._proven = first.strict = True

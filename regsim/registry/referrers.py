@@ -19,7 +19,7 @@ from regsim.core.manifest import MAX_MANIFEST_SIZE, encode, index_document, pars
 from regsim.errors import ContentError, NotFoundError, RegistryError
 from regsim.registry import manifests
 from regsim.registry.answer import refusal
-from regsim.registry.listing import MAX_LIST, MAX_PAGES, following
+from regsim.registry.listing import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,31 +93,26 @@ async def list_missing(repository: Requests, found: Iterable[Referrer], account:
 async def _asked(
     repository: Requests, subject: Digest, account: Account, artifact_type: str | None
 ) -> list[Descriptor] | None:
-    """Ask the registry; None where it knows no such question."""
+    """Ask the registry; None if it does not know the question."""
+
+    async def ask(target: str) -> Answer:
+        return await repository.ask("GET", target, account, limit=MAX_MANIFEST_SIZE)
+
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type is not None else ""
-    target: str | None = f"/v2/{repository.name}/referrers/{subject}{query}"
-    found: list[Descriptor] = []
-    octets = 0
-    for page in range(MAX_PAGES):
-        assert target is not None  # noqa: S101  (the loop ends with the last page)
-        answer = await repository.ask("GET", target, account, limit=MAX_MANIFEST_SIZE)
+    target, found, first = f"/v2/{repository.name}/referrers/{subject}{query}", list[Descriptor](), True
+    async for answer in pages(ask, target, f"the referrers of {subject.short}"):
         if answer.status != HTTPStatus.OK:
-            if not page and answer.status in _UNKNOWN:
+            if first and answer.status in _UNKNOWN:
                 return None
             raise refusal(answer)
         # A web server that answers 200 to all has not understood the question either.
-        if media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX and not page:
+        if first and media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX:
             return None
         found += _page(answer, artifact_type, repository.name)
-        octets += len(answer.body)
-        if octets > MAX_LIST:
-            raise RegistryError(f"the list of referrers of {subject.short} is larger than {MAX_LIST} bytes")
         if len(found) > MAX_REFERRERS:
             raise RegistryError(f"{subject.short} has more than {MAX_REFERRERS:,} referrers")
-        target = following(answer, f"the referrers of {subject.short}")
-        if target is None:
-            return found
-    raise RegistryError(f"the list of referrers of {subject.short} has no end within {MAX_PAGES} pages")
+        first = False
+    return found
 
 
 def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descriptor]:

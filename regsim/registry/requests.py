@@ -13,7 +13,7 @@ from regsim.core import Digest
 from regsim.core.account import Loss
 from regsim.core.reference import check_repository, check_tag
 from regsim.errors import NetworkError
-from regsim.registry.answer import MAX_ERROR_BODY, warnings_of
+from regsim.registry.answer import warnings_of
 from regsim.registry.login.challenge import DELETE, PULL, PUSH, Need, Scope, Scopes
 from regsim.registry.retry import Patience
 
@@ -53,12 +53,14 @@ class Habits:
     told: set[str] = field(default_factory=set)
 
 
-class _Options(TypedDict, total=False):
+class Options(TypedDict, total=False):
+    """Of a request; see `Transport.send`."""
+
     headers: Mapping[str, str]
     body: Body
     content: bool
-    limit: int
-    mounts_from: str
+    limit: int | None
+    deadline: float
 
 
 class Requests:
@@ -112,7 +114,15 @@ class Requests:
         """The target that opens uploads (end-4a, end-11)."""
         return f"/v2/{self.name}/blobs/uploads/"
 
-    async def ask(self, method: str, target: str, account: Account, **options: Unpack[_Options]) -> Answer:
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        *,
+        mounts_from: str | None = None,
+        **options: Unpack[Options],
+    ) -> Answer:
         """Send a request that may be repeated, and repeat it while there is patience; as `send`.
 
         Raises:
@@ -123,7 +133,7 @@ class Requests:
         async def send() -> Answer:
             before = account.received
             try:
-                return await self.send(method, target, account, **options)
+                return await self.send(method, target, account, mounts_from=mounts_from, **options)
             except NetworkError:
                 if options.get("content"):
                     account.waste(received=account.received - before, loss=Loss.CUT)
@@ -137,40 +147,23 @@ class Requests:
         target: str,
         account: Account,
         *,
-        headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
-        content: bool = False,
-        limit: int | None = MAX_ERROR_BODY,
-        deadline: float | None = None,
         mounts_from: str | None = None,
         deletes: bool = False,
+        **options: Unpack[Options],
     ) -> Answer:
-        """Send a request once, as soon as the host is not being left to recover.
+        """Send a request once, as soon as the host is not being left to recover; as `Transport.send`.
 
         Args:
             method: of HTTP.
-            target: as for `Transport.send`, as are those that are not named here.
+            target: at the registry.
             account: is charged.
-            headers: beside those of every request.
-            body: None sends none.
-            content: the bodies are a blob's or a manifest's.
-            limit: bytes of the answer's body that are wanted; None leaves it unread.
-            deadline: seconds for all of it; None: the usual ones.
             mounts_from: another repository that is read from, which takes one token for both.
             deletes: what is deleted is content, not an upload.
+            **options: as for `Transport.send`.
         """
         await self.patience.ready()
-        answer = await self.transport.send(
-            method,
-            target,
-            account,
-            headers=headers,
-            body=body,
-            content=content,
-            limit=limit,
-            deadline=deadline,
-            need=self._need(method, mounts_from=mounts_from, deletes=deletes),
-        )
+        need = self._need(method, mounts_from=mounts_from, deletes=deletes)
+        answer = await self.transport.send(method, target, account, need=need, **options)
         for text in warnings_of(answer):
             if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
                 self.habits.told.add(text)

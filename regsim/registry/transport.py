@@ -127,7 +127,8 @@ class Transport:
         content: bool = False,
         limit: int | None = MAX_ERROR_BODY,
         deadline: float | None = None,
-        need: Need = _ANYBODY,
+        need: Need | None = _ANYBODY,
+        authorization: Authorization | None = None,
     ) -> Answer:
         """Send a request, follow its redirects, and return the answer.
 
@@ -143,7 +144,8 @@ class Transport:
             content: the bodies are a blob's or a manifest's.
             limit: bytes of the answer's body that are read; None leaves it to the caller, who closes it.
             deadline: seconds for all of it; None: `timeouts.metadata` if the answer is read, else no limit.
-            need: the rights that it takes.
+            need: the rights that it takes; None: it goes to a token service, without a login.
+            authorization: for a request without a login.
 
         Raises:
             NetworkError: no whole answer came in time.
@@ -153,19 +155,22 @@ class Transport:
         if deadline is None and limit is not None:
             deadline = self.timeouts.metadata
         url, redirects = self._absolute(target), 0
-        login = self._authorizer.login(need, account)
+        login = None if need is None else self._authorizer.login(need, account)
         try:
             async with asyncio.timeout(deadline):
-                await login.begin()
+                if login is not None:
+                    await login.begin()
                 while True:
-                    before = account.sent
+                    before, authorization = account.sent, login.authorization if login else authorization
                     answer = await self._send(
-                        method, url, account, headers, body, content=content, credentials=login.authorization
+                        method, url, account, headers, body, content=content, credentials=authorization
                     )
                     near = self._origin_of(url) == self._origin
                     if self._leads_on(answer):
                         url, redirects = await self._redirected(answer, redirects), redirects + 1
-                    elif near and login.is_challenge(answer.status, answer.headers):
+                        if login is None:
+                            realm_url(self._origin, url, secret=False)
+                    elif login is not None and near and login.is_challenge(answer.status, answer.headers):
                         await login.renew(await answer.read(seconds=self.timeouts.metadata))
                         url, redirects = self._absolute(target), 0
                         if content and body is not None:
@@ -187,19 +192,16 @@ class Transport:
         authorization: Authorization | None = None,
         limit: int = MAX_TOKEN_ANSWER,
     ) -> Answer:
-        url, redirects, deadline = self._absolute(url), 0, self.timeouts.metadata
-        try:
-            async with asyncio.timeout(deadline):
-                while True:
-                    answer = await self._send(
-                        method, url, account, headers, body, content=False, credentials=authorization
-                    )
-                    if not self._leads_on(answer):
-                        return await answer.read(limit)
-                    url, redirects = await self._redirected(answer, redirects), redirects + 1
-                    realm_url(self._origin, url, secret=False)
-        except TimeoutError as error:
-            raise unanswered(method, url, deadline) from error
+        return await self.send(
+            method,
+            url,
+            account,
+            headers=headers,
+            body=body,
+            limit=limit,
+            need=None,
+            authorization=authorization,
+        )
 
     def _leads_on(self, answer: Answer) -> bool:
         return answer.status in _REDIRECTS and "Location" in answer.headers
@@ -260,8 +262,16 @@ class Transport:
                     request.extensions["fresh"] = True
                     response = await self._network.handle_async_request(request)
             _LOG.info("%s: %d", where(method, url), response.status_code)
-            secrets = credentials.secrets if credentials else ()
-            answer = Answer.to(request, url, response, account, content=content, secrets=secrets)
+            answer = Answer(
+                method=method,
+                url=url,
+                status=response.status_code,
+                headers=response.headers,
+                secrets=credentials.secrets if credentials else (),
+                response=response,
+                account=account,
+                content=content,
+            )
             await octets.aclose()
         except BaseException:
             await (octets.aclose() if answer is None else answer.aclose())

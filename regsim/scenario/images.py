@@ -318,8 +318,7 @@ async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:
 
 async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest, str]) -> None:
     """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
-    for descriptor, raw in image.manifests.values():
-        document = parse(descriptor, raw)
+    for document in image.manifests.values():
         config = document.config
         if config is None or config.media_type not in media_types.CONFIGS:
             continue

@@ -18,6 +18,7 @@ from regsim.core import Digest, Role
 from regsim.core.account import Account
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Outcome
+from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.reference import check_repository
 from regsim.core.result import Mode, Reconciliation
 from regsim.errors import NotFoundError, RegsimError
@@ -31,7 +32,7 @@ from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.world import BLOBS, Ends, Job, Member, wanted_at
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import SkipRule, node_store
-from regsim.transfer.copy import MANIFEST_UNKNOWN, Options, Transfer
+from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
     LocalSource,

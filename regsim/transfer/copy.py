@@ -17,6 +17,7 @@ from regsim.core.account import Account, Loss
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.decide import Decisions
 from regsim.core.ledger import Direction, Ledger
+from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.schedule import DEFAULT_JOBS, Schedule
 from regsim.core.selection import EVERYTHING, Choice, Selection
 from regsim.core.work import Labels, Rules, beside, entries, keep_all, no_candidates
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
-
-# What a registry would have said to a GET; a HEAD has no body to say it in.
-MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -280,7 +280,7 @@ class PlannedSource:
         if planned is None:
             return await self._real.manifest(descriptor, account)
         account.received += descriptor.size if self.remote else 0
-        return planned[1]
+        return planned.raw
 
     def content(self, descriptor: Descriptor, account: Account) -> Content:  # noqa: D102
         return self._real.content(descriptor, account)
@@ -316,7 +316,7 @@ class PlannedDestination:
 
     async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
         planned = self._planned.manifests.get(descriptor.digest)
-        return planned[1] if planned is not None else await self._real.manifest(descriptor, account)
+        return planned.raw if planned is not None else await self._real.manifest(descriptor, account)
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         return self._planned.has(check.descriptor.digest, check.run) or await self._real.has(check)

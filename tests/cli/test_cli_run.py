@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +12,13 @@ from mock_registry import Journal, MockRegistry, Record
 from regsim.core.account import Account
 from regsim.core.work import entries
 from regsim.registry import blobs
+from regsim.transfer.model import ModelTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from regsim.core.ledger import Ledger
     from tests.cli.conftest import Layout, Outcome, Regsim, Serve, Served
 
     Scenario = Callable[..., Path]
@@ -342,8 +345,13 @@ def test_an_entry_dropped_from_the_ledger_is_found_out_in_every_mode(
     def dropping(*arguments: Any, **more: Any) -> Any:
         return entries(*arguments, **more)[:-1]
 
+    def dropping_of_model(transfer: ModelTransfer) -> Ledger:
+        ledger = run(transfer)
+        return replace(ledger, entries=ledger.entries[:-1])
+
+    run = ModelTransfer.run
     monkeypatch.setattr("regsim.transfer.copy.entries", dropping)
-    monkeypatch.setattr("regsim.transfer.untimed.entries", dropping)
+    monkeypatch.setattr("regsim.transfer.model.ModelTransfer.run", dropping_of_model)
     path = scenario("images: {base: {layers: [20kB, 4kB]}}\nsteps:\n  - push: {image: base, to: app}\n")
     done = regsim("run", path, *filter(None, [flag]), "--format", "json")
     assert_difference(done, ["references: 4 but sum over outcomes: 3"])

@@ -209,6 +209,29 @@ async def test_a_pour_that_is_cancelled_ends_at_once_with_its_thread_and_connect
     assert len(one.data) == len(two.data) <= account.received <= 4_000_000
 
 
+async def test_bytes_are_counted_as_they_arrive(
+    link: Link, serve: Serve, patience: Patience, account: Account
+) -> None:
+    reached, seen = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def halt(_: Reader, writer: Writer) -> None:
+        writer.write(ok(DATA[:4_000_000], length=SIZE))
+        await seen.wait()
+        writer.write(DATA[4_000_000:])
+
+    def note(_: memoryview) -> None:
+        loop.call_soon_threadsafe(reached.set)
+
+    async with serve(halt) as peer:
+        task = asyncio.create_task(pour(link, peer, patience, account, note))
+        await asyncio.wait_for(reached.wait(), 5)
+        assert 0 < account.received <= 4_000_000
+        seen.set()
+        await task
+    assert account.received == SIZE
+
+
 @OWN
 async def test_a_peer_that_waits_for_room_hears_of_a_pour_that_is_cancelled(
     link: Link, serve: Serve, patience: Patience, account: Account

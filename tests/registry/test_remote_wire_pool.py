@@ -469,7 +469,7 @@ async def test_a_dead_address_does_not_hold_up_a_living_one(
                 return found
 
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-            monkeypatch.setattr("regsim.net.dial.HEAD_START", 0.01)
+            monkeypatch.setattr("regsim.net.pool.HEAD_START", 0.01)
             peer.name = "registry.example"
             before = asyncio.all_tasks()
             assert await ask(wire, request(peer)) == b"abc"

@@ -25,6 +25,7 @@ from regsim.core.account import Account
 from regsim.core.decide import Decisions
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
+from regsim.core.manifest import parse
 from regsim.core.work import Labels, Rules, entries
 from regsim.errors import NetworkError, NotFoundError
 from regsim.registry import Connection
@@ -43,7 +44,8 @@ from regsim.transfer.ends import (
     RegistrySource,
     Source,
 )
-from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
+from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
+from tests.transfer.answers import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -599,7 +601,9 @@ class Model:
             runs = set[tuple[Digest, ...]]() if rule is SkipRule.CHAIN else None
             model.nodes[name] = HeldSets(present=Evidence.LOCAL, runs=runs)
         for root in story.family:
-            fill_holdings(model.nodes[BUILDER], Start((), tuple(root.below()), {}))
+            fill_holdings(
+                model.nodes[BUILDER], Start((), tuple(each for each in root.below() if each.is_document), {})
+            )
         for name, start in story.starts.items():
             fill_holdings(model.end(name).holdings, start)
         return model
@@ -623,14 +627,14 @@ class Model:
         holdings = self.end(step.repository).holdings
         digest = holdings.tags.pop(step.reference, None)
         if digest is None:
-            del holdings.manifests[step.reference]
+            del holdings.manifests[Digest(step.reference)]
             holdings.tags = {tag: held for tag, held in holdings.tags.items() if held != step.reference}
 
 
 def fill_holdings(holdings: HeldSets, start: Start) -> None:
     holdings.blobs |= {Digest(digest_of(raw)) for raw in start.blobs}
     for item in start.documents:
-        holdings.manifests[item.digest] = (item.descriptor, item.raw)
+        holdings.manifests[item.descriptor.digest] = parse(item.descriptor, item.raw)
         if holdings.runs is not None:
             layers = tuple(map(Digest, item.layers))
             holdings.runs |= {layers[:length] for length in range(1, len(layers) + 1)}
@@ -844,7 +848,8 @@ class Hand:
         """Answer one action, and look at what it was and at what it leads to."""
         self.pending.remove(action)
         self.require_place(action)
-        found = self.decisions.succeed(action, self.transfer._answer(action))
+        answers = Answers(self.transfer.source, self.transfer.destination)
+        found = self.decisions.succeed(action, answers.answer(action))
         assert self.decisions.error is None or found == []
         self.pending += found
         self.last = action
