@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import status
+from regsim.cli.output import Printing, status
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
 from regsim.net.address import Proxy
@@ -108,6 +108,15 @@ class Connecting:
                 )
             given[left[0]] = self.creds
         return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Asking(Connecting, Printing):
+    """How to connect to registries, and how an answer is printed."""
+
+
+ASKING = Asking()
 
 
 def read_credentials(text: str) -> Credentials:
