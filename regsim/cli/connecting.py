@@ -129,7 +129,7 @@ def read_credentials(text: str) -> Credentials:
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():
             raise UsageError(
-                "--creds have no password, and there is no terminal to ask for one",
+                "credentials without a password, and there is no terminal to ask for it",
                 hint="write USER:PASSWORD",
             )
         text = f"{user}:{getpass.getpass(f'Password of {user}: ')}"
