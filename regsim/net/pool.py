@@ -82,7 +82,8 @@ class Pool:
     def close(self) -> None:
         """Close every connection, in use or not."""
         self._closed = True
-        self._stop_sweeping()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for wish in self._wishes:
             if not wish.answer.done():
                 wish.answer.set_exception(httpx.ConnectError("the client is closed"))
@@ -206,11 +207,6 @@ class Pool:
         if self._idle:
             first = min(each.idle_since for each in self._idle)
             self._sweeper = loop.call_at(first + self._idle_seconds, self._sweep)
-
-    def _stop_sweeping(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
 
 
 # Dialling
