@@ -128,6 +128,9 @@ def read_credentials(text: str) -> Credentials:
     user, colon, _ = text.partition(":")
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError("credentials without a password, and there is no terminal to ask for one at")
+            raise UsageError(
+                "credentials without a password, and there is no terminal to ask for it",
+                hint="write USER:PASSWORD",
+            )
         text = f"{user}:{getpass.getpass(f'Password of {user}: ')}"
     return Credentials.parse(text, source="the command line")

@@ -1,4 +1,4 @@
-"""What commands have in common: running their work through Ctrl-C and SIGTERM, and printing what came of it.
+"""What commands have in common: running their work through Ctrl-C and SIGTERM, and printing its result.
 
 Owns what signals mean (the first one cancels the work, whose partial result is still printed; a second one
 ends the process at once), how answers, results and errors are printed as text or JSON, and the exit code of

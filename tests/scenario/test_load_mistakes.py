@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.errors import ExitCode, LocalFileError, ScenarioError
-from regsim.scenario.load import load_scenario, parse_scenario
+from regsim.errors import LocalFileError, ScenarioError
+from regsim.scenario.load import load_scenario
+from tests.scenario.reading import problems
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIVE = """\
 name: five
@@ -21,13 +25,6 @@ steps:
       transfered: 3
 checks: ["saved_ration(step 1) >= 0.9"]
 """
-
-
-def problems(text: str | bytes, *overrides: str) -> list[str]:
-    with pytest.raises(ScenarioError) as caught:
-        parse_scenario(text, Path("s.yaml"), overrides, records=lambda: {"x"})
-    assert caught.value.exit_code is ExitCode.USAGE
-    return caught.value.problems
 
 
 def scenario(
@@ -159,7 +156,7 @@ def test_mistakes_in_a_step(step: str, expected: str) -> None:
     ],
 )
 def test_mistakes_in_an_image(image: str, expected: str) -> None:
-    found = problems(scenario(images=image))
+    found = problems(scenario(images=image), records={"x"})
     assert found[0] == f"s.yaml:{expected}"
 
 
