@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from regsim.net.connection import Connection, Line
+from regsim.net.connection import Connection
+from regsim.net.line import Line
 from regsim.store.relay import Threads
 
 if TYPE_CHECKING:
