@@ -53,7 +53,7 @@ class Line:
         self._closed = self._lent = False
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
-        """Speak TLS from here on. Whoever calls this sets the deadline.
+        """Speak TLS from here on. The caller sets the deadline.
 
         Args:
             context: decides about the certificate.
@@ -189,7 +189,7 @@ class Line:
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Hang up, and wake whoever waits. Any number of calls are harmless."""
+        """Hang up, and wake the waiting task. Any number of calls are harmless."""
         if self._closed:
             return
         self._closed = True

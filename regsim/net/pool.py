@@ -69,7 +69,7 @@ class Pool:
 
         Raises:
             PoolTimeout: none became free in time.
-            ConnectError, ConnectTimeout: there is none to be had.
+            ConnectError, ConnectTimeout: none could be opened.
         """
         if self._closed:
             raise httpx.ConnectError("the client is closed")

@@ -87,7 +87,7 @@ class Transport:
         self._proxy = how.proxy if how.transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
-        # the target from its extension, and only need to be told whom to ask.
+        # the target from its extension, and only need to be told the origin.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
         self._authorizer = Authorizer(
             host,
@@ -331,7 +331,7 @@ class _ExactUrl(httpx.URL):
 
 
 class _Octets(httpx.AsyncByteStream):
-    """A request's body as httpx wants it. The generator is closed by whoever made it."""
+    """A request's body as httpx wants it. The generator is closed by its maker."""
 
     def __init__(self, octets: AsyncGenerator[bytes, None]) -> None:
         self._octets = octets
