@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import status
+from regsim.cli.output import Printing, status
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
 from regsim.net.address import Proxy
@@ -110,6 +110,15 @@ class Connecting:
         return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Asking(Connecting, Printing):
+    """How to connect to registries, and how an answer is printed."""
+
+
+ASKING = Asking()
+
+
 def read_credentials(text: str) -> Credentials:
     """Read `USER[:PASSWORD]`; a missing password is asked for at the terminal.
 
@@ -119,6 +128,9 @@ def read_credentials(text: str) -> Credentials:
     user, colon, _ = text.partition(":")
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError("credentials without a password, and there is no terminal to ask for one at")
+            raise UsageError(
+                "credentials without a password, and there is no terminal to ask for it",
+                hint="write USER:PASSWORD",
+            )
         text = f"{user}:{getpass.getpass(f'Password of {user}: ')}"
     return Credentials.parse(text, source="the command line")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from regsim.cli.connecting import Connecting
-from regsim.cli.output import PRINTING, Output, Platforms, Printing, printable
+from regsim.cli.connecting import ASKING, Asking, Connecting
+from regsim.cli.output import Output, Platforms, printable
 from regsim.cli.running import ask
 from regsim.core.quantities import exact, number, size
 from regsim.core.selection import Choice
@@ -18,20 +18,18 @@ if TYPE_CHECKING:
     from regsim.store.memory import BytesContent
 
 
-def inspect(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+def inspect(image: str, /, *, flags: Asking = ASKING) -> None:
     """Print an image's digest, platforms, date, labels, and layers with their sizes.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.inspect(image),
-        render=lambda found: _inspection_text(image, found, printing.width),
-        as_json=lambda found: _inspection_json(image, found),
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda found: _inspection_text(image, found, flags.width),
+        lambda found: _inspection_json(image, found),
         address=image,
     )
 
@@ -44,14 +42,7 @@ def manifest(image: str, /, *, output: Output = None, connecting: Connecting | N
         output: print to this file instead.
         connecting: see below.
     """
-    printing = Printing(output=output)
-    ask(
-        lambda client: client.manifest(image),
-        render=_bytes,
-        printing=printing,
-        connecting=connecting,
-        address=image,
-    )
+    ask(lambda client: client.manifest(image), _raw(output, connecting), _bytes, address=image)
 
 
 def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
@@ -62,67 +53,46 @@ def config(image: str, /, *, output: Output = None, connecting: Connecting | Non
         output: print to this file instead.
         connecting: see below.
     """
-    printing = Printing(output=output)
-    ask(
-        lambda client: client.config(image),
-        render=_bytes,
-        printing=printing,
-        connecting=connecting,
-        address=image,
-    )
+    ask(lambda client: client.config(image), _raw(output, connecting), _bytes, address=image)
 
 
-def layers(
-    image: str,
-    /,
-    *,
-    platform: Platforms = (),
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
-) -> None:
+def layers(image: str, /, *, platform: Platforms = (), flags: Asking = ASKING) -> None:
     """List the layers of an image, base first: digest, size, created by.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
             docker-archive:FILE[:REPO:TAG].
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.layers(image, choice=Choice.of(*platform)),
-        render=lambda images: "\n".join(_layers_text(each, printing.width) for each in images),
-        as_json=lambda images: [_layers_json(each) for each in images],
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda images: "\n".join(_layers_text(each, flags.width) for each in images),
+        lambda images: [_layers_json(each) for each in images],
         address=image,
     )
 
 
-def referrers(
-    image: str,
-    /,
-    *,
-    artifact_type: str | None = None,
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
-) -> None:
+def referrers(image: str, /, *, artifact_type: str | None = None, flags: Asking = ASKING) -> None:
     """List what refers to an image, such as signatures: digest, size, artifact type.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
         artifact_type: only those of this type.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.referrers(image, artifact_type=artifact_type),
-        render=lambda found: _referrers_text(found, printing.width),
-        as_json=lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda found: _referrers_text(found, flags.width),
+        lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
         address=image,
     )
+
+
+def _raw(output: Output, connecting: Connecting | None) -> Asking:
+    return Asking(output=output, **vars(connecting or Connecting()))
 
 
 def _bytes(content: BytesContent) -> bytes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.connecting import Connecting
-from regsim.cli.output import PRINTING, Platforms, Printing, printable
+from regsim.cli.connecting import ASKING, Asking
+from regsim.cli.output import Platforms, printable
 from regsim.cli.running import ask
 from regsim.client.image_address import RECORD
 from regsim.core.image import moment
@@ -58,8 +58,7 @@ def history(
     human: bool = True,
     sizes: Annotated[bool, Parameter(negative=())] = False,
     platform: Platforms = (),
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
+    flags: Asking = ASKING,
 ) -> None:
     """Print an image's history as docker does, with each layer's compressed size and sharing.
 
@@ -74,8 +73,7 @@ def history(
         human: sizes in readable units, and how long ago instead of dates.
         sizes: fetch layers that the local store lacks, to print SIZE; they are not kept.
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     now = datetime.now(UTC)
 
@@ -92,10 +90,9 @@ def history(
 
     ask(
         asked,
-        render=render,
-        as_json=lambda found: [_history_json(each, found.view) for each in found.images],
-        printing=printing,
-        connecting=connecting,
+        flags,
+        render,
+        lambda found: [_history_json(each, found.view) for each in found.images],
         address=None if image.startswith(RECORD) else image,
     )
 
@@ -107,8 +104,7 @@ def tree(
     *,
     depth: int | None = None,
     platform: Annotated[str | None, Parameter(negative=())] = None,
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
+    flags: Asking = ASKING,
 ) -> None:
     """List an image's files, the layer that each comes from, and bytes wasted by later layers.
 
@@ -121,8 +117,7 @@ def tree(
         path: list what is below this path.
         depth: list this many levels.
         platform: of an index this image: OS/ARCH[/VARIANT].
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     if depth is not None and depth < 1:
         raise UsageError(f"--depth {depth} lists nothing", hint="write 1 or more")
@@ -136,14 +131,7 @@ def tree(
             raise UsageError(f"{image} has nothing at {path!r:.500}", hint=hint)
         return found, listed
 
-    ask(
-        asked,
-        render=lambda answer: _tree_text(*answer, printing.width),
-        as_json=_tree_json,
-        printing=printing,
-        connecting=connecting,
-        address=image,
-    )
+    ask(asked, flags, lambda answer: _tree_text(*answer, flags.width), _tree_json, address=image)
 
 
 def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:

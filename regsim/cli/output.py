@@ -72,7 +72,9 @@ def _check_output(output: Path) -> None:
     if output.is_dir():
         raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
     if not directory.is_dir():
-        raise LocalFileError(f"cannot write {output}: there is no directory {directory}")
+        raise LocalFileError(
+            f"cannot write {output}: there is no directory {directory}", hint="make it first"
+        )
     if not os.access(output if _is_special(output) else directory, os.W_OK):
         raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
 

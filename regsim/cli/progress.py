@@ -147,7 +147,7 @@ class Bars:
             self._drawn[0].console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
-        """Draw now, and not only the next time that bars are drawn by themselves."""
+        """Draw now, without waiting for the next of ten times a second."""
         if self._drawn is not None:
             self._drawn[0].refresh()
 

@@ -77,7 +77,7 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
     """
     wanted = Wanted(printing=flags, json=flags.json, several=len(scenarios) > 1)
     if flags.output is not None and flags.output == flags.json:
-        raise UsageError(f"--output and --json name the same file: {flags.json}")
+        raise UsageError(f"--output and --json name the same file: {flags.json}", hint="name two files")
     with failing(wanted, flags.mode):
         if not scenarios:
             for each in shipped():

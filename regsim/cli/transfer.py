@@ -177,7 +177,7 @@ def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
         if creds is None:
             continue
         if not (hosts := registries(address)):
-            raise UsageError(f"{flag} are for a registry: {address!r}")
+            raise UsageError(f"{flag} are for a registry, not for {address!r}", hint=f"leave out {flag}")
         if found.setdefault(hosts[0], creds) != creds:
             raise UsageError(f"two users of {hosts[0]} at once", hint="copy as one who may do both")
     return found

@@ -19,7 +19,7 @@ class Timeouts:
         write: until the connection takes the next part of a body.
         commit: silence after the last octet of an upload, while the registry hashes and moves it
             (ghcr takes 11 s for 700 MB).
-        pool: until one of the connections is free; whoever holds it is bound by the others.
+        pool: until one of the connections is free; its holder is bound by the other timeouts.
         metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.
         cancel: a whole attempt to clean up behind a failure.
         slowest: bytes per second below which a blob does not count as moving, though it never falls silent.

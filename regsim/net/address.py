@@ -1,4 +1,4 @@
-"""Addresses as text: whom to connect to, and what a `Location` means, byte for byte.
+"""Addresses as text: where to connect to, and what a `Location` means, byte for byte.
 
 Owns the reading of registry hosts and URLs. Nothing here decodes or re-encodes: an upload's query is the
 registry's own state, and a signed one breaks when a single character changes (distribution-spec, end-4a).
@@ -85,8 +85,8 @@ def resolve(base: str, location: str) -> str:
     """Return the absolute URL that a `Location` (or `Link`) in an answer from `base` names.
 
     Absolute, host without scheme, absolute path, query alone and relative path all occur. The text is
-    kept as it is; only what is never sent is cut off: a fragment, and a user, since whom to be is not
-    for a registry to say.
+    kept as it is; only what is never sent is cut off: a fragment, and a user, since a registry does not
+    choose credentials.
 
     Raises:
         RegistryError: it names nothing that can be asked.

@@ -17,8 +17,8 @@ from regsim.store.relay import Relay
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
-    from regsim.net.connection import Line
     from regsim.net.head import Head
+    from regsim.net.line import Line
     from regsim.store.protocols import Taker
     from regsim.store.relay import Threads
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from regsim.net.connection import Connection, Line
+from regsim.net.connection import Connection
+from regsim.net.line import Line
 from regsim.store.relay import Threads
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Pool:
 
         Raises:
             PoolTimeout: none became free in time.
-            ConnectError, ConnectTimeout: there is none to be had.
+            ConnectError, ConnectTimeout: none could be opened.
         """
         if self._closed:
             raise httpx.ConnectError("the client is closed")
@@ -82,7 +83,8 @@ class Pool:
     def close(self) -> None:
         """Close every connection, in use or not."""
         self._closed = True
-        self._stop_sweeping()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for wish in self._wishes:
             if not wish.answer.done():
                 wish.answer.set_exception(httpx.ConnectError("the client is closed"))
@@ -206,11 +208,6 @@ class Pool:
         if self._idle:
             first = min(each.idle_since for each in self._idle)
             self._sweeper = loop.call_at(first + self._idle_seconds, self._sweep)
-
-    def _stop_sweeping(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
 
 
 # Dialling

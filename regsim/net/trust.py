@@ -1,4 +1,4 @@
-"""Whom to believe that they are who they say: certificates of registries, and our own.
+"""Which certificates are trusted, and which are shown to registries.
 
 Owns the making of TLS contexts. Must not know connections, or which registry is asked.
 """

@@ -287,7 +287,7 @@ class Download:
             if self.strict:
                 raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
         if self.offset:
-            # All comes anew, and what is held already comes in vain.
+            # All of it comes again, and what is held already is wasted.
             self._account.attempts += 1
             if self._ranged:
                 self._account.retried(Reason.RANGE_IGNORED)

@@ -30,7 +30,7 @@ _MIB = 1024 * 1024
 class Room:
     """Memory for parts that come before their turn, shared by all blobs of a client.
 
-    Nobody waits for it: where there is none, a blob comes over fewer connections.
+    Nothing waits for it: if there is none, a blob comes over fewer connections.
 
     Args:
         parts: that it has place for.
@@ -154,12 +154,12 @@ class _Window:
             await self._part.pour(*self._takers)
 
     async def give_up(self, error: RangeError) -> None:
-        """Let what is left come in one stream; what came of it before came in vain."""
+        """Let what is left come in one stream; what came of it before is wasted."""
         self._blob.account.retried(error.reason, received=await self.close())
         self._whole = True
 
     async def close(self) -> int:
-        """End all that is under way; return how many octets came of it that were not handed on."""
+        """End all that is under way; return how many octets arrived that were not handed on."""
         begun = [self._part, *(each.part for each in self._ahead)]
         kept = self.offset - self._part.start if self._part else 0
         left = [*self._ahead, *([self._turn] if self._turn else [])]

@@ -127,7 +127,7 @@ def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descript
 
 
 async def _tagged(repository: Requests, subject: Digest, account: Account) -> tuple[Descriptor, bytes] | None:
-    """Return the index under the fallback tag; None where there is none, or something else."""
+    """Return the index under the fallback tag; None if there is nothing, or something else."""
     try:
         descriptor, raw = await manifests.fetch(repository, fallback_tag(subject), account)
     except NotFoundError:

@@ -121,7 +121,7 @@ class Repository(Requests):
     async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
         """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
 
-        Whatever is not a clear yes counts as no. A mount that is asked for in vain costs more than that, and
+        Whatever is not a clear yes counts as no. A mount that is refused costs more than that, and
         opens a session.
         """
         return await blobs.is_held_by(self, check_repository(repository), digest, account)

@@ -50,16 +50,13 @@ if TYPE_CHECKING:
     from regsim.registry.login.token_service import Authorization
     from regsim.registry.retry import Patience
 
-__all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
-
 Network = httpx.AsyncBaseTransport
-"""What carries requests: sockets, or whatever stands in for them."""
+"""What carries requests: sockets, or what replaces them."""
 
 _LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
-_USER_AGENT = "regsim"
 _ANYBODY = Need()
 # Never shown to an origin that they were not given for (CVE-2020-15157; S3 answers 400 to them).
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
@@ -90,7 +87,7 @@ class Transport:
         self._proxy = how.proxy if how.transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
-        # the target from its extension, and only need to be told whom to ask.
+        # the target from its extension, and only need to be told the origin.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
         self._authorizer = Authorizer(
             host,
@@ -290,7 +287,7 @@ class Transport:
     ) -> httpx.Request:
         sent = {
             "Host": address.host_of(url),
-            "User-Agent": _USER_AGENT,
+            "User-Agent": "regsim",
             "Accept-Encoding": "identity",
             **headers,
         }
@@ -303,14 +300,13 @@ class Transport:
             sent["Authorization"] = authorization.value
         elif not near:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
-        limits = self.timeouts
         extensions = {
             "target": address.target_of(url),
             "timeout": {
-                "connect": limits.connect,
-                "read": limits.commit if body and body.size else limits.read,
-                "write": limits.write,
-                "pool": limits.pool,
+                "connect": self.timeouts.connect,
+                "read": self.timeouts.commit if body and body.size else self.timeouts.read,
+                "write": self.timeouts.write,
+                "pool": self.timeouts.pool,
             },
         }
         to_ask = (self._home if near else None) or httpx.URL(url)
@@ -335,7 +331,7 @@ class _ExactUrl(httpx.URL):
 
 
 class _Octets(httpx.AsyncByteStream):
-    """A request's body as httpx wants it. The generator is closed by whoever made it."""
+    """A request's body as httpx wants it. The generator is closed by its maker."""
 
     def __init__(self, octets: AsyncGenerator[bytes, None]) -> None:
         self._octets = octets

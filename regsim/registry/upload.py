@@ -158,7 +158,7 @@ class _Upload:
             self._account.attempts += 1
 
     async def finish(self) -> bool:
-        """Get it there. False: it was there by somebody else's doing, before all of it was sent."""
+        """Upload it. False: another client stored it before all of it was sent."""
         if self._session is None and await self._posted():
             return True
         failures = reached = 0

@@ -120,7 +120,7 @@ def _action(each: ContainerResult) -> str:
 
 
 def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]]:
-    """Group neighbours of one step whose tables would be the same: nodes in the same state."""
+    """Group neighbouring transfers of one step whose tables would be equal."""
 
     def shape(transfer: TransferResult) -> object:
         ledger = transfer.ledger

@@ -45,86 +45,109 @@ if TYPE_CHECKING:
 _MACHINE = Platform("linux", "amd64")
 
 
-class Builder:
-    """Builds a scenario's images, each once and after those that it is built on.
+@dataclass(kw_only=True)
+class Images:
+    """The images of one run: what can be pushed, built on, and run in containers.
 
-    Args:
-        specs: all images of the scenario.
-        source: the made-up and recorded ones among them.
-        scratch: an empty directory for the layers, of commits too.
+    Attributes:
+        made: the made-up and recorded images.
+        labels: what is known of layers beside their descriptors.
+        specs: what the scenario says of each image.
+        others: images in layouts, built ones and committed ones, each with what to ask its place for.
+        manifests: by image that is pushed, its manifests without any bytes of layers, for the model.
+        scratch: keeps the layers of what is built and committed; None if nothing can be.
         tell: is told what takes a while.
     """
 
-    def __init__(
-        self,
-        specs: Mapping[str, ImageSpec],
-        source: ImageSource,
-        scratch: Path,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._specs = specs
-        self._source = source
-        self._store = LayoutStore(scratch, create=True)
-        self._tell = tell
-        self._built: dict[str, OpenImage] = {}
-        self._committed: dict[str, OpenImage] = {}
-        self._open: list[str] = []
+    made: ImageSource
+    labels: Labels
+    specs: Mapping[str, ImageSpec] = field(default_factory=dict)
+    others: dict[str, tuple[Fetcher, str]] = field(default_factory=dict)
+    manifests: dict[str, HeldSets] = field(default_factory=dict)
+    scratch: LayoutStore | None = None
+    tell: Callable[[str], None] = lambda _: None
+    _built: dict[str, OpenImage] = field(default_factory=dict)
+    _run: dict[str, OpenImage] = field(default_factory=dict)
+    _building: list[str] = field(default_factory=list)
 
-    async def image(self, name: str) -> OpenImage:
-        """Build an image unless it is built, and return it.
+    def store(self, image: str) -> Fetcher:
+        """Return where an image's content is read from."""
+        return self.others[image][0] if image in self.others else self.made
+
+    def reference(self, image: str) -> str:
+        """Return what to ask that place for."""
+        return self.others[image][1] if image in self.others else image
+
+    async def build(self, name: str) -> OpenImage:
+        """Build an image from its Dockerfile unless it is built, and return it.
 
         Raises:
             DockerfileError: its Dockerfile has mistakes; all are told.
             RegsimError: it cannot be built.
         """
         if name not in self._built:
-            if name in self._open:
-                raise UsageError(f"image {name!r} is built from itself: {' from '.join([*self._open, name])}")
-            self._open.append(name)
-            self._tell(f"building {name}")
-            built = await build(self._request(self._specs[name]), self._store)
+            if name in self._building:
+                around = " from ".join([*self._building, name])
+                raise UsageError(f"image {name!r} is built from itself: {around}")
+            self._building.append(name)
+            self.tell(f"building {name}")
+            built = await build(self._request(self.specs[name]), self._layers())
             self._built[name] = replace(built, name=name)
-            self._open.pop()
+            self.others[name] = (self._built[name], name)
+            self._building.pop()
         return self._built[name]
 
     async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
-        """Return an image of the scenario as something to build on (`image.build.bases.Bases`).
+        """Return an image of the scenario as something to build on (`image.builder.bases.Bases`).
 
         Raises:
-            UsageError: the scenario has none of that name, or it is an index.
+            UsageError: the scenario has no image of that name, or it is an index.
             RegsimError: it cannot be read or built.
         """
-        spec = self._specs.get(name) or self._specs.get(f"{name}:latest")
+        spec = self.specs.get(name) or self.specs.get(f"{name}:latest")
         if spec is None:
-            hint = did_you_mean(name, self._specs)
+            hint = did_you_mean(name, self.specs)
             raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
         if spec.platforms is not None:
             raise UsageError(f"{name!r} is an index", hint="build on one of its images")
         if spec.oci is not None:
-            return await _in_layout(LayoutStore(spec.oci.directory), spec.oci.tag or "")
+            store = LayoutStore(spec.oci.directory)
+            root = await store.find(spec.oci.tag or "")
+            document = parse(root, await read_all(store.content(root), limit=MAX_MANIFEST_SIZE))
+            return await OpenImage.of(Image.of(document), store.content, f"the image in {store.path}")
         if spec.dockerfile is not None:
-            return await self.image(spec.name)
-        return await base_of(self._source, spec.name)
+            return await self.build(spec.name)
+        return await base_of(self.made, spec.name)
 
     async def container_image(self, name: str) -> OpenImage:
-        """Return an image of the scenario, or one committed before, with its layers read.
+        """Return an image to make containers from, with its layers read; the same one for all.
 
         Raises:
             RegsimError: it cannot be read or built.
         """
-        image = self._committed.get(name) or await self.open(name, _MACHINE)
-        await image.read()
-        return image
+        if name not in self._run:
+            image = self._built.get(name) or await self.open(name, _MACHINE)
+            await image.read()
+            self._run[name] = image
+        return self._run[name]
 
     async def commit(self, container: Container, name: str, message: str) -> OpenImage:
-        """Make an image of what a container holds.
+        """Let an image of the scenario be what a container holds.
 
         Raises:
             RegsimError: it cannot be written.
         """
-        committed = await container.commit(self._store, compressor("gzip"), message=message)
-        self._committed[name] = replace(committed, name=name)
-        return self._committed[name]
+        committed = await container.commit(self._layers(), compressor("gzip"), message=message)
+        image = self._built[name] = replace(committed, name=name)
+        self.others[name] = (image, name)
+        self.manifests[name] = await _read(image, name, name)
+        await _read_history(image, self.manifests[name], self.labels.created_by)
+        return image
+
+    def _layers(self) -> LayoutStore:
+        if self.scratch is None:
+            raise ValueError("an image is to be built or committed, and there is no scratch directory")
+        return self.scratch
 
     def _request(self, spec: ImageSpec) -> Request:
         path = spec.dockerfile
@@ -150,67 +173,6 @@ class Builder:
         )
 
 
-async def _in_layout(store: LayoutStore, tag: str) -> OpenImage:
-    root = await store.find(tag)
-    document = parse(root, await read_all(store.content(root), limit=MAX_MANIFEST_SIZE))
-    return await OpenImage.of(Image.of(document), store.content, f"the image in {store.path}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """Where each image of a scenario is read from.
-
-    Attributes:
-        made: the made-up and recorded images.
-        others: those in layouts and those built from Dockerfiles, each with what to ask its place for.
-        labels: what is known of layers beside their descriptors.
-        manifests: for the model, what it needs of each image.
-        builder: makes images from Dockerfiles, and opens any one to put something on it.
-        opened: what containers were made from.
-    """
-
-    made: ImageSource
-    others: dict[str, tuple[Fetcher, str]]
-    labels: Labels
-    manifests: dict[str, HeldSets]
-    builder: Builder | None = None
-    opened: dict[str, OpenImage] = field(default_factory=dict)
-
-    def store(self, image: str) -> Fetcher:
-        """Return where an image's content is read from."""
-        return self.others[image][0] if image in self.others else self.made
-
-    def reference(self, image: str) -> str:
-        """Return what to ask that place for."""
-        return self.others[image][1] if image in self.others else image
-
-    def holdings(self, image: str) -> HeldSets:
-        """Return an image's manifests without any bytes of layers, for the model."""
-        return self.manifests[image]
-
-    async def container_image(self, image: str) -> OpenImage:
-        """Return an image to make containers from, the same one for all.
-
-        Raises:
-            RegsimError: it cannot be read or built.
-        """
-        if image not in self.opened:
-            self.opened[image] = await _builder(self.builder).container_image(image)
-        return self.opened[image]
-
-    async def commit(self, container: Container, image: str, message: str) -> OpenImage:
-        """Let an image of the scenario be what a container holds.
-
-        Raises:
-            RegsimError: it cannot be written.
-        """
-        built = await _builder(self.builder).commit(container, image, message)
-        self.others[image] = (built, image)
-        self.manifests[image] = await _read(built, image, image)
-        await _read_history(built, self.manifests[image], self.labels.created_by)
-        return built
-
-
 async def open_images(
     scenario: Scenario, *, generate: bool, tell: Callable[[str], None], scratch: Path | None = None
 ) -> Images:
@@ -231,41 +193,36 @@ async def open_images(
     forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
     source = ImageSource(recipes, forge, without_bytes=not generate)
-    others: dict[str, tuple[Fetcher, str]] = {
-        name: (LayoutStore(spec.oci.directory), spec.oci.tag or "")
-        for name, spec in scenario.images.items()
-        if spec.oci is not None
-    }
+    images = Images(
+        made=source,
+        labels=Labels(recorded=source.recorded_digests),
+        specs=scenario.images,
+        scratch=LayoutStore(scratch, create=True) if scratch is not None else None,
+        tell=tell,
+    )
     # What containers are committed to is made by steps, not here.
-    pushed = {step.push.image for step in scenario.steps if step.push is not None}
-    pushed &= scenario.images.keys()
-    images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
-    builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
-    holdings: dict[str, HeldSets] = {}
+    pushed = {step.push.image for step in scenario.steps if step.push is not None} & scenario.images.keys()
     for name in sorted(pushed | _run_in_containers(scenario)):
-        if scenario.images[name].dockerfile is not None:
-            others[name] = (await _builder(builder).image(name), name)
+        spec = scenario.images[name]
+        if spec.oci is not None:
+            images.others[name] = (LayoutStore(spec.oci.directory), spec.oci.tag or "")
+        if spec.dockerfile is not None:
+            await images.build(name)
         elif name in pushed:
-            tell(f"making {name}" if name not in others and generate else f"reading {name}")
+            tell(f"making {name}" if spec.oci is None and generate else f"reading {name}")
         if name in pushed:
-            holdings[name] = await _read(images.store(name), images.reference(name), name)
+            images.manifests[name] = await _read(images.store(name), images.reference(name), name)
     created_by = await _created_by(source, recipes, pushed)
-    for name in sorted(pushed & others.keys()):
-        await _read_history(images.store(name), holdings[name], created_by)
-    labels = Labels(created_by, source.recorded_digests)
-    return Images(made=source, others=others, labels=labels, manifests=holdings, builder=builder)
+    for name in sorted(pushed & images.others.keys()):
+        await _read_history(images.store(name), images.manifests[name], created_by)
+    images.labels = Labels(created_by, source.recorded_digests)
+    return images
 
 
 def _run_in_containers(scenario: Scenario) -> set[str]:
     """Return the images of the file that containers are made from."""
     creates = (step.container.create for step in scenario.steps if step.container is not None)
     return {each.image for each in creates if each is not None} & scenario.images.keys()
-
-
-def _builder(builder: Builder | None) -> Builder:
-    if builder is None:
-        raise ValueError("an image is to be built or run, and there is no scratch directory")
-    return builder
 
 
 def _recipes(spec: ImageSpec, seed: int) -> Iterator[ImageRecipe | IndexRecipe]:

@@ -65,22 +65,22 @@ class ModelWorld(Ends[ModelEnd, ModelEnd]):
         holdings.delete_manifest(wanted_at(reference))
 
     def image(self, image: str) -> ModelEnd:  # noqa: D102  (Ends says it)
-        return ModelEnd(self.images.holdings(image))
+        return ModelEnd(self.images.manifests[image])
 
-    def reader(self, _member: Member, name: str) -> ModelEnd:  # noqa: D102  (likewise)
+    def reader(self, _member: Member, name: str) -> ModelEnd:  # noqa: D102  (as above)
         return self.registry.repository(name)
 
-    def writer(self, _member: Member, name: str, _source: ModelEnd) -> ModelEnd:  # noqa: D102  (likewise)
+    def writer(self, _member: Member, name: str, _source: ModelEnd) -> ModelEnd:  # noqa: D102  (as above)
         return self.registry.repository(name)
 
-    def node(self, member: Member) -> ModelEnd:  # noqa: D102  (likewise)
+    def node(self, member: Member) -> ModelEnd:  # noqa: D102  (as above)
         if member.name not in self._nodes:
             chain = member.spec.skip is SkipRule.CHAIN
             holdings = HeldSets(present=Evidence.LOCAL, runs=set() if chain else None)
             self._nodes[member.name] = ModelEnd(holdings)
         return self._nodes[member.name]
 
-    def work(self, job: Job[ModelEnd, ModelEnd]) -> ModelWork:  # noqa: D102  (likewise)
+    def work(self, job: Job[ModelEnd, ModelEnd]) -> ModelWork:  # noqa: D102  (as above)
         return ModelWork(
             ModelTransfer(
                 source=job.source,

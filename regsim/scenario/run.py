@@ -33,7 +33,7 @@ MAX_MOVES_AT_ONCE = 24
 
 
 async def run(scenario: Scenario, world: World, mode: Mode, tell: Callable[[str], None]) -> RunResult:
-    """Run a scenario and return what it came to, also if it fails or is interrupted.
+    """Run a scenario and return its result, also if it fails or is interrupted.
 
     Args:
         scenario: what to do.

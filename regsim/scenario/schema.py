@@ -121,11 +121,6 @@ class NodeSpec(Mapped):
         habits = {"skip": self.client.skip, "parallel": self.client.parallel}
         return self.model_copy(update={name: habits[name] for name in habits if name not in entries})
 
-    @property
-    def size(self) -> int:
-        """How many machines this stands for."""
-        return 1 if self.count is None else self.count
-
     def members(self) -> tuple[str, ...]:
         """Return the name of each machine: `ci` alone, or `edge-1` to `edge-20`."""
         if self.count is None:

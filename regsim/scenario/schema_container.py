@@ -191,18 +191,8 @@ class InContainer(Mapped):
     @property
     def doing(self) -> Doing:
         """What is done."""
-        doings: tuple[Doing | None, ...] = (
-            self.create,
-            self.write,
-            self.remove,
-            self.read,
-            self.list,
-            self.stop,
-            self.start,
-            self.rm,
-            self.commit,
-        )
-        return next(doing for doing in doings if doing is not None)
+        found: list[Doing] = [doing for act in Act if (doing := getattr(self, act)) is not None]
+        return found[0]
 
 
 class Presence(StrEnum):

@@ -88,13 +88,13 @@ class WireWorld(Ends["Source", "Destination"]):
     def image(self, image: str) -> Source:  # noqa: D102  (Ends says it)
         return LocalSource(self.images.store(image))
 
-    def reader(self, member: Member, name: str) -> Source:  # noqa: D102  (likewise)
+    def reader(self, member: Member, name: str) -> Source:  # noqa: D102  (as above)
         return RegistrySource(self.repository(member.name, name))
 
-    def writer(self, member: Member, name: str, _source: Source) -> Destination:  # noqa: D102  (likewise)
+    def writer(self, member: Member, name: str, _source: Source) -> Destination:  # noqa: D102  (as above)
         return RegistryDestination(self.repository(member.name, name, writes=True))
 
-    def node(self, member: Member) -> Destination:  # noqa: D102  (likewise)
+    def node(self, member: Member) -> Destination:  # noqa: D102  (as above)
         store = self._stores.get(member.name)
         if store is None:
             kept = member.spec.store
@@ -105,7 +105,7 @@ class WireWorld(Ends["Source", "Destination"]):
             )
         return LocalDestination(store)
 
-    def work(self, job: Job[Source, Destination]) -> Transfer:  # noqa: D102  (likewise)
+    def work(self, job: Job[Source, Destination]) -> Transfer:  # noqa: D102  (as above)
         options = Options(jobs=job.member.spec.parallel, candidates=job.candidates, labels=self.images.labels)
         return Transfer(
             job.source, job.reference, job.destination, tag=job.tag, name=job.name, options=options
@@ -120,7 +120,7 @@ class WireWorld(Ends["Source", "Destination"]):
             self._unsettled = True
             raise
 
-    def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
+    def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (as above)
         super().learn(ledger, to)
         moved = {
             str(entry.digest): entry.role
@@ -135,7 +135,7 @@ class WireWorld(Ends["Source", "Destination"]):
                 moved[wanted_at(to)] = role
         written.update(moved)
 
-    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
+    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (as above)
         if self.registry is None or self._unsettled:
             return Reconciliation.alone(ledgers)
         with suppress(TimeoutError):
@@ -177,11 +177,11 @@ class PlanWorld(WireWorld):
     def reader(self, member: Member, name: str) -> Source:  # noqa: D102  (Ends says it)
         return PlannedSource(super().reader(member, name), self._held(name), self._gone_from(name))
 
-    def writer(self, member: Member, name: str, source: Source) -> Destination:  # noqa: D102  (likewise)
+    def writer(self, member: Member, name: str, source: Source) -> Destination:  # noqa: D102  (as above)
         real = super().writer(member, name, source)
         return PlannedDestination(real, self._held(name), receives=source.remote, gone=self._gone_from(name))
 
-    def node(self, member: Member) -> Destination:  # noqa: D102  (likewise)
+    def node(self, member: Member) -> Destination:  # noqa: D102  (as above)
         runs: set[tuple[Digest, ...]] | None = set() if member.spec.skip is SkipRule.CHAIN else None
         empty = HeldSets(present=Evidence.LOCAL, runs=runs)
         planned = self._planned.setdefault(f"node {member.name}", empty)
@@ -196,7 +196,7 @@ class PlanWorld(WireWorld):
         self._held(name).delete_manifest(wanted)
         self._gone_from(name).add(wanted)
 
-    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
+    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (as above)
         return Reconciliation.alone(ledgers)
 
     def _held(self, name: str) -> HeldSets:

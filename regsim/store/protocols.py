@@ -41,7 +41,7 @@ class Content(Protocol):
 
 @runtime_checkable
 class Pourable(Protocol):
-    """Content that hands its bytes over in threads: the fast way for whoever takes all of it.
+    """Content that hands its bytes over in threads: the fast way to take all of it.
 
     An optional capability, found with `isinstance`. Pouring again starts again from the first byte.
     """

@@ -1,4 +1,4 @@
-"""Handing bytes on in threads: from whoever fills a buffer to those who take what is in it.
+"""Handing bytes on in threads: from a source that fills buffers to takers.
 
 Owns buffers and threads, and when a second thread pays. Must not know files, sockets or digests. Through the
 event loop each piece costs a turn of it, a copy and two hops to a thread; here it costs nothing.
@@ -120,7 +120,7 @@ class _Beside:
             if self.failure is None:
                 try:
                     self._take(piece)
-                except Exception as error:  # noqa: BLE001  (raised by whoever waits for all of it)
+                except Exception as error:  # noqa: BLE001  (raised when all of it is awaited)
                     self.failure = error
             self.free.put(buffer)
 

@@ -1,7 +1,7 @@
 """Checking bytes against a descriptor while they stream by.
 
 Owns the check of digest and size (image-spec, descriptor.md#verification). Must not know where the bytes
-come from or go to. Whoever reads content that somebody else stored reads it through here.
+come from or go to. Content that another program stored is read through here.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def test_a_machine_without_an_engine_is_fit_for_all_but_containers(
     assert "cannot connect to the engine" in detail(silent, "container engine")
     monkeypatch.setenv("REGSIM_ENGINE", "podman 'no end")
     torn = regsim("doctor", "--format", "json")
-    assert detail(torn, "container engine").startswith("REGSIM_ENGINE is no command line")
+    assert detail(torn, "container engine").startswith("REGSIM_ENGINE is not a command line")
     monkeypatch.setenv("REGSIM_ENGINE", "/nowhere/engine")
     assert "cannot be run" in detail(regsim("doctor", "--format", "json"), "container engine")
 

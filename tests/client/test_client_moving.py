@@ -220,7 +220,8 @@ def test_the_package_is_cheap_to_import_and_tells_what_it_offers() -> None:
 
 
 def test_a_store_is_read_without_an_http_client(tmp_path: Path) -> None:
-    code = "import asyncio, sys, regsim; asyncio.run(regsim.Client().usage()); print('httpx' in sys.modules)"
+    use = "asyncio.run(regsim.Client(trust=regsim.Trust()).usage())"
+    code = f"import asyncio, sys, regsim; {use}; print('httpx' in sys.modules)"
     environment = {"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment

@@ -12,9 +12,10 @@ import pytest
 
 from regsim.core.account import Account
 from regsim.errors import NetworkError
+from regsim.net import Timeouts
 from regsim.net.trust import Trust
 from regsim.registry import Connection
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable

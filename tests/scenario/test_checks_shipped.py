@@ -185,7 +185,7 @@ async def built(scenario: Scenario, scratch: Path) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for name, spec in scenario.images.items():
         if spec.dockerfile is not None:
-            (document,) = images.holdings(name).manifests.values()
+            (document,) = images.manifests[name].manifests.values()
             found[name] = [Layer(each.digest, each.size) for each in document.layers]
     return found
 

@@ -129,9 +129,7 @@ class FakeWorld:
     running: int = 0
     most: int = 0
     differences: tuple[str, ...] = ()
-    images: Images = field(
-        default_factory=lambda: Images(made=ImageSource([]), others={}, labels=Labels(), manifests={})
-    )
+    images: Images = field(default_factory=lambda: Images(made=ImageSource([]), labels=Labels()))
 
     def _work(self, direction: Direction, member: Member, reference: Place) -> FakeWork:
         return FakeWork(self, f"{direction} {reference} {member.name}", direction, str(reference))

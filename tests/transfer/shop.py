@@ -17,7 +17,7 @@ from regsim.core.manifest import manifest_document
 from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
+    from regsim.net import Timeouts
     from regsim.registry.ranges import Ranges
     from regsim.registry.requests import Habits
     from regsim.store.protocols import Store
