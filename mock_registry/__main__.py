@@ -18,9 +18,9 @@ from typing import Any, TextIO
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
 from .faults.options import add_behaviour_options, faults_from_options, namespaces_from_options
+from .faults.profiles import profile_named
 from .notices import Namespaces, warning_headers
 from .optional import MissingPackageError
-from .profiles import profile_named
 from .service import SESSION_LIFETIME
 from .tls import Certificate, CertificateError
 

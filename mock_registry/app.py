@@ -33,8 +33,9 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
+    from .faults.effect import Surroundings
+    from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
-    from .profiles import Profile
     from .server import Limits, Server
     from .server.server import SparePort
     from .tls import Certificate
@@ -111,7 +112,7 @@ class MockRegistry:
         warnings: Sentences that every answer carries in Warning headers, 4,096 bytes of them at most.
         namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories: a
             pull with ``?ns=<host>`` is answered from there.
-        profile: Behave as a named registry does, see `mock_registry.profiles`.
+        profile: Behave as a named registry does, see `mock_registry.faults.profiles`.
         faults: Rules by which it misbehaves, see `mock_registry.faults`.
         seed: From which all chance in faults follows.
         clock: Seconds, monotonic; times in the journal, ages of sessions and blobs, pace of faults.
@@ -189,6 +190,7 @@ class MockRegistry:
         self._under_way = 0
         self._quiet = asyncio.Event()
         self._holders = 0
+        self._habits = self._make_habits()
         for fault in (*(self.profile.faults if self.profile else ()), *faults):
             self.faults.add(fault)
 
@@ -196,12 +198,22 @@ class MockRegistry:
     def faults(self) -> "Rules":
         """The rules by which it misbehaves, to be listed, added and removed at any time."""
         if self._rules is None:
-            from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for who misbehaves)
-            from .faults.rules import Rules  # noqa: PLC0415 (likewise)
+            from .faults.rules import Rules  # noqa: PLC0415 (loaded only with a fault)
 
-            surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
-            self._rules = Rules(surroundings, seed=self._seed)
+            self._rules = Rules(self._surroundings(), seed=self._seed)
         return self._rules
+
+    def _surroundings(self) -> "Surroundings":
+        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only with a fault or a profile)
+
+        return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
+
+    def _make_habits(self) -> "Habits | None":
+        if self.profile is None:
+            return None
+        from .faults.profiles import Habits  # noqa: PLC0415 (loaded only with a profile)
+
+        return Habits(self.profile, self._surroundings())
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -288,7 +300,7 @@ class MockRegistry:
         try:
             response = await self._respond(exchange)
             await exchange.drain(self.settings.drain_limit)
-        except Severed as severed:  # a profile's way, rather than a fault's
+        except Severed as severed:  # by a profile
             await exchange.sever(reset=severed.reset)
             return
         except CutShort as cut:
@@ -303,7 +315,7 @@ class MockRegistry:
 
     async def _respond(self, exchange: Exchange, admitted: "Admitted | None" = None) -> Response:
         try:
-            handler = self._answer_as_profile if self.profile else self._handler(exchange)
+            handler = self._answer_as_profile if self._habits else self._handler(exchange)
             await self._admit(exchange)
             if admitted is not None and (made_up := await admitted()) is not None:
                 return made_up
@@ -325,9 +337,9 @@ class MockRegistry:
         return _handler(exchange, read_only=self.settings.read_only)
 
     async def _answer_as_profile(self, service: Service, exchange: Exchange) -> Response:
-        if self.profile is None:
+        if self._habits is None:
             return await self._dispatch(service, exchange)
-        return await self.profile.answer(service, exchange, self._dispatch)
+        return await self._habits.answer(exchange, self._dispatch)
 
     async def _dispatch(self, service: Service, exchange: Exchange) -> Response:
         return await self._handler(exchange)(service, exchange)
@@ -441,7 +453,7 @@ class MockRegistry:
 def _profile(profile: "Profile | str | None") -> "Profile | None":
     if not isinstance(profile, str):
         return profile
-    from .profiles import profile_named  # noqa: PLC0415 (loaded only for who asks for one)
+    from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only with a profile)
 
     return profile_named(profile)
 
