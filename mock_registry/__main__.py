@@ -17,11 +17,10 @@ from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
+from .errors import MissingPackageError
 from .faults.options import add_behaviour_options, faults_from_options, namespaces_from_options
 from .faults.profiles import profile_named
-from .notices import Namespaces, warning_headers
-from .optional import MissingPackageError
-from .service import SESSION_LIFETIME
+from .service import SESSION_LIFETIME, Namespaces, warning_headers
 from .tls import Certificate, CertificateError
 
 
@@ -157,7 +156,7 @@ def _add_storage_options(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=SESSION_LIFETIME,
         metavar="SECONDS",
-        help="end an upload session that nobody has used for so long (default: %(default)g)",
+        help="end an upload session that was not used for so long (default: %(default)g)",
     )
     group.add_argument(
         "--collect-after",

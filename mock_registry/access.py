@@ -26,10 +26,10 @@ class Access(Protocol):
         """Tell whether this request may do that with the repository."""
 
     def sees(self, repository: str) -> bool:
-        """Tell whether whoever sent it may read the repository, with this request or another one."""
+        """Tell whether the client may read the repository, with this request or another one."""
 
     def spend(self, octets: int) -> None:
-        """Take note of the octets of both bodies, now that the request is over."""
+        """Take note of the bytes of both bodies, now that the request is over."""
 
 
 class _Open:
@@ -37,10 +37,10 @@ class _Open:
 
     user = None
 
-    def may(self, action: Action, repository: str) -> bool:  # noqa: ARG002 (it asks nobody)
+    def may(self, action: Action, repository: str) -> bool:  # noqa: ARG002 (everything is allowed)
         return True
 
-    def sees(self, repository: str) -> bool:  # noqa: ARG002 (likewise)
+    def sees(self, repository: str) -> bool:  # noqa: ARG002 (as above)
         return True
 
     def spend(self, octets: int) -> None:

@@ -1,4 +1,4 @@
-"""The registry as an ASGI 3 application, and the table from routes to handlers.
+"""The registry as an ASGI 3 application.
 
 Owns one exchange from its arrival to its record in the journal. Must not know what a handler does, nor which
 server runs it.
@@ -10,24 +10,24 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from types import TracebackType
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
 from .auth import Auth
-from .collection import Collected, Housekeeping, collect
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
-from .handlers.blobs import delete_blob, get_blob
-from .handlers.discovery import answer_token, get_base, get_catalog, get_referrers, get_tags
-from .handlers.manifests import delete_manifest, get_manifest, put_manifest
-from .handlers.uploads import delete_upload, get_upload, patch_upload, post_upload, put_upload
-from .journal import Journal, Record, Route
-from .layout import layout_index
-from .notices import Namespaces, warning_headers
-from .page import get_page
-from .recovery import restore
-from .redaction import redact_target
-from .service import COLLECTION_GRACE, MANIFEST_LIMIT, SESSION_LIFETIME, Handler, Service, Settings
+from .handlers import find_handler
+from .journal import Journal, Record, Route, redact_target
+from .maintenance import Collected, Housekeeping, collect, layout_index, restore
+from .service import (
+    COLLECTION_GRACE,
+    MANIFEST_LIMIT,
+    SESSION_LIFETIME,
+    Namespaces,
+    Service,
+    Settings,
+    warning_headers,
+)
 from .spec import ErrorCode, Fault
 from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
@@ -43,42 +43,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_TURNS = 10
-"""Turns of the event loop from octets in a socket to a request under way, with room to spare."""
+PUBLISH_AFTER = 1.0
+"""Seconds from a change of tags or manifests to the ``index.json`` that shows it, and to the next one."""
 
-_TABLE: dict[Route, dict[str, Handler]] = {
-    Route.BASE: {"GET": get_base, "HEAD": get_base},
-    Route.BLOB: {"GET": get_blob, "HEAD": get_blob, "DELETE": delete_blob},
-    Route.CATALOG: {"GET": get_catalog, "HEAD": get_catalog},
-    Route.MANIFEST: {
-        "GET": get_manifest,
-        "HEAD": get_manifest,
-        "PUT": put_manifest,
-        "DELETE": delete_manifest,
-    },
-    Route.OTHER: {},
-    Route.PAGE: {"GET": get_page, "HEAD": get_page},
-    Route.REFERRERS: {"GET": get_referrers, "HEAD": get_referrers},
-    Route.TAGS: {"GET": get_tags, "HEAD": get_tags},
-    Route.TOKEN: {"GET": answer_token, "POST": answer_token},
-    Route.UPLOAD: {
-        "GET": get_upload,
-        "HEAD": get_upload,
-        "PATCH": patch_upload,
-        "PUT": put_upload,
-        "DELETE": delete_upload,
-    },
-    Route.UPLOADS: {"POST": post_upload},
-}
-_READS = {
-    route: {
-        method: handler
-        for method, handler in methods.items()
-        if method in ("GET", "HEAD") or route is Route.TOKEN
-    }
-    for route, methods in _TABLE.items()
-}
-"""What a read-only registry serves of it."""
+_TURNS = 10
+"""Turns of the event loop from bytes in a socket to a request under way, with room to spare."""
 
 
 class MockRegistry:
@@ -91,27 +60,24 @@ class MockRegistry:
     Args:
         journal: Where finished requests are recorded; a new one by default.
         auth: Who may do what, and how they prove it; by default everybody may do everything.
-        storage: Where octets live; by default memory, with blobs above 256 KiB spooled to a directory.
+        storage: Where bytes live; by default memory, with blobs above 256 KiB spooled to a directory.
         directory: Keep everything in this directory, for the next process; short for ``DirectoryStorage``.
         anonymous_mount: Mount from any repository when a mount names none (end-11).
         mount: Mount at all; else a mount opens a session.
         delete: Answer deletes; else 405 (end-9, end-10).
         single_post: Take a blob with its POST (end-4b); else a session is opened instead.
         sparse: Take manifests whose successors are missing (end-7).
-        manifest_limit: Octets of the largest manifest; by default the profile's limit, or 4 MiB.
-        min_chunk_length: Octets that every chunk but the last must have (end-5).
+        manifest_limit: Bytes of the largest manifest; by default the profile's limit, or 4 MiB.
+        min_chunk_length: Bytes that every chunk but the last must have (end-5).
         read_only: Answer everything that would change something with 405.
-        drain_limit: Octets of a refused request's body that are still read, so that the answer arrives.
+        drain_limit: Bytes of a refused request's body that are still read, so that the answer arrives.
         session_patience: Seconds that a request waits for another one that holds its upload session.
-        session_lifetime: Seconds without a request after which an upload session is over (end-14); ``None``
-            is for ever.
-        collect_after: Free blobs from time to time that no manifest mentions, this many seconds after they
-            were last pushed, mounted or told to be there; ``None`` leaves that to `collect`.
+        session_lifetime: Seconds without a request after which an upload session ends (end-14), or ``None``.
+        collect_after: Seconds since a blob's last use after which it is freed if no manifest mentions it.
         housekeeping_interval: Seconds between looks for such sessions and blobs.
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
         warnings: Sentences that every answer carries in Warning headers, 4,096 bytes of them at most.
-        namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories: a
-            pull with ``?ns=<host>`` is answered from there.
+        namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories.
         profile: Behave as a named registry does, see `mock_registry.faults.profiles`.
         faults: Rules by which it misbehaves, see `mock_registry.faults`.
         seed: From which all chance in faults follows.
@@ -159,7 +125,11 @@ class MockRegistry:
                 MemoryStorage(directory=spool_directory) if directory is None else DirectoryStorage(directory)
             )
         self.storage = storage
-        self.profile = _profile(profile)
+        if isinstance(profile, str):
+            from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only when one is asked for)
+
+            profile = profile_named(profile)
+        self.profile = profile
         if manifest_limit is None:
             manifest_limit = (self.profile and self.profile.manifest_limit) or MANIFEST_LIMIT
         self.settings = Settings(
@@ -175,8 +145,9 @@ class MockRegistry:
             session_patience=session_patience,
         )
         self.state = State(self.storage, clock=clock, session_lifetime=session_lifetime)
+        self._publishing: asyncio.TimerHandle | None = None
         self._restore()
-        self._housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
+        self.housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
         self.auth = auth
         self._service = Service(self.state, self.settings, self.journal, auth)
         self._warnings = warning_headers(warnings)
@@ -189,8 +160,12 @@ class MockRegistry:
         self._arrivals = 0
         self._under_way = 0
         self._quiet = asyncio.Event()
-        self._holders = 0
-        self._habits = self._make_habits()
+        self.holders = 0  # servers and contexts that use it now
+        self._habits: Habits | None = None
+        if self.profile is not None:
+            from .faults import profiles  # noqa: PLC0415 (loaded only with a profile)
+
+            self._habits = profiles.Habits(self.profile, self._surroundings())
         for fault in (*(self.profile.faults if self.profile else ()), *faults):
             self.faults.add(fault)
 
@@ -198,22 +173,15 @@ class MockRegistry:
     def faults(self) -> "Rules":
         """The rules by which it misbehaves, to be listed, added and removed at any time."""
         if self._rules is None:
-            from .faults.rules import Rules  # noqa: PLC0415 (loaded only with a fault)
+            from .faults.rules import Rules  # noqa: PLC0415 (loaded only for faults)
 
             self._rules = Rules(self._surroundings(), seed=self._seed)
         return self._rules
 
     def _surroundings(self) -> "Surroundings":
-        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only with a fault or a profile)
+        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
 
         return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
-
-    def _make_habits(self) -> "Habits | None":
-        if self.profile is None:
-            return None
-        from .faults.profiles import Habits  # noqa: PLC0415 (loaded only with a profile)
-
-        return Habits(self.profile, self._surroundings())
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -237,6 +205,8 @@ class MockRegistry:
                 self._namespaces.scope(exchange)
             await self._serve(exchange)
         finally:
+            if exchange.address.route is Route.MANIFEST and exchange.method in ("PUT", "DELETE"):
+                self._publish_soon()
             exchange.access.spend(exchange.bytes_in + exchange.bytes_out)
             self.journal.append(exchange.record(self._clock()))
             self._under_way -= 1
@@ -244,7 +214,7 @@ class MockRegistry:
                 self._quiet.set()
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """Be held by a server for as long as it lives."""
+        """Stay open for as long as a server lives."""
         await receive()
         async with self:
             await send({"type": "lifespan.startup.complete"})
@@ -266,8 +236,8 @@ class MockRegistry:
                 await self._quiet.wait()
                 turns = 0
 
-    def _reject(self, method: str, target: str, status: int, octets: int) -> None:
-        """Record what a server answered by itself, as no request of HTTP/1.1 that an app could see."""
+    def _reject(self, method: str, target: str, status: int, count: int) -> None:
+        """Record what a server answered without the app, because it was not a request of HTTP/1.1."""
         self._arrivals += 1
         now = self._clock()
         self.journal.append(
@@ -276,16 +246,8 @@ class MockRegistry:
                 method=method,
                 target=redact_target(target),
                 route=Route.OTHER,
-                repository=None,
-                reference=None,
-                digest=None,
-                session=None,
-                mounted_from=None,
                 status=status,
-                bytes_in=0,
-                bytes_out=octets,
-                complete=False,
-                fault=None,
+                bytes_out=count,
                 started=now,
                 ended=now,
             ),
@@ -315,11 +277,17 @@ class MockRegistry:
 
     async def _respond(self, exchange: Exchange, admitted: "Admitted | None" = None) -> Response:
         try:
-            handler = self._answer_as_profile if self._habits else self._handler(exchange)
-            await self._admit(exchange)
+            if self._habits is None:
+                handler = find_handler(exchange, read_only=self.settings.read_only)
+            if self.auth is not None and exchange.address.route is not Route.TOKEN:
+                exchange.access = await self.auth.identify(exchange)
+                self.auth.check(exchange)
             if admitted is not None and (made_up := await admitted()) is not None:
                 return made_up
-            response = await handler(self._service, exchange)
+            if self._habits is None:
+                response = await handler(self._service, exchange)
+            else:
+                response = await self._habits.answer(exchange, self._dispatch)
         except Refusal as refusal:
             response = refusal.response()
         except StorageFull as error:
@@ -333,27 +301,8 @@ class MockRegistry:
             response.headers += exchange.notices
         return response
 
-    def _handler(self, exchange: Exchange) -> Handler:
-        return _handler(exchange, read_only=self.settings.read_only)
-
-    async def _answer_as_profile(self, service: Service, exchange: Exchange) -> Response:
-        if self._habits is None:
-            return await self._dispatch(service, exchange)
-        return await self._habits.answer(exchange, self._dispatch)
-
     async def _dispatch(self, service: Service, exchange: Exchange) -> Response:
-        return await self._handler(exchange)(service, exchange)
-
-    async def _admit(self, exchange: Exchange) -> None:
-        """Find out who asks, and let them in or not. The token service looks for itself.
-
-        Raises:
-            Refusal: 401, 403 or 404.
-        """
-        if self.auth is None or exchange.address.route is Route.TOKEN:
-            return
-        exchange.access = await self.auth.identify(exchange)
-        self.auth.check(exchange)
+        return await find_handler(exchange, read_only=self.settings.read_only)(service, exchange)
 
     @asynccontextmanager
     async def serve(
@@ -377,103 +326,76 @@ class MockRegistry:
             OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
         from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
-        from .server.server import SparePort  # noqa: PLC0415 (likewise)
-        from .tls import identity  # noqa: PLC0415 (likewise)
+        from .server.server import SparePort  # noqa: PLC0415 (as above)
+        from .tls import identity  # noqa: PLC0415 (as above)
 
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self)
             proof = stack.enter_context(identity(tls, host))
-            server = Server(self, host=host, port=port, limits=limits, tls=proof, rejected=self._reject)
-            await stack.enter_async_context(server)
+            make = partial(Server, self, host=host, limits=limits, tls=proof, rejected=self._reject)
+            server = await stack.enter_async_context(make(port=port))
             if self.auth is not None and self.auth.second_origin:
-                tokens = Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
-                await stack.enter_async_context(tokens)
+                tokens = await stack.enter_async_context(make())
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
-            spare = SparePort(
-                stack, lambda: Server(self, host=host, limits=limits, tls=proof, rejected=self._reject)
-            )
+            spare = SparePort(stack, make)
             self._spare_ports.append(spare)
             stack.callback(self._spare_ports.remove, spare)
-            stack.callback(self._let_go)
+            stack.callback(self._release_held)
             yield server
 
-    def _let_go(self) -> None:
-        """Let go of the requests that rules hold: they would hold the server."""
-        if self._rules is not None:
+    def _release_held(self) -> None:
+        if self._rules is not None:  # requests that rules hold would hold the server
             self._rules.release()
 
     def transport(self) -> "RegistryTransport":
         """Return a transport for ``httpx.AsyncClient`` that calls this registry in process."""
-        from .transport import RegistryTransport  # noqa: PLC0415 (httpx is loaded only for who uses it)
+        from .transport import RegistryTransport  # noqa: PLC0415 (httpx is loaded only for those who use it)
 
         return RegistryTransport(self)
 
     def _restore(self) -> None:
         """Read what an earlier process, or an earlier holder, left in the storage."""
         restore(self.state)
-        self.storage.publish(layout_index(self.state))
+        self._publish()
+
+    def _publish_soon(self) -> None:
+        """Let other programs see a change, but write the index once in a while only: it may be large."""
+        if self.storage.publishes and self._publishing is None:
+            self._publishing = asyncio.get_running_loop().call_later(PUBLISH_AFTER, self._publish)
+
+    def _publish(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
+            self._publishing = None
+        if self.storage.publishes:
+            self.storage.publish(layout_index(self.state))
 
     async def collect(self, *, grace: float = COLLECTION_GRACE) -> Collected:
         """Free the blobs that no manifest of their repository mentions. Safe while clients push.
 
         Args:
-            grace: Seconds since a blob was last pushed, mounted or told to be there, in which it stays: as
-                long as a client may take from there to the manifest.
+            grace: Seconds that a blob stays after it was last pushed, mounted or told to be there.
         """
         return await collect(self.state, grace)
 
     async def aclose(self) -> None:
-        """Remove the spool directory and what it held, or let go of the directory that is kept.
+        """Remove the spool directory and what it held, or close the directory that is kept.
 
         The journal and the small blobs in memory stay.
         """
-        self.storage.publish(layout_index(self.state))
+        self._publish()
         await self.storage.aclose()
 
     async def __aenter__(self) -> Self:
-        if not self._holders:
+        if not self.holders:
             if self.storage.reopen():
                 self._restore()
-            self._housekeeping.start()
-        self._holders += 1
+            self.housekeeping.start()
+        self.holders += 1
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._holders -= 1
-        if not self._holders:
-            await self._housekeeping.stop()
+    async def __aexit__(self, *error: object) -> None:
+        self.holders -= 1
+        if not self.holders:
+            await self.housekeeping.stop()
             await self.aclose()
-
-
-def _profile(profile: "Profile | str | None") -> "Profile | None":
-    if not isinstance(profile, str):
-        return profile
-    from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only with a profile)
-
-    return profile_named(profile)
-
-
-def _handler(exchange: Exchange, *, read_only: bool) -> Handler:
-    """Return the handler of the exchange's route and method.
-
-    Raises:
-        Refusal: 404 without a route, 400 for a bad name, 405 for another method.
-    """
-    methods = _TABLE[exchange.address.route]
-    served = _READS[exchange.address.route] if read_only else methods
-    handler = served.get(exchange.method)
-    if not exchange.address.valid:
-        raise Refusal(400, Fault(ErrorCode.NAME_INVALID, "not a repository name", exchange.address.name))
-    if handler is not None:
-        return handler
-    if not methods:
-        raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "no endpoint of a registry"))
-    allow = [(b"allow", ", ".join(served).encode())]
-    known = exchange.method in methods
-    message = "the registry is read-only" if known else f"not a method of this endpoint: {exchange.method}"
-    raise Refusal(405, Fault(ErrorCode.UNSUPPORTED, message), headers=allow)

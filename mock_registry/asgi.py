@@ -42,9 +42,9 @@ GONE = "mock_registry.gone"
 
 
 class PeerGone(OSError):  # noqa: N818 (it tells what the peer did, which need not be an error)
-    """Raised by ``send()`` when nobody reads any more.
+    """Raised by ``send()`` when the peer no longer reads.
 
-    ASGI 2.4 asks for an ``OSError`` here. ``unsent`` counts those body octets of the refused message that
+    ASGI 2.4 asks for an ``OSError`` here. ``unsent`` counts those body bytes of the refused message that
     certainly never left this side; where the socket cannot tell, it stays 0.
     """
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .app import MockRegistry
@@ -32,7 +31,7 @@ _STOP_TIME = 1.0
 class RegistryServer:
     """A registry that is served from a thread. As a context manager, or from `start` to `stop`.
 
-    The registry belongs to that thread's event loop: ask the journal here, add and remove faults as ever, and
+    The registry belongs to that thread's event loop: ask the journal here, add and remove faults, and
     let `call` do the rest.
 
     Args:
@@ -130,11 +129,11 @@ class RegistryServer:
         self._begun.result(_PATIENCE)
 
     def stop(self) -> None:
-        """Stop serving, gracefully, and let go of what the registry holds. Harmless when done twice."""
+        """Stop serving, gracefully, and release what the registry holds. Harmless when done twice."""
         if self._thread is None:
             return
         if self._loop is not None and self._stop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: it has ended by itself
+            with contextlib.suppress(RuntimeError):  # the loop is closed already
                 self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         if self._begun.exception() is None:
@@ -174,10 +173,5 @@ class RegistryServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stop()

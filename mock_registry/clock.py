@@ -10,7 +10,7 @@ class ManualClock:
     """A clock for tests: ``MockRegistry(clock=clock, sleep=clock.sleep)``.
 
     Args:
-        jumps: Whoever sleeps is awake at once, and the time is then what it would be; else sleepers wait for
+        jumps: A sleeper wakes at once, and the time is then what it would be; else sleepers wait for
             `advance`.
     """
 

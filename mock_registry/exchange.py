@@ -12,14 +12,13 @@ from urllib.parse import parse_qsl, quote
 
 from .access import OPEN, Access
 from .asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, Headers, PeerGone, Receive, Scope, Send
-from .journal import Draft, Record
-from .redaction import redact_query
+from .journal import Draft, Record, redact_query
 from .routing import Address, parse_path
 from .spec import ErrorCode, Fault, error_body
 from .storage import Blob, BlobRemoved, Reader
 
 BATCH = 1 << 20
-"""Octets handed over at a time, to storage or peer: with less, the hops cost more than the work."""
+"""Bytes handed over at a time, to storage or peer: with less, the hops cost more than the work."""
 
 _LARGE_BODY = 64 << 20
 _LARGE_BATCH = 4 << 20
@@ -94,7 +93,7 @@ class Response:
 
     @property
     def length(self) -> int:
-        """Octets of the body."""
+        """Bytes of the body."""
         return len(self.body) if isinstance(self.body, bytes) else self.body.count
 
 
@@ -111,8 +110,8 @@ class Exchange:
         repository: The name in the path, if it is a valid one; below a prefix, where a pull names a host.
         namespace: The host that a pull names and this registry stands in for.
         notices: Headers that every answer has which the registry decides on.
-        bytes_in: Octets of the request's body received so far.
-        bytes_out: Octets of the response's body handed over so far.
+        bytes_in: Bytes of the request's body received so far.
+        bytes_out: Bytes of the response's body handed over so far.
         status: ``None`` until an answer was handed over.
     """
 
@@ -146,7 +145,7 @@ class Exchange:
         self._cut: CutShort | None = None
 
     def _content_length(self) -> int | None:
-        """Return the length of the request's body; 0 where the framing of HTTP/1 says that there is none."""
+        """Return the length of the request's body; 0 where HTTP/1 without framing has no body."""
         length = None
         for name, value in self.headers:
             if name == b"content-length":
@@ -208,7 +207,7 @@ class Exchange:
         return self.path + b"?" + query if query else self.path
 
     def ask(self, query_string: bytes) -> None:
-        """Put another query in place of the one that was sent, for whoever reads parameters from now on."""
+        """Put another query in place of the one that was sent; parameters are read from it from now on."""
         self.query_string = query_string
         self.__dict__.pop("query", None)
 
@@ -243,7 +242,7 @@ class Exchange:
         return batch
 
     async def drain(self, limit: int) -> None:
-        """Read and count what is left of the request's body, up to a limit in octets.
+        """Read and count what is left of the request's body, up to a limit in bytes.
 
         A client that is told no while it sends would else lose the answer with the connection, and the two
         accounts would differ by what was under way. A client that waits for 100 Continue has sent nothing.
@@ -266,7 +265,7 @@ class Exchange:
         """
         body = b"" if self.method == "HEAD" or not response.length else response.body
         if isinstance(body, bytes):
-            await self._start(response)
+            await self.begin(response)
             self.bytes_out += len(body)
             await self._hand_over({"type": "http.response.body", "body": body})
         else:
@@ -285,7 +284,7 @@ class Exchange:
             await self.answer(Refusal(500, fault).response())
             return
         with reader:
-            await self._start(response)
+            await self.begin(response)
             if reader.file is None or stretch.count < _ZERO_COPY_MINIMUM or not self._offers(ZERO_COPY):
                 await self._send_batches(reader, stretch.offset, stretch.count)
                 return
@@ -298,20 +297,17 @@ class Exchange:
             }
             await self._hand_over(message)
 
-    async def _start(self, response: Response) -> None:
+    async def begin(self, response: Response) -> None:
+        """Hand over the head of an answer, whose body follows.
+
+        Raises:
+            OSError: The peer is gone.
+        """
         headers = response.headers
         if response.measured and response.status not in (204, 304):
             headers.append((b"content-length", b"%d" % response.length))
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         self.status = response.status
-
-    async def begin(self, response: Response) -> None:
-        """Hand over the head of an answer whose body follows by `deliver`.
-
-        Raises:
-            OSError: The peer is gone.
-        """
-        await self._start(response)
 
     async def deliver(self, piece: bytes, *, more: bool) -> None:
         """Hand over a piece of the body.
@@ -338,7 +334,7 @@ class Exchange:
             self.bytes_out = max(self.bytes_out, 0)  # what is lacking may be of the head
 
     async def _hand_over(self, message: dict[str, object]) -> None:
-        """Send part of the body that is counted already: a socket may take octets and then break."""
+        """Send part of the body that is counted already: a socket may take bytes and then break."""
         try:
             await self._send(message)
         except PeerGone as gone:
@@ -346,7 +342,7 @@ class Exchange:
             raise
 
     async def _send_batches(self, reader: Reader, offset: int, count: int) -> None:
-        # Before ASGI 2.4, only receive() tells that nobody reads any more: without a watch, a blob would be
+        # Before ASGI 2.4, only receive() tells that the peer is gone: without a watch, a blob would be
         # read to its end for a peer that left.
         watch = None if self.send_tells else asyncio.ensure_future(self._watch())
         try:
@@ -369,7 +365,7 @@ class Exchange:
 
     @property
     def send_tells(self) -> bool:
-        """The server says so when nobody reads any more; else only ``receive`` does."""
+        """``send`` raises when the peer is gone; else only ``receive`` tells."""
         version = str(self._scope.get("asgi", {}).get("spec_version", "2.0"))
         return tuple(map(int, version.split("."))) >= (2, 4)
 

@@ -1,7 +1,7 @@
-"""The journal: an independent account of every request and of the octets of both its bodies.
+"""The journal: an independent account of every request and of the bytes of both its bodies.
 
-Owns the records and the questions that tests ask of them. Must not know how requests are served, and
-nothing of the client whose account is compared with it.
+Owns the records, the questions that tests ask of them, and what is left out of them because it is secret.
+Must not know how requests are served, nor anything of the client whose account is compared with it.
 """
 
 import json
@@ -9,7 +9,18 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Protocol, cast, overload
+from typing import Any, Protocol, TypedDict, Unpack, cast, overload
+from urllib.parse import unquote_to_bytes
+
+from .errors import close_to
+
+_SECRET = frozenset(
+    b"access_token client_secret code id_token identity_token identitytoken pass passwd password"
+    b" refresh_token secret token".split()
+)
+"""Parameters whose values are not written down."""
+
+_INSTEAD = b"REDACTED"
 
 
 class Route(StrEnum):
@@ -48,13 +59,13 @@ class Record:
         session: Upload session opened or used.
         mounted_from: Repository that a blob was mounted from, for a mount that succeeded (201).
         status: Status handed to the peer; ``None`` when there was no answer.
-        bytes_in: Octets of the request's body received, framing not counted.
-        bytes_out: Octets of the response's body handed to the peer; 0 for a HEAD. For a response broken off
+        bytes_in: Bytes of the request's body received, framing not counted.
+        bytes_out: Bytes of the response's body handed to the peer; 0 for a HEAD. For a response broken off
             by the peer, what the socket had accepted counts as handed over.
         complete: Both bodies are whole.
         fault: Name of the fault that was applied.
         started: Seconds on the journal's clock when the head of the request was in.
-        ended: Likewise when the request was finished.
+        ended: When the request was finished, on the same clock.
         user: Name that the request proved, by password or token; ``None`` without one.
     """
 
@@ -62,18 +73,18 @@ class Record:
     method: str
     target: str
     route: Route
-    repository: str | None
-    reference: str | None
-    digest: str | None
-    session: str | None
-    mounted_from: str | None
-    status: int | None
-    bytes_in: int
-    bytes_out: int
-    complete: bool
-    fault: str | None
-    started: float
-    ended: float | None
+    repository: str | None = None
+    reference: str | None = None
+    digest: str | None = None
+    session: str | None = None
+    mounted_from: str | None = None
+    status: int | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    complete: bool = False
+    fault: str | None = None
+    started: float = 0.0
+    ended: float | None = None
     user: str | None = None
 
 
@@ -118,6 +129,15 @@ class TextSink(Protocol):
         """Write the text."""
 
 
+class Conditions(TypedDict, total=False):
+    """What records can be asked for; ``None`` is no condition."""
+
+    repository: str | None
+    method: str | None
+    route: Route | str | None
+    digest: str | None
+
+
 class Journal(Sequence[Record]):
     """The records of a registry, oldest first, in order of completion.
 
@@ -159,26 +179,28 @@ class Journal(Sequence[Record]):
     def __repr__(self) -> str:
         return f"Journal({len(self)} records, {self.bytes_in()} bytes in, {self.bytes_out()} bytes out)"
 
-    def records(
-        self,
-        *,
-        repository: str | None = None,
-        method: str | None = None,
-        route: Route | str | None = None,
-        digest: str | None = None,
-    ) -> tuple[Record, ...]:
-        """Return the records that agree with every condition given."""
-        wanted = {"repository": repository, "method": method, "route": route, "digest": digest}
-        conditions = [(field, value) for field, value in wanted.items() if value is not None]
+    def records(self, **conditions: Unpack[Conditions]) -> tuple[Record, ...]:
+        """Return the records that agree with every condition given, in order.
+
+        Raises:
+            TypeError: There is no such condition.
+            ValueError: There is no such route.
+        """
+        if unknown := sorted(conditions.keys() - Conditions.__annotations__):
+            raise TypeError(f"records have no condition {unknown[0]!r}")
+        route = conditions.get("route")
+        if route is not None and route not in list(Route):
+            raise ValueError(f"there is no route {route!r}{close_to(route, list(Route))}")
+        wanted = [(field, value) for field, value in conditions.items() if value is not None]
         return tuple(
-            record for record in self if all(getattr(record, field) == value for field, value in conditions)
+            record for record in self if all(getattr(record, field) == value for field, value in wanted)
         )
 
     def uploads(self, repository: str | None = None, *, digest: str | None = None) -> tuple[Record, ...]:
         """Return what was asked of upload endpoints (POST, PATCH, PUT; mounts included), in order.
 
         With ``digest``, the requests of sessions that were committed as it count too, though a PATCH does
-        not name the digest that its octets will have.
+        not name the digest that its bytes will have.
         """
         return tuple(
             record
@@ -195,32 +217,16 @@ class Journal(Sequence[Record]):
         route: Route | str | None = None,
         digest: str | None = None,
     ) -> tuple[Record, ...]:
-        """Return the existence checks, in order."""
+        """Return the existence checks (HEAD), in order; see `records`."""
         return self.records(repository=repository, method="HEAD", route=route, digest=digest)
 
-    def bytes_in(
-        self,
-        *,
-        repository: str | None = None,
-        method: str | None = None,
-        route: Route | str | None = None,
-        digest: str | None = None,
-    ) -> int:
-        """Return the octets of request bodies received, over the records that agree."""
-        found = self.records(repository=repository, method=method, route=route, digest=digest)
-        return sum(record.bytes_in for record in found)
+    def bytes_in(self, **conditions: Unpack[Conditions]) -> int:
+        """Return the bytes of request bodies received, over the records that agree; see `records`."""
+        return sum(record.bytes_in for record in self.records(**conditions))
 
-    def bytes_out(
-        self,
-        *,
-        repository: str | None = None,
-        method: str | None = None,
-        route: Route | str | None = None,
-        digest: str | None = None,
-    ) -> int:
-        """Return the octets of response bodies handed over, over the records that agree."""
-        found = self.records(repository=repository, method=method, route=route, digest=digest)
-        return sum(record.bytes_out for record in found)
+    def bytes_out(self, **conditions: Unpack[Conditions]) -> int:
+        """Return the bytes of response bodies handed over, over the records that agree; see `records`."""
+        return sum(record.bytes_out for record in self.records(**conditions))
 
     def session_digest(self, session: str | None) -> str | None:
         """Return the digest that an upload session was committed as; ``None`` if it was not."""
@@ -230,3 +236,27 @@ class Journal(Sequence[Record]):
         """Write the records as JSON Lines, one object a record with the fields of `Record`."""
         for record in self:
             file.write(json.dumps(asdict(record)) + "\n")
+
+
+def redact_query(query: bytes) -> bytes:
+    """Return a raw query with the values of secret parameters replaced; others stay as they were sent."""
+    if b"=" not in query:
+        return query
+    return b"&".join(map(_redact, query.split(b"&")))
+
+
+def redact_target(target: str) -> str:
+    """Return a raw target with such values replaced, and without the user information of a whole URL."""
+    path, mark, query = target.partition("?")
+    scheme, separator, rest = path.partition("://")
+    if separator:
+        host, slash, rest = rest.partition("/")
+        path = scheme + separator + host.rpartition("@")[2] + slash + rest
+    return path + mark + redact_query(query.encode("latin-1", "replace")).decode("latin-1")
+
+
+def _redact(piece: bytes) -> bytes:
+    name, equals, _ = piece.partition(b"=")
+    if not equals or unquote_to_bytes(name.replace(b"+", b" ")).strip().lower() not in _SECRET:
+        return piece
+    return name + equals + _INSTEAD

@@ -1,4 +1,4 @@
-"""Manifests: exact octets beside what a registry must understand of them.
+"""Manifests: exact bytes beside what a registry must understand of them.
 
 Owns reading and judging image manifests and indexes as pushed (end-7). Must not know of repositories: whether
 the successors exist is asked elsewhere.
@@ -16,7 +16,7 @@ from .spec import INDEXES, MANIFESTS, NON_DISTRIBUTABLE, Algorithm, Digest, algo
 
 
 class ManifestError(ValueError):
-    """The octets are no manifest that this registry takes."""
+    """The content is not a manifest that this registry takes."""
 
 
 class Kind(StrEnum):
@@ -46,7 +46,7 @@ class Manifest:
     """A stored manifest or index.
 
     Attributes:
-        content: The octets as pushed, which are served again unchanged.
+        content: The bytes as pushed, which are served again unchanged.
         media_type: The Content-Type to serve them with, without parameters.
         subject: Digest of the manifest that this one refers to.
         artifact_type: Its own, else an image's config media type; ``None`` for an index without one.
@@ -82,7 +82,7 @@ def parse_manifest(content: bytes, content_type: str, algorithm: Algorithm) -> M
     """Read a manifest as pushed.
 
     Args:
-        content: Its octets.
+        content: Its bytes.
         content_type: The request's header, parameters and all; may be empty.
         algorithm: What to compute its digest with.
 

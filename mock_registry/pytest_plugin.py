@@ -145,7 +145,7 @@ def _check_names(make: Callable[..., object], settings: Mapping[str, Any]) -> No
     __tracebackhide__ = True
     from inspect import signature  # noqa: PLC0415 (see above)
 
-    from .suggestion import close_to  # noqa: PLC0415 (see above)
+    from .errors import close_to  # noqa: PLC0415 (see above)
 
     known = sorted((*signature(make).parameters, *_OF_PORTS, *_OF_LOGINS))
     for name in settings:
@@ -169,7 +169,7 @@ def _auth(auth: "Auth | str | None", logins: dict[str, Any]) -> "Auth | None":
 
 
 def _close(registry: "MockRegistry") -> None:
-    """Let go of what a registry holds: in a thread, for the test's own may have an event loop."""
+    """Release what a registry holds: in a thread, since the test's own may run an event loop."""
     import asyncio  # noqa: PLC0415 (see above)
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (likewise)
 

@@ -120,10 +120,10 @@ def digest_of(content: bytes, algorithm: Algorithm = Algorithm.SHA256) -> Digest
 
 
 def parse_count(text: str) -> int | None:
-    """Parse a number of entries or octets as strangers write it, with any number of digits.
+    """Parse a number of entries or bytes as clients write it, with any number of digits.
 
     Returns:
-        The number, or ``None`` when the text is none from 0. One that no count reaches is cut to 19 digits.
+        The number, or ``None`` when the text is not a number from 0. A larger one is cut to 19 digits.
     """
     if not (text.isascii() and text.isdigit()):
         return None
@@ -134,7 +134,7 @@ def parse_content_range(text: str) -> tuple[int, int] | None:
     """Parse the Content-Range of an upload's chunk (end-5), which has no unit and no total.
 
     Returns:
-        First and last octet, both inclusive; ``None`` when the text is no such range.
+        First and last byte, both inclusive; ``None`` when the text is not such a range.
     """
     match = _CONTENT_RANGE.fullmatch(text)
     if match is None or int(match[2]) < int(match[1]):

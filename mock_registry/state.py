@@ -33,7 +33,7 @@ class SessionClosed(Exception):  # noqa: N818 (a state: it was committed, cancel
     """The upload session is over."""
 
 
-class SessionBusy(Exception):  # noqa: N818 (likewise)
+class SessionBusy(Exception):  # noqa: N818 (a state too)
     """Another request holds the upload session, and did not end in time."""
 
 
@@ -43,7 +43,7 @@ class UploadSession:
     Attributes:
         identifier: Unguessable, and fit for a path segment.
         repository: The only repository that the session may be used under.
-        algorithm: What its octets are hashed with while they arrive.
+        algorithm: What its bytes are hashed with while they arrive.
         short_chunk: The last chunk was below the minimum, so that none may follow (end-5).
         used: When a request last had it, in seconds of the clock.
     """
@@ -69,7 +69,7 @@ class UploadSession:
 
     @property
     def size(self) -> int:
-        """Octets received."""
+        """Bytes received."""
         return self.upload.size
 
     @property
@@ -144,10 +144,10 @@ class State:
     """All repositories and upload sessions.
 
     Args:
-        storage: Where octets live.
+        storage: Where bytes live.
         identifier: Makes session identifiers.
         clock: Seconds, from any origin, that never go back.
-        session_lifetime: Seconds without a request after which a session is over; ``None`` is for ever.
+        session_lifetime: Seconds without a request after which a session ends; ``None`` keeps it.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class State:
         self.session_lifetime = session_lifetime
         self.repositories: dict[str, Repository] = {}
         self.sessions: dict[str, UploadSession] = {}
-        self._identifier = identifier
+        self.make_identifier = identifier
         self._holders: Counter[Digest] = Counter()
 
     @property
@@ -176,12 +176,12 @@ class State:
         return self.repositories.get(name or "")
 
     def blob(self, name: str | None, digest: Digest) -> Blob | None:
-        """Return a blob of this very repository."""
+        """Return a blob of this repository."""
         repository = self.repository(name)
         return self.storage.find(digest) if repository and digest in repository.blobs else None
 
     async def intact_blob(self, name: str | None, digest: Digest) -> Blob | None:
-        """Return a blob of this very repository, to be served, or to be spoken of as being there.
+        """Return a blob of this repository, to be served or reported as present.
 
         One that is damaged counts as absent, so that the next push heals it.
         """
@@ -201,7 +201,7 @@ class State:
     # Sessions
 
     async def session(self, name: str | None, identifier: str | None) -> UploadSession | None:
-        """Return an open session of this very repository; one that has expired is closed instead."""
+        """Return an open session of this repository; one that has expired is closed instead."""
         session = self.sessions.get(identifier or "")
         if session is None or session.repository != name:
             return None
@@ -211,14 +211,14 @@ class State:
         return session
 
     def has_expired(self, session: UploadSession) -> bool:
-        """Tell whether nobody has used a session for too long."""
+        """Tell whether a session was not used for too long."""
         if self.session_lifetime is None or session.busy:
             return False
         return self.clock() - session.used >= self.session_lifetime
 
     async def open_session(self, name: str, algorithm: Algorithm) -> UploadSession:
         """Open an upload session."""
-        identifier = self._identifier()
+        identifier = self.make_identifier()
         upload = await self.storage.open_upload(identifier, algorithm)
         self.storage.record(SessionOpened(identifier, name, algorithm))
         session = self.adopt_session(identifier, name, algorithm, upload)
@@ -283,7 +283,7 @@ class State:
         repository.used[digest] = self.clock()
 
     async def unlink_blob(self, name: str, digest: Digest) -> None:
-        """Hide content from a repository; the last one to let go frees the space."""
+        """Hide content from a repository; the last one to do so frees the space."""
         self.let_go(name, digest)
         await self.storage.sync()
 

@@ -1,7 +1,7 @@
 """Certificates of the server, given or made on the spot.
 
-Owns what TLS is spoken with, and what clients need to trust it. The only importer of trustme. Must not know
-of connections.
+Owns the server's certificate and key, and what clients need to trust it. The only importer of trustme. Must
+not know of connections.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .optional import MissingPackageError
+from .errors import MissingPackageError
 
 SELF_SIGNED = "self-signed"
 """Asks for a certificate made on the spot."""
@@ -21,7 +21,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class CertificateError(ValueError):
-    """Files that TLS cannot be spoken with."""
+    """Files that are not a certificate with its key."""
 
 
 @dataclass(frozen=True, slots=True)

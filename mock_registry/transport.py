@@ -64,7 +64,7 @@ class RegistryTransport(httpx.AsyncBaseTransport):
 class _Call:
     """One call of the app: its ``receive`` and ``send``, and the client's side of each.
 
-    Each direction holds at most one piece, and whoever put it there waits until it is taken.
+    Each direction holds at most one piece, and its sender waits until it is taken.
     """
 
     def __init__(self, scope: Scope, timeouts: dict[str, float | None]) -> None:
@@ -247,7 +247,7 @@ class _Body(httpx.AsyncByteStream):
             raise
 
     async def aclose(self) -> None:
-        """Let go of a body, whole or not."""
+        """Release a body, complete or not."""
         await self._call.hang_up()
 
 
@@ -271,7 +271,7 @@ def _scope(request: httpx.Request, client: tuple[str, int]) -> Scope:
 
 
 def _announced(request: httpx.Request, status: int, headers: Headers) -> int | None:
-    """Return the octets that the response's body must have."""
+    """Return the bytes that the response's body must have."""
     if request.method == "HEAD" or status in (204, 304):
         return None
     lengths = [int(value) for name, value in headers if name == b"content-length"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from regsim.client.client import Client
     from regsim.core.result import RunResult
     from regsim.errors import RegsimError
-    from regsim.net.timeouts import Timeouts
+    from regsim.net import Timeouts
     from regsim.net.trust import Trust
     from regsim.registry.login import Anonymous, AuthFiles, Credentials, FixedKeychain
     from regsim.transfer.events import Event, Moment, Step
@@ -37,7 +37,7 @@ _MODULES = {
     "regsim.client.client": {"Client"},
     "regsim.core.result": {"RunResult"},
     "regsim.errors": {"RegsimError"},
-    "regsim.net.timeouts": {"Timeouts"},
+    "regsim.net": {"Timeouts"},
     "regsim.net.trust": {"Trust"},
     "regsim.registry.login": {"Anonymous", "AuthFiles", "Credentials", "FixedKeychain"},
     "regsim.transfer.events": {"Event", "Moment", "Step"},

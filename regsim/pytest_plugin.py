@@ -66,7 +66,7 @@ class RegistryContainerFactory:
             RegsimError: there is no engine, or the registry does not start.
         """
         __tracebackhide__ = True
-        from regsim.scenario.registry_container import registry_container  # noqa: PLC0415 (see the module)
+        from regsim.scenario.registry_container import registry_container
 
         starting = registry_container(
             image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell
@@ -106,7 +106,7 @@ class _Loop:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in the loop and return its result; an interrupt cancels it."""
-        import asyncio  # noqa: PLC0415 (see the module)
+        import asyncio
 
         done = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -118,7 +118,7 @@ class _Loop:
 
 async def _settled() -> None:
     """Wait for tasks that were cancelled: they may still be removing containers."""
-    import asyncio  # noqa: PLC0415 (see the module)
+    import asyncio
 
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)
@@ -126,8 +126,8 @@ async def _settled() -> None:
 
 @contextmanager
 def _looping() -> Iterator[_Loop]:
-    import asyncio  # noqa: PLC0415 (see the module)
-    from threading import Thread  # noqa: PLC0415 (see the module)
+    import asyncio
+    from threading import Thread
 
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever, name="regsim registry containers", daemon=True)
@@ -142,6 +142,6 @@ def _looping() -> Iterator[_Loop]:
 
 
 def _tell(line: str) -> None:
-    import logging  # noqa: PLC0415 (see the module)
+    import logging
 
     logging.getLogger("regsim").warning("%s", line)

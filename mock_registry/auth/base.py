@@ -102,8 +102,8 @@ class Standing:
         return self.rights.allow(self.user, action, repository)
 
     def sees(self, repository: str) -> bool:
-        """Tell whether the user may read the repository."""
-        return self.may(Action.PULL, repository)
+        """Tell whether the user may read the repository, perhaps with another token."""
+        return self.rights.allow(self.user, Action.PULL, repository)
 
     def spend(self, octets: int) -> None:
         """Do nothing: rights are not used up."""
@@ -136,7 +136,7 @@ class Auth(ABC):
     """
 
     second_origin = False
-    """Whether tokens are to be had at an origin of their own."""
+    """Whether tokens are served at an origin of their own."""
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ class Auth(ABC):
         """Return who a request comes from.
 
         Raises:
-            Refusal: 401; the credentials are wrong, or missing where nobody is served without.
+            Refusal: 401; the credentials are wrong, or missing where they are needed.
         """
 
     @abstractmethod
@@ -178,11 +178,11 @@ class Auth(ABC):
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:
         """Return the challenges of this way to log in."""
 
-    async def answer_token(self, exchange: Exchange) -> Response:  # noqa: ARG002 (there is none)
+    async def answer_token(self, exchange: Exchange) -> Response:  # noqa: ARG002 (for those with tokens)
         """Answer a request for a token.
 
         Raises:
-            Refusal: 404; there are none to be had.
+            Refusal: 404; this registry has none.
         """
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
 
@@ -216,7 +216,7 @@ class Auth(ABC):
         repository = exchange.repository or ""
         if self._denial == 401:  # noqa: PLR2004 (statuses are numbers)
             return self._ask(exchange, "not allowed", "insufficient_scope")
-        if self._denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (likewise)
+        if self._denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (statuses are numbers)
             return Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", repository))
         return Refusal(403, Fault(ErrorCode.DENIED, "not allowed"))
 

@@ -137,7 +137,7 @@ class TokenAuth(Auth):
             token = self.tokens.use(credentials.token)
             if token is None:
                 raise self._ask(exchange, "the token is unknown or has ended", "invalid_token")
-            return TokenStanding(token, self.rights)
+            return TokenStanding(token.user, self.rights, token)
         if credentials is not None and await self.users.verify(credentials.user, credentials.password):
             return Standing(credentials.user, self.rights)
         if credentials is None and self._is_open(exchange):
@@ -185,7 +185,7 @@ class TokenAuth(Auth):
         return [*texts, basic_challenge(self._service)] if self._takes_basic(exchange) else texts
 
     def _realm_for(self, exchange: Exchange) -> str:
-        """Return the URL of the token service, as whoever asks can reach it."""
+        """Return the URL of the token service, as the client can reach it."""
         if self._realm is not None:
             return self._realm
         if self._origins:

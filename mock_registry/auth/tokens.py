@@ -15,7 +15,7 @@ from mock_registry.asgi import Headers
 from mock_registry.exchange import Response
 from mock_registry.spec import ErrorCode, Fault
 
-from .base import Rights
+from .base import Rights, Standing
 from .scopes import ANY_ACTION, CATALOG, REPOSITORY, Scope
 
 _HEADERS: Headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -59,27 +59,17 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenStanding:
+class TokenStanding(Standing):
     """What a token allows, on behalf of the user it was made for; an `Access`."""
 
     token: Token
-    rights: Rights
-
-    @property
-    def user(self) -> str | None:
-        """The user that the token was made for."""
-        return self.token.user
 
     def may(self, action: Action, repository: str) -> bool:
         """Tell whether the token is good for that."""
         return self.token.allows(action, repository)
 
-    def sees(self, repository: str) -> bool:
-        """Tell whether its owner could have a token to read the repository."""
-        return self.rights.allow(self.user, Action.PULL, repository)
-
     def spend(self, octets: int) -> None:
-        """Use the token's octets up."""
+        """Use the token's bytes up."""
         self.token.octets_left -= octets
 
 

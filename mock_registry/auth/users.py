@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol, Self
 
-from mock_registry.optional import MissingPackageError
+from mock_registry.errors import MissingPackageError
 
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _BCRYPT_LENGTH = 72
@@ -23,7 +23,7 @@ class Users(Protocol):
     """Anything that knows passwords."""
 
     async def verify(self, name: str, password: str) -> bool:
-        """Tell whether the password is that user's; of a user that there is not, no password is."""
+        """Tell whether the password is that user's; an unknown user has no password."""
 
 
 class HtpasswdError(ValueError):
@@ -41,18 +41,18 @@ class Pairs:
     """
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
-        self._seal = _Seal()
+        self._key = os.urandom(32)
         for name in pairs:
             _check_name(name)
-        self._known = {name: self._seal(name, password) for name, password in pairs.items()}
-        self._nobody = os.urandom(len(self._seal("", "")))
+        self._known = {name: _sealed(self._key, name, password) for name, password in pairs.items()}
+        self._nobody = os.urandom(hashlib.blake2b.MAX_DIGEST_SIZE)
 
     def __repr__(self) -> str:
         return f"Pairs({len(self._known)} users)"
 
     async def verify(self, name: str, password: str) -> bool:
         """Tell whether the password is that user's, in a time that depends on neither."""
-        return hmac.compare_digest(self._known.get(name, self._nobody), self._seal(name, password))
+        return hmac.compare_digest(self._known.get(name, self._nobody), _sealed(self._key, name, password))
 
 
 class Htpasswd:
@@ -75,9 +75,9 @@ class Htpasswd:
             raise MissingPackageError("bcrypt", "an htpasswd file") from error
         self._check = bcrypt.checkpw
         self._hashes = {name: text.encode("ascii") for name, text in hashes.items()}
-        # A user that there is not takes as long as one that there is.
+        # An unknown user takes as long as a known one.
         self._nobody = next(iter(self._hashes.values()), None)
-        self._seal = _Seal()
+        self._key = os.urandom(32)
         self._right: dict[str, bytes] = {}
 
     @classmethod
@@ -97,7 +97,7 @@ class Htpasswd:
 
     async def verify(self, name: str, password: str) -> bool:
         """Tell whether the password is that user's."""
-        sealed = self._seal(name, password)
+        sealed = _sealed(self._key, name, password)
         if hmac.compare_digest(self._right.get(name, b""), sealed):
             return True
         stored = self._hashes.get(name, self._nobody)
@@ -108,7 +108,7 @@ class Htpasswd:
         return False
 
     def _matches(self, password: str, stored: bytes) -> bool:
-        # bcrypt reads 72 octets, and whoever made the hash of a longer password had no more of it either.
+        # bcrypt reads 72 bytes, and so did the program that made the hash of a longer password.
         octets = password.encode("utf-8", "surrogateescape")[:_BCRYPT_LENGTH]
         try:
             return self._check(octets, stored)
@@ -116,15 +116,10 @@ class Htpasswd:
             return False
 
 
-class _Seal:
-    """A digest of names and passwords that is worth nothing outside this object."""
-
-    def __init__(self) -> None:
-        self._key = os.urandom(32)
-
-    def __call__(self, name: str, password: str) -> bytes:
-        text = f"{name}\0{password}".encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(text, key=self._key).digest()
+def _sealed(key: bytes, name: str, password: str) -> bytes:
+    """Return a digest of a name and a password that is worth nothing without the key."""
+    text = f"{name}\0{password}".encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(text, key=key).digest()
 
 
 def _check_name(name: str) -> None:

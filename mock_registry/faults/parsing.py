@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mock_registry.errors import close_to, nearest
 from mock_registry.journal import Route
-from mock_registry.suggestion import close_to, nearest
 
 from .effect import EFFECTS, Effect
 from .fault import METHODS, Fault, Stream

@@ -6,9 +6,9 @@ not know what the rules do.
 
 from dataclasses import dataclass, field
 
+from mock_registry.errors import close_to
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Handler
-from mock_registry.suggestion import close_to
 
 from . import quirks, upload_quirks  # noqa: F401 (define the effects)
 from .effect import EFFECTS, QUIRKS, Incident, Scene, Surroundings

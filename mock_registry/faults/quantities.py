@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from mock_registry.suggestion import close_to
+from mock_registry.errors import close_to
 
 _NUMBER = re.compile(r"(?P<number>[0-9][0-9_]*(?:\.[0-9]+)?|\.[0-9]+)\s*(?P<unit>[A-Za-zµ/]*)")
 _SIZES = {

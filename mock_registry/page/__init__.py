@@ -22,22 +22,7 @@ from mock_registry.asgi import Headers
 from mock_registry.exchange import Exchange, Response
 from mock_registry.service import Service
 
-from .html import (
-    NOTHING,
-    TEXT,
-    Html,
-    Node,
-    anchor,
-    and_more,
-    as_table,
-    counted,
-    element,
-    in_units,
-    join,
-    legible,
-    short_digest,
-    some_names,
-)
+from . import html
 from .images import Images
 from .survey import Layer, Survey, Total, Traffic, survey, traffic
 
@@ -81,28 +66,30 @@ def _template() -> tuple[Template, Headers]:
     return Template(text), headers
 
 
-def _content(service: Service, access: Access) -> Html:
+def _content(service: Service, access: Access) -> html.Html:
     """Return all that is in the body. There is no pause in it, so that nothing changes meanwhile."""
     found = survey(service.state, access.sees)
-    reader = "everyone" if access.user is None else legible(access.user, TEXT)
-    return join(
-        element(
+    reader = "everyone" if access.user is None else html.legible(access.user, html.TEXT)
+    return html.join(
+        html.element(
             "header",
-            element("h1", "mock_registry"),
-            element("p", "What ", element("bdi", reader), " may read of this registry.", class_="quiet"),
+            html.element("h1", "mock_registry"),
+            html.element(
+                "p", "What ", html.element("bdi", reader), " may read of this registry.", class_="quiet"
+            ),
         ),
-        element(
+        html.element(
             "main",
             _figures(found),
             _sharing(found),
-            element("h2", "Repositories"),
+            html.element("h2", "Repositories"),
             Images(service.state, found).section(),
-            element("h2", "Layers"),
+            html.element("h2", "Layers"),
             _layers(found),
-            element("h2", "Journal"),
+            html.element("h2", "Journal"),
             _journal(traffic(service.journal, access)),
         ),
-        element(
+        html.element(
             "footer",
             "Sizes are of blobs as they are stored; 1 kB is 1000 bytes. ",
             "The journal's totals leave out requests for this page.",
@@ -110,7 +97,7 @@ def _content(service: Service, access: Access) -> Html:
     )
 
 
-def _figures(found: Survey) -> Html:
+def _figures(found: Survey) -> html.Html:
     """Return the six figures at the top."""
     tags = sum(len(repository.tags) for repository in found.repositories)
     manifests = sum(len(repository.manifests) for repository in found.repositories)
@@ -119,29 +106,29 @@ def _figures(found: Survey) -> Html:
         ("Tags", f"{tags:,}", None),
         ("Manifests", f"{manifests:,}", None),
         ("Layers", f"{len(found.layers):,}", None),
-        ("Stored", in_units(found.stored), None),
-        ("Sharing saves", in_units(found.saved), "main"),
+        ("Stored", html.in_units(found.stored), None),
+        ("Sharing saves", html.in_units(found.saved), "main"),
     ]
-    return element(
+    return html.element(
         "dl",
         *(
-            element("div", element("dt", name), element("dd", value), class_=kind)
+            html.element("div", html.element("dt", name), html.element("dd", value), class_=kind)
             for name, value, kind in figures
         ),
         class_="figures",
     )
 
 
-def _sharing(found: Survey) -> Html | None:
+def _sharing(found: Survey) -> html.Html | None:
     """Return what sharing saves, if anything is stored."""
     whole = found.stored + found.saved
     if not whole:
         return None
     share = 100 * found.saved / whole
-    bar = element(
+    bar = html.element(
         "svg",
-        element("rect", class_="all", width=100, height=12),
-        element("rect", class_="part", width=f"{share:.2f}", height=12),
+        html.element("rect", class_="all", width=100, height=12),
+        html.element("rect", class_="part", width=f"{share:.2f}", height=12),
         class_="bar",
         viewBox="0 0 100 12",
         preserveAspectRatio="none",
@@ -149,51 +136,55 @@ def _sharing(found: Survey) -> Html | None:
         aria_label=f"{share:.1f} % saved",
     )
     told = (
-        f"Without sharing, the images would take {in_units(whole)}. Each layer is stored once: "
-        f"{in_units(found.stored)} stored, {in_units(found.saved)} ({share:.1f} %) saved."
+        f"Without sharing, the images would take {html.in_units(whole)}. Each layer is stored once: "
+        f"{html.in_units(found.stored)} stored, {html.in_units(found.saved)} ({share:.1f} %) saved."
     )
-    return element("div", element("p", told), bar, class_="card")
+    return html.element("div", html.element("p", told), bar, class_="card")
 
 
-def _layers(found: Survey) -> Html:
+def _layers(found: Survey) -> html.Html:
     """Return the table of layers, those that save most first."""
     if not found.layers:
-        return element("p", "No layers.", class_="card none")
+        return html.element("p", "No layers.", class_="card none")
     shown = list(found.layers.values())[:LAYERS]
     heads = ("Saves", "Size", "Images", "Layer", "Media type", "Repositories")
-    table = as_table(
-        heads, map(_layer_row, shown), numbers=range(3), anchors=[anchor(each.digest) for each in shown]
+    table = html.as_table(
+        heads, map(_layer_row, shown), numbers=range(3), anchors=[html.anchor(each.digest) for each in shown]
     )
-    return element("div", table, and_more(len(found.layers) - len(shown), "layer", "layers"), class_="card")
+    return html.element(
+        "div", table, html.and_more(len(found.layers) - len(shown), "layer", "layers"), class_="card"
+    )
 
 
-def _layer_row(layer: Layer) -> Sequence[Node]:
-    unnamed = element("span", "no image names it", class_="none")
+def _layer_row(layer: Layer) -> Sequence[html.Node]:
+    unnamed = html.element("span", "no image names it", class_="none")
     return (
-        in_units(layer.saved) if layer.saved else NOTHING,
-        in_units(layer.size),
+        html.in_units(layer.saved) if layer.saved else html.NOTHING,
+        html.in_units(layer.size),
         f"{layer.images:,}",
-        short_digest(layer.digest),
-        unnamed if layer.media_type is None else legible(layer.media_type, TEXT),
-        some_names(layer.repositories),
+        html.short_digest(layer.digest),
+        unnamed if layer.media_type is None else html.legible(layer.media_type, html.TEXT),
+        html.some_names(layer.repositories),
     )
 
 
-def _journal(told: Traffic) -> Html:
+def _journal(told: Traffic) -> html.Html:
     """Return the journal's totals, route by route."""
     heads = ("Route", "Requests", "Bytes in", "Bytes out", "4xx, 5xx", "Incomplete", "Faults")
     rows = [_total_row(total, route) for route, total in told.routes.items()]
-    table = as_table(heads, rows, numbers=range(1, 7), last=_total_row(told.whole, "all"))
-    older = f"{counted(told.older, 'older record is', 'older records are')} not counted."
-    return element("div", table, element("p", older, class_="quiet") if told.older else None, class_="card")
+    table = html.as_table(heads, rows, numbers=range(1, 7), last=_total_row(told.whole, "all"))
+    older = f"{html.counted(told.older, 'older record is', 'older records are')} not counted."
+    return html.element(
+        "div", table, html.element("p", older, class_="quiet") if told.older else None, class_="card"
+    )
 
 
-def _total_row(total: Total, name: str) -> Sequence[Node]:
+def _total_row(total: Total, name: str) -> Sequence[html.Node]:
     odd = (total.refused, total.incomplete, total.faults)
     return (
         name,
         f"{total.requests:,}",
         f"{total.bytes_in:,}",
         f"{total.bytes_out:,}",
-        *(element("span", f"{each:,}", class_="alarm" if each else "none") for each in odd),
+        *(html.element("span", f"{each:,}", class_="alarm" if each else "none") for each in odd),
     )

@@ -130,7 +130,7 @@ def counted(count: int, one: str, many: str) -> str:
 
 
 def in_units(octets: int) -> str:
-    """Return octets in three figures or so."""
+    """Return bytes in three figures or so."""
     if octets < _UNIT:
         return f"{octets} B"
     size = octets / _UNIT

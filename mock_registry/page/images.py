@@ -11,21 +11,7 @@ from mock_registry.manifest import Kind, Manifest
 from mock_registry.spec import INDEXES, Digest
 from mock_registry.state import Repository, State
 
-from .html import (
-    TEXT,
-    Html,
-    Node,
-    anchor,
-    and_more,
-    as_table,
-    counted,
-    element,
-    in_units,
-    join,
-    legible,
-    short_digest,
-    some_names,
-)
+from . import html
 from .survey import Survey
 
 # How much is shown, so that the page stays below a few megabytes whatever is stored.
@@ -69,16 +55,16 @@ class Images:
         self._layers_left = LAYERS_OF_IMAGES
         self._octets_left = CONFIGS_OCTETS
 
-    def section(self) -> Html:
+    def section(self) -> html.Html:
         """Return all repositories, each with its manifests."""
         repositories = self._survey.repositories
         if not repositories:
-            return element("p", "No repositories.", class_="card none")
+            return html.element("p", "No repositories.", class_="card none")
         unfolded = "" if len(repositories) <= _OPEN else None
         shown = [self._repository(each, unfolded) for each in repositories[:REPOSITORIES]]
-        return join(*shown, and_more(len(repositories) - len(shown), "repository", "repositories"))
+        return html.join(*shown, html.and_more(len(repositories) - len(shown), "repository", "repositories"))
 
-    def _repository(self, repository: Repository, unfolded: str | None) -> Html:
+    def _repository(self, repository: Repository, unfolded: str | None) -> html.Html:
         tags: dict[Digest, list[str]] = {}
         for tag, digest in sorted(repository.tags.items()):
             tags.setdefault(digest, []).append(tag)
@@ -95,30 +81,32 @@ class Images:
         held = sum(
             self._survey.layers[digest].size for digest in repository.blobs if digest in self._survey.layers
         )
-        told = f"{counted(len(repository.tags), 'tag', 'tags')} · {in_units(held)}"
-        return element(
+        told = f"{html.counted(len(repository.tags), 'tag', 'tags')} · {html.in_units(held)}"
+        return html.element(
             "details",
-            element("summary", element("bdi", repository.name), element("span", told, class_="quiet")),
+            html.element(
+                "summary", html.element("bdi", repository.name), html.element("span", told, class_="quiet")
+            ),
             *shown,
-            None if ordered else element("p", "No manifest.", class_="none"),
-            and_more(len(ordered) - len(shown), "manifest", "manifests"),
+            None if ordered else html.element("p", "No manifest.", class_="none"),
+            html.and_more(len(ordered) - len(shown), "manifest", "manifests"),
             class_="repository card",
             open=unfolded,
         )
 
     def _manifest(
         self, repository: Repository, manifest: Manifest, tags: Sequence[str], unfolded: str | None
-    ) -> Html:
+    ) -> html.Html:
         config = self._config(repository, manifest)
-        summary = element(
+        summary = html.element(
             "summary",
-            *(element("bdi", tag, class_="tag") for tag in tags[:TAGS]),
-            and_more(len(tags) - TAGS, "tag", "tags", name="span"),
-            None if tags else element("span", "untagged", class_="none"),
-            short_digest(manifest.digest),
-            element("span", self._what(manifest, config), class_="quiet"),
+            *(html.element("bdi", tag, class_="tag") for tag in tags[:TAGS]),
+            html.and_more(len(tags) - TAGS, "tag", "tags", name="span"),
+            None if tags else html.element("span", "untagged", class_="none"),
+            html.short_digest(manifest.digest),
+            html.element("span", self._what(manifest, config), class_="quiet"),
         )
-        return element(
+        return html.element(
             "details",
             summary,
             _told(manifest),
@@ -131,12 +119,12 @@ class Images:
 
     def _what(self, manifest: Manifest, config: dict[str, Any]) -> str:
         if manifest.media_type in INDEXES:
-            return f"index of {counted(len(manifest.successors), 'manifest', 'manifests')}"
+            return f"index of {html.counted(len(manifest.successors), 'manifest', 'manifests')}"
         digests = dict(manifest.layers)
         size = sum(self._survey.layers[digest].size for digest in digests if digest in self._survey.layers)
         platform = "/".join(str(config[key]) for key in ("os", "architecture") if _is_text(config.get(key)))
-        layers = counted(len(manifest.layers), "layer", "layers")
-        return " · ".join(filter(None, (legible(platform, TEXT), layers, in_units(size))))
+        layers = html.counted(len(manifest.layers), "layer", "layers")
+        return " · ".join(filter(None, (html.legible(platform, html.TEXT), layers, html.in_units(size))))
 
     def _config(self, repository: Repository, manifest: Manifest) -> dict[str, Any]:
         """Return what an image's config says, if it can be read and is of the usual size."""
@@ -151,7 +139,7 @@ class Images:
             return {}
         return config if isinstance(config, dict) else {}
 
-    def _image(self, repository: Repository, manifest: Manifest, config: dict[str, Any]) -> Html:
+    def _image(self, repository: Repository, manifest: Manifest, config: dict[str, Any]) -> html.Html:
         layers = manifest.layers[: min(LAYERS_OF_ONE, self._layers_left)]
         self._layers_left -= len(layers)
         made = _created_by(config, len(manifest.layers))
@@ -159,26 +147,31 @@ class Images:
             self._layer_row(repository, digest, media_type, made[place] if made else None)
             for place, (digest, media_type) in enumerate(layers)
         ]
-        return join(
-            as_table(("Size", "Layer", "Created by", "Also in"), rows, numbers=range(1)) if rows else None,
-            and_more(len(manifest.layers) - len(layers), "layer", "layers"),
+        return html.join(
+            html.as_table(("Size", "Layer", "Created by", "Also in"), rows, numbers=range(1))
+            if rows
+            else None,
+            html.and_more(len(manifest.layers) - len(layers), "layer", "layers"),
         )
 
     def _layer_row(
         self, repository: Repository, digest: Digest, media_type: str, made: str | None
-    ) -> Sequence[Node]:
+    ) -> Sequence[html.Node]:
         layer = self._survey.layers.get(digest) if digest in repository.blobs else None
-        told = legible(media_type if made is None else made, TEXT)
-        text = element(
-            "span", told, class_="quiet" if made is None else "mono", title=legible(media_type, TEXT)
+        told = html.legible(media_type if made is None else made, html.TEXT)
+        text = html.element(
+            "span",
+            told,
+            class_="quiet" if made is None else "mono",
+            title=html.legible(media_type, html.TEXT),
         )
         if layer is None:
-            return element("span", "not here", class_="none"), short_digest(digest), text, None
+            return html.element("span", "not here", class_="none"), html.short_digest(digest), text, None
         return (
-            in_units(layer.size),
-            element("a", short_digest(digest), href=f"#{anchor(digest)}"),
+            html.in_units(layer.size),
+            html.element("a", html.short_digest(digest), href=f"#{html.anchor(digest)}"),
             text,
-            some_names(name for name in layer.repositories if name != repository.name),
+            html.some_names(name for name in layer.repositories if name != repository.name),
         )
 
 
@@ -209,7 +202,7 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _told(manifest: Manifest) -> Html | None:
+def _told(manifest: Manifest) -> html.Html | None:
     """Return what a manifest says of itself beside its layers."""
     pairs = [("subject", manifest.subject)] if manifest.subject else []
     if manifest.artifact_type and manifest.artifact_type not in _CONFIGS:
@@ -217,18 +210,18 @@ def _told(manifest: Manifest) -> Html | None:
     annotations = manifest.annotations or {}
     pairs += [(name, value) for name, value in annotations.items() if isinstance(value, str)][:ANNOTATIONS]
     lines = [
-        element(
+        html.element(
             "div",
-            element("dt", element("bdi", legible(name, TEXT)), ": "),
-            element("dd", legible(value, TEXT)),
+            html.element("dt", html.element("bdi", html.legible(name, html.TEXT)), ": "),
+            html.element("dd", html.legible(value, html.TEXT)),
         )
         for name, value in pairs
     ]
-    return element("dl", *lines, class_="told") if lines else None
+    return html.element("dl", *lines, class_="told") if lines else None
 
 
-def _children(manifest: Manifest) -> Html:
+def _children(manifest: Manifest) -> html.Html:
     shown = manifest.successors[:LAYERS_OF_ONE]
-    rows = [(short_digest(each.digest), legible(each.media_type, TEXT)) for each in shown]
-    more = and_more(len(manifest.successors) - len(shown), "manifest", "manifests")
-    return join(as_table(("Manifest", "Media type"), rows) if rows else None, more)
+    rows = [(html.short_digest(each.digest), html.legible(each.media_type, html.TEXT)) for each in shown]
+    more = html.and_more(len(manifest.successors) - len(shown), "manifest", "manifests")
+    return html.join(html.as_table(("Manifest", "Media type"), rows) if rows else None, more)

@@ -1,4 +1,4 @@
-"""What a registry holds and has served, added up for somebody who looks at it.
+"""What a registry holds and has served, added up for a reader.
 
 Owns what is counted as shared and as saved, and whose content and requests count for whom. Must not know how
 it is shown.
@@ -27,7 +27,7 @@ class Layer:
     """A blob that is stored once, and what for.
 
     Attributes:
-        size: Octets; 0 for one whose file has gone.
+        size: Bytes; 0 for one whose file has gone.
         media_type: What an image calls it; ``None`` when none names it.
         images: How many images name it. One that stands in two repositories is two.
         uses: How often it would be stored if nothing were shared: once for each image, and once for each
@@ -44,13 +44,13 @@ class Layer:
 
     @property
     def saved(self) -> int:
-        """Octets that are not stored again because it is shared."""
+        """Bytes that are not stored again because it is shared."""
         return self.size * (self.uses - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Repositories that somebody may read, and their layers: all else is as if it were not there.
+    """Repositories that a reader may see, and their layers; everything else is left out.
 
     Attributes:
         repositories: Sorted by name.
@@ -62,17 +62,17 @@ class Survey:
 
     @property
     def stored(self) -> int:
-        """Octets of all layers, each once."""
+        """Bytes of all layers, each once."""
         return sum(layer.size for layer in self.layers.values())
 
     @property
     def saved(self) -> int:
-        """Octets that would be stored besides if nothing were shared."""
+        """Bytes that would be stored besides if nothing were shared."""
         return sum(layer.saved for layer in self.layers.values())
 
 
 def survey(state: State, sees: Sees) -> Survey:
-    """Look through all repositories that somebody sees."""
+    """Look through all repositories that a reader sees."""
     repositories = tuple(repository for name, repository in sorted(state.repositories.items()) if sees(name))
     images: Counter[Digest] = Counter()
     idle: Counter[Digest] = Counter()
@@ -123,7 +123,7 @@ def _size(state: State, digest: Digest) -> int:
 
 @dataclass(slots=True)
 class Total:
-    """Records of the journal, added up; octets are those of bodies."""
+    """Records of the journal, added up; bytes are those of bodies."""
 
     requests: int = 0
     bytes_in: int = 0
@@ -153,7 +153,7 @@ class Traffic:
 
 
 def traffic(journal: Journal, access: Access, *, newest: int = RECORDS) -> Traffic:
-    """Add up the requests that somebody may know of.
+    """Add up the requests that a reader may know of.
 
     Those are the ones about repositories that they may read, and, of requests about no repository, their own.
     Requests for the page are left out: looking must not change what is seen.

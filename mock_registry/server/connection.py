@@ -14,7 +14,7 @@ from .cycle import Cycle
 from .limits import Budget, Limits, Patience, Share
 from .requests import Head, Requests
 from .sockets import FileSender, acknowledged, keep_queue_short, reset_on_close
-from .wire import Clock, Names, encode_error
+from .wire import encode_error
 
 Rejected = Callable[[str, str, int, int], None]
 
@@ -38,8 +38,6 @@ class Shared:
         self.connections: set[Connection] = set()
         self.empty = asyncio.Event()
         self.budget = Budget(limits.bodies_held)
-        self.date = Clock()
-        self.names = Names()
 
 
 class Connection(asyncio.Protocol):
@@ -52,8 +50,8 @@ class Connection(asyncio.Protocol):
     Attributes:
         deadline: Loop time at which patience ends; the server looks at it once in a while.
         lost: The socket is gone; what is written goes nowhere.
+        peer_ended: The peer sends nothing more.
         reading_paused: The peer is held back until the app has read.
-        names: How header names are written.
     """
 
     def __init__(self, server: Shared, beneath: asyncio.Transport | None = None) -> None:
@@ -71,14 +69,13 @@ class Connection(asyncio.Protocol):
         self._discarded = 0
         self.reading_paused = False
         self._lingering = False
-        self._ended = False
+        self.peer_ended = False
         self._sender: FileSender | None = None
         self._writable: asyncio.Future[None] | None = None
         self._rejection: tuple[int, str] | None = None
         self._patience = Patience.NOTHING
         self.deadline = float("inf")
         self.lost = False
-        self.names: Names = server.names
 
     @property
     def body_received(self) -> int | None:
@@ -137,8 +134,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Take the end of what the peer sends; it may still read."""
-        self._ended = True
-        if self._beneath is not None:  # asyncio lets nobody write after the peer's goodbye
+        self.peer_ended = True
+        if self._beneath is not None:  # asyncio does not write after the peer's goodbye
             self._leave()
             return False
         if self._lingering or (self._active is None and not self._head.begun):
@@ -238,10 +235,6 @@ class Connection(asyncio.Protocol):
         if not cycle.share.in_use if scarce else cycle.share.waiting <= self._limits.body_held // 2:
             self._resume()
 
-    def date_line(self) -> bytes:
-        """Return the Date header's line."""
-        return self._server.date.line()
-
     def write(self, data: bytes) -> None:
         """Write bytes, or nothing when the peer is gone."""
         if not self.lost:
@@ -291,7 +284,7 @@ class Connection(asyncio.Protocol):
             self._resume()
         elif self._rejection is not None:
             self._answer_rejection(*self._rejection)
-        elif self._ended or self.stopping:
+        elif self.peer_ended or self.stopping:
             self._close()
         else:
             self._be_patient()
@@ -332,7 +325,7 @@ class Connection(asyncio.Protocol):
 
     def _answer_rejection(self, status: int, message: str) -> None:
         bare = self._head.method == "HEAD"  # which never gets a body, not even of an error
-        answer, count = encode_error(status, message, self.date_line(), bare=bare)
+        answer, count = encode_error(status, message, bare=bare)
         self.write(answer)
         self._server.rejected(self._head.method, self._head.target, status, count)
         self._end(cleanly=True, sending=True)
@@ -344,7 +337,7 @@ class Connection(asyncio.Protocol):
         """
         self._requests.close()
         self._drop_queue()
-        if self._ended or not cleanly or not (sending or self._beneath is None):
+        if self.peer_ended or not cleanly or not (sending or self._beneath is None):
             self._close()
             return
         self._lingering = True

@@ -12,7 +12,7 @@ from typing import BinaryIO, Protocol
 from mock_registry.asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
 
 from .limits import Share
-from .wire import CONTINUE, LAST_CHUNK, Names, encode_chunk, encode_head
+from .wire import CONTINUE, LAST_CHUNK, encode_chunk, encode_head
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +25,9 @@ class Link(Protocol):
 
     Attributes:
         lost: The socket is gone; what is written goes nowhere.
-        names: How header names are written.
     """
 
     lost: bool
-    names: Names
 
     @property
     def stopping(self) -> bool:
@@ -37,9 +35,6 @@ class Link(Protocol):
 
     def body_taken(self, cycle: "Cycle") -> None:
         """Read on once the app has made room."""
-
-    def date_line(self) -> bytes:
-        """Return the Date header's line."""
 
     def write(self, data: bytes) -> None:
         """Write bytes, or nothing when the peer is gone."""
@@ -227,7 +222,7 @@ class Cycle:
         if self._status is None:
             raise RuntimeError("a body before the start of the response")
         self._head_written = True
-        extra = [self.connection.date_line()]
+        extra: list[bytes] = []
         lengths = [int(value) for name, value in self._headers if name == b"content-length"]
         if lengths:
             self._left = lengths[0]
@@ -247,7 +242,7 @@ class Cycle:
             extra.append(b"Connection: close\r\n")
         elif self.scope["http_version"] == "1.0":
             extra.append(b"Connection: keep-alive\r\n")
-        return encode_head(self._status, self._headers, self.connection.names, *extra)
+        return encode_head(self._status, self._headers, *extra)
 
     def _frame(self, body: bytes, *, more: bool) -> bytes:
         if self._is_head:

@@ -1,4 +1,4 @@
-"""What the server puts up with, in bytes and seconds, and what its connections hold of request bodies.
+"""The server's limits, in bytes and seconds, and what its connections hold of request bodies.
 
 Owns the limits, the sum of what is held, and when it is too much. Must not know of sockets.
 """
@@ -29,7 +29,7 @@ class Limits:
             beyond it, each connection holds what one read of its socket brings, and the app does not gather.
         body_gathered: Bytes of a request's body that the app gathers at most before it uses them.
         body_held: Bytes of a connection's bodies that wait for the app; beyond it, the socket is not read.
-        pipeline: Requests that wait for an earlier one on the same connection; beyond it, likewise.
+        pipeline: Requests that wait for an earlier one of the connection; beyond it, the socket is not read.
         linger: Bytes that are still taken from a peer that was answered before it had sent everything.
         head_time: Seconds for a request's head to arrive, from its first byte.
         idle_time: Seconds that a connection is kept open between requests.

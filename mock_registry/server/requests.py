@@ -65,7 +65,7 @@ class Head:
         """Forget the head before.
 
         Args:
-            alone: What has arrived with its first octets is of this head, and of no request before.
+            alone: What has arrived with its first bytes is of this head, and of no request before.
         """
         self.begun = True
         self.method = ""

@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 from mock_registry.asgi import App
@@ -36,9 +35,9 @@ class Server(Shared):
         host: Address or name to bind.
         port: 0 takes any free port.
         limits: Sizes and times.
-        tls: What TLS is spoken with; by default it is not.
-        rejected: Told of each answer that the server gives by itself, with method and target as far as they
-            are known, the status, and the bytes of the answer's body.
+        tls: Certificate and key for TLS; by default plain HTTP.
+        rejected: Told of each answer that the server gives without the app, with method and target as far as
+            they are known, the status, and the bytes of the answer's body.
     """
 
     def __init__(
@@ -126,12 +125,7 @@ class Server(Shared):
         await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.stop()
 
 
@@ -153,7 +147,7 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, now that TCP stands."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.pause_reading()  # the first octets are for TLS
+        self._transport.pause_reading()  # the first bytes are for TLS
         self._server.handshakes.add(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
 

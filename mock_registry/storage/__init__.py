@@ -3,11 +3,10 @@
 Knows digests and files. Must not know of repositories, tags or HTTP.
 """
 
-from .content import Blob, BlobRemoved, Reader, StorageFull, Upload
 from .directory import DirectoryStorage
 from .memory import MemoryStorage
 from .place import DirectoryError, DirectoryInUseError
-from .protocol import Storage
+from .protocol import Blob, BlobRemoved, Reader, Storage, StorageFull, Upload
 
 __all__ = [
     "Blob",

@@ -16,8 +16,16 @@ from typing import Any, get_args
 
 from mock_registry.spec import Algorithm, is_digest, is_name, is_tag
 
-from .content import NO_ROOM, StorageFull, write_all
-from .protocol import BlobUnlinked, Change, ManifestDeleted, SessionEnded, TagDeleted
+from .protocol import (
+    NO_ROOM,
+    BlobUnlinked,
+    Change,
+    ManifestDeleted,
+    SessionEnded,
+    StorageFull,
+    TagDeleted,
+    write_all,
+)
 
 NAME = "changes.log"
 ASIDE = "changes.log.new"

@@ -17,10 +17,20 @@ from pathlib import Path
 from mock_registry.spec import Algorithm, Digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
-from .content import NO_ROOM, StorageFull, Threads, Upload, write_all
 from .files import DirectoryBlob, Library
 from .place import Barrier, DirectoryError, Place, look, names, open_file, unlink
-from .protocol import Change, SessionCommitted, SessionEnded, SessionOpened, Storage
+from .protocol import (
+    NO_ROOM,
+    Change,
+    SessionCommitted,
+    SessionEnded,
+    SessionOpened,
+    Storage,
+    StorageFull,
+    Threads,
+    Upload,
+    write_all,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +63,8 @@ class DirectoryStorage(Storage):
         DirectoryInUseError: Another registry has it open.
         OSError: It cannot be made or opened.
     """
+
+    publishes = True
 
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
         self.path = Path(path)

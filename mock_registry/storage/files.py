@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 from mock_registry.spec import Digest, algorithm_of, digest_of
 
-from .content import BlobRemoved, Threads
 from .memory import FileReader, MemoryBlob
 from .place import Place, look, open_file
+from .protocol import BlobRemoved, Threads
 
 _log = logging.getLogger(__name__)
 

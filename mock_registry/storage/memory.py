@@ -11,13 +11,11 @@ import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from mock_registry.spec import Algorithm, Digest
 
-from .content import Blob, BlobRemoved, Threads, Upload, write_all
-from .protocol import Storage
+from .protocol import Blob, BlobRemoved, Storage, Threads, Upload, write_all
 
 SPOOL_THRESHOLD = 1 << 18
 """Bytes up to which content stays in memory: configs and small layers, which are most of all requests."""
@@ -107,12 +105,7 @@ class MemoryBlob:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         return
 
 
@@ -152,12 +145,7 @@ class FileReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.file.close()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from mock_registry.spec import Algorithm, Digest, is_digest
 
 from . import changelog
-from .content import Threads
+from .protocol import Threads
 
 _LOCK = "lock"
 _LAYOUT = "oci-layout"
@@ -94,7 +94,7 @@ class Place:
             raise DirectoryError(f"{self.path} holds content, but nothing in a {changelog.NAME}")
 
     def _lock(self) -> None:
-        # The system lets go of the lock when the process ends, however it ends.
+        # The system releases the lock when the process ends, however it ends.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         lock = self._keep(os.open(_LOCK, flags, 0o600, dir_fd=self.top))
         try:
@@ -255,7 +255,7 @@ class Barrier:
         mine = self._asked
         async with self._lock:
             if self._done >= mine:
-                return  # somebody flushed it together with theirs
+                return  # another caller flushed it too
             reached = self._asked
             descriptors, self._descriptors = self._descriptors, []
             afterwards, self._afterwards = self._afterwards, []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from regsim.client.address import RECORD, parse, registries
+from regsim.client.image_address import RECORD, parse, registries
 from regsim.core import Descriptor, Platform, media_types
 from regsim.core.account import Account
 from regsim.core.image import Image

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
 from regsim.cli.running import errors_as_json, run
-from regsim.client.address import Local, parse_destination
+from regsim.client.image_address import Local, parse_destination
 from regsim.core import Platform
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
@@ -52,19 +52,19 @@ class BuildFlags(Printing):
     """What a build can be told.
 
     Attributes:
-        file: the Dockerfile; CONTEXT/Dockerfile if left out.
+        file: the Dockerfile; CONTEXT/Dockerfile by default.
         tag: where the image goes: oci:DIR:TAG.
         build_arg: NAME=VALUE of an ARG; repeatable.
         build_context: NAME=IMAGE, what FROM NAME or --from=NAME stands for; repeatable.
         target: stop at this stage.
-        platform: OS/ARCHITECTURE to build for; this machine's if left out.
+        platform: OS/ARCHITECTURE to build for; this machine's by default.
         run: YAML file that declares what each RUN command changes; by default the Dockerfile's name with
             .run.yaml added, if that file exists.
-        cache: keep layers in this directory, and take them from there.
+        cache: directory that keeps built layers for the next build.
         compression: gzip, zstd or none.
-        compression_level: how hard to compress.
-        timestamp: seconds since 1970 that all times are set to; $SOURCE_DATE_EPOCH, or 0.
-        quiet: print nothing but the digest and errors.
+        compression_level: the compressor's level.
+        timestamp: seconds since 1970 for all times; by default $SOURCE_DATE_EPOCH, or 0.
+        quiet: print only the digest and errors.
     """
 
     file: Annotated[Path | None, Parameter(name=("--file", "-f"))] = None
@@ -82,9 +82,9 @@ class BuildFlags(Printing):
 
 
 def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None = None) -> None:
-    """Build an image from a Dockerfile, without a container engine; RUN commands are declared, not executed.
+    """Build an image from a Dockerfile without an engine; RUN commands are declared, not run.
 
-    A file named by --run says which files each RUN command adds and deletes.
+    The file that --run names says which files each RUN command adds and deletes.
 
     Args:
         context: directory that COPY takes files from.

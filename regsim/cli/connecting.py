@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import status
+from regsim.cli.output import Printing, status
+from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
+from regsim.net.address import Proxy
+from regsim.net.trust import Trust
+from regsim.registry import Connection
+from regsim.registry.login import AuthFiles, Credentials, FixedKeychain, Keychain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
-    from regsim.net.trust import Trust
-    from regsim.registry.connection import Connection
-    from regsim.registry.login import Credentials, Keychain
 
 
 @Parameter(name="*")
@@ -34,11 +36,11 @@ class Connecting:
     Attributes:
         creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
         authfile: file with credentials, in place of those of podman, skopeo and docker.
-        plain_http: speak plain HTTP, or never; if left out, to this machine if no certificates are named.
+        plain_http: use plain HTTP, or never; by default only to this machine, unless certificates are named.
         tls_verify: check the registry's certificate.
-        ca_file: PEM file with further certificates to trust.
-        cert_dir: folder with further certificates (*.crt), and of our own (*.cert, *.key).
-        proxy: HTTP proxy to go through: http://[USER:PASSWORD@]HOST[:PORT]; the environment's is not used.
+        ca_file: PEM file with additional certificates to trust.
+        cert_dir: folder with certificates to trust too (*.crt), and client certificates (*.cert, *.key).
+        proxy: HTTP proxy to use: http://[USER:PASSWORD@]HOST[:PORT]; proxies of the environment are ignored.
     """
 
     creds: str | None = None
@@ -53,7 +55,7 @@ class Connecting:
         self,
         *hosts: str,
         creds: Mapping[str, str] | None = None,
-        jobs: int | None = None,
+        jobs: int = DEFAULT_JOBS,
         ranges: int = 1,
         warn: Callable[[str], None] = status,
     ) -> Client:
@@ -62,25 +64,19 @@ class Connecting:
         Args:
             hosts: of the registries that the command speaks to.
             creds: credentials from further flags, by host.
-            jobs: blobs that a transfer moves at the same time; None: the default.
+            jobs: blobs that a transfer moves at the same time.
             ranges: connections over which a large blob is read.
             warn: is told what the user should know though the work goes on.
 
         Raises:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
-        from regsim.client.client import Client  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.core.schedule import DEFAULT_JOBS  # noqa: PLC0415  (helping needs no HTTP client)
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
 
-        return Client.over(
-            self.connection(*hosts, creds=creds), jobs=jobs or DEFAULT_JOBS, ranges=ranges, warn=warn
-        )
+        return Client.over(self.connection(*hosts, creds=creds), jobs=jobs, ranges=ranges, warn=warn)
 
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
-        from regsim.net.proxy import Proxy  # noqa: PLC0415  (helping needs no HTTP client)
-        from regsim.registry.connection import Connection  # noqa: PLC0415  (helping needs no HTTP client)
-
         return Connection(
             plain_http=self._plain_http,
             trust=self._trust(),
@@ -95,15 +91,11 @@ class Connecting:
         return False if self.plain_http is None and named else self.plain_http
 
     def _trust(self) -> Trust:
-        from regsim.net.trust import Trust  # noqa: PLC0415  (helping needs no TLS)
-
         trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
         trust.check()
         return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
-        from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (helping needs none)
-
         files = AuthFiles(os.environ, self.authfile)
         files.check()
         given = dict(creds)
@@ -118,17 +110,27 @@ class Connecting:
         return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Asking(Connecting, Printing):
+    """How to connect to registries, and how an answer is printed."""
+
+
+ASKING = Asking()
+
+
 def read_credentials(text: str) -> Credentials:
     """Read `USER[:PASSWORD]`; a missing password is asked for at the terminal.
 
     Raises:
         UsageError: the text has another form, or there is no terminal.
     """
-    from regsim.registry.login import Credentials  # noqa: PLC0415  (helping needs none)
-
     user, colon, _ = text.partition(":")
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise UsageError("credentials without a password, and there is no terminal to ask for one at")
+            raise UsageError(
+                "credentials without a password, and there is no terminal to ask for it",
+                hint="write USER:PASSWORD",
+            )
         text = f"{user}:{getpass.getpass(f'Password of {user}: ')}"
     return Credentials.parse(text, source="the command line")

@@ -28,7 +28,7 @@ from regsim.cli.output import (
     write_json,
 )
 from regsim.cli.running import run as run_to_end
-from regsim.client.address import local_store
+from regsim.client.image_address import local_store
 from regsim.core import Descriptor
 from regsim.core.quantities import exact, size
 from regsim.core.result import Mode, RunResult
@@ -38,7 +38,7 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.registry_container import engines
 from regsim.scenario.run import run
-from regsim.scenario.world import wire_world
+from regsim.scenario.wire_world import wire_world
 from regsim.store.layout import LayoutStore
 
 # A transfer opens some 32 connections and as many files, and a scenario's nodes each as many.

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from regsim.cli.connecting import Connecting
-from regsim.cli.output import PRINTING, Output, Printing, printable
+from regsim.cli.connecting import ASKING, Asking, Connecting
+from regsim.cli.output import Output, Platforms, printable
 from regsim.cli.running import ask
-from regsim.client.inspection import Inspection
-from regsim.core import Descriptor
-from regsim.core.image import Image
 from regsim.core.quantities import exact, number, size
+from regsim.core.selection import Choice
 from regsim.report.table import columns, instruction
-from regsim.store.memory import BytesContent
-from regsim.transfer.selection import Choice
 
-Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
+if TYPE_CHECKING:
+    from regsim.client.inspection import Inspection
+    from regsim.core import Descriptor
+    from regsim.core.image import Image
+    from regsim.store.memory import BytesContent
 
 
-def inspect(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+def inspect(image: str, /, *, flags: Asking = ASKING) -> None:
     """Print an image's digest, platforms, date, labels, and layers with their sizes.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.inspect(image),
-        render=lambda found: _inspection_text(image, found),
-        as_json=lambda found: _inspection_json(image, found),
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda found: _inspection_text(image, found, flags.width),
+        lambda found: _inspection_json(image, found),
         address=image,
     )
 
@@ -46,14 +42,7 @@ def manifest(image: str, /, *, output: Output = None, connecting: Connecting | N
         output: print to this file instead.
         connecting: see below.
     """
-    printing = Printing(output=output)
-    ask(
-        lambda client: client.manifest(image),
-        render=_bytes,
-        printing=printing,
-        connecting=connecting,
-        address=image,
-    )
+    ask(lambda client: client.manifest(image), _raw(output, connecting), _bytes, address=image)
 
 
 def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
@@ -64,67 +53,46 @@ def config(image: str, /, *, output: Output = None, connecting: Connecting | Non
         output: print to this file instead.
         connecting: see below.
     """
-    printing = Printing(output=output)
-    ask(
-        lambda client: client.config(image),
-        render=_bytes,
-        printing=printing,
-        connecting=connecting,
-        address=image,
-    )
+    ask(lambda client: client.config(image), _raw(output, connecting), _bytes, address=image)
 
 
-def layers(
-    image: str,
-    /,
-    *,
-    platform: Platforms = (),
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
-) -> None:
+def layers(image: str, /, *, platform: Platforms = (), flags: Asking = ASKING) -> None:
     """List the layers of an image, base first: digest, size, created by.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
             docker-archive:FILE[:REPO:TAG].
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.layers(image, choice=Choice.of(*platform)),
-        render=lambda images: "\n".join(map(_layers_text, images)),
-        as_json=lambda images: [_layers_json(each) for each in images],
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda images: "\n".join(_layers_text(each, flags.width) for each in images),
+        lambda images: [_layers_json(each) for each in images],
         address=image,
     )
 
 
-def referrers(
-    image: str,
-    /,
-    *,
-    artifact_type: str | None = None,
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
-) -> None:
+def referrers(image: str, /, *, artifact_type: str | None = None, flags: Asking = ASKING) -> None:
     """List what refers to an image, such as signatures: digest, size, artifact type.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
         artifact_type: only those of this type.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.referrers(image, artifact_type=artifact_type),
-        render=_referrers_text,
-        as_json=lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda found: _referrers_text(found, flags.width),
+        lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
         address=image,
     )
+
+
+def _raw(output: Output, connecting: Connecting | None) -> Asking:
+    return Asking(output=output, **vars(connecting or Connecting()))
 
 
 def _bytes(content: BytesContent) -> bytes:
@@ -154,13 +122,13 @@ def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
     return {"digest": descriptor.digest, "media_type": descriptor.media_type, "size": descriptor.size}
 
 
-def _inspection_text(image: str, found: Inspection) -> str:
+def _inspection_text(image: str, found: Inspection, width: int | None) -> str:
     lines = [printable(image), *_facts(found.descriptor)]
     if found.images and found.images[0].digest == found.descriptor.digest:
-        return "\n".join([*lines, *_image(found.images[0])]) + "\n"
+        return "\n".join([*lines, *_image(found.images[0], width)]) + "\n"
     lines.append(f"images      {len(found.images)}")
     for each in found.images:
-        lines += ["", *_facts(each.manifest), *_image(each)]
+        lines += ["", *_facts(each.manifest), *_image(each, width)]
     return "\n".join(lines) + "\n"
 
 
@@ -172,19 +140,19 @@ def _facts(descriptor: Descriptor) -> list[str]:
     ]
 
 
-def _image(image: Image) -> list[str]:
+def _image(image: Image, width: int | None) -> list[str]:
     lines = [f"platform    {printable(str(image.platform))}"] if image.platform else []
     if image.created:
         lines.append(f"created     {printable(image.created)}")
     if image.config is not None:
         lines.append(f"config      {image.config.digest}")
     lines += [f"label       {printable(key)}={printable(value)}" for key, value in image.labels.items()]
-    return [*lines, *_layer_table(image)]
+    return [*lines, *_layer_table(image, width)]
 
 
-def _layers_text(image: Image) -> str:
+def _layers_text(image: Image, width: int | None) -> str:
     platform = f" ({image.platform})" if image.platform else ""
-    return "\n".join([printable(f"{image.digest}{platform}"), *_layer_table(image)]) + "\n"
+    return "\n".join([printable(f"{image.digest}{platform}"), *_layer_table(image, width)]) + "\n"
 
 
 def _layers_json(image: Image) -> dict[str, Any]:
@@ -195,13 +163,13 @@ def _layers_json(image: Image) -> dict[str, Any]:
     }
 
 
-def _layer_table(image: Image) -> list[str]:
+def _layer_table(image: Image, width: int | None) -> list[str]:
     rows = [
         (each.descriptor.digest.short, size(each.descriptor.size), instruction(each.created_by or ""))
         for each in image.layers
     ]
     return [
-        *columns([("digest", "size", "created by"), *rows], right=frozenset({1})),
+        *columns([("digest", "size", "created by"), *rows], right=frozenset({1}), width=width),
         f"{number(len(rows), 'layer')}, {exact(sum(each.descriptor.size for each in image.layers))}",
     ]
 
@@ -218,12 +186,12 @@ def _layer_list(image: Image) -> list[dict[str, Any]]:
     ]
 
 
-def _referrers_text(found: tuple[Descriptor, ...]) -> str:
+def _referrers_text(found: tuple[Descriptor, ...], width: int | None) -> str:
     if not found:
         return "nothing refers to it\n"
     # The whole digest, by which a referrer is pulled.
     rows = [(each.digest, size(each.size), printable(each.artifact_type or "")) for each in found]
-    table = columns([("digest", "size", "artifact type"), *rows], right=frozenset({1}))
+    table = columns([("digest", "size", "artifact type"), *rows], right=frozenset({1}), width=width)
     return "".join(f"{line}\n" for line in table)
 
 

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.connecting import Connecting
-from regsim.cli.documents import Platforms
-from regsim.cli.output import PRINTING, Printing, printable
+from regsim.cli.connecting import ASKING, Asking
+from regsim.cli.output import Platforms, printable
 from regsim.cli.running import ask
-from regsim.client.address import RECORD
-from regsim.client.client import Client
-from regsim.client.contents import Histories, ImageTree
-from regsim.core import History
-from regsim.core.image import Image, Layer, Sharing, moment
+from regsim.client.image_address import RECORD
+from regsim.core.image import moment
 from regsim.core.quantities import age, exact, number, percent, size
+from regsim.core.selection import Choice
 from regsim.errors import UsageError
-from regsim.image.merged import Merged, Place, places
+from regsim.image.merged import places
 from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
-from regsim.transfer.selection import Choice
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable, Iterator, Sequence
+
+    from regsim.client.client import Client
+    from regsim.client.contents import Histories, ImageTree
+    from regsim.core import History
+    from regsim.core.image import Image, Layer, Sharing
+    from regsim.image.merged import Merged, Place
 
 _HEADINGS = ("IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT", "COMPRESSED", "SHARED BY")
 # As docker's command line does: letters of an instruction, a column's least width, and the gap after it.
@@ -54,10 +58,9 @@ def history(
     human: bool = True,
     sizes: Annotated[bool, Parameter(negative=())] = False,
     platform: Platforms = (),
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
+    flags: Asking = ASKING,
 ) -> None:
-    """Print an image's history as docker does, with each layer's compressed size and who shares it.
+    """Print an image's history as docker does, with each layer's compressed size and sharing.
 
     The newest line comes first. SIZE is the files' bytes, COMPRESSED what is transferred, SHARED BY how many
     other images of the layout or archive, or of all records, have the layer. The first five columns are
@@ -68,10 +71,9 @@ def history(
             docker-archive:FILE[:REPO:TAG], store:REF or record:NAME.
         no_trunc: do not shorten digests and instructions.
         human: sizes in readable units, and how long ago instead of dates.
-        sizes: fetch layers from the registry to tell SIZE, if the local store lacks them; they are not kept.
+        sizes: fetch layers that the local store lacks, to print SIZE; they are not kept.
         platform: of an index only this image: OS/ARCH[/VARIANT]; several with commas between.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     now = datetime.now(UTC)
 
@@ -88,10 +90,9 @@ def history(
 
     ask(
         asked,
-        render=render,
-        as_json=lambda found: [_history_json(each, found.view) for each in found.images],
-        printing=printing,
-        connecting=connecting,
+        flags,
+        render,
+        lambda found: [_history_json(each, found.view) for each in found.images],
         address=None if image.startswith(RECORD) else image,
     )
 
@@ -103,8 +104,7 @@ def tree(
     *,
     depth: int | None = None,
     platform: Annotated[str | None, Parameter(negative=())] = None,
-    printing: Printing = PRINTING,
-    connecting: Connecting | None = None,
+    flags: Asking = ASKING,
 ) -> None:
     """List an image's files, the layer that each comes from, and bytes wasted by later layers.
 
@@ -115,10 +115,9 @@ def tree(
         image: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG],
             docker-archive:FILE[:REPO:TAG] or store:REF.
         path: list what is below this path.
-        depth: list so many levels.
+        depth: list this many levels.
         platform: of an index this image: OS/ARCH[/VARIANT].
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     if depth is not None and depth < 1:
         raise UsageError(f"--depth {depth} lists nothing", hint="write 1 or more")
@@ -132,7 +131,7 @@ def tree(
             raise UsageError(f"{image} has nothing at {path!r:.500}", hint=hint)
         return found, listed
 
-    ask(asked, render=_tree_text, as_json=_tree_json, printing=printing, connecting=connecting, address=image)
+    ask(asked, flags, lambda answer: _tree_text(*answer, flags.width), _tree_json, address=image)
 
 
 def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: datetime) -> str:
@@ -232,13 +231,13 @@ def _line_json(line: History, layer: Layer | None, image: Image, view: Sharing) 
     }
 
 
-def _tree_text(answer: tuple[ImageTree, list[Place]]) -> str:
-    merged, listed = answer[0].merged, answer[1]
+def _tree_text(found: ImageTree, listed: list[Place], width: int | None) -> str:
+    merged = found.merged
     total = f"{number(len(merged.layers), 'layer')} of {exact(merged.size)}"
     lines = [
-        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3})),
+        *columns([_TREE_HEADINGS, *map(_place_row, listed)], right=frozenset({0, 3}), width=width),
         "",
-        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5})),
+        *columns([_LAYER_HEADINGS, *_layer_rows(merged)], right=frozenset({0, 2, 3, 4, 5}), width=width),
         f"{total}, {merged.wasted:,} of them wasted: efficiency {percent(merged.efficiency)}",
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -7,62 +7,56 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from regsim.cli.connecting import Connecting
+from regsim.cli.connecting import ASKING, Asking
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
-from regsim.core import Descriptor
+from regsim.client.image_address import parse
+from regsim.core import Descriptor, Reference
 from regsim.core.quantities import exact, number, percent, size
 from regsim.errors import UsageError
 from regsim.image.store import Inventory, Removed, StoredImage
 from regsim.report.table import columns
 
 
-def ls(repository: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+def ls(repository: str, /, *, flags: Asking = ASKING) -> None:
     """List all tags of a repository, one per line.
 
     Args:
         repository: HOST[:PORT]/NAME or oci:DIR.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.tags(repository),
-        render=_lines,
-        as_json=lambda tags: {"repository": repository, "tags": list(tags)},
-        printing=printing,
-        connecting=connecting,
+        flags,
+        _lines,
+        lambda tags: {"repository": repository, "tags": list(tags)},
         address=repository,
     )
 
 
-def catalog(host: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
+def catalog(host: str, /, *, flags: Asking = ASKING) -> None:
     """List all repositories of a registry, one per line, if it offers a catalog.
 
     Args:
         host: HOST[:PORT], or an http or https URL of one.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.catalog(host),
-        render=_lines,
-        as_json=lambda repositories: {"registry": host, "repositories": list(repositories)},
-        printing=printing,
-        connecting=connecting,
+        flags,
+        _lines,
+        lambda repositories: {"registry": host, "repositories": list(repositories)},
         host=host,
     )
 
 
-def tag(
-    image: str, tag: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None
-) -> None:
+def tag(image: str, tag: str, /, *, flags: Asking = ASKING) -> None:
     """Give an image another tag in the same repository, without moving a layer.
 
     Args:
         image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
         tag: the new tag.
-        printing: see below.
-        connecting: see below.
+        flags: see below.
     """
 
     def as_json(found: Descriptor) -> dict[str, Any]:
@@ -70,60 +64,62 @@ def tag(
 
     ask(
         lambda client: client.tag(image, tag),
-        render=lambda found: f"{tag} {found.digest}\n",
-        as_json=as_json,
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda found: f"{tag} {found.digest}\n",
+        as_json,
         address=image,
     )
 
 
-def delete(image: str, /, *, printing: Printing = PRINTING, connecting: Connecting | None = None) -> None:
-    """Delete a tag, or by digest an image with all its tags; blobs stay until the registry collects garbage.
+def delete(image: str, /, *, flags: Asking = ASKING) -> None:
+    """Delete a tag, or an image by its digest.
+
+    A digest takes all tags of the image with it. Blobs stay until the registry collects garbage.
 
     Args:
-        image: HOST[:PORT]/NAME[:TAG][@DIGEST] or oci:DIR[:TAG].
-        printing: see below.
-        connecting: see below.
+        image: HOST[:PORT]/NAME:TAG, HOST[:PORT]/NAME@DIGEST or oci:DIR[:TAG].
+        flags: see below.
     """
+    if isinstance(parse(image), Reference) and not {":", "@"} & {*image.rpartition("/")[2]}:
+        hint = f"name a tag or a digest, such as {image}:latest; regsim ls {image} lists the tags"
+        raise UsageError(f"{image} does not say what to delete", hint=hint)
     ask(
         lambda client: client.delete(image),
-        render=lambda _: f"deleted {printable(image)}\n",
-        as_json=lambda _: {"deleted": image},
-        printing=printing,
-        connecting=connecting,
+        flags,
+        lambda _: f"deleted {printable(image)}\n",
+        lambda _: {"deleted": image},
         address=image,
     )
 
 
-def df(store: str | None = None, /, *, printing: Printing = PRINTING) -> None:
-    """Print how much disk space each stored image takes, shares with others, and would free.
+def df(store: str | None = None, /, *, flags: Printing = PRINTING) -> None:
+    """Print the disk space that each stored image takes, shares with others, and would free.
 
     UNIQUE SIZE is what removing the image, with all its names, frees; SHARED SIZE is held by others too.
 
     Args:
         store: an OCI layout's directory; the local store if left out.
-        printing: see below.
+        flags: see below.
     """
-    ask(lambda client: client.usage(store), render=_usage_text, as_json=_usage_json, printing=printing)
+    ask(
+        lambda client: client.usage(store),
+        flags,
+        lambda inventory: _usage_text(inventory, flags.width),
+        _usage_json,
+    )
 
 
-def rmi(*images: str, store: str | None = None, printing: Printing = PRINTING) -> None:
+def rmi(*images: str, store: str | None = None, flags: Printing = PRINTING) -> None:
     """Remove stored images and free what no other image holds.
 
     Args:
         images: references as df lists them, or digests, or the first digits of one.
         store: an OCI layout's directory; the local store if left out.
-        printing: see below.
+        flags: see below.
     """
     if not images:
         raise UsageError("rmi removes nothing unless an image is named", hint="regsim df lists them")
-    ask(
-        lambda client: client.remove(*images, store=store),
-        render=_removed_text("freed"),
-        as_json=_removed_json,
-        printing=printing,
-    )
+    ask(lambda client: client.remove(*images, store=store), flags, _removed_text("freed"), _removed_json)
 
 
 def prune(
@@ -131,20 +127,20 @@ def prune(
     /,
     *,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
-    printing: Printing = PRINTING,
+    flags: Printing = PRINTING,
 ) -> None:
     """Free what no stored image holds: replaced images, and what interrupted pulls left.
 
     Args:
         store: an OCI layout's directory; the local store if left out.
         dry_run: free nothing, and print what would be freed.
-        printing: see below.
+        flags: see below.
     """
     ask(
         lambda client: client.prune(store, dry_run=dry_run),
-        render=_removed_text("would free" if dry_run else "freed"),
-        as_json=_removed_json,
-        printing=printing,
+        flags,
+        _removed_text("would free" if dry_run else "freed"),
+        _removed_json,
     )
 
 
@@ -178,7 +174,7 @@ def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
     }
 
 
-def _usage_text(inventory: Inventory) -> str:
+def _usage_text(inventory: Inventory, width: int | None) -> str:
     sharing = inventory.sharing
     rows = [
         (
@@ -191,7 +187,7 @@ def _usage_text(inventory: Inventory) -> str:
         for image in inventory.images
     ]
     headings = ("IMAGE", "DIGEST", "SIZE", "SHARED SIZE", "UNIQUE SIZE")
-    lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}))] if rows else []
+    lines = [*columns([headings, *rows], right=frozenset({2, 3, 4}), width=width)] if rows else []
     takes = "takes" if len(rows) == 1 else "take"
     lines.append(
         f"{number(len(rows), 'image')} of {exact(sharing.referenced)} {takes} {exact(sharing.stored)}: "

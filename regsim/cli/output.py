@@ -7,6 +7,7 @@ Owns how anything is written: a file appears whole or not at all, and a reader t
 # No `from __future__ import annotations`: cyclopts evaluates those of `Printing` in its subclasses' modules.
 import json
 import os
+import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
 
-from regsim.core.quantities import number
 from regsim.errors import DockerfileError, LocalFileError, RegsimError, ScenarioError
 
 
@@ -28,6 +28,7 @@ class Format(StrEnum):
 
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
+Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
 
 
 @Parameter(name="*")
@@ -42,6 +43,12 @@ class Printing:
 
     format: Format = Format.TEXT
     output: Output = None
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal that the answer goes to, or None if it goes elsewhere."""
+        terminal = self.output is None and sys.stdout is not None and sys.stdout.isatty()
+        return shutil.get_terminal_size().columns if terminal else None
 
 
 PRINTING = Printing()
@@ -65,7 +72,9 @@ def _check_output(output: Path) -> None:
     if output.is_dir():
         raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
     if not directory.is_dir():
-        raise LocalFileError(f"cannot write {output}: there is no directory {directory}")
+        raise LocalFileError(
+            f"cannot write {output}: there is no directory {directory}", hint="make it first"
+        )
     if not os.access(output if _is_special(output) else directory, os.W_OK):
         raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
 
@@ -117,6 +126,8 @@ def show(error: RegsimError, *, about: str = "") -> None:
         error: what went wrong.
         about: a prefix that says what it happened to.
     """
+    from regsim.core.quantities import number  # noqa: PLC0415  (--help counts nothing)
+
     match error:
         case ScenarioError():
             message = f"{number(len(error.problems), 'error')} in the scenario; nothing was run"

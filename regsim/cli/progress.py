@@ -1,8 +1,7 @@
 """Progress on standard error: bars on a terminal, plain lines otherwise, or events as JSON, or nothing.
 
-Owns how events are shown. Must not know transfers beyond what events say. Written here: of the libraries for
-it, rich takes 27 ms to import, a fifth of what a push with nothing to move takes in all, and the bars need no
-more than moving the cursor up. Nothing is coloured, so there is nothing for NO_COLOR to switch off.
+Owns how events are shown. Must not know transfers beyond what events say. Bars are drawn by rich, which is
+imported when the first blob moves; nothing is said by colour alone.
 """
 
 from __future__ import annotations
@@ -12,18 +11,20 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, TextIO
+from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
 
-from regsim.cli.output import printable, status
+from regsim.cli.output import ignore, printable, status
+from regsim.core.quantities import number
+from regsim.core.quantities import size as short
 from regsim.transfer.events import Event, Moment, Step
 
-_WIDTH = 80  # columns, where a terminal does not say
-_BAR = 24
-_MOST_BARS = 8
-_PAUSE = 0.1  # seconds between two drawings: nobody reads faster
-_UP, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_BAR = 24  # columns
 
 _DONE = {Step.UPLOAD: "uploaded", Step.DOWNLOAD: "downloaded", Step.PUT_MANIFEST: "stored manifest"}
 _DOING = {Step.UPLOAD: "uploading", Step.DOWNLOAD: "downloading"}
@@ -46,113 +47,86 @@ class Display(Protocol):
         """Show an event."""
 
     def warn(self, line: str) -> None:
-        """Show what the user should know though the work goes on."""
+        """Show what the user should know though the transfer goes on."""
 
     def close(self) -> None:
-        """Leave the terminal as a report can follow."""
+        """Clear what a report must not follow."""
 
 
 def display(kind: ProgressKind, *, quiet: bool = False) -> Display:
-    """Return what shows progress so; `quiet` shows nothing, not even warnings."""
+    """Return what shows progress in a given way; `quiet` shows nothing, not even warnings."""
     if quiet:
-        return Silence()
+        return Lines(warn=ignore)
     if kind is ProgressKind.AUTO:
         capable = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         kind = ProgressKind.BAR if capable else ProgressKind.PLAIN
     if kind is ProgressKind.BAR and sys.stderr is not None:
         return Bars(sys.stderr)
     if kind is ProgressKind.JSON:
-        return JsonLines()
-    return PlainLines() if kind is ProgressKind.PLAIN else WarningsOnly()
+        return Lines(_as_json, lambda line: status(json.dumps({"event": "warning", "message": line})))
+    return Lines(_plain) if kind is ProgressKind.PLAIN else Lines()
 
 
-class WarningsOnly:
-    """Shows warnings, and no event."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Shows events, and warnings, on lines of their own.
 
-    def show(self, event: Event) -> None:
-        """Show nothing."""
+    Attributes:
+        line: returns the line of an event, or None to show nothing.
+        warn: shows a warning.
+    """
 
-    def warn(self, line: str) -> None:  # noqa: D102
-        status(line)
-
-    def close(self) -> None:
-        """Leave nothing to clear."""
-
-
-class Silence(WarningsOnly):
-    """Shows nothing at all."""
-
-    def warn(self, line: str) -> None:
-        """Tell nobody."""
-
-
-class PlainLines(WarningsOnly):
-    """Shows each piece of content on a line of its own when it is there."""
+    line: Callable[[Event], str | None] = lambda _event: None
+    warn: Callable[[str], None] = status
 
     def show(self, event: Event) -> None:  # noqa: D102
-        if event.moment is not Moment.COMPLETED:
-            return
-        word = _DONE.get(event.step) or ("mounted" if event.step is Step.MOUNT and event.found else None)
-        if word is not None:
-            status(f"{word} {event.descriptor.digest.short} ({_size(event.descriptor.size)})")
-
-
-class JsonLines:
-    """Shows each event, and each warning, as a JSON object on a line of its own."""
-
-    def show(self, event: Event) -> None:  # noqa: D102
-        document = {
-            "event": event.step,
-            "moment": event.moment,
-            "digest": event.descriptor.digest,
-            "media_type": event.descriptor.media_type,
-            "size": event.descriptor.size,
-            "moved": event.moved,
-            "found": event.found,
-        }
-        status(json.dumps(document))
-
-    def warn(self, line: str) -> None:  # noqa: D102
-        status(json.dumps({"event": "warning", "message": line}))
+        line = self.line(event)
+        if line is not None:
+            status(line)
 
     def close(self) -> None:
-        """Leave nothing to clear."""
+        """Do nothing: there is nothing to clear."""
+
+
+def _plain(event: Event) -> str | None:
+    """Return a line for each piece of content that has arrived."""
+    if event.moment is not Moment.COMPLETED:
+        return None
+    word = _DONE.get(event.step) or ("mounted" if event.step is Step.MOUNT and event.found else None)
+    return f"{word} {event.descriptor.digest.short} ({short(event.descriptor.size)})" if word else None
+
+
+def _as_json(event: Event) -> str:
+    document = {
+        "event": event.step,
+        "moment": event.moment,
+        "digest": event.descriptor.digest,
+        "media_type": event.descriptor.media_type,
+        "size": event.descriptor.size,
+        "moved": event.moved,
+        "found": event.found,
+    }
+    return json.dumps(document)
 
 
 @dataclass(slots=True)
 class Bars:
-    """Shows a bar for each blob under way and the sum of all below them, which are gone when it is closed.
+    """Shows a bar for each blob that moves, below the sum of all blobs; they are cleared at the end.
 
     Attributes:
         stream: the terminal.
-        clock: seconds.
+        clock: seconds, for the rate.
     """
 
     stream: TextIO
     clock: Callable[[], float] = time.monotonic
     _sizes: dict[str, int] = field(default_factory=dict)
     _moved: dict[str, int] = field(default_factory=dict)
-    _moving: dict[str, Event] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
-    _lines: int = 0
-    _drawn: float | None = None
-    _started: float | None = None
+    _bars: dict[str, TaskID] = field(default_factory=dict)
+    _drawn: tuple[Progress, TaskID] | None = None
 
     def show(self, event: Event) -> None:  # noqa: D102
-        self._learn(event)
-        now = self.clock()
-        if self._moving and (self._drawn is None or now - self._drawn >= _PAUSE):
-            self._drawn = now
-            self._draw(now)
-
-    def warn(self, line: str) -> None:  # noqa: D102
-        self._write(self._erased())
-        status(line)
-
-    def close(self) -> None:  # noqa: D102
-        self._write(self._erased())
-
-    def _learn(self, event: Event) -> None:
         digest, size = event.descriptor.digest, event.descriptor.size
         if event.step is Step.CHECK_BLOB and event.found is False:
             self._sizes[digest] = size
@@ -160,62 +134,90 @@ class Bars:
             self._sizes.pop(digest, None)
         elif event.step in _DOING:
             self._sizes[digest] = size
-            self._moved[digest] = min(event.moved, size)
-            self._moving[digest] = event
-            if event.moment in (Moment.COMPLETED, Moment.FAILED):
-                del self._moving[digest]
+            self._moved[digest] = size if event.moment is Moment.COMPLETED else min(event.moved, size)
             if event.moment is Moment.COMPLETED:
-                self._moved[digest] = size
                 self._done.add(digest)
+            self._draw(event)
+        self._draw_sum()
 
-    def _draw(self, now: float) -> None:
-        self._started = now if self._started is None else self._started
-        shown = list(self._moving.values())[:_MOST_BARS]
-        lines = [_bar(each) for each in shown]
-        if len(self._moving) > len(shown):
-            lines.append(f"and {len(self._moving) - len(shown)} more")
-        lines.append(self._sum(now - self._started))
-        # One column stays free: some terminals wrap at the last one, and the cursor would be a line off.
-        width = _columns(self.stream) - 1
-        text = "".join(f"{printable(line)[:width]}{_CLEAR_LINE}\n" for line in lines)
-        self._write(self._erased() + text)
-        self._lines = len(lines)
+    def warn(self, line: str) -> None:  # noqa: D102
+        if self._drawn is None:
+            status(line)
+        else:
+            self._drawn[0].console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
-    def _sum(self, seconds: float) -> str:
+    def refresh(self) -> None:
+        """Draw now, without waiting for the next of ten times a second."""
+        if self._drawn is not None:
+            self._drawn[0].refresh()
+
+    def close(self) -> None:  # noqa: D102
+        if self._drawn is not None:
+            self._drawn[0].stop()
+
+    def _draw(self, event: Event) -> None:
+        progress, _ = self._drawn = self._drawn or self._start()
+        digest, size = event.descriptor.digest, event.descriptor.size
+        if event.moment in (Moment.COMPLETED, Moment.FAILED):
+            if digest in self._bars:
+                progress.remove_task(self._bars.pop(digest))
+            return
+        if digest not in self._bars:
+            name = f"{_DOING[event.step]} {event.descriptor.digest.short}"
+            self._bars[digest] = progress.add_task(name, total=size, amount="")
+        moved = self._moved[digest]
+        amount = f"{short(moved)} of {short(size)}"
+        progress.update(self._bars[digest], completed=moved, amount=amount)
+
+    def _draw_sum(self) -> None:
+        if self._drawn is None:
+            return
+        progress, task = self._drawn
         moved, total = sum(self._moved.values()), sum(self._sizes.values())
-        line = f"{len(self._done)} of {len(self._sizes)} blobs, {_size(moved)} of {_size(total)}"
-        return f"{line}, {_size(round(moved / seconds))}/s" if seconds > 0 else line
+        description = f"{len(self._done)} of {number(len(self._sizes), 'blob')}"
+        progress.update(task, description=description, completed=moved, total=total)
+        rate = progress.tasks[0].speed
+        amount = f"{short(moved)} of {short(total)}" + (f", {short(round(rate))}/s" if rate else "")
+        progress.update(task, amount=amount)
 
-    def _erased(self) -> str:
-        text = _UP.format(self._lines) + "\r" + _CLEAR_BELOW if self._lines else ""
-        self._lines = 0
-        return text
+    def _start(self) -> tuple[Progress, TaskID]:
+        # Not before something moves: rich takes 30 ms to import.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-    def _write(self, text: str) -> None:
-        # A terminal that has gone is no reason to stop moving.
-        try:
+        console = Console(file=cast("IO[str]", _Lossy(self.stream)), force_terminal=True)
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(_BAR),
+            TextColumn("{task.fields[amount]}", markup=False),
+        )
+        progress = Progress(
+            *columns,
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            get_time=self.clock,
+        )
+        progress.start()
+        # A second Ctrl-C kills the process, which must not leave a terminal without a cursor.
+        console.show_cursor()
+        return progress, progress.add_task("", amount="")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lossy:
+    """A terminal that may be gone: the transfer goes on without it."""
+
+    stream: TextIO
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
             self.stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
             self.stream.flush()
-        except OSError:
-            self._lines = 0
 
-
-def _bar(event: Event) -> str:
-    size = event.descriptor.size
-    moved = min(event.moved, size)
-    full = _BAR * moved // size if size else _BAR
-    bar = "#" * full + "-" * (_BAR - full)
-    return f"{_DOING[event.step]} {event.descriptor.digest.short} [{bar}] {_size(moved)} of {_size(size)}"
-
-
-def _columns(stream: TextIO) -> int:
-    try:
-        return os.get_terminal_size(stream.fileno()).columns or _WIDTH
-    except (OSError, ValueError):
-        return _WIDTH
-
-
-def _size(count: int) -> str:
-    from regsim.core.quantities import size  # noqa: PLC0415  (not needed to parse a command line)
-
-    return size(count)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -20,16 +20,17 @@ from regsim.cli.running import run as run_to_end
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, RegsimError, ScenarioError, UsageError
 from regsim.net.address import host_of
-from regsim.registry.transport import Transport
-from regsim.scenario.find import find_scenario, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank
 from regsim.scenario.run import run as run_steps
 from regsim.scenario.schema import Scenario
 from regsim.scenario.schema_registry import RegistrySpec
-from regsim.scenario.world import World, check_registry, wire_world
+from regsim.scenario.world import World
+
+if TYPE_CHECKING:
+    from regsim.registry.transport import Transport
 
 
 @Parameter(name="*")
@@ -38,13 +39,13 @@ class RunFlags(Printing):
     """How scenarios are run.
 
     Attributes:
-        registry: mock, the URL of one that is running, or container[:IMAGE], started and removed again.
-        model: decide without HTTP and without bytes.
-        dry_run: ask the registry everything, write nothing.
+        registry: mock, the URL of a running one, or container[:IMAGE], which is started and removed again.
+        model: compute what would move, without HTTP and without bytes.
+        dry_run: ask the registry, write nothing, and report what would move.
         set: KEY=VALUE, changes a value of the scenario; repeatable.
         json: also write the result as JSON to this file.
-        prefix: repository below which all others are put.
-        keep: leave what was pushed in a registry that was already running.
+        prefix: put all repositories below this one.
+        keep: do not delete what was pushed to a running registry.
         quiet: print nothing but the report and errors.
     """
 
@@ -72,11 +73,11 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
     Args:
         scenarios: scenario files, or names of shipped ones.
         flags: see below.
-        connecting: see below, for a registry that was already running.
+        connecting: see below, for a running registry.
     """
     wanted = Wanted(printing=flags, json=flags.json, several=len(scenarios) > 1)
     if flags.output is not None and flags.output == flags.json:
-        raise UsageError(f"--output and --json name the same file: {flags.json}")
+        raise UsageError(f"--output and --json name the same file: {flags.json}", hint="name two files")
     with failing(wanted, flags.mode):
         if not scenarios:
             for each in shipped():
@@ -90,8 +91,13 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
             )
         check_outputs(flags.output, flags.json)
         loaded = _load_all(scenarios, flags)
-        connection = (connecting or Connecting()).connection(*_hosts(loaded))
-    return conclude(run_to_end(_run_all(loaded, flags, partial(Transport, connection=connection))), wanted)
+        connect: partial[Transport] | None = None
+        if not flags.model:
+            from regsim.registry.transport import Transport  # noqa: PLC0415  (the model needs no HTTP client)
+
+            connection = (connecting or Connecting()).connection(*_hosts(loaded))
+            connect = partial(Transport, connection=connection)
+    return conclude(run_to_end(_run_all(loaded, flags, connect)), wanted)
 
 
 def _load_all(names: Sequence[str], flags: RunFlags) -> list[Scenario]:
@@ -124,6 +130,8 @@ def _load(name: str, flags: RunFlags) -> Scenario:
     if flags.mode is Mode.MODEL:
         check_model(scenario)
     else:
+        from regsim.scenario.wire_world import check_registry  # noqa: PLC0415  (likewise)
+
         check_registry(scenario, flags.prefix)
     return scenario
 
@@ -141,7 +149,7 @@ def _hosts(scenarios: Iterable[Scenario]) -> Iterator[str]:
 
 
 async def _run_all(
-    scenarios: Sequence[Scenario], flags: RunFlags, connect: partial[Transport]
+    scenarios: Sequence[Scenario], flags: RunFlags, connect: partial[Transport] | None
 ) -> list[RunResult]:
     """Run scenarios in order, up to one that is interrupted."""
     results: list[RunResult] = []
@@ -152,7 +160,7 @@ async def _run_all(
     return results
 
 
-async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport]) -> RunResult:
+async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport] | None) -> RunResult:
     """Run a scenario; an error or an interrupt leaves the result of what had been done."""
     result = blank(scenario, flags.mode)
     tell = ignore if flags.quiet else status
@@ -160,8 +168,10 @@ async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport])
         async with AsyncExitStack() as stack:
             scratch = Path(stack.enter_context(TemporaryDirectory(prefix="regsim-")))
             images = await open_images(scenario, generate=not flags.model, tell=tell, scratch=scratch)
-            world: World = ModelWorld(images)
-            if not flags.model:
+            world: World = ModelWorld(images=images)
+            if connect is not None:
+                from regsim.scenario.wire_world import wire_world  # noqa: PLC0415  (likewise)
+
                 wire = wire_world(
                     scenario.registry,
                     images,

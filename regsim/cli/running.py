@@ -1,4 +1,4 @@
-"""What commands have in common: running their work through Ctrl-C and SIGTERM, and printing what came of it.
+"""What commands have in common: running their work through Ctrl-C and SIGTERM, and printing its result.
 
 Owns what signals mean (the first one cancels the work, whose partial result is still printed; a second one
 ends the process at once), how answers, results and errors are printed as text or JSON, and the exit code of
@@ -28,7 +28,7 @@ from regsim.cli.output import (
     write,
     write_json,
 )
-from regsim.client.address import registries
+from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
 from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst
@@ -95,11 +95,10 @@ def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
 
 def ask(
     question: Callable[[Client], Awaitable[T]],
-    *,
+    flags: Printing,
     render: Callable[[T], str | bytes],
     as_json: Callable[[T], Any] | None = None,
-    printing: Printing,
-    connecting: Connecting | None = None,
+    *,
     address: str | None = None,
     host: str | None = None,
 ) -> None:
@@ -107,30 +106,30 @@ def ask(
 
     Args:
         question: what to ask.
+        flags: how and where to print the answer, and an error as JSON beside the line on standard error; if
+            they are `Connecting` too, how to connect to registries.
         render: returns the answer as text, or as bytes that are printed unchanged.
         as_json: returns the answer as JSON values; None: `render` serves every format.
-        printing: how and where to print the answer, and an error as JSON beside the line on standard error.
-        connecting: how to connect to registries.
         address: what is asked about: `--creds` are for its registry.
         host: the registry, if the question is about all of it.
 
     Raises:
         RegsimError: there is no answer, or it could not be written.
     """
-    with errors_as_json(printing):
-        check_outputs(printing.output)
+    with errors_as_json(flags):
+        check_outputs(flags.output)
         hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
-        client = (connecting or Connecting()).client(*hosts)
+        client = (flags if isinstance(flags, Connecting) else Connecting()).client(*hosts)
 
         async def asked() -> T:
             async with client:
                 return await question(client)
 
         answer = run(asked())
-    if printing.format is Format.JSON and as_json is not None:
-        write_json(as_json(answer), printing.output)
+    if flags.format is Format.JSON and as_json is not None:
+        write_json(as_json(answer), flags.output)
     else:
-        write(render(answer), printing.output)
+        write(render(answer), flags.output)
 
 
 @contextmanager
@@ -170,7 +169,7 @@ def conclude(results: Sequence[RunResult], wanted: Wanted) -> ExitCode:
     codes = [result.exit_code for result in results]
     for report in wanted.reports:
         try:
-            write(_render(results, report.format, several=wanted.several), report.output)
+            write(_render(results, report, several=wanted.several), report.output)
         except LocalFileError as error:
             codes.append(error.exit_code)
             show(error)
@@ -188,14 +187,14 @@ def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
         result = RunResult(mode=mode, error=error)
         for report in wanted.reports:
             if report.format is Format.JSON:
-                write(_render([result], report.format, several=wanted.several), report.output)
+                write(_render([result], report, several=wanted.several), report.output)
         raise
 
 
-def _render(results: Sequence[RunResult], form: Format, *, several: bool) -> str:
-    if form is Format.JSON:
+def _render(results: Sequence[RunResult], report: Printing, *, several: bool) -> str:
+    if report.format is Format.JSON:
         return document.render(results, several=several)
-    return "\n".join(text.render(result) for result in results)
+    return "\n".join(text.render(result, width=report.width) for result in results)
 
 
 def _tell(result: RunResult, *, about: str) -> None:

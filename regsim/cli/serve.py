@@ -61,26 +61,27 @@ def serve(
     read_only: Annotated[bool, Parameter(negative=())] = False,
     log: Log = Log.NONE,
 ) -> None:
-    """Serve an empty registry until interrupted; it forgets everything when it stops, without --dir.
+    """Serve an empty registry until interrupted; without --dir, it is kept in memory and lost at the end.
 
     Args:
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
-        dir: keep everything in this directory, for the next start.
-        durable: with --dir, flush to the disk before anything is acknowledged.
+        dir: store everything in this directory, and serve what is in it.
+        durable: with --dir, flush to the disk before a write is acknowledged.
         auth: how clients log in: none, basic or token.
-        user: NAME:PASSWORD of one who can log in; repeatable.
-        htpasswd: a file of those who can log in, with bcrypt hashes.
-        right: what someone may do, as in 'ci=shop/**:pull,push'; no WHO is everyone; repeatable.
-        anonymous_pull: everyone may pull everything.
-        tls: speak TLS: self-signed, or CERT,KEY; the second line printed is the file to check it by.
-        fault: misbehave, as in 'GET blob nth=2 cut 1MB'; repeatable.
-        seed: decides all chance in faults.
+        user: NAME:PASSWORD of a user who can log in; repeatable.
+        htpasswd: htpasswd file of users who can log in, with bcrypt hashes.
+        right: [USER=]REPOSITORIES:ACTIONS that are allowed, as in 'ci=shop/**:pull,push'; without USER, to
+            everyone; repeatable.
+        anonymous_pull: allow everyone to pull everything.
+        tls: serve TLS: self-signed, or CERT,KEY; the second line printed is the file for clients' --ca-file.
+        fault: inject a fault, as in 'GET blob nth=2 cut 1MB'; repeatable.
+        seed: of all random choices in faults.
         profile: behave as a named registry does, such as distribution-2.8.
-        warning: say this in a Warning header of every answer; repeatable.
-        namespace: HOST or HOST=PREFIX; stand in for it, from the repositories below the prefix; repeatable.
-        read_only: refuse whatever would change something.
-        log: print each request to standard error: none, text or json.
+        warning: send this text in a Warning header with every response; repeatable.
+        namespace: HOST or HOST=PREFIX; serve as a mirror of HOST, from repositories below PREFIX; repeatable.
+        read_only: refuse all writes (405).
+        log: how each request is printed on standard error: none, text or json.
     """
     if not 0 <= port <= _MAX_PORT:
         raise UsageError(f"there is no port {port}", hint=f"0 to {_MAX_PORT}; 0 takes a free one")
@@ -106,7 +107,7 @@ def serve(
             journal_limit=_RECORDS,
         )
     except ValueError as error:
-        raise UsageError(str(error), hint="regsim serve --help tells what there is") from error
+        raise UsageError("; ".join(str(error).splitlines()), hint="see regsim serve --help") from error
     except FAILURES as error:  # an htpasswd file that cannot be read, or bcrypt is not installed
         reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
         raise LocalFileError(reason) from error

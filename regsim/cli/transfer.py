@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.documents import Platforms
-from regsim.cli.output import Printing, check_outputs
+from regsim.cli.output import Platforms, Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.running import Wanted, conclude, failing, run
-from regsim.client.address import registries
-from regsim.client.client import Client
-from regsim.client.move import Move
+from regsim.client.image_address import registries
 from regsim.core.ledger import Direction
 from regsim.core.result import Mode, RunResult
 from regsim.core.schedule import DEFAULT_JOBS
+from regsim.core.selection import Choice
 from regsim.errors import ExitCode, UsageError
 from regsim.transfer.events import ignore
-from regsim.transfer.selection import Choice
+
+if TYPE_CHECKING:
+    from regsim.client.client import Client
+    from regsim.client.move import Move
 
 
 @Parameter(name="*")
@@ -31,13 +32,13 @@ class Flags(Printing):
     """What push, pull and copy have in common.
 
     Attributes:
-        dry_run: ask everything, write nothing, and report what would move.
+        dry_run: ask the registry, write nothing, and report what would move.
         jobs: blobs moved at the same time.
         progress: how progress is shown on standard error: auto, bar, plain, none or json.
         quiet: print nothing but the ledger and errors.
-        platform: of an index only this image: OS/ARCH[/VARIANT]. Several, with commas or each with a flag
-            of its own, keep the index around them.
-        sparse: keep the index around one image too; a registry may refuse an index that names more.
+        platform: move only this image of an index: OS/ARCH[/VARIANT]. Several, separated by commas or each
+            with a flag of its own, are moved with the index.
+        sparse: move the index with a single image too; a registry may refuse an index that names others.
     """
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
@@ -52,7 +53,7 @@ _FLAGS = Flags()
 
 
 def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
-    """Push an image to a registry and say what moved.
+    """Push an image to a registry and print which layers moved.
 
     Args:
         src: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG].
@@ -72,13 +73,13 @@ def pull(
     flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
-    """Pull an image from a registry and say what moved.
+    """Pull an image from a registry and print which layers moved.
 
     Args:
         ref: HOST[:PORT]/NAME[:TAG][@DIGEST].
         dst: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REPO:TAG]; the local store if left
             out.
-        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
+        ranges: connections for one large blob, 1 to 16; faster if the registry limits each connection.
         flags: see below.
         connecting: see below.
     """
@@ -97,7 +98,7 @@ def copy(
     flags: Flags = _FLAGS,
     connecting: Connecting | None = None,
 ) -> ExitCode:
-    """Copy an image between registries, layouts and archives and say what moved.
+    """Copy an image between registries, layouts and archives and print which layers moved.
 
     Args:
         src: HOST[:PORT]/NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or
@@ -105,8 +106,8 @@ def copy(
         dst: HOST[:PORT]/NAME[:TAG], or one of the others.
         src_creds: USER[:PASSWORD] at the registry that is read from.
         dest_creds: USER[:PASSWORD] at the registry that is written to.
-        referrers: take along what refers to the image, such as signatures, and what refers to that.
-        ranges: connections for one large blob, 1 to 16; pays where a registry limits each one.
+        referrers: also copy what refers to the image, such as signatures, and what refers to that.
+        ranges: connections for one large blob, 1 to 16; faster if the registry limits each connection.
         flags: see below.
         connecting: see below.
     """
@@ -176,7 +177,7 @@ def _by_host(given: Iterable[tuple[str, str, str | None]]) -> dict[str, str]:
         if creds is None:
             continue
         if not (hosts := registries(address)):
-            raise UsageError(f"{flag} are for a registry: {address!r}")
+            raise UsageError(f"{flag} are for a registry, not for {address!r}", hint=f"leave out {flag}")
         if found.setdefault(hosts[0], creds) != creds:
             raise UsageError(f"two users of {hosts[0]} at once", hint="copy as one who may do both")
     return found

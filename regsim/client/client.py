@@ -7,43 +7,37 @@ nothing about a transfer.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
-from regsim.client.address import Address, Kind, Local, local_store, parse, parse_destination
-from regsim.client.move import Move, check_direction
-from regsim.client.opener import Opener
-from regsim.client.reader import Reader
+from regsim.client.image_address import Address, Kind, Local, local_store, parse, parse_destination
+from regsim.client.queries import Queries
 from regsim.core.ledger import Direction
 from regsim.core.schedule import DEFAULT_JOBS
+from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import UsageError
-from regsim.net.proxy import Proxy
-from regsim.registry.connection import Connection
-from regsim.registry.conversation import log_warning
+from regsim.net.address import Proxy
+from regsim.registry import Connection
 from regsim.registry.login import AuthFiles
-from regsim.registry.ranges import Ranges
-from regsim.transfer.copy import Options
 from regsim.transfer.events import ignore
-from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
+    from regsim.client.move import Move
     from regsim.core import Reference
     from regsim.core.result import RunResult
-    from regsim.net.timeouts import Timeouts
+    from regsim.net import Timeouts
     from regsim.net.trust import Trust
     from regsim.registry.login import Keychain
     from regsim.registry.transport import Network
     from regsim.transfer.events import Listener
 
 
-class Client(Reader):
+class Client(Queries):
     """Moves images between registries, OCI layouts and archives, reads them, and deletes what is not needed.
 
     Addresses are text: `HOST[:PORT]/NAME[:TAG][@DIGEST]` with docker's defaults, `oci:DIR[:TAG]`,
-    `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REPO:TAG]`; or what `regsim.client.address.parse`
+    `oci-archive:FILE[:TAG]` or `docker-archive:FILE[:REPO:TAG]`; or what `regsim.client.image_address.parse`
     returns. Connections are kept and shared until `aclose`. Coroutines may run at the same time.
 
     All raise `UsageError` for text that is not an address, before any request; `NetworkError` if no complete
@@ -93,7 +87,7 @@ class Client(Reader):
             transport=transport,
             proxy=None if proxy is None else Proxy.parse(proxy),
         )
-        super().__init__(Opener(connection, warn=warn or log_warning, ranges=Ranges(count=ranges)))
+        super().__init__(connection, ranges=ranges, warn=warn)
 
     @classmethod
     def over(
@@ -106,20 +100,14 @@ class Client(Reader):
     ) -> Self:
         """Return a client that connects as `connection` says; other arguments as for the constructor."""
         client = cls(jobs=jobs, ranges=ranges, warn=warn)
-        client._opener = replace(client._opener, connection=connection)
+        client._connection = connection
         return client
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._opener.close()
 
     async def push(
         self,
@@ -241,6 +229,9 @@ class Client(Reader):
         Raises:
             UsageError: the addresses do not suit the direction, or cannot hold what refers to an image.
         """
+        from regsim.client.move import Move, check_direction
+        from regsim.transfer.copy import Options
+
         opened = parse(source) if isinstance(source, str) else source
         if destination is None:
             if direction is not Direction.PULL:

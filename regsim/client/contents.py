@@ -11,14 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from regsim.client.address import Address, Local, local_store
-from regsim.client.inspection import chosen
+from regsim.client.image_address import Address, Local, local_store
+from regsim.client.inspection import chosen, documents
 from regsim.client.opener import LocalImages
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
 from regsim.core.image import Image, Sharing, share
-from regsim.core.manifest import parse
-from regsim.errors import LocalFileError, NotFoundError, UsageError
+from regsim.errors import NotFoundError, UsageError
 from regsim.image.layer_read import read_layer
 from regsim.image.merged import Merged, Merging
 from regsim.store.layout import LayoutStore
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from regsim.client.opener import Readable
+    from regsim.core.selection import Choice
     from regsim.store.entry import Entry
     from regsim.store.protocols import Content
-    from regsim.transfer.selection import Choice
 
 T = TypeVar("T")
 
@@ -188,17 +187,6 @@ def _only(images: Sequence[Image], name: str) -> Image:
 
 async def _view(source: LocalImages) -> list[Image]:
     """Return the images of a layout or an archive, as far as their manifests are there."""
-    view: list[Image] = []
-    pending, seen = list(await source.documents()), set[Digest]()
-    while pending:
-        descriptor = pending.pop()
-        if descriptor.digest in seen or not is_document(descriptor):
-            continue
-        seen.add(descriptor.digest)
-        with suppress(NotFoundError, LocalFileError):  # of an index, often only one image is there
-            document = parse(descriptor, await source.manifest(descriptor, Account()))
-            if media_types.is_index(descriptor.media_type):
-                pending += [each.descriptor for each in document.successors]
-            else:
-                view.append(Image.of(document))
-    return view
+    listed = [each for each in await source.documents() if is_document(each)]
+    found = [each for root in listed for each in await documents(source, root, absent_ok=True)]
+    return [Image.of(each) for each in found if not media_types.is_index(each.descriptor.media_type)]

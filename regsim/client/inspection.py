@@ -15,15 +15,16 @@ from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
 from regsim.core.image import Image
 from regsim.core.manifest import parse
-from regsim.errors import ContentError, RegsimError, UsageError
+from regsim.core.selection import Selection
+from regsim.errors import ContentError, LocalFileError, NotFoundError, RegsimError, UsageError
 from regsim.store.memory import BytesContent
 from regsim.store.verify import read_all
-from regsim.transfer.selection import Selection, select
+from regsim.transfer.ends import select
 
 if TYPE_CHECKING:
     from regsim.core import Descriptor
+    from regsim.core.selection import Choice
     from regsim.transfer.ends import Source
-    from regsim.transfer.selection import Choice
 
 _IN_HINT = 4
 
@@ -52,9 +53,9 @@ async def inspect(source: Source, root: Descriptor) -> Inspection:
     Raises:
         ContentError: a document cannot be used, or there are more of them than any image has.
     """
-    documents = await _documents(source, root)
-    images = [Image.of(each, await _image_config(source, each)) for each in documents if not _is_index(each)]
-    return Inspection(document=documents[0], images=tuple(images))
+    found = await documents(source, root)
+    images = [Image.of(each, await _image_config(source, each)) for each in found if not _is_index(each)]
+    return Inspection(document=found[0], images=tuple(images))
 
 
 async def chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
@@ -77,7 +78,7 @@ async def only_config(source: Source, root: Descriptor, name: str) -> BytesConte
         UsageError: there are several images.
         ContentError: there is no config, or it is not what its descriptor says, or too large.
     """
-    images = [each for each in await _documents(source, root) if not _is_index(each)]
+    images = [each for each in await documents(source, root) if not _is_index(each)]
     if len(images) != 1:
         described = [each.descriptor for each in images[:_IN_HINT]]
         names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in described)
@@ -91,13 +92,28 @@ async def only_config(source: Source, root: Descriptor, name: str) -> BytesConte
     return BytesContent(config, await _read_config(source, config))
 
 
-async def _documents(source: Source, root: Descriptor) -> list[Document]:
-    """Return `root`, and all manifests and indexes below it, depth first."""
+async def documents(source: Source, root: Descriptor, *, absent_ok: bool = False) -> list[Document]:
+    """Return `root`, and all manifests and indexes below it, depth first.
+
+    Args:
+        source: where they are.
+        root: a manifest or an index.
+        absent_ok: leave out what is not there, as often in layouts and archives.
+
+    Raises:
+        ContentError: a document cannot be used, or there are more of them than any image has.
+        NotFoundError, LocalFileError: one is not there.
+    """
     found: list[Document] = []
     pending = [(root, 0)]
     while pending:
         descriptor, depth = pending.pop()
-        document = parse(descriptor, await source.manifest(descriptor, Account()))
+        try:
+            document = parse(descriptor, await source.manifest(descriptor, Account()))
+        except (NotFoundError, LocalFileError):
+            if not absent_ok:
+                raise
+            continue
         found.append(document)
         if _is_index(document):
             if depth >= MAX_DEPTH or len(found) + len(document.successors) > MAX_REFERENCES:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
-from regsim.client.address import Address, Kind, Local
+from regsim.client.image_address import Address, Kind, Local
 from regsim.core import Digest, Reference, Role, media_types
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE
@@ -23,13 +23,13 @@ from regsim.core.ledger import Direction, Evidence, Ledger, Outcome
 from regsim.core.manifest import Referrer
 from regsim.core.result import Mode, Reconciliation, RunResult, TransferResult
 from regsim.core.schedule import CONCURRENT_CHECKS
+from regsim.core.selection import EVERYTHING
 from regsim.errors import ContentError, RegsimError, UsageError
 from regsim.registry.holders import Holders, default_path
 from regsim.registry.referrers import MAX_REFERRERS
 from regsim.store.verify import read_all
 from regsim.transfer.copy import Options, Transfer
-from regsim.transfer.plan import PlannedDestination
-from regsim.transfer.selection import EVERYTHING
+from regsim.transfer.ends import PlannedDestination
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -290,7 +290,7 @@ def _candidates(
     sibling = isinstance(source, Reference) and source.host == destination.host
     first = (source.repository,) if sibling and isinstance(source, Reference) else ()
     # Read once, when the transfer asks for the first time.
-    seen = cache(Holders(default_path()).read)
+    seen = cache(lambda host: Holders(default_path()).read(host))
 
     def candidates(digest: Digest) -> tuple[str, ...]:
         known = seen(destination.host).get(digest, ()) if remember else ()

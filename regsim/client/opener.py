@@ -1,7 +1,7 @@
 """Opening what an address names: as an end of a transfer, or as a registry.
 
 Owns the connections of one client, and the ends that a client reads: stores and repositories that also know
-referrers, and whose errors use the words that the user typed.
+referrers, and whose errors use the words that the user typed. Archives are loaded when one is met.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.client.address import Address, Kind
+from regsim.client.image_address import Address, Kind
 from regsim.core import Reference, media_types
-from regsim.core.manifest import parse, referrer_of
+from regsim.core.manifest import MANIFEST_UNKNOWN, parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
-from regsim.transfer.copy import MANIFEST_UNKNOWN
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.registry.connection import Connection
+    from regsim.registry import Connection
     from regsim.registry.ranges import Ranges
     from regsim.store.archive import OciArchive
     from regsim.store.archive_writer import ArchiveWriter
@@ -47,12 +46,12 @@ class Opener:
 
     Attributes:
         connection: how to connect to registries, and as whom.
-        warn: is told what the user should know though the work goes on.
+        warn: is told what the user should know though the work goes on; None: the log.
         ranges: how large blobs are divided when they are read; None: they are not.
     """
 
     connection: Connection
-    warn: Callable[[str], None]
+    warn: Callable[[str], None] | None = None
     ranges: Ranges | None = None
     _opened: dict[str, tuple[Transport, Registry]] = field(default_factory=dict)
 
@@ -62,8 +61,8 @@ class Opener:
             return _RepositorySource(self.repository(address), address)
         if not address.is_archive:
             return LocalImages(LayoutStore(address.path))
-        from regsim.store.archive import OciArchive  # noqa: PLC0415  (few transfers meet an archive)
-        from regsim.store.docker_archive import DockerArchive  # noqa: PLC0415  (few transfers meet an archive)
+        from regsim.store.archive import OciArchive
+        from regsim.store.docker_archive import DockerArchive
 
         docker = address.kind is Kind.DOCKER_ARCHIVE
         return LocalImages(DockerArchive(address.path) if docker else OciArchive(address.path))
@@ -88,7 +87,7 @@ class Opener:
             store = LayoutStore(address.path, create=True)
             await stack.enter_async_context(store.in_use())
             return LocalDestination(store), None
-        from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter  # noqa: PLC0415  (as for archives above)
+        from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
 
         writer = ArchiveWriter(address.path)
         if address.kind is Kind.DOCKER_ARCHIVE:

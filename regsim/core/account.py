@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Reason(StrEnum):
-    """Why something was asked or moved again, beside HTTP statuses and troubles of the network."""
+    """Why something was asked or moved again, apart from HTTP statuses and troubles of the network."""
 
     STALE_CONNECTION = "stale-connection"
     RANGE_IGNORED = "range-ignored"
@@ -78,6 +78,11 @@ class Retry:
         return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
 
 
+_COUNTS = ("requests", "attempts", "sent", "received", "overhead", "resumed", "held")
+_SIDES = ("useful_sent", "useful_received", "wasted_sent", "wasted_received")
+_SUMS = (*_COUNTS, *_SIDES, "retries", "losses", "beside")
+
+
 @dataclass(slots=True)
 class Account:
     """Counts what the requests made on its behalf cost. Headers are not counted.
@@ -99,7 +104,7 @@ class Account:
         held: octets of a manifest that was read, and is useful once it is stored.
         retries: why anything was asked or moved again, in order.
         losses: octets that were wasted without a retry.
-        beside: what it has led to about other content, by digest; None where no digest is known.
+        beside: accounts of other content that the work led to, by digest; None if no digest is known.
     """
 
     requests: int = 0
@@ -190,18 +195,6 @@ class Account:
 
     def add(self, other: Account) -> None:
         """Take over what another piece of work has cost."""
-        self.requests += other.requests
-        self.attempts += other.attempts
-        self.sent += other.sent
-        self.received += other.received
-        self.overhead += other.overhead
-        self.resumed += other.resumed
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.divided |= other.divided
-        self.useful_sent += other.useful_sent
-        self.useful_received += other.useful_received
-        self.wasted_sent += other.wasted_sent
-        self.wasted_received += other.wasted_received
-        self.held += other.held
-        self.retries += other.retries
-        self.losses += other.losses
-        self.beside += other.beside

@@ -34,6 +34,11 @@ class FetchManifest(Action):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FetchConfig(Action):
+    """Get the bytes of an image config from the source, to choose by platform. Answer: bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CheckBlob(Action):
     """Does the destination hold the blob? Answer: the evidence, or None.
 
@@ -83,7 +88,7 @@ class MountAnswer:
 class Upload(Action):
     """Send the blob to a registry, in `session` if a refused mount has opened one.
 
-    Answer: None, or the evidence that it had come there by somebody else's doing meanwhile.
+    Answer: None, or the evidence that another client had stored it first.
     """
 
     session: object | None = None

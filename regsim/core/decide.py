@@ -23,7 +23,7 @@ from regsim.core.account import Loss, Reason
 from regsim.core.graph import MANIFEST_ROLES, Content, Walk
 from regsim.core.ledger import Direction, Evidence, Outcome, Tally
 from regsim.core.manifest import Role
-from regsim.core.work import Work, keep_all
+from regsim.core.work import Work, keep_all, mounts_worth_trying
 from regsim.errors import ContentError, RegistryError, RegsimError
 
 if TYPE_CHECKING:
@@ -55,16 +55,6 @@ class _Running:
 
 Life = Generator[act.Action | Signal, Any, None]
 """Yields an action, and is sent its answer; or a signal, and goes on once that has happened."""
-
-
-def mounts_worth_trying(size: int) -> int:
-    """Return how many candidates are tried for a blob of `size` bytes: as many as docker tries.
-
-    Each costs requests, which a small blob is not worth.
-    """
-    if size < 100 * 1024:
-        return 1
-    return 3 if size < 10 * 1024 * 1024 else 4
 
 
 class Decisions:
@@ -116,7 +106,7 @@ class Decisions:
         """Take the answer to an action and return what can be done now.
 
         A document that cannot be used fails the transfer, as `fail` does. After a failure nothing more is
-        started, but what came to its end all the same is in the ledger as done.
+        started, but what completes nevertheless is in the ledger as done.
         """
         running = self._take(action)
         self._advance(running, partial(running.life.send, answer))
@@ -272,7 +262,7 @@ class Decisions:
         if work.vouched and self.rules.to_registry:
             work.end(Outcome.EXISTS, Evidence.MANIFEST)
         else:
-            # A local store is asked for each blob even so: looking is free, and a hole is mended.
+            # A local store is asked for each blob: a look is free, and a hole is mended.
             check = act.CheckBlob(
                 descriptor=work.descriptor,
                 account=work.begin(),

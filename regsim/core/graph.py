@@ -14,8 +14,7 @@ from regsim.errors import ContentError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from regsim.core.descriptor import Descriptor
-    from regsim.core.digest import Digest
+    from regsim.core.descriptor import Descriptor, Digest
     from regsim.core.manifest import Document
 
 MANIFEST_ROLES = frozenset({Role.MANIFEST, Role.INDEX})

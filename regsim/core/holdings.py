@@ -6,11 +6,13 @@ Owns the answers where no bytes are. Must not know how content got here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from regsim.core.ledger import Evidence
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regsim.core import Descriptor, Digest, Document
 
 
@@ -29,6 +31,12 @@ class Holdings(Protocol):
         """
 
 
+def runs_of(document: Document) -> tuple[tuple[Digest, ...], ...]:
+    """Return every run of a manifest's layers that begins with the base, shortest first."""
+    layers = tuple(layer.digest for layer in document.layers)
+    return tuple(layers[:length] for length in range(1, len(layers) + 1))
+
+
 @dataclass(slots=True, kw_only=True)
 class HeldSets:
     """`Holdings` as sets of digests: one repository or node of a model, or what a plan would have written.
@@ -37,20 +45,21 @@ class HeldSets:
         present: what a blob that is here is known by (`head` at a registry, `local` on a node).
         runs: the unbroken runs of layers that are here, for a node that skips by `chain`; else None.
         blobs: by digest.
-        manifests: descriptors and bytes, by digest.
+        manifests: by digest.
         tags: the digest that each names.
     """
 
     present: Evidence
     runs: set[tuple[Digest, ...]] | None = None
     blobs: set[Digest] = field(default_factory=set)
-    manifests: dict[str, tuple[Descriptor, bytes]] = field(default_factory=dict)
+    manifests: dict[Digest, Document] = field(default_factory=dict)
     tags: dict[str, Digest] = field(default_factory=dict)
 
     def resolve(self, reference: str) -> Descriptor | None:
         """Return what a tag or digest names here; None if it is absent."""
-        held = self.manifests.get(self.tags.get(reference, reference))
-        return held[0] if held is not None else None
+        # A digest is a string; what is neither a tag nor a digest names nothing.
+        held = self.manifests.get(self.tags.get(reference, cast("Digest", reference)))
+        return held.descriptor if held is not None else None
 
     def has(self, digest: Digest, run: tuple[Digest, ...] = ()) -> Evidence | None:
         """Return how it is known that a blob is here; see `Holdings.has`."""
@@ -58,17 +67,24 @@ class HeldSets:
             return Evidence.CHAIN if run in self.runs else None
         return self.present if digest in self.blobs else None
 
-    def put_manifest(self, document: Document, tag: str | None) -> None:
-        """Take in a manifest whose content is here, and its tag."""
-        self.manifests[document.descriptor.digest] = (document.descriptor, document.raw)
+    def put_manifest(
+        self, document: Document, tag: str | None, *, runs: Sequence[tuple[Digest, ...]] | None = None
+    ) -> None:
+        """Take in a manifest whose content is here, and its tag.
+
+        Args:
+            document: the manifest.
+            tag: None leaves it untagged.
+            runs: `runs_of(document)`, if it is at hand, so that equal nodes share it.
+        """
+        self.manifests[document.descriptor.digest] = document
         if tag is not None:
             self.tags[tag] = document.descriptor.digest
         if self.runs is not None and document.config is not None:
-            layers = tuple(layer.digest for layer in document.layers)
-            self.runs.update(layers[:length] for length in range(1, len(layers) + 1))
+            self.runs.update(runs_of(document) if runs is None else runs)
 
     def delete_manifest(self, reference: str) -> None:
         """Delete a tag; or by digest a manifest and all its tags. Blobs stay (distribution-spec, end-9)."""
         if self.tags.pop(reference, None) is None:
-            self.manifests.pop(reference, None)
+            self.manifests.pop(cast("Digest", reference), None)
             self.tags = {tag: digest for tag, digest in self.tags.items() if digest != reference}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.core.config import History
-from regsim.core.digest import Digest
+from regsim.core.descriptor import Digest
 from regsim.errors import InvalidReferenceError
 
 if TYPE_CHECKING:

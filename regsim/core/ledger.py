@@ -164,6 +164,9 @@ class Tally:
         return {"count": self.count, "bytes": self.bytes}
 
 
+_FIGURES = ("wire_sent", "wire_received", "wasted", "overhead", "resumed", "requests", "retries")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Sums over entries; see `summarise`."""
@@ -199,30 +202,17 @@ class Summary:
         return self.saved.bytes / self.referenced.bytes if self.referenced.bytes else 0.0
 
     def __add__(self, other: Summary) -> Summary:
-        layers = self.layers + other.layers if self.layers and other.layers else None
         return Summary(
             by_outcome={each: self.by_outcome[each] + other.by_outcome[each] for each in Outcome},
-            wire_sent=self.wire_sent + other.wire_sent,
-            wire_received=self.wire_received + other.wire_received,
-            wasted=self.wasted + other.wasted,
-            overhead=self.overhead + other.overhead,
-            resumed=self.resumed + other.resumed,
-            requests=self.requests + other.requests,
-            retries=self.retries + other.retries,
-            layers=layers,
+            layers=self.layers + other.layers if self.layers and other.layers else None,
+            **{name: getattr(self, name) + getattr(other, name) for name in _FIGURES},
         )
 
     def __mul__(self, weight: int) -> Summary:
         return Summary(
             by_outcome={outcome: tally * weight for outcome, tally in self.by_outcome.items()},
-            wire_sent=self.wire_sent * weight,
-            wire_received=self.wire_received * weight,
-            wasted=self.wasted * weight,
-            overhead=self.overhead * weight,
-            resumed=self.resumed * weight,
-            requests=self.requests * weight,
-            retries=self.retries * weight,
             layers=self.layers * weight if self.layers else None,
+            **{name: getattr(self, name) * weight for name in _FIGURES},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -246,36 +236,23 @@ class Summary:
 
 
 def summarise(entries: Iterable[Entry]) -> Summary:
-    """Sum entries up, with the same sums over layers alone beside them."""
+    """Sum entries, and layers alone under `layers`."""
     entries = tuple(entries)
-    layers = _sum(entry for entry in entries if entry.role is Role.LAYER)
+    layers = _sum(tuple(entry for entry in entries if entry.role is Role.LAYER))
     return _sum(entries, layers)
 
 
-def _sum(entries: Iterable[Entry], layers: Summary | None = None) -> Summary:
+def _sum(entries: tuple[Entry, ...], layers: Summary | None = None) -> Summary:
     counts: Counter[Outcome] = Counter()
     sizes: Counter[Outcome] = Counter()
-    sent = received = wasted = overhead = resumed = requests = retries = 0
     for entry in entries:
         counts[entry.outcome] += 1
         sizes[entry.outcome] += entry.size
-        sent += entry.wire_sent
-        received += entry.wire_received
-        wasted += entry.wasted
-        overhead += entry.overhead
-        resumed += entry.resumed
-        requests += entry.requests
-        retries += len(entry.retries)
     return Summary(
         by_outcome={outcome: Tally(counts[outcome], sizes[outcome]) for outcome in Outcome},
-        wire_sent=sent,
-        wire_received=received,
-        wasted=wasted,
-        overhead=overhead,
-        resumed=resumed,
-        requests=requests,
-        retries=retries,
+        retries=sum(len(entry.retries) for entry in entries),
         layers=layers,
+        **{name: sum(getattr(entry, name) for entry in entries) for name in _FIGURES if name != "retries"},
     )
 
 

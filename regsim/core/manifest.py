@@ -1,4 +1,4 @@
-"""Manifests and indexes: raw bytes beside what they say (image-spec, manifest.md and image-index.md).
+"""Manifests and indexes: raw bytes, and what they say (image-spec, manifest.md and image-index.md).
 
 Digests come from the raw bytes only, which are kept; nothing here ever re-serialises a document that
 was read.
@@ -18,10 +18,13 @@ from regsim.errors import ContentError
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-    from regsim.core.digest import Digest
+    from regsim.core.descriptor import Digest
 
 # Beyond this a manifest is not read: registries must take 4 MiB (distribution-spec, end-7a).
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
+
+# What a registry says of a manifest that it lacks (distribution-spec, "Error Codes").
+MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 
 
 class Role(StrEnum):
@@ -90,7 +93,7 @@ def media_type_of(raw: bytes, content_type: str | None = None) -> str:
     """Return the media type that a manifest states, or failing that the one that it was served with.
 
     Raises:
-        ContentError: it states none, or another one than it was served with.
+        ContentError: it states no media type, or it was served with another one.
     """
     stated = _object(raw, "the manifest").get("mediaType")
     served = media_types.essence(content_type) if content_type else None
@@ -134,7 +137,7 @@ def referrer_of(descriptor: Descriptor, raw: bytes) -> Referrer | None:
     except ContentError:
         return None  # the registry is to judge it
     config = document.get("config")
-    # distribution-spec, "Listing Referrers": without one of its own, a manifest has its config's type.
+    # distribution-spec, "Listing Referrers": a manifest without an artifact type has its config's type.
     kind = document.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
     return Referrer(
         Descriptor(

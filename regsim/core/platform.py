@@ -50,7 +50,7 @@ class Platform:
 
     @classmethod
     def wanted(cls, text: str) -> Platform:
-        """Read what somebody asks for, in whose mouth `linux/aarch64` is `linux/arm64`.
+        """Read a platform that a user asks for; `linux/aarch64` means `linux/arm64`.
 
         Raises:
             InvalidReferenceError: the text has another shape.
@@ -82,7 +82,7 @@ class Platform:
         return document
 
     def satisfies(self, wanted: Platform) -> bool:
-        """Tell whether an image for this platform is what somebody asking for `wanted` wants.
+        """Tell whether an image for this platform answers a request for `wanted`.
 
         A variant that is not said is the architecture's usual one. An asked for `os.version` may be the
         beginning of the image's, up to a dot.
@@ -108,7 +108,7 @@ class Platform:
 
 
 def choose(images: Sequence[Platform | None], wanted: Platform) -> int | None:
-    """Return the place of the image that `wanted` asks for, None where there is none.
+    """Return the place of the image that `wanted` asks for; None if there is no such image.
 
     Of several that would do, the first is taken, as clients do, but one of the usual variant before others:
     who asks for linux/arm is not served with v5 because that stands first.

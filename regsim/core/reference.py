@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from regsim.core.digest import Digest
+from regsim.core.descriptor import Digest
 from regsim.errors import InvalidReferenceError
 
 MAX_NAME = 255
@@ -30,7 +30,7 @@ _HOST = re.compile(
     r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
     r"|\[[0-9a-fA-F:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )
-# An address in full: 127.example.com is anybody's.
+# The whole address: 127.example.com may be any host.
 _LOOPBACK = re.compile(r"127(?:\.[0-9]{1,3}){3}")
 
 
@@ -38,7 +38,7 @@ def check_repository(name: str) -> str:
     """Return `name` if it is a repository name.
 
     Raises:
-        InvalidReferenceError: it is none.
+        InvalidReferenceError: it is not one.
     """
     if _NAME.fullmatch(name) is None or len(name) > MAX_NAME:
         hint = "repository names are lower case" if name != name.lower() else "such as library/golang"
@@ -50,7 +50,7 @@ def check_tag(tag: str) -> str:
     """Return `tag` if it is a tag.
 
     Raises:
-        InvalidReferenceError: it is none.
+        InvalidReferenceError: it is not one.
     """
     if _TAG.fullmatch(tag) is None:
         raise InvalidReferenceError(

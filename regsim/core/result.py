@@ -198,7 +198,7 @@ class RunResult:
         description: the question that the scenario answers.
         containers: what steps did with containers, in order.
         error: what stopped the run; transfers and containers that failed carry their own.
-        interrupted: the user stopped it, and what there is of it stands here.
+        interrupted: the user stopped it; the result holds what was done until then.
     """
 
     scenario: str | None = None

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # How many known words are listed if none of them is close to the one given.
-_LISTED = 20
+_LISTED = 24
 # How alike a misspelling is at least: "duration" and "saved_ratio" come to 0.63.
 _ALIKE = 0.66
 # A word of this length or more may be the beginning of several known ones, of which so many are suggested.

@@ -1,24 +1,35 @@
-"""What decisions depend on, and the state of one transfer: its rules, and the work on each content."""
+"""The state of one transfer: its rules, the work on each content, and the entries that this comes to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Account, Loss
-from regsim.core.ledger import Direction, Evidence, Outcome
+from regsim.core.graph import MANIFEST_ROLES, Content
+from regsim.core.ledger import Direction, Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from regsim.core.descriptor import Descriptor
-    from regsim.core.digest import Digest
+    from regsim.core.descriptor import Descriptor, Digest
+    from regsim.core.graph import Graph, Place
     from regsim.core.manifest import Document
 
 
 def keep_all(document: Document) -> Document:
     """Leave nothing out of a manifest or index."""
     return document
+
+
+def mounts_worth_trying(size: int) -> int:
+    """Return how many candidates are tried for a blob of `size` bytes: as many as docker tries.
+
+    Each costs requests, which a small blob is not worth.
+    """
+    if size < 100 * 1024:
+        return 1
+    return 3 if size < 10 * 1024 * 1024 else 4
 
 
 def no_candidates(_digest: Digest) -> tuple[str, ...]:
@@ -61,7 +72,7 @@ class Rules:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What one transfer knows of one blob or manifest: what became of it, and what it cost.
+    """What one transfer knows of one blob or manifest: its outcome and its cost.
 
     Attributes:
         descriptor: as the first reference names it.
@@ -116,9 +127,111 @@ class Work:
         """What all requests for it cost. What an unanswered action has moved counts as wasted until then."""
         total = Account()
         for each in self.accounts:
-            account = Account()
-            account.add(each)
+            account = each
             if id(each) in self.running:
+                account = Account()
+                account.add(each)
                 account.lose(Loss.FAILED)
             total.add(account)
         return total
+
+
+@dataclass(slots=True)
+class Labels:
+    """What is known of layers apart from their descriptors, by digest.
+
+    Attributes:
+        created_by: the instruction that made a layer.
+        recorded: the digest of the real layer that a synthetic one stands for.
+    """
+
+    created_by: dict[Digest, str] = field(default_factory=dict)
+    recorded: Mapping[Digest, Digest] = field(default_factory=dict)
+
+
+def entries(graph: Graph, works: Mapping[Content, Work], rules: Rules, labels: Labels) -> tuple[Entry, ...]:
+    """Return one entry for each reference known so far, depth first in manifest order."""
+    build = _Builder(graph, works, rules, labels)
+    return tuple(build.entry(place) for place in graph.places)
+
+
+def beside(works: Mapping[Content, Work]) -> tuple[tuple[Digest | None, Account], ...]:
+    """Return what the work has led to about content that is not part of the transfer."""
+    return tuple(each for work in works.values() for each in work.account.beside)
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    graph: Graph
+    works: Mapping[Content, Work]
+    rules: Rules
+    labels: Labels
+
+    def entry(self, place: Place) -> Entry:
+        if place.stays:
+            return self._entry(place, Outcome.FOREIGN, None)
+        work = self.works.get(place.content)
+        if work is None:
+            return self._entry(place, Outcome.FAILED, Evidence.CANCELLED)
+        if place.leads:
+            return self._leading(place, work)
+        if work.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
+            return self._entry(place, Outcome.JOINED, None)
+        return self._entry(place, *self._state(place, work))
+
+    def _leading(self, place: Place, work: Work) -> Entry:
+        outcome, evidence = self._state(place, work)
+        account, rules = work.account, self.rules
+        if outcome is Outcome.FAILED:
+            account.lose(Loss.FAILED)
+        elif account.held:
+            account.waste(received=account.held, loss=Loss.NOT_NEEDED)
+        pulled = rules.from_registry and not rules.to_registry
+        return replace(
+            self._entry(place, outcome, evidence),
+            mounted_from=work.mounted_from,
+            wire_sent=account.sent,
+            wire_received=account.received,
+            useful_sent=account.useful_sent,
+            useful_received=account.useful_received,
+            wasted_sent=account.wasted_sent,
+            wasted_received=account.wasted_received,
+            overhead=account.overhead,
+            resumed=account.resumed if outcome is Outcome.TRANSFERRED and pulled else 0,
+            retries=tuple(account.retries),
+            losses=tuple(account.losses),
+            attempts=account.attempts,
+            requests=account.requests,
+        )
+
+    def _entry(self, place: Place, outcome: Outcome, evidence: Evidence | None) -> Entry:
+        descriptor = place.descriptor
+        return Entry(
+            digest=descriptor.digest,
+            size=descriptor.size,
+            media_type=descriptor.media_type,
+            role=place.role,
+            direction=self.rules.direction,
+            outcome=outcome,
+            evidence=evidence,
+            created_by=self.labels.created_by.get(descriptor.digest),
+            recorded_digest=self.labels.recorded.get(descriptor.digest),
+        )
+
+    def _state(self, place: Place, work: Work) -> tuple[Outcome, Evidence | None]:
+        """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
+        if work.outcome is not None:
+            return work.outcome, work.evidence
+        return Outcome.FAILED, Evidence.BLOCKED if self._is_blocked(place) else Evidence.CANCELLED
+
+    def _is_blocked(self, place: Place) -> bool:
+        """Tell whether a manifest could not be put because something that it names is not in place."""
+        document = self.graph.documents.get(place.descriptor.digest) if place.is_manifest else None
+        for each in document.successors if document is not None else ():
+            if each.is_foreign:
+                continue
+            content = Content(each.role in MANIFEST_ROLES, each.descriptor.digest)
+            work = self.works.get(content)
+            if work is None or work.outcome in (None, Outcome.FAILED):
+                return True
+        return False

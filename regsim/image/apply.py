@@ -97,7 +97,7 @@ class Editor:
                 self._lose(joined(path, name), children.pop(name))
 
     def add(self, entry: Entry) -> None:
-        """Apply an entry that is no marker: it replaces what is there, but a directory stays one.
+        """Apply an entry that is not a marker: it replaces what is there, but a directory stays one.
 
         Raises:
             ContentError: as for `apply`.
@@ -150,7 +150,7 @@ class Editor:
         while found.missing or not found.nodes[-1].is_directory:
             if not found.nodes[-1].is_directory:
                 above = shown(b"/".join(found.names))
-                raise ContentError(f"{entry.shown!r} cannot be: {above!r} is no directory")
+                raise ContentError(f"{entry.shown!r} cannot be: {above!r} is not a directory")
             name = found.missing[0]
             implied = Entry(path=_bounded(found.names, name, entry), kind=Kind.DIRECTORY, mode=_IMPLIED_MODE)
             self._own(found.names)[name] = Node(implied, self._layer, self._fresh({}))

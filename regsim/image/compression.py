@@ -21,7 +21,7 @@ from regsim.store.protocols import CHUNK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# Tells zlib to read and write a gzip header: without name and time, always the same.
+# zlib then reads and writes a gzip header: without name and time, always the same.
 _GZIP_FRAME = 16 + zlib.MAX_WBITS
 _ISAL_LEVEL = 2
 _LEVELS = {"gzip": (1, 9), "zstd": (1, 22)}
@@ -123,7 +123,7 @@ def _zstd(level: int) -> Compression:
 class Decompressor:
     """Gzip (also of several members), zstd (also of several frames), or a plain tar.
 
-    The format is told by the first bytes, as every engine does: media types in the field are sometimes wrong.
+    The first bytes decide the format, as in every engine: media types in the field are sometimes wrong.
 
     Args:
         name: what errors call the content.
@@ -157,7 +157,7 @@ class Decompressor:
             ContentError: something is missing.
         """
         if self._feed is None:
-            raise ContentError(f"{self._name} is no tar: it has {len(self._start)} bytes")
+            raise ContentError(f"{self._name} is not a tar: it has {len(self._start)} bytes")
         if self._is_gzip and not self._member.eof:
             raise ContentError(f"{self._name} is cut short: its gzip stream does not end")
 

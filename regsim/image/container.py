@@ -56,7 +56,7 @@ class Container:
         clock: returns nanoseconds since 1970, such as `time.time_ns`.
 
     Attributes:
-        state: where it is in its life.
+        state: its state.
         copied_up: files of the image that were copied whole because a part of them, or their mode or owner,
             changed; every time counts.
     """
@@ -143,7 +143,7 @@ class Container:
                 raise self._other(target, "a directory")
 
     async def link(self, path: str | bytes, to: str | bytes) -> None:
-        """Make a symbolic link where nothing is. Raises what `write` raises."""
+        """Make a symbolic link at a free path. Raises what `write` raises."""
         async with self._lock:
             target, now = self._target(path, through=False), self._clock()
             if target.node is not None:
@@ -215,7 +215,7 @@ class Container:
         return tuple(replace(node.children[name].entry, path=prefix + name) for name in sorted(node.children))
 
     def exists(self, path: str | bytes) -> bool:
-        """Tell whether a path exists; a link to a missing file does not."""
+        """Return whether a path exists; a link to a missing file does not."""
         self._check_running()
         return self._layer.tree.find(_raw(path)) is not None
 

@@ -1,4 +1,4 @@
-"""From a layer's blob to its entries (image-spec, layer.md), whoever made it.
+"""From a layer's blob to its entries (image-spec, layer.md), also of layers that other tools made.
 
 Owns what a tar member's name means in a layer, and the bounds on what is read. Must not know trees.
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest
-from regsim.errors import ContentError, LocalFileError
+from regsim.errors import ContentError
 from regsim.image.compression import Decompressor
 from regsim.store.entry import (
     MARKERS,
@@ -27,18 +27,14 @@ from regsim.store.entry import (
     Kind,
     Opener,
     joined,
+    normal,
     shown,
 )
-from regsim.store.files import file_errors, open_regular
-from regsim.store.protocols import CHUNK
 from regsim.store.relay import hand_all
 from regsim.store.tar_read import Member, Take, TarReader
 from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from regsim.store.protocols import Content
 
 # AUFS, docker's first union file system, kept notes of its own in files of these names.
@@ -94,7 +90,7 @@ class Spool(Protocol):
     """Keeps files' content while a layer streams by."""
 
     def begin(self, entry: Entry) -> tuple[Take, Opener] | None:
-        """Return what takes a file's content and what reads it back; None to let it pass."""
+        """Return what takes a file's content and what reads it back; None to discard it."""
 
 
 class LayerReader:
@@ -243,52 +239,18 @@ async def read_layer(
     return reader.finish()
 
 
-def read_layer_file(
-    path: Path, descriptor: Descriptor, limits: Limits | None = None, spool: Spool | None = None
-) -> LayerFiles:
-    """Read a layer from a local file, verified. It blocks, so callers run it in a worker thread.
-
-    Raises:
-        ContentError: it is not what `descriptor` names, or as for `LayerReader`.
-        LocalFileError: it is missing or cannot be read.
-    """
-    reader, verifier = LayerReader(descriptor, limits or Limits(), spool), Verifier(descriptor)
-    for chunk in _file_chunks(path):
-        verifier.update(chunk)
-        reader.feed(chunk)
-    verifier.finish()
-    return reader.finish()
-
-
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    try:
-        file = open_regular(path)
-    except FileNotFoundError as error:
-        raise LocalFileError(f"there is no file {path}", hint="the image is not whole") from error
-    with file, file_errors(path, "read"):
-        while chunk := file.read(CHUNK):
-            yield chunk
-
-
 def _path(raw: bytes, name: str) -> bytes:
     """Return a path of a tar without what does not change its meaning: `./`, `/` at its ends, `a/../`."""
     if len(raw) > MAX_PATH:
         raise _refused(name, raw, f"has a path of more than {MAX_PATH} bytes")
     if b"\0" in raw:
         raise _refused(name, raw, "has a NUL in its path")
-    parts: list[bytes] = []
-    for part in raw.split(b"/"):
-        if part in {b"", b"."}:
-            continue
-        if part == b"..":
-            if not parts:
-                raise _refused(name, raw, "climbs out of the tree")
-            parts.pop()
-        elif len(part) > MAX_NAME:
-            raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
-        else:
-            parts.append(part)
-    return b"/".join(parts)
+    path = normal(raw)
+    if path is None:
+        raise _refused(name, raw, "climbs out of the tree")
+    if any(len(part) > MAX_NAME for part in path.split(b"/")):
+        raise _refused(name, raw, f"has a name of more than {MAX_NAME} bytes")
+    return path
 
 
 def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
@@ -296,7 +258,7 @@ def _marker(member: Member, parent: bytes, last: bytes, name: str) -> Entry:
         return Entry(path=parent, kind=Kind.OPAQUE)
     removed = last[len(WHITEOUT_PREFIX) :]
     if removed in {b"", b".", b".."} or removed.startswith(WHITEOUT_PREFIX):
-        raise _refused(name, member.name, "would delete what is no file in its directory")
+        raise _refused(name, member.name, "would delete something other than a file in its directory")
     return Entry(path=joined(parent, removed), kind=Kind.WHITEOUT)
 
 

@@ -30,11 +30,11 @@ Sink = Callable[[bytes], object]
 def write_layer(entries: Iterable[Entry], compressor: Compressor, sink: Sink) -> LayerInfo:
     """Write a layer.
 
-    Equal entries, in whatever order, give equal bytes.
+    Equal entries give equal bytes, in any order.
 
     Args:
         entries: at most one for each path, and one opaque entry beside it. Parents may be left out:
-            who applies the layer makes them, mode 0755 and root's.
+            applying the layer makes them, with mode 0755 and root as owner.
         compressor: what the tar goes through.
         sink: takes the blob, in chunks of about 1 MiB.
 
@@ -93,11 +93,13 @@ def _check(entry: Entry, kinds: dict[bytes, Kind]) -> None:
     while above and above not in kinds:
         above = above.rpartition(b"/")[0]
     if above and kinds[above] is not Kind.DIRECTORY:
-        raise ContentError(f"{entry.shown!r} cannot be in a layer in which {shown(above)!r} is no directory")
+        raise ContentError(
+            f"{entry.shown!r} cannot be in a layer in which {shown(above)!r} is not a directory"
+        )
 
 
 def _place(entry: Entry) -> bytes:
-    # No name has a NUL, so it sorts before whatever a name may hold, and after the end of a path.
+    # No name has a NUL, so it sorts before all that a name may hold, and after the end of a path.
     path = entry.path.replace(b"/", b"\0")
     match entry.kind:
         case Kind.OPAQUE:
@@ -126,7 +128,7 @@ def _target(entry: Entry, files: dict[bytes, Entry]) -> bytes:
     target = files.get(entry.link)
     if target is None or target.kind in {Kind.HARDLINK, Kind.DIRECTORY}:
         raise ContentError(
-            f"{entry.shown!r} is a hard link to what is no file of its own in this layer: "
+            f"{entry.shown!r} is a hard link to something other than a file of this layer: "
             f"{shown(entry.link)!r}"
         )
     return entry.link

@@ -33,11 +33,17 @@ _VERSION = 1
 class Listing:
     """A layer's entries, in its order and without contents, and the SHA-256 of files by their paths.
 
-    Of a made-up layer nobody takes checksums.
+    A synthetic layer has no checksums.
     """
 
     entries: tuple[Entry, ...]
     checksums: Mapping[bytes, str]
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], checksums: Mapping[bytes, str]) -> Listing:
+        """Return the listing of entries, whose contents are dropped."""
+        bare = (each if each.content is None else replace(each, content=None) for each in entries)
+        return cls(entries=tuple(bare), checksums=checksums)
 
     @property
     def size(self) -> int:
@@ -55,7 +61,7 @@ async def read_listing(content: Content) -> Listing:
     hashing = _Hashing()
     layer = await read_layer(content, spool=hashing)
     checksums = {path: hasher.hexdigest() for path, hasher in hashing.hashers.items()}
-    return Listing(entries=tuple(_bare(each) for each in layer.entries), checksums=checksums)
+    return Listing.of(layer.entries, checksums)
 
 
 async def write_listed(
@@ -73,17 +79,32 @@ async def write_listed(
         ContentError: as for `write_layer`.
         LocalFileError: it could not be written.
     """
-    hashed = Hashed(known)
-    # Of several names of a file, the listing must say the one that has the content in the layer.
-    wrapped = [hashed.wrap(entry) for entry in arrange(entries)]
+    checksums = dict(known)
+    # Of several names of a file, the listing must have the one with the content in the layer.
+    arranged = arrange(entries)
+    hashed = [
+        replace(entry, content=partial(_hashed, entry, checksums))
+        if entry.kind is Kind.FILE and entry.path not in known
+        else entry
+        for entry in arranged
+    ]
     written: list[LayerInfo] = []
 
     def write(sink: Callable[[bytes], object]) -> Descriptor:
-        written.append(write_layer(wrapped, compressor, sink))
+        written.append(write_layer(hashed, compressor, sink))
         return written[-1].descriptor
 
     await layout.ingest(write)
-    return written[0], hashed.listing()
+    return written[0], Listing.of(arranged, checksums)
+
+
+def _hashed(entry: Entry, checksums: dict[bytes, str]) -> Iterator[bytes]:
+    """Yield a file's content, and then note its checksum."""
+    hasher = hashlib.sha256()
+    for chunk in entry.content() if entry.content is not None else ():
+        hasher.update(chunk)
+        yield chunk
+    checksums[entry.path] = hasher.hexdigest()
 
 
 class _Hashing:
@@ -95,41 +116,7 @@ class _Hashing:
     def begin(self, entry: Entry) -> tuple[Callable[[bytes], object], Opener] | None:
         """Return what takes a file's content."""
         hasher = self.hashers[entry.path] = hashlib.sha256()
-        return hasher.update, _nothing
-
-
-def _nothing() -> Iterator[bytes]:
-    return iter(())
-
-
-class Hashed:
-    """Entries whose files are hashed while they are read, for a layer that is being written.
-
-    Args:
-        known: checksums that need no hashing, by path.
-    """
-
-    def __init__(self, known: Mapping[bytes, str]) -> None:
-        self._checksums = dict(known)
-        self._entries: list[Entry] = []
-
-    def wrap(self, entry: Entry) -> Entry:
-        """Return the same entry; reading its content fills the listing."""
-        self._entries.append(_bare(entry))
-        if entry.kind is not Kind.FILE or entry.path in self._checksums:
-            return entry
-        return replace(entry, content=partial(self._read, entry))
-
-    def listing(self) -> Listing:
-        """Return what was wrapped, once it was read."""
-        return Listing(entries=tuple(self._entries), checksums=self._checksums)
-
-    def _read(self, entry: Entry) -> Iterator[bytes]:
-        hasher = hashlib.sha256()
-        for chunk in entry.content() if entry.content is not None else ():
-            hasher.update(chunk)
-            yield chunk
-        self._checksums[entry.path] = hasher.hexdigest()
+        return hasher.update, lambda: iter(())
 
 
 def to_json(listing: Listing) -> bytes:
@@ -154,7 +141,7 @@ def to_json(listing: Listing) -> bytes:
 
 
 def from_json(raw: bytes) -> Listing | None:
-    """Read a listing, None where this is none of ours."""
+    """Read a listing; None if it is malformed or of another version."""
     try:
         document = json.loads(raw)
         if document["version"] != _VERSION:
@@ -183,10 +170,6 @@ def _entry(line: list[Any]) -> Entry:
         xattrs={str(key): base64.b64decode(value) for key, value in xattrs.items()},
         device=(int(device[0]), int(device[1])),
     )
-
-
-def _bare(entry: Entry) -> Entry:
-    return replace(entry, content=None) if entry.content is not None else entry
 
 
 def _text(raw: bytes) -> str:

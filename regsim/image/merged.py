@@ -1,7 +1,7 @@
-"""The tree that an image's layers make together, and what of each layer nobody sees any more.
+"""The tree that an image's layers make together, and the files of each layer that later ones hide.
 
-Owns the account of bytes: what each layer brings, what of it is left, and what later layers hide though it
-still travels. Must not know where layers come from, nor how a tree is printed.
+Owns the count of bytes: what each layer adds, what of it is visible, and what later layers hide though it is
+still transferred. Must not know where layers come from, nor how a tree is printed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class MergedLayer:
 
     Args:
         layer: which.
-        files: how many it brings.
+        files: how many it adds.
         size: their bytes.
         wasted: bytes of those that a later layer, or the same one further on, overwrites or deletes.
     """
@@ -125,7 +125,7 @@ def places(tree: Tree, below: bytes = b"", depth: int | None = None) -> Iterator
 
     Args:
         tree: in which.
-        below: where to begin; nothing comes of a path where nothing is. Links in it are followed.
+        below: where to begin; links in it are followed. Nothing is yielded if it does not exist.
         depth: how many levels below it, all if None.
 
     Raises:

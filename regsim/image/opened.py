@@ -61,7 +61,7 @@ class OpenLayer:
         diff_id: digest of its tar.
         content: returns the blob.
         known: what it holds, if that is known without reading it.
-        listings: asked before the blob is read, and told afterwards.
+        listings: looked up before the blob is read, and updated afterwards.
     """
 
     descriptor: Descriptor
@@ -136,7 +136,7 @@ class OpenImage:
         """
         config = image.config
         if config is None or config.media_type not in media_types.CONFIGS:
-            raise UsageError(f"{name} is no image to build on", hint="its config is not that of an image")
+            raise UsageError(f"{name} is not an image to build on", hint="its config is not that of an image")
         raw = await read_all(content(config), limit=MAX_CONFIG_SIZE)
         diff_ids = _checked(raw, len(image.layers), name).diff_ids
         named = [layer.descriptor for layer in image.layers]
@@ -225,7 +225,7 @@ def _checked(raw: bytes, layers: int, name: str) -> Config:
     if len(config.diff_ids) != layers:
         raise UsageError(
             f"{name} has {layers} layers, and a config for {len(config.diff_ids)}",
-            hint="it is no image to build on",
+            hint="it is not an image to build on",
         )
     return config
 
@@ -266,7 +266,7 @@ class Files:
         return self._tree
 
     def find(self, path: bytes) -> Entry | None:
-        """Return what is at a path, of a symbolic link the link itself; None where there is nothing."""
+        """Return what is at a path, without following a symbolic link; None if there is nothing."""
         node = self._tree.find(path, follow=False)
         return _at(path, node) if node is not None else None
 
@@ -329,7 +329,7 @@ class Files:
         if node.entry.size > MAX_SMALL_FILE:
             raise ContentError(f"{node.entry.shown!r} in {self.name} has {node.entry.size} bytes")
         with ExitStack() as stack:
-            # The node's own path is where its layer has it, whatever links lead there.
+            # The node's own path is its path in the layer, without the links that lead there.
             entries = await self._kept(node.layer, {node.entry.path}, stack)
             found = [entry.content for entry in entries if entry.content is not None]
             return b"".join(found[-1]()) if found else b""
@@ -342,7 +342,7 @@ class Files:
         return (await read_layer(content, spool=spool)).entries
 
     def _place(self, node: Node) -> str:
-        """Return what is as good as a checksum where nobody took one: in which layer a file is, and where."""
+        """Return a stand-in for an unknown checksum: the layer that a file is in, and its path there."""
         place = self._layers[node.layer].diff_id.encode() + b" " + node.entry.path
         return hashlib.sha256(place).hexdigest()
 

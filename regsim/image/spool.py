@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from regsim.store.files import file_errors
 from regsim.store.protocols import CHUNK
+from regsim.store.relay import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +41,7 @@ class DiskSpool:
         self._size = 0
 
     def begin(self, entry: Entry) -> tuple[Callable[[bytes], object], Opener] | None:
-        """Return what takes a file's content and what reads it back; None to let it pass."""
+        """Return what takes a file's content and what reads it back; None to discard it."""
         if self._wanted is not None and not self._wanted(entry):
             return None
         return self._take, partial(self._read, self._size, entry.size)
@@ -100,21 +101,14 @@ class HeldFiles:
             after: a content that it continues, and whose place on disk it takes.
 
         Raises:
-            LocalFileError: it cannot be written; nothing of it is kept, and `after` is as it was.
+            LocalFileError: it cannot be written; nothing of it is kept, and `after` is unchanged.
         """
         held = after or self._next()
         stop = threading.Event()
-        task = asyncio.create_task(asyncio.to_thread(_add, held, chunks, stop, fresh=after is None))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped from outside, and must not write any more when this is over.
-            stop.set()
-            await asyncio.wait([task])
-            raise
+        return await in_thread(partial(_add, held, chunks, stop, fresh=after is None), stop=stop.set)
 
     async def discard(self, contents: Sequence[Held]) -> None:
-        """Let go of contents; who is reading one reads on.
+        """Delete contents; a reader that is open can finish.
 
         Raises:
             LocalFileError: a file cannot be removed.
@@ -123,7 +117,7 @@ class HeldFiles:
             await asyncio.to_thread(_remove, contents)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Delete everything."""
         if self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
             self._directory = None

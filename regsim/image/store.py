@@ -3,9 +3,9 @@
 Owns the answer to "what would removing this free", and doing it. Must not know registries. A layout keeps
 each blob once, so what images share is what several of them reach.
 
-Whoever removes is alone with the layout (`content.files.in_use`): a pull that is under way has stored blobs
-that no manifest names yet. The list of images changes first, in one step, and then blobs go that nothing
-listed reaches; what a crash leaves in between, `prune` finds.
+A removal has the layout for itself (`store.files.in_use`): a pull in progress has stored blobs that no
+manifest names yet. The list of images changes first, in one step, and then the blobs are deleted that no
+listed image reaches; what a crash leaves in between, `prune` finds.
 
 All of it blocks, so callers run it in a worker thread.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from regsim.store.layout_index import Listing
 
-# Somebody who removes waits for pulls under way only so long (seconds).
+# How long a removal waits for pulls in progress (seconds).
 _PATIENCE = 5.0
 _SHORTEST_ID = 6
 _ALGORITHMS = ("sha256", "sha512")
@@ -108,7 +108,7 @@ class Removed:
 
 
 def take_inventory(root: Path) -> Inventory:
-    """Look at all that a layout holds. A layout that is not there holds nothing.
+    """Look at all that a layout holds. A layout that does not exist holds nothing.
 
     Raises:
         ContentError: `index.json` or a manifest is malformed, or not what its digest says.
@@ -134,8 +134,8 @@ def remove(root: Path, wanted: Sequence[str]) -> Removed:
             first six digits of one.
 
     Raises:
-        LocalFileError: there is no such image, somebody is writing there, or its blobs are somewhere else.
-        ContentError: what remains cannot be told, since a manifest is damaged; nothing was removed.
+        LocalFileError: there is no such image, the layout is being written to, or its blobs are elsewhere.
+        ContentError: a manifest is damaged, so what remains in use is not known; nothing was removed.
     """
     if not layout_index.check_marker(root):
         raise LocalFileError(f"there are no images in {root}", hint="regsim pull puts some there")
@@ -158,11 +158,11 @@ def prune(root: Path, *, dry_run: bool = False) -> Removed:
 
     Args:
         root: the layout.
-        dry_run: remove nothing, and tell what would be.
+        dry_run: remove nothing, and return what would be removed.
 
     Raises:
-        LocalFileError: somebody is writing there, or its blobs are somewhere else.
-        ContentError: what is held cannot be told, since a manifest is damaged; nothing was removed.
+        LocalFileError: the layout is being written to, or its blobs are elsewhere.
+        ContentError: a manifest is damaged, so what is in use is not known; nothing was removed.
     """
     if not layout_index.check_marker(root):
         return Removed(names=(), images=(), blobs=0, bytes=0)

@@ -57,7 +57,7 @@ class Tree:
     linked: Mapping[int, tuple[Node, int]] = field(default_factory=dict, repr=False)
 
     def find(self, path: bytes, *, follow: bool = True) -> Node | None:
-        """Return what is at a path, None where nothing is.
+        """Return what is at a path, None if there is nothing.
 
         Args:
             path: a leading `/` changes nothing.
@@ -72,7 +72,7 @@ class Tree:
     def walk(self, below: bytes = b"") -> Iterator[tuple[bytes, Node]]:
         """Yield all paths below a directory with their nodes, in the order of a layer: parents first.
 
-        Nothing where there is no such directory.
+        Yields nothing if there is no such directory.
         """
         start = self.find(below)
         pending = [(below.strip(b"/"), start)] if start is not None else []
@@ -95,7 +95,7 @@ class Found:
         names: the way from the root, without links.
         nodes: the root and what is at each of `names`.
         missing: the parts that remain, none if the path leads all the way.
-        climbs: whether a `..` was met at the root, where it stays.
+        climbs: whether a `..` would have led above the root.
     """
 
     names: list[bytes]
@@ -108,7 +108,7 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
     """Follow a path as far as it leads.
 
     Args:
-        root: where it begins, and above which it does not lead.
+        root: where it begins, and which it does not leave.
         path: of any shape: `/`, `.` and `..` mean what they mean to the kernel.
         follow: whether a symbolic link at its end is followed.
 

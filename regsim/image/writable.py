@@ -79,7 +79,7 @@ class WritableLayer:
             through: whether a link at its end may lead to what is yet to be made, as only `open` has it.
 
         Raises:
-            LocalFileError: it is below what is no directory, or a link in it leads nowhere.
+            LocalFileError: it is below what is not a directory, or a link in it leads nowhere.
             ContentError: no file can have that path, or a link in it leads out of the tree, or too many do.
         """
         path = _checked(path)
@@ -93,7 +93,7 @@ class WritableLayer:
         return Target(path=check_path(b"/".join((*names, name))), node=child, missing=made)
 
     def put(self, target: Target, entry: Entry, now: int) -> None:
-        """Let an entry be at a place, with the directories above it.
+        """Put an entry at a place, and the missing directories above it.
 
         Args:
             target: from `target`, since when nothing has changed.
@@ -164,7 +164,7 @@ class WritableLayer:
         self._check_climb(found, path)
         if not found.nodes[-1].is_directory:
             raise LocalFileError(
-                f"{named(path)} cannot be in {self._name}: {named(b'/'.join(found.names))} is no directory"
+                f"{named(path)} cannot be in {self._name}: {named(b'/'.join(found.names))} is not a directory"
             )
         if found.missing:
             parts = parent.split(b"/")

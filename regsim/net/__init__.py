@@ -1,44 +1,39 @@
-"""HTTP/1.1 over sockets: the fast way out of this room, behind httpx's interface.
+"""HTTP/1.1 over sockets, as an httpx transport.
 
-Owns connections from name to octets. Must not know httpx, registries, accounts, or what a body is good for.
+Owns connections, from a host's name to the bytes of a response, and how long each wait may be. Must not know
+registries, accounts, or what a body is good for.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from regsim.net.pool import Limits, Pool
-from regsim.net.request import Request, Waits
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
-
-    from regsim.net.reply import Reply
-
-__all__ = ["Limits", "Request", "Waits", "Wire"]
+from dataclasses import dataclass
 
 
-class Wire:
-    """Sends requests and returns their answers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long anything may take, in seconds. No wait is without an end.
 
-    Args:
-        limits: how many connections, and for how long.
-        context: for TLS; called when it is first needed.
+    Attributes:
+        connect: TCP and TLS, until a connection stands.
+        read: the longest silence while an answer or a part of its body is awaited.
+        write: until the connection takes the next part of a body.
+        commit: silence after the last octet of an upload, while the registry hashes and moves it
+            (ghcr takes 11 s for 700 MB).
+        pool: until one of the connections is free; its holder is bound by the other timeouts.
+        metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.
+        cancel: a whole attempt to clean up behind a failure.
+        slowest: bytes per second below which a blob does not count as moving, though it never falls silent.
     """
 
-    def __init__(self, limits: Limits, context: Callable[[], ssl.SSLContext]) -> None:
-        self._pool = Pool(limits, context)
+    connect: float = 10.0
+    read: float = 60.0
+    write: float = 60.0
+    commit: float = 300.0
+    pool: float = 600.0
+    metadata: float = 300.0
+    cancel: float = 5.0
+    slowest: float = 4096.0
 
-    async def ask(self, request: Request) -> Reply:
-        """Send a request, once, and return its answer with the body unread. Whoever gets it closes it.
-
-        Raises:
-            WireError: there is no answer.
-        """
-        connection = await self._pool.acquire(request.origin, request.waits, fresh=request.fresh)
-        return await connection.exchange(request)
-
-    def close(self) -> None:
-        """Close every connection, in use or not."""
-        self._pool.close()
+    def whole(self, size: int) -> float:
+        """Return how long a request may take, in seconds, that moves `size` bytes of a blob."""
+        return self.metadata + size / self.slowest

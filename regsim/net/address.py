@@ -1,4 +1,4 @@
-"""Addresses as text: whom to connect to, and what a `Location` means, byte for byte.
+"""Addresses as text: where to connect to, and what a `Location` means, byte for byte.
 
 Owns the reading of registry hosts and URLs. Nothing here decodes or re-encodes: an upload's query is the
 registry's own state, and a signed one breaks when a single character changes (distribution-spec, end-4a).
@@ -8,16 +8,23 @@ Must not know HTTP libraries, repositories or accounts.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 from urllib.parse import urljoin, urlsplit
 
 from regsim.core.reference import DEFAULT_HOST, is_loopback
-from regsim.errors import InvalidReferenceError, RegistryError
+from regsim.errors import InvalidReferenceError, RegistryError, UsageError
 
 # Docker Hub's name in references is not where its registry answers.
 _ENDPOINTS = {DEFAULT_HOST: "registry-1.docker.io"}
 _PORTS = {"http": 80, "https": 443}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
+_PROXY = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?:[A-Za-z0-9._~%!$&'()*+,;=:-]*@)?"
+    r"(?P<host>(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?)/?"
+)
+_HIGHEST_PORT = 65535
 
 
 class Origin(NamedTuple):
@@ -78,8 +85,8 @@ def resolve(base: str, location: str) -> str:
     """Return the absolute URL that a `Location` (or `Link`) in an answer from `base` names.
 
     Absolute, host without scheme, absolute path, query alone and relative path all occur. The text is
-    kept as it is; only what is never sent is cut off: a fragment, and a user, since whom to be is not
-    for a registry to say.
+    kept as it is; only what is never sent is cut off: a fragment, and a user, since a registry does not
+    choose credentials.
 
     Raises:
         RegistryError: it names nothing that can be asked.
@@ -137,3 +144,31 @@ def _authority(url: str) -> str:
 
 def _tail(url: str) -> str:
     return url.partition("://")[2][len(_authority(url)) :]
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """An HTTP proxy, which forwards plain HTTP, and opens tunnels for TLS (RFC 9110, 9.3.6).
+
+    Attributes:
+        name: `http://HOST[:PORT]`, to be shown.
+        url: the same, credentials included.
+    """
+
+    name: str
+    url: str = field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """Read `http://[USER:PASSWORD@]HOST[:PORT]`, or https, which speaks TLS to the proxy itself.
+
+        Raises:
+            UsageError: it is no such thing. It is not repeated, since it may hold a password.
+        """
+        match = _PROXY.fullmatch(url)
+        if match is None or int(match["port"] or 0) > _HIGHEST_PORT:
+            raise UsageError(
+                "the proxy is not given as http:// or https://[USER:PASSWORD@]HOST[:PORT]",
+                hint="signs such as @ and / in a password are written %40 and %2F",
+            )
+        return cls(name=f"{match['scheme']}://{match['host']}", url=url)

@@ -1,20 +1,18 @@
-"""Answers' heads, out of octets.
+"""Heads of requests and responses (RFC 9112).
 
-Owns their parsing, what they may cost, and what they say of the body and of the connection's future. Does no
-I/O.
+Owns writing a request's head byte for byte, parsing a response's head within bounds, and what either says
+about the body's framing and the connection's future. Does no I/O.
 """
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 import httptools
+import httpx
 
-from regsim.net.errors import PeerProtocolError
-
-if TYPE_CHECKING:
-    from regsim.net.request import Header
+Header = tuple[bytes, bytes]
 
 # Octets of everything before a body, preliminary answers included. Signed URLs take some kilobytes.
 MAX_HEAD = 64 * 1024
@@ -24,6 +22,54 @@ _END = b"\r\n\r\n"
 _VERSIONS = ("1.1", "1.0")
 # Behind these comes no body, whatever their headers say (RFC 9112, 6.3).
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_VALUE = re.compile(rb"[^\x00\r\n]*")
+
+
+def request_head(request: httpx.Request) -> bytes:
+    """Return the bytes before a request's body. Nothing is added, decoded or encoded.
+
+    The target is taken from the extension `target` if there is one.
+
+    Raises:
+        LocalProtocolError: a part of it would be read as something else.
+    """
+    method = request.method.encode("ascii", "replace")
+    target = request.extensions.get("target", request.url.raw_path)
+    if _TOKEN.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
+        raise httpx.LocalProtocolError("the request line cannot be sent")
+    lines = [b"%b %b HTTP/1.1" % (method, target)]
+    for name, value in request.headers.raw:
+        if _TOKEN.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+            raise httpx.LocalProtocolError(f"the header {name!r:.100} cannot be sent")
+        lines.append(b"%b: %b" % (name, value))
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+def request_length(request: httpx.Request) -> int | None:
+    """Return the bytes of a request's body by its headers; None: it is sent in chunks.
+
+    Raises:
+        LocalProtocolError: the headers are ambiguous.
+    """
+    lengths = {value for name, value in request.headers.raw if name.lower() == b"content-length"}
+    codings = [value for name, value in request.headers.raw if name.lower() == b"transfer-encoding"]
+    if codings:
+        if lengths or [each.lower() for each in codings] != [b"chunked"]:
+            raise httpx.LocalProtocolError("the headers do not say how the body is framed")
+        return None
+    if not lengths:
+        return 0
+    text = lengths.pop()
+    if lengths or not text.isdigit():
+        raise httpx.LocalProtocolError("Content-Length is not a number")
+    return int(text)
+
+
+def chunk(data: bytes) -> bytes:
+    """Return a piece of a body as a chunk (RFC 9112, 7.1). An empty one ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Head:
@@ -65,7 +111,7 @@ class Head:
         """Take in octets; return those behind the head once it is whole, None before.
 
         Raises:
-            PeerProtocolError: they are no head, or too large a one.
+            RemoteProtocolError: they are no head, or too large a one.
         """
         while True:
             end = self._end_in(data)
@@ -75,15 +121,15 @@ class Head:
             if end is None:
                 self._tail = (self._tail + data)[-len(_END) + 1 :]
                 if self._complete:
-                    raise PeerProtocolError("the head ends where it may not")
+                    raise httpx.RemoteProtocolError("the head ends where it may not")
                 return None
             if not self._complete:
-                raise PeerProtocolError("an empty line instead of an answer")
+                raise httpx.RemoteProtocolError("an empty line instead of an answer")
             data, self._tail = data[end:], b""
             if self.status >= HTTPStatus.OK:
                 return data
             if self.status == HTTPStatus.SWITCHING_PROTOCOLS:
-                raise PeerProtocolError("the peer changes the protocol, unasked")
+                raise httpx.RemoteProtocolError("the peer changes the protocol, unasked")
             self._begin()
             if not data:
                 return None
@@ -100,15 +146,15 @@ class Head:
     def _count(self, octets: int) -> None:
         self._seen += octets
         if self._seen > MAX_HEAD:
-            raise PeerProtocolError(f"a head of more than {MAX_HEAD} bytes")
+            raise httpx.RemoteProtocolError(f"a head of more than {MAX_HEAD} bytes")
 
     def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as error:
-            raise PeerProtocolError("the peer changes the protocol, unasked") from error
+            raise httpx.RemoteProtocolError("the peer changes the protocol, unasked") from error
         except httptools.HttpParserError as error:
-            raise PeerProtocolError(_words(error)) from error
+            raise httpx.RemoteProtocolError(_words(error)) from error
 
     # What an answer says
 
@@ -127,11 +173,11 @@ class Head:
         """Whether the body comes in chunks.
 
         Raises:
-            PeerProtocolError: it comes in a coding that nobody asked for.
+            RemoteProtocolError: it comes in a coding that nobody asked for.
         """
         codings = self._values(b"transfer-encoding")
         if codings and [each.lower() for each in codings] != [b"chunked"]:
-            raise PeerProtocolError("a transfer coding that was not asked for")
+            raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
         return bool(codings)
 
     @property
@@ -160,14 +206,14 @@ class Head:
         """Return the pieces of the body in `data`, and whether the body is complete.
 
         Raises:
-            PeerProtocolError: they are no chunks.
+            RemoteProtocolError: they are no chunks.
         """
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             # What follows a complete body is nobody's answer; the connection is not used again.
             if not self._body_complete:
-                raise PeerProtocolError(_words(error)) from error
+                raise httpx.RemoteProtocolError(_words(error)) from error
             self.excess = True
         pieces, self._pieces = self._pieces, []
         return pieces, self._body_complete
@@ -190,13 +236,13 @@ class Head:
             return
         self.headers.append((name, value.strip(b" \t")))
         if len(self.headers) > MAX_HEADERS:
-            raise PeerProtocolError(f"more than {MAX_HEADERS} headers")
+            raise httpx.RemoteProtocolError(f"more than {MAX_HEADERS} headers")
 
     def on_headers_complete(self) -> None:
         """Know that the head is whole."""
         self.status = self._parser.get_status_code()
         if self._parser.get_http_version() not in _VERSIONS:
-            raise PeerProtocolError("an answer of another version of HTTP")
+            raise httpx.RemoteProtocolError("an answer of another version of HTTP")
         self._complete = True
 
     def on_body(self, data: bytes) -> None:
@@ -210,4 +256,4 @@ class Head:
 
 def _words(error: httptools.HttpParserError) -> str:
     cause = error.__context__
-    return str(cause if isinstance(cause, PeerProtocolError) else error)
+    return str(cause if isinstance(cause, httpx.RemoteProtocolError) else error)

@@ -1,7 +1,6 @@
-"""A line to a peer: octets over a non-blocking socket, plain or through TLS.
+"""A line to a peer: bytes over a non-blocking socket, plain or through TLS.
 
-Owns the socket, and every wait on it. Must not know HTTP. A line has one user at a time; what it does not
-await is not read, which is all the back-pressure there is.
+Owns the socket, and every wait on it. Must not know HTTP.
 """
 
 from __future__ import annotations
@@ -13,19 +12,17 @@ import select
 import socket
 import ssl
 import struct
-from typing import TYPE_CHECKING
 
-from regsim.net.errors import ConnectError, ReadError, ReadTimeoutError, WriteError, WriteTimeoutError
-
-if TYPE_CHECKING:
-    from regsim.net.errors import WireError
+import httpx
 
 _CLOSED = "the connection was closed"
 _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Line:
-    """An open connection to a peer.
+    """An open socket to a peer, plain or through TLS, with every wait on it.
+
+    What is not awaited is not read, which is all the back-pressure there is. It has one user at a time.
 
     Args:
         sock: connected and non-blocking; closed with this.
@@ -40,7 +37,7 @@ class Line:
         self._closed = self._lent = False
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
-        """Speak TLS from here on. Whoever calls this sets the deadline.
+        """Speak TLS from here on. The caller sets the deadline.
 
         Args:
             context: decides about the certificate.
@@ -65,7 +62,7 @@ class Line:
                     return
         except (OSError, ValueError) as error:  # ValueError: a name that no certificate can bear
             words = str(error)
-            raise ConnectError(words if "SSL" in words else f"SSL: {words}") from error
+            raise httpx.ConnectError(words if "SSL" in words else f"SSL: {words}") from error
 
     def take(self, view: memoryview) -> int | None:
         """Read what has arrived, at most as much as fits; None if nothing has, 0 at the end.
@@ -74,13 +71,13 @@ class Line:
             ReadError: the connection broke.
         """
         if self._closed:
-            raise ReadError(_CLOSED)
+            raise httpx.ReadError(_CLOSED)
         try:
             return self._sock.recv_into(view)
         except _NOT_YET:
             return None
         except OSError as error:
-            raise ReadError(_reason(error)) from error
+            raise httpx.ReadError(_reason(error)) from error
 
     def give(self, view: memoryview) -> int | None:
         """Send as much as the connection takes at once; None if it takes nothing yet.
@@ -89,29 +86,29 @@ class Line:
             WriteError: the connection broke.
         """
         if self._closed:
-            raise WriteError(_CLOSED)
+            raise httpx.WriteError(_CLOSED)
         try:
             return self._sock.send(view)
         except _NOT_YET:
             return None
         except OSError as error:
-            raise WriteError(_reason(error)) from error
+            raise httpx.WriteError(_reason(error)) from error
 
     async def readable(self, seconds: float | None) -> None:
         """Wait until something has arrived.
 
         Raises:
-            ReadTimeoutError: nothing did.
+            ReadTimeout: nothing did.
         """
-        await self.wait(read=True, seconds=seconds, late=ReadTimeoutError)
+        await self.wait(read=True, seconds=seconds, late=httpx.ReadTimeout)
 
     async def writable(self, seconds: float | None) -> None:
         """Wait until more can be sent, or something has arrived: a refusal is no reason to go on.
 
         Raises:
-            WriteTimeoutError: neither.
+            WriteTimeout: neither.
         """
-        await self.wait(read=True, write=True, seconds=seconds, late=WriteTimeoutError)
+        await self.wait(read=True, write=True, seconds=seconds, late=httpx.WriteTimeout)
 
     async def wait(
         self,
@@ -119,11 +116,11 @@ class Line:
         read: bool = False,
         write: bool = False,
         seconds: float | None = None,
-        late: type[WireError] = ReadTimeoutError,
+        late: type[httpx.TransportError] = httpx.ReadTimeout,
     ) -> None:
         """Wait for what `read` and `write` ask for, at most so many seconds; then `late` is raised."""
         if self._closed:
-            raise ReadError(_CLOSED)
+            raise httpx.ReadError(_CLOSED)
         self._waiter = waiter = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, _fail, waiter, late)
         if read:
@@ -176,14 +173,14 @@ class Line:
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Hang up, and wake whoever waits. Any number of calls are harmless."""
+        """Hang up, and wake the waiting task. Any number of calls are harmless."""
         if self._closed:
             return
         self._closed = True
         waiter = self._waiter
         self._forget()
         if waiter is not None:
-            _fail(waiter, ReadError)
+            _fail(waiter, httpx.ReadError)
         if self._lent:
             # Its number must stay its own until the thread has let go of it.
             self.hang_up()
@@ -196,9 +193,9 @@ def _wake(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _fail(waiter: asyncio.Future[None], kind: type[WireError]) -> None:
+def _fail(waiter: asyncio.Future[None], kind: type[httpx.TransportError]) -> None:
     if not waiter.done():
-        waiter.set_exception(kind(_CLOSED if kind is ReadError else "no progress in time"))
+        waiter.set_exception(kind(_CLOSED if kind is httpx.ReadError else "no progress in time"))
 
 
 def _reason(error: OSError) -> str:

@@ -1,42 +1,30 @@
-"""The connections of one client: which are open, to whom, and who gets the next one.
+"""The connections of one client: which are open, to whom, who gets the next one, and how one is opened.
 
-Owns their number, their idleness and the queue for them. Must not know requests.
+Owns their number, their idleness and the queue for them; names, addresses and their order (RFC 8305), and TLS
+as part of connecting. Must not know requests.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+import os
+import socket
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+import httpx
 
 from regsim.net.connection import Connection
-from regsim.net.dial import dial
-from regsim.net.errors import ConnectError, PoolTimeoutError
+from regsim.net.line import Line
 from regsim.store.relay import Threads
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from regsim.net.address import Origin
-    from regsim.net.request import Waits
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How many connections, and how long they are kept.
-
-    Attributes:
-        total: open at once, idle ones included.
-        each: open at once to one origin.
-        idle: seconds that a connection is kept without use. Less than servers wait, so that it is rarely
-            closed by the peer just when it is needed.
-    """
-
-    total: int = 32
-    each: int = 32
-    idle: float = 15.0
 
 
 @dataclass(slots=True, eq=False)
@@ -52,23 +40,27 @@ class Pool:
     """Connections, shared.
 
     Args:
-        limits: how many, how long.
+        total: open at once, idle ones included.
         context: for TLS; called once, when it is first needed.
+        idle: seconds that a connection is kept without use. Less than servers wait, so that it is rarely
+            closed by the peer just when it is needed.
     """
 
-    def __init__(self, limits: Limits, context: Callable[[], ssl.SSLContext]) -> None:
-        self._limits = limits
+    def __init__(self, total: int, context: Callable[[], ssl.SSLContext], *, idle: float = 15.0) -> None:
+        self._total, self._idle_seconds = total, idle
         self._make_context = context
         self._context: ssl.SSLContext | None = None
-        self._open: Counter[Origin] = Counter()  # dialling, busy and idle
+        self._open = 0  # dialling, busy and idle
         self._idle: list[Connection] = []  # longest idle first
         self._busy: set[Connection] = set()
         self._wishes: deque[_Wish] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._threads = Threads(limits.total, "regsim-drain")
+        self._threads = Threads(total, "regsim-drain")
         self._closed = False
 
-    async def acquire(self, origin: Origin, waits: Waits, *, fresh: bool = False) -> Connection:
+    async def acquire(
+        self, origin: Origin, waits: Mapping[str, float | None], *, fresh: bool = False
+    ) -> Connection:
         """Return a connection that nobody else uses. It comes back by itself when its exchange is over.
 
         Args:
@@ -77,24 +69,25 @@ class Pool:
             fresh: it must not have served before.
 
         Raises:
-            PoolTimeoutError: none became free in time.
-            ConnectError, ConnectTimeoutError: there is none to be had.
+            PoolTimeout: none became free in time.
+            ConnectError, ConnectTimeout: none could be opened.
         """
         if self._closed:
-            raise ConnectError("the client is closed")
-        connection = await self._wait(origin, waits.pool, fresh=fresh)
+            raise httpx.ConnectError("the client is closed")
+        connection = await self._wait(origin, waits.get("pool"), fresh=fresh)
         if connection is None:
-            connection = await self._dial(origin, waits.connect)
+            connection = await self._dial(origin, waits.get("connect"))
         self._busy.add(connection)
         return connection
 
     def close(self) -> None:
         """Close every connection, in use or not."""
         self._closed = True
-        self._stop_sweeping()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         for wish in self._wishes:
             if not wish.answer.done():
-                wish.answer.set_exception(ConnectError("the client is closed"))
+                wish.answer.set_exception(httpx.ConnectError("the client is closed"))
         self._wishes.clear()
         for connection in self._idle.copy():
             self._drop(connection)
@@ -114,7 +107,7 @@ class Pool:
         except BaseException as error:
             self._withdraw(wish)
             if isinstance(error, TimeoutError):
-                raise PoolTimeoutError(f"not within {seconds:g} s") from error
+                raise httpx.PoolTimeout(f"not within {seconds:g} s") from error
             raise
 
     def _withdraw(self, wish: _Wish) -> None:
@@ -124,22 +117,22 @@ class Pool:
         elif not wish.answer.cancelled() and wish.answer.exception() is None:
             connection = wish.answer.result()
             if connection is None:
-                self._lose(wish.origin)
+                self._open -= 1
             else:
                 self._keep(connection)
         self._grant()
 
     async def _dial(self, origin: Origin, seconds: float | None) -> Connection:
         try:
-            line = await dial(origin, self._tls, seconds=seconds)
+            line = await _dial(origin, self._tls, seconds=seconds)
         except BaseException:
-            self._lose(origin)
+            self._open -= 1
             self._grant()
             raise
         connection = Connection(origin, line, self._threads, self._free)
         if self._closed:
             connection.close()
-            raise ConnectError("the client is closed")
+            raise httpx.ConnectError("the client is closed")
         return connection
 
     def _tls(self) -> ssl.SSLContext:
@@ -153,15 +146,10 @@ class Pool:
             return
         self._busy.remove(connection)
         if connection.closed:
-            self._lose(connection.origin)
+            self._open -= 1
         else:
             self._keep(connection)
         self._grant()
-
-    def _lose(self, origin: Origin) -> None:
-        self._open[origin] -= 1
-        if not self._open[origin]:
-            del self._open[origin]
 
     # Who gets the next one
 
@@ -177,16 +165,18 @@ class Pool:
     def _grant_one(self, wish: _Wish) -> bool:
         found = None if wish.fresh else self._take_idle(wish.origin)
         if found is None:
-            if not self._make_room(wish.origin):
-                return False
-            self._open[wish.origin] += 1
+            if self._open >= self._total:
+                if not self._idle:
+                    return False
+                self._drop(self._idle[0])
+            self._open += 1
         self._wishes.remove(wish)
         wish.answer.set_result(found)
         return True
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         """Return the idle connection that was used last, if it still stands; drop those that do not."""
-        oldest = asyncio.get_running_loop().time() - self._limits.idle
+        oldest = asyncio.get_running_loop().time() - self._idle_seconds
         for connection in reversed(self._idle.copy()):
             if connection.origin == origin:
                 if connection.idle_since > oldest and connection.alive:
@@ -195,25 +185,10 @@ class Pool:
                 self._drop(connection)
         return None
 
-    def _make_room(self, origin: Origin) -> bool:
-        """Tell whether one more connection may be opened; an idle one gives way to it."""
-        if self._open[origin] >= self._limits.each:
-            return self._evict(lambda each: each.origin == origin)
-        if self._open.total() >= self._limits.total:
-            return self._evict(lambda _: True)
-        return True
-
-    def _evict(self, which: Callable[[Connection], bool]) -> bool:
-        for connection in self._idle:
-            if which(connection):
-                self._drop(connection)
-                return True
-        return False
-
     def _drop(self, connection: Connection) -> None:
         """Close an idle connection."""
         self._idle.remove(connection)
-        self._lose(connection.origin)
+        self._open -= 1
         connection.close()
 
     # Idleness
@@ -226,15 +201,125 @@ class Pool:
     def _sweep(self) -> None:
         """Close what has been idle for too long, and look again when the next one may have been."""
         loop = asyncio.get_running_loop()
-        oldest = loop.time() - self._limits.idle
+        oldest = loop.time() - self._idle_seconds
         for connection in [each for each in self._idle if each.idle_since <= oldest]:
             self._drop(connection)
         self._sweeper = None
         if self._idle:
             first = min(each.idle_since for each in self._idle)
-            self._sweeper = loop.call_at(first + self._limits.idle, self._sweep)
+            self._sweeper = loop.call_at(first + self._idle_seconds, self._sweep)
 
-    def _stop_sweeping(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            self._sweeper = None
+
+# Dialling
+
+# Seconds that an address has before the next one is tried beside it (RFC 8305, section 8).
+HEAD_START = 0.25
+
+# Family and address, as the socket module has them.
+Address = tuple[int, Any]
+
+
+async def _dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, seconds: float | None) -> Line:
+    """Connect to an origin.
+
+    Args:
+        origin: https ones are spoken to through TLS.
+        context: for TLS; called when it is needed.
+        seconds: for all of it.
+
+    Raises:
+        ConnectError: nobody is there, the name is unknown, or TLS failed.
+        ConnectTimeout: not in time.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            line = Line(await _first(await _resolve(origin.host, origin.port)))
+            if origin.scheme == "https":
+                try:
+                    await line.secure(context(), origin.host)
+                except BaseException:
+                    line.close()
+                    raise
+            return line
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
+
+
+async def _resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of a host, families in turn, the system's favourite first."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        # A bare address needs no thread to look it up in.
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return [(family, (host, port))]
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, by the rules of IDNA
+        raise httpx.ConnectError(str(error)) from error
+    addresses = [(int(family), address) for family, _, _, _, address in found]
+    return _in_turn(list(dict.fromkeys(addresses)))
+
+
+def _in_turn(addresses: Sequence[Address]) -> list[Address]:
+    if not addresses:
+        return []
+    favourite = addresses[0][0]
+    first = [each for each in addresses if each[0] == favourite]
+    second = [each for each in addresses if each[0] != favourite]
+    return [each for each in chain.from_iterable(zip_longest(first, second)) if each is not None]
+
+
+async def _first(addresses: Sequence[Address]) -> socket.socket:
+    """Return a socket that is connected to the first address that answers."""
+    if len(addresses) == 1:
+        return await _connect(addresses[0])
+    left = list(addresses)
+    attempts: set[asyncio.Task[socket.socket]] = set()
+    failures: list[str] = []
+    try:
+        while left or attempts:
+            if left:
+                attempts.add(asyncio.create_task(_connect(left.pop(0))))
+            done, _ = await asyncio.wait(
+                attempts, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            for attempt in done:
+                failure = attempt.exception()
+                if failure is None:
+                    attempts.discard(attempt)
+                    return attempt.result()
+                attempts.discard(attempt)
+                if not isinstance(failure, httpx.ConnectError):
+                    raise failure
+                failures.append(str(failure))
+    finally:
+        await _give_up(attempts)
+    raise httpx.ConnectError("; ".join(dict.fromkeys(failures)) or "the name has no address")
+
+
+async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
+    for attempt in attempts:
+        attempt.cancel()
+    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+        if isinstance(outcome, socket.socket):
+            outcome.close()
+
+
+async def _connect(address: Address) -> socket.socket:
+    family, where = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        # Heads and last pieces must not wait for the peer's acknowledgement of what went before.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.get_running_loop().sock_connect(sock, where)
+    except OSError as error:
+        sock.close()
+        # What asyncio says instead names the address alone.
+        raise httpx.ConnectError(os.strerror(error.errno) if error.errno else str(error)) from error
+    except BaseException:
+        sock.close()
+        raise
+    return sock

@@ -1,4 +1,4 @@
-"""Whom to believe that they are who they say: certificates of registries, and our own.
+"""Which certificates are trusted, and which are shown to registries.
 
 Owns the making of TLS contexts. Must not know connections, or which registry is asked.
 """
@@ -61,6 +61,23 @@ class Trust:
             with _loading(file, "a certificate whose key is beside it"):
                 # An empty passphrase, or OpenSSL would ask for one at the terminal.
                 context.load_cert_chain(file, key, "")
+
+
+def tls_context(trust: Trust) -> ssl.SSLContext:
+    """Return a TLS context that trusts what `trust` names beside the system's authorities.
+
+    Raises:
+        LocalFileError: a file that `trust` names cannot be used.
+    """
+    import httpx  # noqa: PLC0415  (naming certificates loads no HTTP client)
+
+    context = httpx.create_ssl_context(verify=trust.verify, trust_env=True)
+    if trust.verify:
+        # Certificates that an administrator added to the system are trusted, as by docker.
+        context.load_default_certs()
+    trust.extend(context)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _files(folder: Path | None, suffix: str) -> list[Path]:

@@ -1,44 +1,53 @@
-"""Whether a repository has a blob (distribution-spec, end-2).
+"""Blobs of a repository: whether one is there, and reading it (distribution-spec, end-2; RFC 9110, 14).
 
-Owns the question and its second opinion. Must not know what is done about the answer.
+Owns the question and its second opinion, and a download through its cuts: what is asked for, what the answers
+bring, and what was wasted. Must not know where the bytes go: the store that takes them verifies them.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from regsim.core.account import Account, Loss
-from regsim.errors import ContentError, RegsimError
-from regsim.net.answer import Answer, ContentRange, refusal
+from regsim.core.account import Account, Loss, Reason
+from regsim.errors import ContentError, NetworkError, RegsimError, Trouble
+from regsim.registry.answer import Answer, ContentRange, refusal
+from regsim.registry.retry import Unready, final
+from regsim.store.protocols import CHUNK
+from regsim.store.relay import hand, streamed
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Sequence
+
     from regsim.core import Descriptor, Digest
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.requests import Requests
+    from regsim.store.protocols import Taker
 
 # A HEAD's refusal has no body to say why; some signed URLs are good for GET alone; and some registries
 # do not know HEAD at all.
 ASK_AGAIN = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
-async def is_seen(conversation: Conversation, digest: Digest, account: Account) -> bool:
-    """Tell whether a HEAD for a blob is answered with 200; see `Repository.is_held_by`."""
+async def is_held_by(repository: Requests, other: str, digest: Digest, account: Account) -> bool:
+    """Tell whether a HEAD for a blob in another repository is answered with 200; see `Repository`."""
     try:
-        target = conversation.blob(digest)
         # With the token that the mount needs, if it needs one.
-        answer = await conversation.send("HEAD", target, account, mounts_from=conversation.name)
+        answer = await repository.send("HEAD", f"/v2/{other}/blobs/{digest}", account, mounts_from=other)
     except RegsimError:
         return False
     return answer.status == HTTPStatus.OK
 
 
 async def has(
-    conversation: Conversation, descriptor: Descriptor, account: Account, *, closely: bool = False
+    repository: Requests, descriptor: Descriptor, account: Account, *, closely: bool = False
 ) -> bool:
     """Tell whether the repository has a blob; see `Repository.has_blob`."""
     if closely:
-        return await _has_by_range(conversation, descriptor, account)
-    answer = await conversation.ask("HEAD", conversation.blob(descriptor.digest), account)
+        return await _has_by_range(repository, descriptor, account)
+    answer = await repository.ask("HEAD", repository.blob_target(descriptor.digest), account)
     if answer.status == HTTPStatus.NOT_FOUND:
         return False
     if answer.status == HTTPStatus.OK:
@@ -47,16 +56,16 @@ async def has(
             return True
     elif answer.status not in ASK_AGAIN:
         raise refusal(answer)
-    return await _has_by_range(conversation, descriptor, account)
+    return await _has_by_range(repository, descriptor, account)
 
 
-async def _has_by_range(conversation: Conversation, descriptor: Descriptor, account: Account) -> bool:
+async def _has_by_range(repository: Requests, descriptor: Descriptor, account: Account) -> bool:
     """Ask with a GET for one byte, whose answer also tells the size; of an empty blob, for all of it."""
     asking = Account()
     try:
-        answer = await conversation.ask(
+        answer = await repository.ask(
             "GET",
-            conversation.blob(descriptor.digest),
+            repository.blob_target(descriptor.digest),
             asking,
             headers={"Range": "bytes=0-0"} if descriptor.size else {},
             content=True,
@@ -70,7 +79,7 @@ async def _has_by_range(conversation: Conversation, descriptor: Descriptor, acco
     size = _size(answer)
     if size is not None and size != descriptor.size:
         raise ContentError(
-            f"blob {descriptor.digest.short} of {conversation.name} has {size} bytes in the registry, "
+            f"blob {descriptor.digest.short} of {repository.name} has {size} bytes in the registry, "
             f"{descriptor.size} by its descriptor",
             hint="one of the two is damaged; nothing was written over it",
         )
@@ -84,3 +93,297 @@ def _size(answer: Answer) -> int | None:
     if answer.status != HTTPStatus.OK:
         raise refusal(answer)
     return answer.length
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBlob:
+    """A blob of a repository, as content. Each opening is one attempt to move it.
+
+    After a cut it goes on at the byte it holds. A request that brought a chunk's worth renews the patience,
+    so the number of requests is bounded by the size. A registry that answers a Range with something else is
+    asked for all of it once more.
+    """
+
+    repository: Requests
+    descriptor: Descriptor
+    account: Account
+
+    def open(self) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes; raises as `pour` does."""
+        return self.open_at(0)
+
+    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes from `offset` on; else as `open`."""
+        return streamed(partial(self.pour, offset=offset))
+
+    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield the raw bytes from `offset` on, each piece checked in the thread that reads it."""
+        return streamed(lambda take: self.pour(check, take, offset=offset))
+
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
+        """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.
+
+        The connection is read, and the bytes are taken, in one thread, without a hop in between.
+
+        Args:
+            takers: each is handed every piece, once and in order; a piece is theirs until they return. If
+                nothing else moves, the first one runs in a thread beside the others.
+            offset: the first byte that is handed on.
+
+        Raises:
+            NotFoundError: the repository lacks the blob.
+            ContentError: what the registry holds under this digest has another size.
+            NetworkError, RegistryError: patience ended.
+            Exception: what a taker raised.
+        """
+        self.account.attempts += 1
+        self.account.reads_from(offset)
+        download = Download(self.repository, self.descriptor, self.account, offset)
+        try:
+            await download.pour(*takers)
+        finally:
+            self.account.has_read(download.offset)
+
+
+class RangeError(NetworkError):
+    """A Range was answered with something else; `reason` says what."""
+
+    def __init__(self, message: str, reason: Reason = Reason.RANGE_WRONG) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Download:
+    """The bytes of a blob from `start` to before `end`, asked for until all of them have come, once.
+
+    Args:
+        repository: that holds the blob.
+        descriptor: of the blob.
+        account: is charged.
+        start: the first byte.
+        end: where it ends; None: with the blob.
+        strict: an answer that is not to its Range ends it with `RangeError`; else the blob comes whole once
+            more, and what is held already is wasted.
+        block: bytes that are handed on at once, at most.
+        on_range: told of each answer to a Range what is wrong with it; None: nothing.
+
+    Attributes:
+        start: the first byte.
+        offset: the first byte that is lacking.
+        end: where it ends. It moves to the end of the blob when an answer brings all of it.
+        strict: see above.
+        received: bytes that came for it.
+        noted: bytes of these that were wasted.
+    """
+
+    def __init__(
+        self,
+        repository: Requests,
+        descriptor: Descriptor,
+        account: Account,
+        start: int,
+        end: int | None = None,
+        *,
+        strict: bool = False,
+        block: int = CHUNK,
+        on_range: Callable[[Reason | None], None] = lambda _: None,
+    ) -> None:
+        self.start = self.offset = start
+        self.end = descriptor.size if end is None else end
+        self.strict = strict
+        self.received = self.noted = 0
+        self._repository = repository
+        self._descriptor = descriptor
+        self._account = account
+        self._block = block
+        self._on_range = on_range
+        self._asked = False
+        self._trusting = True  # that the registry knows what a Range is
+        self._failures = 0
+
+    async def pour(self, *takers: Taker) -> None:
+        """Hand it to `takers`, in threads; what came before a failure is handed on before it is raised.
+
+        Raises:
+            RangeError: see `strict`.
+            NotFoundError, ContentError, NetworkError, RegistryError: as from `RemoteBlob.pour`.
+            Exception: what a taker raised.
+        """
+        while self.offset < self.end or not self._asked:
+            since = self.offset
+            try:
+                await self._get(takers)
+                # A body without a stated length that is cut by FIN looks whole, and a 206 may bring less.
+                if self.offset < self.end:
+                    raise NetworkError(  # noqa: TRY301  (one of those that may pass)
+                        f"{self._name} ended after {self.offset} of {self._descriptor.size} bytes"
+                    )
+            except (NetworkError, Unready) as failure:
+                await self._failed(failure, since=since)
+            except BaseException:
+                self._note_waste()
+                raise
+
+    @property
+    def _name(self) -> str:
+        return f"blob {self._descriptor.digest.short} of {self._repository.name}"
+
+    # Asking
+
+    @property
+    def _ranged(self) -> bool:
+        return self._trusting and (self.offset > 0 or self.end < self._descriptor.size)
+
+    async def _get(self, takers: Sequence[Taker]) -> None:
+        """Ask once for what is lacking, and hand on what comes."""
+        # If nothing follows, the last byte is not said: some servers are off by one.
+        last = self.end - 1 if self.end < self._descriptor.size else ""
+        headers = {"Range": f"bytes={self.offset}-{last}"} if self._ranged else {}
+        target = self._repository.blob_target(self._descriptor.digest)
+        self._asked = True
+        answer = await self._repository.send(
+            "GET", target, self._account, headers=headers, content=True, limit=None
+        )
+        try:
+            skip = await self._skip(answer)
+            pace = _Pace(self._name, self._repository.transport.timeouts.slowest)
+            if skip == 0 and answer.length == self.end - self.offset:
+                await answer.pour((*takers, self._gain), pace.check, block=self._block)
+                return
+            trim = _Trim(self, skip, takers)
+            try:
+                await answer.pour((trim.take,), pace.check, block=self._block)
+            finally:
+                overlap = answer.status == HTTPStatus.PARTIAL_CONTENT
+                self.noted += skip - trim.skip
+                self._account.waste(received=skip - trim.skip, loss=Loss.OVERLAP if overlap else None)
+        finally:
+            self.received += answer.received
+            await answer.aclose()
+
+    def _gain(self, piece: memoryview) -> None:
+        self.offset += len(piece)
+
+    async def _skip(self, answer: Answer) -> int:
+        """Return how many bytes of the body come before the first one that is lacking."""
+        if answer.status == HTTPStatus.PARTIAL_CONTENT and self._ranged:
+            return self._behind(answer)
+        if answer.status == HTTPStatus.OK:
+            self._repository.patience.well()
+            self._check_size(answer.length)
+            self._take_whole()
+            return self.offset
+        answer = self._repository.patience.settled(
+            await answer.read(seconds=self._repository.transport.timeouts.metadata)
+        )
+        if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._ranged:
+            raise RangeError(f"{self._name} ends before byte {self.offset} of {self._descriptor.size}")
+        raise refusal(answer)
+
+    def _take_whole(self) -> None:
+        """Make do with an answer that brings all of the blob."""
+        if self._ranged:
+            self._on_range(Reason.RANGE_IGNORED)
+            if self.strict:
+                raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
+        if self.offset:
+            # All of it comes again, and what is held already is wasted.
+            self._account.attempts += 1
+            if self._ranged:
+                self._account.retried(Reason.RANGE_IGNORED)
+        self.end = self._descriptor.size
+
+    def _behind(self, answer: Answer) -> int:
+        """Read `Content-Range`; a start before the one asked for is made good by skipping."""
+        came = ContentRange.of(answer.headers)
+        text = answer.headers.get("Content-Range", "")
+        if came is None or came.first > self.offset:
+            raise RangeError(f"{self._name} was asked for from byte {self.offset}, and came as {text!r:.100}")
+        self._check_size(came.total)
+        if came.last >= self.end:
+            raise RangeError(f"{self._name} was asked for before byte {self.end}, and came as {text!r:.100}")
+        self._on_range(None)
+        return self.offset - came.first
+
+    def beyond(self) -> Exception:
+        """Return the error for bytes after the end."""
+        if self.end < self._descriptor.size:
+            return RangeError(f"{self._name} came beyond byte {self.end - 1}, against its own word")
+        return ContentError(f"{self._name} is longer than {self._descriptor.size} bytes")
+
+    def _check_size(self, size: int | None) -> None:
+        if size is not None and size != self._descriptor.size:
+            raise ContentError(
+                f"{self._name} has {size} bytes there, {self._descriptor.size} by its descriptor"
+            )
+
+    # Waste
+
+    async def _failed(self, failure: NetworkError | Unready, *, since: int) -> None:
+        """Wait before the next try, which begins at `offset`; the last one began at `since`.
+
+        Raises:
+            RegsimError: there shall be none.
+        """
+        if isinstance(failure, RangeError):
+            self._on_range(failure.reason)
+            if self.strict:
+                raise failure
+            self._trusting = False
+            self._account.retried(failure.reason)
+        else:
+            if self.offset - since >= CHUNK:
+                self._failures = 0
+            if not await self._repository.patience.again(self._failures, failure, self._account):
+                raise final(failure) from failure.__cause__
+            self._failures += 1
+        self._note_waste()
+
+    def _note_waste(self) -> None:
+        """Count what an answer brought that broke off, and that nobody was given."""
+        wasted = self.received - self.noted - (self.offset - self.start)
+        self.noted += wasted
+        self._account.waste(received=wasted)
+
+
+class _Trim:
+    """Hands on, as a taker, what follows the first `skip` bytes, and no more than a download lacks."""
+
+    def __init__(self, download: Download, skip: int, takers: Sequence[Taker]) -> None:
+        self.skip = skip
+        self._download = download
+        self._takers = takers
+
+    def take(self, piece: memoryview) -> None:
+        wanted = piece[self.skip :]
+        self.skip -= len(piece) - len(wanted)
+        if self._download.offset + len(wanted) > self._download.end:
+            raise self._download.beyond()
+        hand(wanted, self._takers)
+        self._download.offset += len(wanted)
+
+
+class _Pace:
+    """Watches that bytes do not trickle in: a trickle never stalls, and yet takes for ever.
+
+    Args:
+        name: what errors call the blob.
+        slowest: bytes per second.
+    """
+
+    def __init__(self, name: str, slowest: float) -> None:
+        self._name = name
+        self._slowest = slowest
+        self._since = time.monotonic()
+        self._left = CHUNK
+
+    def check(self, octets: int) -> None:
+        """Take note of bytes that have arrived."""
+        self._left -= octets
+        now = time.monotonic()
+        if self._left <= 0:
+            self._since, self._left = now, CHUNK
+        elif now - self._since > CHUNK / self._slowest:
+            raise NetworkError(
+                f"{self._name} came at less than {self._slowest:g} bytes a second", trouble=Trouble.SLOW
+            )

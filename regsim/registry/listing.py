@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import RegistryError
 from regsim.net.address import origin, resolve
-from regsim.net.answer import refusal
+from regsim.registry.answer import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from regsim.core.account import Account
-    from regsim.net.answer import Answer
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.answer import Answer
+    from regsim.registry.requests import Requests
 
 MAX_PAGE = 4 * 1024 * 1024  # bytes
 MAX_PAGES = 1000
@@ -33,15 +33,15 @@ _NEXT = re.compile(
 )
 
 
-async def tags(conversation: Conversation, account: Account) -> tuple[str, ...]:
+async def tags(repository: Requests, account: Account) -> tuple[str, ...]:
     """Return all tags; see `Repository.tags`."""
 
     async def ask(target: str) -> Answer:
-        return await conversation.ask("GET", target, account, limit=MAX_PAGE)
+        return await repository.ask("GET", target, account, limit=MAX_PAGE)
 
     # The page size is left to the registry: ECR refuses more than 1000, docker's 2.8 ignores it.
-    what = f"the tags of {conversation.name}"
-    return tuple([each async for each in _listed(ask, conversation.tags, "tags", what)])
+    what = f"the tags of {repository.name}"
+    return tuple([each async for each in _listed(ask, f"/v2/{repository.name}/tags/list", "tags", what)])
 
 
 async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[str, ...]:
@@ -52,16 +52,29 @@ async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[s
 async def _listed(
     ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
 ) -> AsyncIterator[str]:
+    async for answer in pages(ask, target, what):
+        if answer.status != HTTPStatus.OK:
+            raise refusal(answer)
+        for each in _page(answer, key, what):
+            yield each
+
+
+async def pages(
+    ask: Callable[[str], Awaitable[Answer]], target: str, what: str
+) -> AsyncGenerator[Answer, None]:
+    """Yield the pages of a list, from `target` on, as long as each names the next one.
+
+    Raises:
+        RegistryError: the next one is said to be at another host, there are too many, or they are larger than
+            `MAX_LIST` bytes together.
+    """
     octets = 0
     for _ in range(MAX_PAGES):
         answer = await ask(target)
-        if answer.status != HTTPStatus.OK:
-            raise refusal(answer)
         octets += len(answer.body)
         if octets > MAX_LIST:
             raise RegistryError(f"{what}: their list is larger than {MAX_LIST} bytes")
-        for each in _page(answer, key, what):
-            yield each
+        yield answer
         page = following(answer, what)
         if page is None:
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account, Loss
-from regsim.core.digest import CANONICAL
+from regsim.core.descriptor import CANONICAL
 from regsim.core.manifest import MAX_MANIFEST_SIZE, media_type_of
 from regsim.core.reference import check_tag
 from regsim.errors import (
@@ -23,12 +23,12 @@ from regsim.errors import (
     RegsimError,
 )
 from regsim.net.address import with_query
-from regsim.net.answer import Answer, Body, refusal
+from regsim.registry.answer import Answer, Body, refusal
 from regsim.registry.blobs import ASK_AGAIN
 from regsim.registry.retry import Unready, final
 
 if TYPE_CHECKING:
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.requests import Requests
 
 # All four, or the registry hands out one platform's manifest instead of the index.
 _ACCEPT = {"Accept": ", ".join(media_types.ACCEPT)}
@@ -37,10 +37,10 @@ _WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, 
 
 
 async def resolve(
-    conversation: Conversation, reference: str, account: Account, *, forbidden_means_absent: bool = False
+    repository: Requests, reference: str, account: Account, *, forbidden_means_absent: bool = False
 ) -> Descriptor | None:
     """Return what `reference` names, None where it is absent; see `Repository.resolve`."""
-    answer = await conversation.ask("HEAD", conversation.manifest(reference), account, headers=_ACCEPT)
+    answer = await repository.ask("HEAD", repository.manifest_target(reference), account, headers=_ACCEPT)
     if answer.status == HTTPStatus.NOT_FOUND:
         return None
     if answer.status == HTTPStatus.OK:
@@ -51,7 +51,7 @@ async def resolve(
         raise refusal(answer)
     asking = Account()
     try:
-        answer = await _get(conversation, reference, asking)
+        answer = await _get(repository, reference, asking)
     finally:
         asking.lose(Loss.PROBE)
         account.add(asking)
@@ -59,25 +59,23 @@ async def resolve(
         return None
     if answer.status == HTTPStatus.FORBIDDEN and forbidden_means_absent:
         # Artifactory (RTFACT-13797) and others say 403 for what is not there.
-        conversation.warn(f"{refusal(answer).message}: taken as absent")
+        repository.warn(f"{refusal(answer).message}: taken as absent")
         return None
     return _verified(answer, reference, None)[0]
 
 
-async def fetch(
-    conversation: Conversation, wanted: Descriptor | str, account: Account
-) -> tuple[Descriptor, bytes]:
+async def fetch(repository: Requests, wanted: Descriptor | str, account: Account) -> tuple[Descriptor, bytes]:
     """Return a manifest and its exact bytes; see `Repository.fetch_manifest`."""
     described = wanted if isinstance(wanted, Descriptor) else None
     reference = wanted.digest if isinstance(wanted, Descriptor) else wanted
     if described is not None and described.size > MAX_MANIFEST_SIZE:
         raise _too_large(reference)
     account.attempts += 1
-    return _verified(await _get(conversation, reference, account), reference, described)
+    return _verified(await _get(repository, reference, account), reference, described)
 
 
 async def put(
-    conversation: Conversation,
+    repository: Requests,
     raw: bytes,
     media_type: str,
     reference: str,
@@ -93,9 +91,9 @@ async def put(
     """
     tag = None if ":" in reference else reference
     if tag is not None and digest is not None and digest.algorithm != CANONICAL:
-        target = with_query(conversation.manifest(digest), f"tag={check_tag(tag)}")
+        target = with_query(repository.manifest_target(digest), f"tag={check_tag(tag)}")
     else:
-        target, digest = conversation.manifest(reference), None
+        target, digest = repository.manifest_target(reference), None
     named = Digest(reference) if tag is None else digest
     wanted = Descriptor.of(raw, media_type, named.algorithm if named else CANONICAL)
     headers = {"Content-Type": media_type}
@@ -104,15 +102,15 @@ async def put(
         account.attempts += 1
         before = account.standing
         try:
-            answer = conversation.patience.settled(
-                await conversation.send(
+            answer = repository.patience.settled(
+                await repository.send(
                     "PUT", target, account, headers=headers, body=Body.of(raw), content=True
                 )
             )
             if patiently and not _LACKING.isdisjoint(refusal(answer).codes):
                 raise Unready(answer)  # noqa: TRY301  (one of the failures that may pass)
         except (NetworkError, Unready) as failure:
-            if not await conversation.patience.again(failures, failure, account):
+            if not await repository.patience.again(failures, failure, account):
                 raise final(failure) from failure.__cause__
         else:
             if answer.status not in _WRITTEN:
@@ -120,13 +118,13 @@ async def put(
             if digest is not None and tag not in re.split(r"[,\s]+", answer.headers.get("OCI-Tag", "")):
                 # It knows no tags beside a digest, and names what is put under a tag by the usual algorithm.
                 beside = account.aside(Digest.of(raw))
-                await put(conversation, raw, media_type, reference, beside, patiently=patiently)
+                await put(repository, raw, media_type, reference, beside, patiently=patiently)
             account.useful_sent += len(raw)
             return wanted, "OCI-Subject" in answer.headers
         failures += 1
         # The answer may have been lost after the effect, and an immutable tag refuses a second PUT.
         sent = account.standing - before
-        if await _stands(conversation, reference, wanted, account):
+        if await _stands(repository, reference, wanted, account):
             account.useful_sent += len(raw)
             return wanted, False
         account.waste(sent=sent)
@@ -140,10 +138,10 @@ def _refused(answer: Answer, wanted: Descriptor) -> RegistryError:
     return error
 
 
-async def _get(conversation: Conversation, reference: str, account: Account) -> Answer:
-    return await conversation.ask(
+async def _get(repository: Requests, reference: str, account: Account) -> Answer:
+    return await repository.ask(
         "GET",
-        conversation.manifest(reference),
+        repository.manifest_target(reference),
         account,
         headers=_ACCEPT,
         content=True,
@@ -151,10 +149,10 @@ async def _get(conversation: Conversation, reference: str, account: Account) -> 
     )
 
 
-async def _stands(conversation: Conversation, reference: str, wanted: Descriptor, account: Account) -> bool:
+async def _stands(repository: Requests, reference: str, wanted: Descriptor, account: Account) -> bool:
     """Tell whether `reference` names `wanted` already; in doubt it does not."""
     try:
-        found = await resolve(conversation, reference, account)
+        found = await resolve(repository, reference, account)
     except RegsimError:
         return False
     return found is not None and found.digest == wanted.digest

@@ -17,17 +17,17 @@ from urllib.parse import quote
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.manifest import MAX_MANIFEST_SIZE, encode, index_document, parse
 from regsim.errors import ContentError, NotFoundError, RegistryError
-from regsim.net.answer import refusal
 from regsim.registry import manifests
-from regsim.registry.listing import MAX_LIST, MAX_PAGES, following
+from regsim.registry.answer import refusal
+from regsim.registry.listing import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.net.answer import Answer
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.answer import Answer
+    from regsim.registry.requests import Requests
 
 MAX_REFERRERS = 10_000
 _TRIES = 8
@@ -41,22 +41,22 @@ def fallback_tag(subject: Digest) -> str:
 
 
 async def listed(
-    conversation: Conversation, subject: Digest, account: Account, artifact_type: str | None = None
+    repository: Requests, subject: Digest, account: Account, artifact_type: str | None = None
 ) -> tuple[Descriptor, ...]:
     """Return what refers to a subject; see `Repository.referrers`."""
-    found = await _asked(conversation, subject, account, artifact_type)
+    found = await _asked(repository, subject, account, artifact_type)
     if found is None:
-        tagged = await _tagged(conversation, subject, account)
+        tagged = await _tagged(repository, subject, account)
         kept = _named(*tagged) if tagged else []
         found = [each for each in kept if artifact_type in (None, each.artifact_type)]
     return tuple({each.digest: each for each in found}.values())
 
 
-async def keep(conversation: Conversation, referrer: Referrer, account: Account) -> None:
+async def keep(repository: Requests, referrer: Referrer, account: Account) -> None:
     """List a manifest that was put under its subject's fallback tag, unless the registry lists it.
 
     Args:
-        conversation: with the repository.
+        repository: with the repository.
         referrer: what was put, and to what it refers.
         account: gets what it costs as accounts beside it.
 
@@ -64,60 +64,55 @@ async def keep(conversation: Conversation, referrer: Referrer, account: Account)
         RegistryError: others write the tag all the time, or the list is full.
     """
     tag = fallback_tag(referrer.subject)
-    async with conversation.transport.turn(f"{conversation.name}:{tag}"):
+    async with repository.transport.turn(f"{repository.name}:{tag}"):
         for _ in range(_TRIES):
-            tagged = await _tagged(conversation, referrer.subject, account.aside(None))
+            tagged = await _tagged(repository, referrer.subject, account.aside(None))
             if tagged is not None and referrer.descriptor.digest in {each.digest for each in _named(*tagged)}:
                 return
             raw = _with(tagged[1] if tagged else index_document([]), referrer.descriptor)
             if len(raw) > MAX_MANIFEST_SIZE:
-                raise RegistryError(f"{conversation.name}:{tag} lists as many referrers as a manifest can")
+                raise RegistryError(f"{repository.name}:{tag} lists as many referrers as a manifest can")
             index = Descriptor.of(raw, media_types.OCI_INDEX)
-            await manifests.put(conversation, raw, index.media_type, tag, account.aside(index.digest))
+            await manifests.put(repository, raw, index.media_type, tag, account.aside(index.digest))
     raise RegistryError(
-        f"{conversation.name}:{tag} was written over by others {_TRIES} times",
+        f"{repository.name}:{tag} was written over by others {_TRIES} times",
         hint="several clients push referrers of one image; push this one again",
     )
 
 
-async def list_missing(conversation: Conversation, found: Iterable[Referrer], account: Account) -> None:
+async def list_missing(repository: Requests, found: Iterable[Referrer], account: Account) -> None:
     """List manifests that are there under their subjects, where they are not; as `keep`."""
     known: dict[Digest, set[Digest]] = {}
     for each in found:
         if each.subject not in known:
-            known[each.subject] = {one.digest for one in await listed(conversation, each.subject, account)}
+            known[each.subject] = {one.digest for one in await listed(repository, each.subject, account)}
         if each.descriptor.digest not in known[each.subject]:
-            await keep(conversation, each, account)
+            await keep(repository, each, account)
 
 
 async def _asked(
-    conversation: Conversation, subject: Digest, account: Account, artifact_type: str | None
+    repository: Requests, subject: Digest, account: Account, artifact_type: str | None
 ) -> list[Descriptor] | None:
-    """Ask the registry; None where it knows no such question."""
+    """Ask the registry; None if it does not know the question."""
+
+    async def ask(target: str) -> Answer:
+        return await repository.ask("GET", target, account, limit=MAX_MANIFEST_SIZE)
+
     query = f"?artifactType={quote(artifact_type, safe='')}" if artifact_type is not None else ""
-    target: str | None = f"{conversation.referrers(subject)}{query}"
-    found: list[Descriptor] = []
-    octets = 0
-    for page in range(MAX_PAGES):
-        assert target is not None  # noqa: S101  (the loop ends with the last page)
-        answer = await conversation.ask("GET", target, account, limit=MAX_MANIFEST_SIZE)
+    target, found, first = f"/v2/{repository.name}/referrers/{subject}{query}", list[Descriptor](), True
+    async for answer in pages(ask, target, f"the referrers of {subject.short}"):
         if answer.status != HTTPStatus.OK:
-            if not page and answer.status in _UNKNOWN:
+            if first and answer.status in _UNKNOWN:
                 return None
             raise refusal(answer)
         # A web server that answers 200 to all has not understood the question either.
-        if media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX and not page:
+        if first and media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX:
             return None
-        found += _page(answer, artifact_type, conversation.name)
-        octets += len(answer.body)
-        if octets > MAX_LIST:
-            raise RegistryError(f"the list of referrers of {subject.short} is larger than {MAX_LIST} bytes")
+        found += _page(answer, artifact_type, repository.name)
         if len(found) > MAX_REFERRERS:
             raise RegistryError(f"{subject.short} has more than {MAX_REFERRERS:,} referrers")
-        target = following(answer, f"the referrers of {subject.short}")
-        if target is None:
-            return found
-    raise RegistryError(f"the list of referrers of {subject.short} has no end within {MAX_PAGES} pages")
+        first = False
+    return found
 
 
 def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descriptor]:
@@ -131,12 +126,10 @@ def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descript
     return [each for each in found if artifact_type in (None, each.artifact_type)]
 
 
-async def _tagged(
-    conversation: Conversation, subject: Digest, account: Account
-) -> tuple[Descriptor, bytes] | None:
-    """Return the index under the fallback tag; None where there is none, or something else."""
+async def _tagged(repository: Requests, subject: Digest, account: Account) -> tuple[Descriptor, bytes] | None:
+    """Return the index under the fallback tag; None if there is nothing, or something else."""
     try:
-        descriptor, raw = await manifests.fetch(conversation, fallback_tag(subject), account)
+        descriptor, raw = await manifests.fetch(repository, fallback_tag(subject), account)
     except NotFoundError:
         return None
     # Some registries read the tag as the digest that it is made of, and answer with the subject.

@@ -5,20 +5,17 @@ Owns the room's public face. Must not know ledgers, scenarios, or what is worth 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core.manifest import referrer_of
 from regsim.core.reference import check_repository
-from regsim.net.answer import refusal
 from regsim.registry import blobs, listing, manifests, referrers, upload
-from regsim.registry.conversation import Conversation, Habits, log_warning
-from regsim.registry.download import RemoteBlob
+from regsim.registry.answer import refusal
 from regsim.registry.login.challenge import CATALOG, Need
 from regsim.registry.ranges import RangedBlob, Ranges
+from regsim.registry.requests import Habits, Requests
 from regsim.registry.retry import Patience
-from regsim.registry.scoped import ScopedTransport
 from regsim.registry.session import UploadSession, cancel
 from regsim.registry.upload import Mounted
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
-    from regsim.net.answer import Answer
+    from regsim.registry.answer import Answer
     from regsim.registry.transport import Transport
     from regsim.store.protocols import Content
 
@@ -37,23 +34,23 @@ __all__ = ["Mounted", "Registry", "Repository", "UploadSession"]
 _DELETED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT})
 
 
-class Repository:
-    """A repository, spoken to over a transport to its registry.
+class Repository(Requests):
+    """A repository, spoken to over a transport to its registry; most arguments are as for `Requests`.
 
-    Every method raises `NetworkError` where no whole answer came in spite of retries, and `RegistryError`
-    with the registry's own words where it refused.
+    Every method raises `NetworkError` if no whole answer came in spite of retries, and `RegistryError` with
+    the registry's own words if it refused.
 
     Args:
         transport: to the registry. It is not closed here.
         name: such as `library/golang`.
-        writes: something will be written to it: the right to is asked for from the start.
+        writes: something will be written to it.
         patience: how long to keep trying; None: three retries.
         warn: told what the user should know though the work goes on; None: the log.
         habits: what is known of the registry; None: nothing.
         ranges: how large blobs are divided to be read; None: they are not.
 
     Raises:
-        InvalidReferenceError: `name` is no repository name.
+        InvalidReferenceError: `name` is not a repository name.
     """
 
     def __init__(
@@ -67,17 +64,9 @@ class Repository:
         habits: Habits | None = None,
         ranges: Ranges | None = None,
     ) -> None:
-        self.name = check_repository(name)
+        super().__init__(transport, name, writes=writes, patience=patience, warn=warn, habits=habits)
         self.host = transport.host
-        self._patience = patience or Patience()
         self._ranges = ranges or Ranges()
-        self._conversation = Conversation(
-            transport=ScopedTransport(transport=transport, repository=name, writes=writes),
-            name=name,
-            patience=self._patience,
-            warn=warn or log_warning,
-            habits=habits or Habits(),
-        )
 
     async def resolve(
         self, reference: str, account: Account, *, forbidden_means_absent: bool = False
@@ -96,7 +85,7 @@ class Repository:
             ContentError: the registry answered with something that is no manifest, or a wrong one.
         """
         return await manifests.resolve(
-            self._conversation, reference, account, forbidden_means_absent=forbidden_means_absent
+            self, reference, account, forbidden_means_absent=forbidden_means_absent
         )
 
     async def fetch_manifest(self, wanted: Descriptor | str, account: Account) -> tuple[Descriptor, bytes]:
@@ -110,7 +99,7 @@ class Repository:
             NotFoundError: it is absent.
             ContentError: digest, size or media type are wrong, or it is larger than `MAX_MANIFEST_SIZE`.
         """
-        return await manifests.fetch(self._conversation, wanted, account)
+        return await manifests.fetch(self, wanted, account)
 
     async def has_blob(self, descriptor: Descriptor, account: Account, *, closely: bool = False) -> bool:
         """Tell whether the repository has a blob: only a 404 says that it has not.
@@ -127,22 +116,21 @@ class Repository:
             ContentError: the size is another one by GET too. A digest has one size only, so something is
                 damaged, and an upload over it would be ignored by most registries.
         """
-        return await blobs.has(self._conversation, descriptor, account, closely=closely)
+        return await blobs.has(self, descriptor, account, closely=closely)
 
     async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
         """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
 
-        Whatever is not a clear yes counts as no. A mount that is asked for in vain costs more than that, and
+        Whatever is not a clear yes counts as no. A mount that is refused costs more than that, and
         opens a session.
         """
-        other = replace(self._conversation, name=check_repository(repository))
-        return await blobs.is_seen(other, digest, account)
+        return await blobs.is_held_by(self, check_repository(repository), digest, account)
 
     def blob(self, descriptor: Descriptor, account: Account) -> Content:
         """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob` and `RangedBlob`."""
         if self._ranges.divide(descriptor.size):
-            return RangedBlob(self._conversation, descriptor, account, self._ranges)
-        return RemoteBlob(self._conversation, descriptor, account)
+            return RangedBlob(self, descriptor, account, self._ranges)
+        return blobs.RemoteBlob(self, descriptor, account)
 
     async def mount(
         self, digest: Digest, from_repository: str, account: Account
@@ -154,7 +142,7 @@ class Repository:
             `cancel`; or None where it refused, to be followed by a plain `upload`.
         """
         checked = check_repository(from_repository)
-        return await upload.mount(self._conversation, digest, checked, account)
+        return await upload.mount(self, digest, checked, account)
 
     async def upload(self, content: Content, account: Account, session: UploadSession | None = None) -> bool:
         """Write a blob, verified on its way out (end-4 to end-6): in one PUT, or in pieces if need be.
@@ -174,11 +162,11 @@ class Repository:
         Raises:
             ContentError: the bytes are not what the descriptor says; the registry never got the last ones.
         """
-        return await upload.upload(self._conversation, content, account, session)
+        return await upload.upload(self, content, account, session)
 
     async def cancel(self, session: UploadSession, account: Account) -> None:
         """Give a session up (end-14); never fails."""
-        await cancel(self._conversation, session, account)
+        await cancel(self, session, account)
 
     async def put_manifest(
         self,
@@ -207,11 +195,11 @@ class Repository:
             patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
         """
         written, listed = await manifests.put(
-            self._conversation, raw, media_type, reference, account, digest=digest, patiently=patiently
+            self, raw, media_type, reference, account, digest=digest, patiently=patiently
         )
         referrer = None if listed else referrer_of(written, raw)
         if referrer is not None:
-            await referrers.keep(self._conversation, referrer, account)
+            await referrers.keep(self, referrer, account)
         return written
 
     async def referrers(
@@ -229,7 +217,7 @@ class Repository:
         Raises:
             RegistryError: the registry refused, or the list has no end.
         """
-        return await referrers.listed(self._conversation, subject, account, artifact_type)
+        return await referrers.listed(self, subject, account, artifact_type)
 
     async def list_missing_referrers(self, found: Iterable[Referrer], account: Account) -> None:
         """See to it that manifests that are there are listed under their subjects, as `put_manifest` does.
@@ -243,7 +231,7 @@ class Repository:
         Raises:
             RegistryError: as from `referrers`, or others write the fallback tag all the time.
         """
-        await referrers.list_missing(self._conversation, found, account)
+        await referrers.list_missing(self, found, account)
 
     async def delete_manifest(self, reference: str, account: Account) -> None:
         """Delete a tag, or by digest a manifest and all its tags (end-9).
@@ -251,7 +239,7 @@ class Repository:
         Raises:
             NotFoundError: it is absent.
         """
-        await self._delete(self._conversation.manifest(reference), account)
+        await self._delete(self.manifest_target(reference), account)
 
     async def delete_blob(self, digest: Digest, account: Account) -> None:
         """Delete a blob from this repository (end-10).
@@ -259,7 +247,7 @@ class Repository:
         Raises:
             NotFoundError: it is absent.
         """
-        await self._delete(self._conversation.blob(digest), account)
+        await self._delete(self.blob_target(digest), account)
 
     async def tags(self, account: Account) -> tuple[str, ...]:
         """Return all tags, in the registry's order (end-8).
@@ -267,7 +255,7 @@ class Repository:
         Raises:
             NotFoundError: the registry does not know the repository.
         """
-        return await listing.tags(self._conversation, account)
+        return await listing.tags(self, account)
 
     async def _delete(self, target: str, account: Account) -> None:
         tries = 0
@@ -275,9 +263,9 @@ class Repository:
         async def send() -> Answer:
             nonlocal tries
             tries += 1
-            return await self._conversation.send("DELETE", target, account, deletes=True)
+            return await self.send("DELETE", target, account, deletes=True)
 
-        answer = await self._patience.ask(send, account)
+        answer = await self.patience.ask(send, account)
         # 404 on a repeated try: the first one's answer was lost behind its effect.
         if answer.status in _DELETED or (answer.status == HTTPStatus.NOT_FOUND and tries > 1):
             return
@@ -339,9 +327,7 @@ class Registry:
         async def ask(target: str) -> Answer:
             async def send() -> Answer:
                 need = Need(scopes=(CATALOG,))
-                return await self._transport.request(
-                    "GET", target, account, limit=listing.MAX_PAGE, need=need
-                )
+                return await self._transport.send("GET", target, account, limit=listing.MAX_PAGE, need=need)
 
             return await self._patience.ask(send, account)
 

@@ -15,14 +15,14 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from regsim.errors import NetworkError, RegistryError
-from regsim.net.answer import refusal
+from regsim.registry.answer import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from regsim.core.account import Account
     from regsim.errors import RegsimError
-    from regsim.net.answer import Answer
+    from regsim.registry.answer import Answer
 
 # 408 and 429 say "later"; the 5xx are those that proxies and overloaded registries give in passing.
 # 501, 505, 507 and the like will not change by asking again.

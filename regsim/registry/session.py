@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
-from regsim.core.digest import CANONICAL
+from regsim.core.descriptor import CANONICAL
 from regsim.errors import RegistryError, RegsimError
 from regsim.net.address import resolve, with_query
-from regsim.net.answer import Answer, Body, refusal
+from regsim.registry.answer import Answer, Body, refusal
 
 if TYPE_CHECKING:
     from regsim.core import Digest
     from regsim.core.account import Account
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.requests import Requests
 
 EMPTY = Body.of(b"")
 # Whatever a registry asks for, a piece of an upload is not larger.
@@ -42,7 +42,7 @@ class UploadSession:
     smallest: int = 0
 
 
-async def open_session(conversation: Conversation, digest: Digest, account: Account) -> UploadSession:
+async def open_session(repository: Requests, digest: Digest, account: Account) -> UploadSession:
     """Open an upload session (end-4a) for a blob. A session whose answer was lost is left to expire.
 
     An algorithm that is not the usual one is announced (end-4c), so that the registry can hash what comes.
@@ -50,10 +50,10 @@ async def open_session(conversation: Conversation, digest: Digest, account: Acco
     Raises:
         RegistryError: the registry opens none.
     """
-    target = conversation.uploads
+    target = repository.uploads_target
     if digest.algorithm != CANONICAL:
         target = with_query(target, f"digest-algorithm={digest.algorithm}")
-    answer = await conversation.ask("POST", target, account, body=EMPTY)
+    answer = await repository.ask("POST", target, account, body=EMPTY)
     if answer.status != HTTPStatus.ACCEPTED:
         raise refusal(answer)
     return session_of(answer)
@@ -94,10 +94,10 @@ class Status(NamedTuple):
     held: int | None
 
 
-async def status(conversation: Conversation, session: UploadSession, account: Account) -> Status | None:
+async def status(repository: Requests, session: UploadSession, account: Account) -> Status | None:
     """Ask a session what it holds (end-13); None where the registry does not know it."""
     try:
-        answer = await conversation.ask("GET", session.url, account)
+        answer = await repository.ask("GET", session.url, account)
         if answer.status == HTTPStatus.NOT_FOUND or "BLOB_UPLOAD_UNKNOWN" in refusal(answer).codes:
             return None
         if answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.ACCEPTED):
@@ -107,9 +107,7 @@ async def status(conversation: Conversation, session: UploadSession, account: Ac
         return Status(session, None)
 
 
-async def cancel(conversation: Conversation, session: UploadSession, account: Account) -> None:
+async def cancel(repository: Requests, session: UploadSession, account: Account) -> None:
     """Give a session up (end-14), so that the registry need not keep its bytes. Failure is no matter."""
     with contextlib.suppress(RegsimError):
-        await conversation.transport.request(
-            "DELETE", session.url, account, deadline=conversation.transport.timeouts.cancel
-        )
+        await repository.send("DELETE", session.url, account, deadline=repository.transport.timeouts.cancel)

@@ -23,46 +23,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
+
+import httpx
 
 from regsim.core.account import Reason
 from regsim.core.reference import is_loopback
 from regsim.errors import RegistryError
-from regsim.net import address
-from regsim.net.answer import MAX_ERROR_BODY
-from regsim.net.http import httpx
-from regsim.net.sockets import Incoming, SocketTransport, is_stale, network
-from regsim.net.timeouts import Timeouts
-from regsim.net.troubles import translated, where
+from regsim.net import Timeouts, address
+from regsim.net.errors import translated, where
+from regsim.net.transport import SocketTransport, network
 from regsim.net.trust import Trust
-from regsim.registry.bodies import Response, counted, counted_feed, unanswered
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
+from regsim.registry.answer import MAX_ERROR_BODY, Answer, counted, unanswered
 from regsim.registry.login.authorizer import Authorizer
 from regsim.registry.login.challenge import Need
 from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
     from types import TracebackType
 
     from regsim.core.account import Account
-    from regsim.net.answer import Answer, Body
+    from regsim.registry.answer import Body
     from regsim.registry.login.token_service import Authorization
     from regsim.registry.retry import Patience
-    from regsim.store.protocols import Taker
-
-__all__ = ["MAX_REDIRECTS", "Network", "Timeouts", "Transport"]
 
 Network = httpx.AsyncBaseTransport
-"""What carries requests: sockets, or whatever stands in for them."""
+"""What carries requests: sockets, or what replaces them."""
 
 _LOG = logging.getLogger(__name__)
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
-_USER_AGENT = "regsim"
+_ANYBODY = Need()
 # Never shown to an origin that they were not given for (CVE-2020-15157; S3 answers 400 to them).
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
@@ -92,7 +87,7 @@ class Transport:
         self._proxy = how.proxy if how.transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
-        # the target from its extension, and only need to be told whom to ask.
+        # the target from its extension, and only need to be told the origin.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
         self._authorizer = Authorizer(
             host,
@@ -118,7 +113,7 @@ class Transport:
         """Close every connection."""
         await self._network.aclose()
 
-    async def request(
+    async def send(
         self,
         method: str,
         target: str,
@@ -127,11 +122,15 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         content: bool = False,
-        limit: int = MAX_ERROR_BODY,
+        limit: int | None = MAX_ERROR_BODY,
         deadline: float | None = None,
-        need: Need | None = None,
+        need: Need | None = _ANYBODY,
+        authorization: Authorization | None = None,
     ) -> Answer:
-        """Send a request and read its answer.
+        """Send a request, follow its redirects, and return the answer.
+
+        If the registry asks for credentials, or for a better token, it is sent again with them: a body from
+        its beginning, as another attempt.
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
@@ -140,58 +139,44 @@ class Transport:
             headers: beside those of every request.
             body: None sends none.
             content: the bodies are a blob's or a manifest's.
-            limit: bytes of the answer's body that are wanted.
-            deadline: seconds for all of it; None: `timeouts.metadata`.
-            need: what it needs to be allowed; None: what the registry asks for.
+            limit: bytes of the answer's body that are read; None leaves it to the caller, who closes it.
+            deadline: seconds for all of it; None: `timeouts.metadata` if the answer is read, else no limit.
+            need: the rights that it takes; None: it goes to a token service, without a login.
+            authorization: for a request without a login.
 
         Raises:
             NetworkError: no whole answer came in time.
             AuthenticationError: 401, for the credentials that there are.
-            RegistryError: a redirect that leads nowhere, or where it must not be followed.
+            RegistryError: a redirect that leads nowhere, or that must not be followed.
         """
-        deadline = self.timeouts.metadata if deadline is None else deadline
+        if deadline is None and limit is not None:
+            deadline = self.timeouts.metadata
+        url, redirects = self._absolute(target), 0
+        login = None if need is None else self._authorizer.login(need, account)
         try:
             async with asyncio.timeout(deadline):
-                async with self.exchange(
-                    method, target, account, headers=headers, body=body, content=content, need=need
-                ) as response:
-                    return await response.answer(limit)
+                if login is not None:
+                    await login.begin()
+                while True:
+                    before, authorization = account.sent, login.authorization if login else authorization
+                    answer = await self._send(
+                        method, url, account, headers, body, content=content, credentials=authorization
+                    )
+                    near = self._origin_of(url) == self._origin
+                    if self._leads_on(answer):
+                        url, redirects = await self._redirected(answer, redirects), redirects + 1
+                        if login is None:
+                            realm_url(self._origin, url, secret=False)
+                    elif login is not None and near and login.is_challenge(answer.status, answer.headers):
+                        await login.renew(await answer.read(seconds=self.timeouts.metadata))
+                        url, redirects = self._absolute(target), 0
+                        if content and body is not None:
+                            account.attempts += 1
+                            account.retried(str(answer.status), sent=account.sent - before)
+                    else:
+                        return answer if limit is None else await answer.read(limit)
         except TimeoutError as error:
-            raise unanswered(method, self._absolute(target), deadline) from error
-
-    @asynccontextmanager
-    async def exchange(
-        self,
-        method: str,
-        target: str,
-        account: Account,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
-        content: bool = False,
-        need: Need | None = None,
-    ) -> AsyncIterator[Response]:
-        """Send a request and hand over its answer with the body unread; arguments as in `request`.
-
-        Where the registry asks who is there, or for a better token, it is sent again with what was asked for:
-        a body from its beginning, as another attempt.
-        """
-        login = self._authorizer.login(need or Need(), account)
-        await login.begin()
-        while True:
-            before = account.sent
-            async with self._follow(
-                method, target, account, headers, body, content=content, authorization=login.authorization
-            ) as response:
-                near = self._origin_of(response.url) == self._origin
-                if not near or not login.is_challenge(response.status, response.headers):
-                    yield response
-                    return
-                answer = await response.answer()
-            await login.renew(answer)
-            if content and body is not None:
-                account.attempts += 1
-                account.retried(str(answer.status), sent=account.sent - before)
+            raise unanswered(method, url, deadline or 0.0) from error
 
     async def _ask_for_token(
         self,
@@ -204,59 +189,30 @@ class Transport:
         authorization: Authorization | None = None,
         limit: int = MAX_TOKEN_ANSWER,
     ) -> Answer:
-        deadline = self.timeouts.metadata
-        try:
-            async with (
-                asyncio.timeout(deadline),
-                self._follow(
-                    method,
-                    url,
-                    account,
-                    headers,
-                    body,
-                    authorization=authorization,
-                    check=lambda to: realm_url(self._origin, to, secret=False),
-                ) as response,
-            ):
-                return await response.answer(limit)
-        except TimeoutError as error:
-            raise unanswered(method, url, deadline) from error
+        return await self.send(
+            method,
+            url,
+            account,
+            headers=headers,
+            body=body,
+            limit=limit,
+            need=None,
+            authorization=authorization,
+        )
 
-    @asynccontextmanager
-    async def _follow(
-        self,
-        method: str,
-        target: str,
-        account: Account,
-        headers: Mapping[str, str] | None,
-        body: Body | None,
-        *,
-        content: bool = False,
-        authorization: Authorization | None = None,
-        check: Callable[[str], object] | None = None,
-    ) -> AsyncIterator[Response]:
-        url = self._absolute(target)
-        for _ in range(MAX_REDIRECTS + 1):
-            async with self._send(
-                method, url, account, headers or {}, body, content=content, authorization=authorization
-            ) as response:
-                if response.status not in _REDIRECTS or "Location" not in response.headers:
-                    yield response
-                    return
-                url = await self._redirected(response)
-                if check is not None:
-                    check(url)
-        raise RegistryError(f"{method} {address.without_query(url)}: more than {MAX_REDIRECTS} redirects")
+    def _leads_on(self, answer: Answer) -> bool:
+        return answer.status in _REDIRECTS and "Location" in answer.headers
 
-    async def _redirected(self, response: Response) -> str:
-        answer = await response.answer()
-        where = address.without_query(response.url)
-        # A body cannot be sent twice here, and a POST that turns into a GET is no POST.
-        if response.method not in ("GET", "HEAD"):
-            raise RegistryError(f"{response.method} {where} was redirected", status=response.status)
-        url = address.resolve(response.url, answer.location or "")
-        self._absolute(url)
-        return url
+    async def _redirected(self, answer: Answer, redirects: int) -> str:
+        """Return where a redirect leads, after so many others."""
+        where = address.without_query(answer.url)
+        await answer.read(seconds=self.timeouts.metadata)
+        # A body cannot be sent twice here, and a POST must not turn into a GET.
+        if answer.method not in _IDEMPOTENT:
+            raise RegistryError(f"{answer.method} {where} was redirected", status=answer.status)
+        if redirects >= MAX_REDIRECTS:
+            raise RegistryError(f"{answer.method} {where}: more than {MAX_REDIRECTS} redirects")
+        return self._absolute(address.resolve(answer.url, answer.location or ""))
 
     def _absolute(self, target: str) -> str:
         """Return the URL of a target, unless it would be spoken to in plain HTTP without being asked."""
@@ -273,53 +229,51 @@ class Transport:
     def _origin_of(self, url: str) -> address.Origin:
         return self._origin if url.startswith(f"{self.base}/") else address.origin(url)
 
-    @asynccontextmanager
     async def _send(
         self,
         method: str,
         url: str,
         account: Account,
-        headers: Mapping[str, str],
+        headers: Mapping[str, str] | None,
         body: Body | None,
         *,
         content: bool,
-        authorization: Authorization | None,
-    ) -> AsyncIterator[Response]:
-        async with aclosing(counted(body, account, content=content)) as octets:
-            request = self._request(
-                method, url, headers, body, octets=_Octets(octets), authorization=authorization
-            )
-            request.extensions["feed"] = counted_feed(body, account, content=content)
-            with translated(method, url, self._proxy):
-                response = await self._ask(request, account)
-            _LOG.info("%s: %d", where(method, url), response.status_code)
-            try:
-                yield Response(
-                    method=method,
-                    url=url,
-                    status=response.status_code,
-                    headers=response.headers,
-                    octets=_Raw(method, url, response),
-                    account=account,
-                    content=content,
-                    seconds=self.timeouts.metadata,
-                    secrets=authorization.secrets if authorization else (),
-                )
-            finally:
-                with translated(method, url):
-                    await response.aclose()
-
-    async def _ask(self, request: httpx.Request, account: Account) -> httpx.Response:
-        account.requests += 1
+        credentials: Authorization | None,
+    ) -> Answer:
+        """Send one request; a GET or HEAD whose connection died of age once more."""
+        octets = counted(body, account, content=content)
+        answer = None
         try:
-            return await self._network.handle_async_request(request)
-        except httpx.TransportError as error:
-            if request.method not in _IDEMPOTENT or not is_stale(error):
-                raise
-        account.requests += 1
-        account.retried(Reason.STALE_CONNECTION)
-        request.extensions["fresh"] = True
-        return await self._network.handle_async_request(request)
+            with translated(method, url, self._proxy):
+                request = self._request(
+                    method, url, headers or {}, body, octets=octets, authorization=credentials
+                )
+                account.requests += 1
+                try:
+                    response = await self._network.handle_async_request(request)
+                except httpx.TransportError:
+                    if method not in _IDEMPOTENT or not request.extensions.get("stale"):
+                        raise
+                    account.requests += 1
+                    account.retried(Reason.STALE_CONNECTION)
+                    request.extensions["fresh"] = True
+                    response = await self._network.handle_async_request(request)
+            _LOG.info("%s: %d", where(method, url), response.status_code)
+            answer = Answer(
+                method=method,
+                url=url,
+                status=response.status_code,
+                headers=response.headers,
+                secrets=credentials.secrets if credentials else (),
+                response=response,
+                account=account,
+                content=content,
+            )
+            await octets.aclose()
+        except BaseException:
+            await (octets.aclose() if answer is None else answer.aclose())
+            raise
+        return answer
 
     def _request(
         self,
@@ -328,12 +282,12 @@ class Transport:
         headers: Mapping[str, str],
         body: Body | None,
         *,
-        octets: _Octets,
+        octets: AsyncGenerator[bytes, None],
         authorization: Authorization | None,
     ) -> httpx.Request:
         sent = {
             "Host": address.host_of(url),
-            "User-Agent": _USER_AGENT,
+            "User-Agent": "regsim",
             "Accept-Encoding": "identity",
             **headers,
         }
@@ -346,19 +300,17 @@ class Transport:
             sent["Authorization"] = authorization.value
         elif not near:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
-        limits = self.timeouts
         extensions = {
             "target": address.target_of(url),
             "timeout": {
-                "connect": limits.connect,
-                "read": limits.commit if body and body.size else limits.read,
-                "write": limits.write,
-                "pool": limits.pool,
+                "connect": self.timeouts.connect,
+                "read": self.timeouts.commit if body and body.size else self.timeouts.read,
+                "write": self.timeouts.write,
+                "pool": self.timeouts.pool,
             },
         }
-        with translated(method, url):
-            where = (self._home if near else None) or httpx.URL(url)
-            request = httpx.Request(method, where, headers=sent, stream=octets, extensions=extensions)
+        to_ask = (self._home if near else None) or httpx.URL(url)
+        request = httpx.Request(method, to_ask, headers=sent, stream=_Octets(octets), extensions=extensions)
         if self._proxy is not None:
             # httpcore would ask the proxy for a tunnel to this target.
             request.url = _ExactUrl(request.url, request.extensions.pop("target"))
@@ -379,34 +331,10 @@ class _ExactUrl(httpx.URL):
 
 
 class _Octets(httpx.AsyncByteStream):
-    """A request's body as httpx wants it. The generator is closed by whoever made it."""
+    """A request's body as httpx wants it. The generator is closed by its maker."""
 
     def __init__(self, octets: AsyncGenerator[bytes, None]) -> None:
         self._octets = octets
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._octets
-
-
-class _Raw:
-    """An answer's body as this room wants it: see `bodies.Octets`."""
-
-    def __init__(self, method: str, url: str, response: httpx.Response) -> None:
-        self._method = method
-        self._url = url
-        # The stream itself, not aiter_raw(), which refuses the answers of mocks that httpx has read already.
-        self._stream = cast("httpx.AsyncByteStream", response.stream)
-
-    @property
-    def drainable(self) -> bool:
-        return isinstance(self._stream, Incoming) and self._stream.reply.drainable
-
-    async def read(self, size: int) -> AsyncGenerator[bytes, None]:
-        stream = self._stream
-        with translated(self._method, self._url):
-            async for piece in stream.pieces(size) if isinstance(stream, Incoming) else stream:
-                yield piece
-
-    async def drain(self, takers: Sequence[Taker], count: Callable[[int], None]) -> None:
-        with translated(self._method, self._url):
-            await cast("Incoming", self._stream).drain(takers, count)

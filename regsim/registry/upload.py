@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Reason
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
 from regsim.net.address import with_query, without_query
-from regsim.net.answer import refusal
 from regsim.registry import blobs
-from regsim.registry.outgoing import Outgoing
+from regsim.registry.answer import Body, refusal
 from regsim.registry.retry import Unready, final, reason_of
 from regsim.registry.session import (
     EMPTY,
@@ -29,12 +29,13 @@ from regsim.registry.session import (
     status,
 )
 from regsim.store.protocols import CHUNK
+from regsim.store.verify import Rereader
 
 if TYPE_CHECKING:
     from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
-    from regsim.net.answer import Answer
-    from regsim.registry.conversation import Conversation
+    from regsim.registry.answer import Answer
+    from regsim.registry.requests import Requests
     from regsim.store.protocols import Content
 
 _OCTETS = {"Content-Type": "application/octet-stream"}
@@ -72,12 +73,12 @@ class Mounted:
 
 
 async def mount(
-    conversation: Conversation, digest: Digest, from_repository: str, account: Account
+    repository: Requests, digest: Digest, from_repository: str, account: Account
 ) -> Mounted | UploadSession | None:
     """Ask the registry to link a blob from another repository; see `Repository.mount`."""
-    target = with_query(conversation.uploads, f"mount={digest}&from={from_repository}")
+    target = with_query(repository.uploads_target, f"mount={digest}&from={from_repository}")
     try:
-        answer = await conversation.ask("POST", target, account, body=EMPTY, mounts_from=from_repository)
+        answer = await repository.ask("POST", target, account, body=EMPTY, mounts_from=from_repository)
     except AuthenticationError:
         return None
     if answer.status == HTTPStatus.CREATED:
@@ -91,11 +92,11 @@ async def mount(
 
 
 async def upload(
-    conversation: Conversation, content: Content, account: Account, session: UploadSession | None = None
+    repository: Requests, content: Content, account: Account, session: UploadSession | None = None
 ) -> bool:
     """Write a blob; see `Repository.upload`."""
-    async with aclosing(Outgoing(content)) as source:
-        work = _Upload(conversation, source, account, session)
+    async with aclosing(Rereader(content)) as source:
+        work = _Upload(repository, source, account, session)
         try:
             sent = await work.finish()
         except BaseException:
@@ -137,9 +138,9 @@ class _Upload:
     """One blob on its way up: its session, and how much of it the registry holds."""
 
     def __init__(
-        self, conversation: Conversation, source: Outgoing, account: Account, session: UploadSession | None
+        self, repository: Requests, source: Rereader, account: Account, session: UploadSession | None
     ) -> None:
-        self._conversation = conversation
+        self._repository = repository
         self._descriptor: Descriptor = source.descriptor
         self._source = source
         self._account = account
@@ -157,7 +158,7 @@ class _Upload:
             self._account.attempts += 1
 
     async def finish(self) -> bool:
-        """Get it there. False: it was there by somebody else's doing, before all of it was sent."""
+        """Upload it. False: another client stored it before all of it was sent."""
         if self._session is None and await self._posted():
             return True
         failures = reached = 0
@@ -173,7 +174,7 @@ class _Upload:
                     return True
                 if not setback.wait:
                     self._account.retried(setback.reason)
-                elif await self._conversation.patience.again(
+                elif await self._repository.patience.again(
                     failures, setback.failure, self._account, reason=setback.reason
                 ):
                     failures += 1
@@ -187,16 +188,16 @@ class _Upload:
         """Cancel the session, if there is one."""
         session, self._session = self._session, None
         if session is not None:
-            await cancel(self._conversation, session, self._account)
+            await cancel(self._repository, session, self._account)
 
     # Sending
 
     async def _posted(self) -> bool:
         """Send a small blob with its POST (end-4b), if the registry is known to take it so."""
-        size, habits = self._descriptor.size, self._conversation.habits
+        size, habits = self._descriptor.size, self._repository.habits
         if not habits.single_post or size > SINGLE_POST:
             return False
-        target = with_query(self._conversation.uploads, f"digest={self._descriptor.digest}")
+        target = with_query(self._repository.uploads_target, f"digest={self._descriptor.digest}")
         self._account.attempts += 1
         try:
             answer = await self._request("POST", target, 0, size)
@@ -207,7 +208,7 @@ class _Upload:
         else:
             if answer.status == HTTPStatus.CREATED:
                 return True
-            passing = self._conversation.patience.wants(answer.status)
+            passing = self._repository.patience.wants(answer.status)
             self._account.retried(str(answer.status) if passing else Reason.POST_IGNORED)
             if passing and await self._is_there():
                 return True
@@ -226,7 +227,7 @@ class _Upload:
         while True:
             session = self._session
             if session is None:
-                session = await open_session(self._conversation, self._descriptor.digest, self._account)
+                session = await open_session(self._repository, self._descriptor.digest, self._account)
                 self._adopt(session)
             start, end = self._offset, self._end(session)
             last = end == self._descriptor.size
@@ -241,7 +242,7 @@ class _Upload:
 
     def _end(self, session: UploadSession) -> int:
         """Return where the next piece ends: at the end, unless that has been too much already."""
-        largest = self._conversation.habits.largest
+        largest = self._repository.habits.largest
         if largest is None:
             return self._descriptor.size
         return min(self._descriptor.size, self._offset + max(largest, session.smallest))
@@ -251,16 +252,16 @@ class _Upload:
         headers = dict(_OCTETS)
         if end > start and (start or method == "PATCH"):
             headers["Content-Range"] = f"{start}-{end - 1}"
-        conversation = self._conversation
+        repository = self._repository
         try:
-            return await conversation.send(
+            return await repository.send(
                 method,
                 target,
                 self._account,
                 headers=headers,
-                body=self._source.body(start, end),
+                body=Body(size=end - start, open=partial(self._source.read, start, end)),
                 content=True,
-                deadline=conversation.transport.timeouts.whole(end - start),
+                deadline=repository.transport.timeouts.whole(end - start),
             )
         except NetworkError as error:
             # A copy's source may be what broke, and was retried where it was read.
@@ -302,8 +303,8 @@ class _Upload:
             _Setback: it may be tried again.
             RegistryError: it may not.
         """
-        error, conversation = refusal(answer), self._conversation
-        passing = conversation.patience.wants(answer.status)
+        error, repository = refusal(answer), self._repository
+        passing = repository.patience.wants(answer.status)
         forgotten = answer.status == HTTPStatus.NOT_FOUND or _FORGOTTEN in error.codes
         if (passing or answer.status in _DOUBTFUL) and await self._is_there():
             self._account.retried(str(answer.status))
@@ -335,12 +336,12 @@ class _Upload:
 
     def _shrink(self, session: UploadSession, refused: int) -> bool:
         """Settle on smaller pieces from now on, if there are any."""
-        largest = self._conversation.habits.largest
+        largest = self._repository.habits.largest
         if largest is not None and max(largest, session.smallest) < refused:
             return True  # others have done so meanwhile
         for size in _PIECES:
             if session.smallest <= size < refused:
-                self._conversation.habits.largest = size
+                self._repository.habits.largest = size
                 return True
         return False
 
@@ -355,7 +356,7 @@ class _Upload:
             if await self._is_there_after_all():
                 return True
         elif session is not None and not setback.anew and self._trusting:
-            found = await status(self._conversation, session, self._account)
+            found = await status(self._repository, session, self._account)
             if found is None:
                 self._session = None
                 if await self._is_there_after_all():
@@ -378,7 +379,7 @@ class _Upload:
     async def _is_there(self) -> bool:
         """Tell whether the blob is there although nobody said so; in doubt it is not."""
         try:
-            return await blobs.has(self._conversation, self._descriptor, self._account)
+            return await blobs.has(self._repository, self._descriptor, self._account)
         except RegsimError:
             return False
 

@@ -1,6 +1,6 @@
-"""The text report: a row for each entry, totals, and one headline that says it all.
+"""The text report: a row for each entry, totals, and one headline.
 
-A view of a result: shows what the ledger says and computes no new facts.
+A view of a result: it prints what the ledger says and computes nothing new.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from regsim.core.ledger import Direction
-from regsim.core.quantities import exact, percent, size
+from regsim.core.quantities import exact, number, percent, size
 from regsim.core.result import Mode
 from regsim.report.table import columns, instruction, one_line
 
@@ -23,15 +23,30 @@ if TYPE_CHECKING:
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
 _RIGHT = frozenset({1})
 _MOVED = {Direction.PUSH: "sent", Direction.PULL: "received", Direction.COPY: "received and sent"}
+_UNRECONCILED = {
+    Mode.WIRE: "there is no journal to reconcile with",
+    Mode.PLAN: "a dry run only",
+    Mode.MODEL: "a model only",
+}
+_WOULD_MOVE = {
+    Direction.PUSH: "would send",
+    Direction.PULL: "would receive",
+    Direction.COPY: "would receive and send",
+}
 
 
-def render(result: RunResult) -> str:
-    """Return the report of one run, ending in a newline."""
-    return "\n".join(_lines(result)) + "\n"
+def render(result: RunResult, *, width: int | None = None) -> str:
+    """Return the report of one run, ending in a newline.
+
+    Args:
+        result: what is reported.
+        width: of the terminal that tables are fitted to, in columns; None: a table has one line per row.
+    """
+    return "\n".join(_lines(result, width)) + "\n"
 
 
 def headline(result: RunResult) -> str:
-    """Return the one line that says what moved, what was saved, and whether the accounts agree."""
+    """Return the line that says what moved, what was saved, and whether ledger and journal agree."""
     summary = result.summary.layers or result.summary
     verb = {Mode.WIRE: "moved", Mode.MODEL: "would move", Mode.PLAN: "would move"}[result.mode]
     return (
@@ -40,31 +55,32 @@ def headline(result: RunResult) -> str:
     )
 
 
-def _lines(result: RunResult) -> Iterator[str]:
+def _lines(result: RunResult, width: int | None) -> Iterator[str]:
     if result.scenario is not None:
         yield f"{result.scenario} ({result.mode}, seed {result.seed})"
         if result.description:
             yield one_line(result.description)
         yield ""
-    yield from _steps(result)
+    yield from _steps(result, width)
     yield from _checks(result)
     yield from (f"Difference: {difference}" for difference in result.reconciliation.differences)
     if result.error is not None:
         yield f"Failed: {one_line(result.error.message)}"
     if result.interrupted:
-        yield "Interrupted: this is what had been done until then."
-    yield _total(result.summary)
+        yield "Interrupted: this is what had been done."
+    yield _total(result.summary, result.mode)
     yield headline(result)
+    yield from _pushed(result)
 
 
-def _steps(result: RunResult) -> Iterator[str]:
-    """Yield transfers as tables, and between them a line for each thing done with a container."""
+def _steps(result: RunResult, width: int | None) -> Iterator[str]:
+    """Yield transfers as tables, and between them a line for each action on a container."""
     containers = list(result.containers)
     for alike in _alike(result.transfers):
         before = [each for each in containers if each.step < alike[0].step]
         yield from _containers(before)
         containers = containers[len(before) :]
-        yield from _transfer(alike, titled=result.scenario is not None)
+        yield from _transfer(alike, result.mode, titled=result.scenario is not None, width=width)
         yield ""
     yield from _containers(containers)
 
@@ -72,7 +88,7 @@ def _steps(result: RunResult) -> Iterator[str]:
 def _containers(done: list[ContainerResult]) -> Iterator[str]:
     for each in done:
         name = f" {each.step_name}" if each.step_name else ""
-        yield f"Step {each.step}{name}: {_done(each)}"
+        yield f"Step {each.step}{name}: {_action(each)}"
         if each.error is not None:
             expected = " (expected)" if each.expected_error else ""
             yield f"  Failed{expected}: {one_line(each.error.message)}"
@@ -82,7 +98,7 @@ def _containers(done: list[ContainerResult]) -> Iterator[str]:
         yield ""
 
 
-def _done(each: ContainerResult) -> str:
+def _action(each: ContainerResult) -> str:
     container = f"container {each.container}" + (f" on {each.node}" if each.node is not None else "")
     paths = one_line(", ".join(each.paths))
     copied = f", {exact(each.copied_up.bytes)} copied up" if each.copied_up.count else ""
@@ -104,7 +120,7 @@ def _done(each: ContainerResult) -> str:
 
 
 def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]]:
-    """Group neighbours of one step whose tables would be the same: nodes in the same state."""
+    """Group neighbouring transfers of one step whose tables would be equal."""
 
     def shape(transfer: TransferResult) -> object:
         ledger = transfer.ledger
@@ -118,7 +134,7 @@ def _alike(transfers: Iterable[TransferResult]) -> Iterator[list[TransferResult]
         yield list(group)
 
 
-def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
+def _transfer(alike: list[TransferResult], mode: Mode, *, titled: bool, width: int | None) -> Iterator[str]:
     first = alike[0]
     ledger = first.ledger
     if titled:
@@ -126,7 +142,9 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
         yield f"Step {first.step}{name}: {ledger.direction} {_what(first)}, {_who(alike)}"
     else:
         yield f"{ledger.direction} {ledger.reference}"
-    yield from _table(ledger.entries)
+    rows = [_row(entry) for entry in ledger.entries]
+    if rows:
+        yield from columns([_HEADINGS, *rows], right=_RIGHT, width=width)
     if ledger.error is not None:
         expected = " (expected)" if first.expected_error else ""
         yield f"  Failed{expected}: {one_line(ledger.error.message)}"
@@ -135,7 +153,7 @@ def _transfer(alike: list[TransferResult], *, titled: bool) -> Iterator[str]:
         yield f"  tried again: {', '.join(f'{reason} ({count})' for reason, count in reasons.items())}"
     each = " each" if len(alike) > 1 else ""
     summary = ledger.summary
-    yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction)}{each}"
+    yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction, mode)}{each}"
 
 
 def _what(transfer: TransferResult) -> str:
@@ -149,14 +167,8 @@ def _who(alike: list[TransferResult]) -> str:
     weight = sum(transfer.weight for transfer in alike)
     if weight == 1 or len(nodes) < 2:  # noqa: PLR2004  (two ends make a range)
         who = f"node {nodes[0]}" if nodes else "one node"
-        return who if weight == 1 else f"{who}, for {weight:,} nodes alike"
-    return f"{weight:,} nodes alike, {nodes[0]} to {nodes[-1]}"
-
-
-def _table(entries: Iterable[Entry]) -> Iterator[str]:
-    rows = [_row(entry) for entry in entries]
-    if rows:
-        yield from columns([_HEADINGS, *rows], right=_RIGHT)
+        return who if weight == 1 else f"{who}, for {weight:,} identical nodes"
+    return f"{weight:,} identical nodes, {nodes[0]} to {nodes[-1]}"
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -182,15 +194,16 @@ def _outcomes(layers: Summary) -> str:
     return f"layers: {', '.join(parts)}" if parts else "no layers"
 
 
-def _wire(summary: Summary, direction: Direction) -> str:
+def _wire(summary: Summary, direction: Direction, mode: Mode) -> str:
     moved = {
         Direction.PUSH: exact(summary.wire_sent),
         Direction.PULL: exact(summary.wire_received),
         Direction.COPY: f"{summary.wire_received:,} and {exact(summary.wire_sent)}",
     }[direction]
-    wasted = f", {exact(summary.wasted)} of them in vain" if summary.wasted else ""
+    wasted = f", {exact(summary.wasted)} of them wasted" if summary.wasted else ""
     kept = f", {exact(summary.resumed)} kept from an earlier run" if summary.resumed else ""
-    return f"{_MOVED[direction]} {moved}{wasted}{kept}"
+    verbs = _WOULD_MOVE if mode is Mode.PLAN else _MOVED
+    return f"{verbs[direction]} {moved}{wasted}{kept}"
 
 
 def _checks(result: RunResult) -> Iterator[str]:
@@ -205,21 +218,31 @@ def check_words(check: CheckResult) -> str:
     return f"{where}{check.expression}{found}"
 
 
-def _total(summary: Summary) -> str:
+def _total(summary: Summary, mode: Mode) -> str:
     outcomes = ", ".join(
         f"{tally.count} {outcome}" for outcome, tally in summary.by_outcome.items() if tally.count
     )
-    waste = f", {exact(summary.wasted)} in vain" if summary.wasted else ""
+    waste = f", {exact(summary.wasted)} wasted" if summary.wasted else ""
+    sent, received = ("would send", "would receive") if mode is Mode.PLAN else ("sent", "received")
     return (
-        f"Total: {summary.referenced.count} references ({outcomes or 'none'}) "
-        f"in {summary.requests} requests; "
-        f"sent {exact(summary.wire_sent)}, received {exact(summary.wire_received)}{waste}."
+        f"Total: {number(summary.referenced.count, 'reference')} ({outcomes or 'none'}) "
+        f"in {number(summary.requests, 'request')}; "
+        f"{sent} {exact(summary.wire_sent)}, {received} {exact(summary.wire_received)}{waste}."
     )
+
+
+def _pushed(result: RunResult) -> Iterator[str]:
+    """Yield the reference, with its whole digest, of what a command has put into a registry."""
+    if result.scenario is None and result.mode is Mode.WIRE and not result.errors:
+        for ledger in (transfer.ledger for transfer in result.transfers):
+            if ledger.sends and ledger.digest is not None:
+                reference = ledger.reference.rpartition(" to ")[2]
+                yield one_line(f"{reference.partition('@')[0]}@{ledger.digest}")
 
 
 def _reconciled(result: RunResult) -> str:
     if result.reconciliation.matched is None:
-        return "no second account to reconcile with" if result.mode is Mode.WIRE else f"a {result.mode} only"
+        return _UNRECONCILED[result.mode]
     if result.reconciliation.matched:
         return "reconciled with the registry's journal"
-    return f"NOT reconciled: {len(result.reconciliation.differences)} differences"
+    return f"NOT reconciled: {number(len(result.reconciliation.differences), 'difference')}"

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from regsim.core.ledger import EMPTY, Outcome
 from regsim.core.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
 from regsim.core.result import CheckResult
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
+
+    from regsim.core.ledger import Summary
+    from regsim.core.result import ContainerResult, TransferResult
 
 Number: TypeAlias = int | float
 
@@ -72,8 +76,8 @@ METRICS: dict[Metric, tuple[Kind, str]] = {
     Metric.SAVED_BYTES: (Kind.BYTES, "bytes of layers that existed, were mounted or joined"),
     Metric.SAVED_RATIO: (Kind.RATIO, "saved_bytes / referenced_bytes, 0 to 1 (or 0% to 100%)"),
     Metric.WIRE_SENT: (Kind.BYTES, "body bytes of uploads and manifest PUTs, configs and manifests included"),
-    Metric.WIRE_RECEIVED: (Kind.BYTES, "body bytes of blob and manifest GETs, likewise"),
-    Metric.WASTED_BYTES: (Kind.BYTES, "body bytes sent or received in vain"),
+    Metric.WIRE_RECEIVED: (Kind.BYTES, "body bytes of blob and manifest GETs, configs included"),
+    Metric.WASTED_BYTES: (Kind.BYTES, "body bytes sent or received that were of no use"),
     Metric.OVERHEAD: (Kind.BYTES, "all other body bytes: errors, tokens, lists"),
     Metric.REQUESTS: (Kind.COUNT, "HTTP requests"),
     Metric.WRITABLE_BYTES: (Kind.BYTES, "bytes of all files in a container's own layer after the step"),
@@ -286,3 +290,72 @@ def evaluate(condition: Condition, figures: Figures) -> CheckResult:
     return CheckResult(
         expression=condition.text, step=step, passed=condition.comparison.holds(actual), actual=actual
     )
+
+
+# --- the figures of a run -------------------------------------------------------------------------------
+
+_OVER_LAYERS: dict[Metric, Callable[[Summary], Number]] = {
+    Metric.REFERENCED: lambda layers: layers.referenced.count,
+    Metric.REFERENCED_BYTES: lambda layers: layers.referenced.bytes,
+    Metric.TRANSFERRED_BYTES: lambda layers: layers.transferred.bytes,
+    Metric.SAVED_BYTES: lambda layers: layers.saved.bytes,
+    Metric.SAVED_RATIO: lambda layers: layers.saved_ratio,
+}
+_OVER_ALL: dict[Metric, Callable[[Summary], Number]] = {
+    Metric.WIRE_SENT: lambda summary: summary.wire_sent,
+    Metric.WIRE_RECEIVED: lambda summary: summary.wire_received,
+    Metric.WASTED_BYTES: lambda summary: summary.wasted,
+    Metric.OVERHEAD: lambda summary: summary.overhead,
+    Metric.REQUESTS: lambda summary: summary.requests,
+}
+
+
+def figure(summary: Summary, metric: Metric) -> Number:
+    """Return one figure of a summary: counts, sizes and ratios over layers, the rest over everything."""
+    if metric in _OVER_ALL:
+        return _OVER_ALL[metric](summary)
+    layers = summary.layers or EMPTY
+    if metric in _OVER_LAYERS:
+        return _OVER_LAYERS[metric](layers)
+    return layers.by_outcome[Outcome(metric.value)].count
+
+
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """The figures of a run's transfers and containers (`checks.Figures`)."""
+
+    transfers: Sequence[TransferResult]
+    containers: Sequence[ContainerResult] = ()
+
+    def metric(self, metric: Metric, selector: Selector | None) -> Number | None:
+        """Return a figure over the selected transfers or container steps, None where there are none."""
+        if metric in OF_CONTAINERS:
+            done = [each for each in self.containers if _selects_container(selector, each)]
+            return of_containers(done, metric) if done else None
+        chosen = [transfer.summary for transfer in self.transfers if _selects(selector, transfer)]
+        return figure(sum(chosen, EMPTY), metric) if chosen else None
+
+
+def of_containers(done: Sequence[ContainerResult], metric: Metric) -> int:
+    """Return a figure over steps: the sum of what each copied up, or what each container holds in the end."""
+    if metric is Metric.COPIED_UP_BYTES:
+        return sum(each.copied_up.bytes for each in done)
+    return sum({each.container: each.writable.bytes for each in done}.values())
+
+
+def _selects_container(selector: Selector | None, done: ContainerResult) -> bool:
+    match selector:
+        case StepSelector(step):
+            return step in (done.step, done.step_name)
+        case ImageSelector(image):
+            return image == done.image
+    return True
+
+
+def _selects(selector: Selector | None, transfer: TransferResult) -> bool:
+    match selector:
+        case StepSelector(step):
+            return step in (transfer.step, transfer.step_name)
+        case ImageSelector(image):
+            return image in (transfer.image, transfer.ledger.reference)
+    return True

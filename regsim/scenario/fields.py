@@ -1,8 +1,8 @@
-"""How models of a scenario file read its values: with positions, in our words, and every mistake at once.
+"""The models of a scenario file, without their keys: how they read values, and how fields are annotated.
 
 Owns the base of the models and the annotations of their fields: what pydantic adds no words for (unknown,
-missing and excluded keys, text that must be text to every YAML reader, short forms), the table from
-pydantic's errors to our words, and the JSON Schema of all this. Must not know any particular key.
+missing and excluded keys, text that must be text to every YAML reader, short forms) and the JSON Schema of
+it. Must not know any particular key.
 
 A model reads a `YamlNode` with a `Reader` as context; made in Python, its values are taken as they are.
 """
@@ -11,20 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
-from pathlib import Path
 from typing import (
     TYPE_CHECKING,
-    Annotated,
     Any,
     ClassVar,
-    Final,
-    NamedTuple,
     Self,
     TypeAlias,
-    TypeVar,
-    get_args,
-    get_origin,
 )
 
 from pydantic import (
@@ -35,143 +27,27 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
-    TypeAdapter,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticCustomError, core_schema
 
 from regsim.core.quantities import MAX_SIZE, SIZE_PATTERN, parse_size
 from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Position, Problems, Scalar, YamlNode
+from regsim.scenario.reader import NOTED, Mention, Reader, describe, refusal, unexpected
+from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Scalar, YamlNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from pydantic.fields import FieldInfo
-    from pydantic_core import ErrorDetails
-
-T = TypeVar("T")
 
 JsonSchema: TypeAlias = dict[str, Any]
 
 MAX_TEXT = 10_000
 _SHOWN = 60
-_DEFAULT = ". Default: "
-# Errors with these types have been noted already, or follow from what has been noted.
-_NOTED: Final = "noted"
-_TOLD = frozenset({_NOTED, "missing"})
-
-
-class Mention(NamedTuple):
-    """A name, or a check with one, that must be defined elsewhere in the file; where it is used."""
-
-    kind: str
-    value: Any
-    where: Position
-
-
-@dataclass(slots=True)
-class Reader:
-    """What one reading of a file has gathered: its mistakes, and the names that it uses.
-
-    `directory` is the file's own, to which paths in it relate.
-    """
-
-    problems: Problems = field(default_factory=Problems)
-    directory: Path = field(default_factory=Path)
-    mentions: list[Mention] = field(default_factory=list)
-
-    def read(self, kind: TypeAdapter[T], root: YamlNode) -> T | None:
-        """Return what a document says; None if it has mistakes, which are noted."""
-        try:
-            return kind.validate_python(root, context=self)
-        except ValidationError as error:
-            for each in error.errors(include_url=False):
-                self._note(each, root)
-        return None
-
-    def _note(self, error: ErrorDetails, root: YamlNode) -> None:
-        if error["type"] in _TOLD:
-            return
-        given = error.get("ctx", {})
-        if "where" in given:
-            self.problems.add(given["where"], given["what"], given["hint"])
-            return
-        node = _at(root, error["loc"])
-        words = _WORDS.get(error["type"])
-        what, hint = words(node, given) if words is not None else (error["msg"], "")
-        self.problems.add(node.where, what, hint)
-
-
-def refusal(node: YamlNode, what: str, hint: str = "") -> PydanticCustomError:
-    """Return the error for a value that cannot be what a key wants."""
-    return PydanticCustomError("refused", "{what}", {"what": what, "hint": hint, "where": node.where})
-
-
-def unexpected(node: YamlNode, noun: str, hint: str = "") -> PydanticCustomError:
-    """Return the error for a value of the wrong type."""
-    return refusal(node, f"expected {noun}, found {describe(node)}", hint)
-
-
-def describe(node: YamlNode) -> str:
-    """Say what a value is, in words."""
-    if isinstance(node, Items):
-        return "a list" if node else "an empty list"
-    if isinstance(node, Entries):
-        return "a mapping"
-    value = node.value
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return f"the boolean {node}"
-    short = node if len(node) <= _SHOWN else f"{node[:_SHOWN]}…"
-    return f'"{short}"' if isinstance(value, str) else f"the number {short}"
-
-
-# --- from pydantic's errors to our words ----------------------------------------------------------------
-
-
-def _at(root: YamlNode, path: tuple[int | str, ...]) -> YamlNode:
-    """Return the node at pydantic's location, which also names members of unions."""
-    node = root
-    for step in path:
-        if isinstance(node, Entries) and step in node:
-            node = node[str(step)]
-        elif isinstance(node, Items) and isinstance(step, int):
-            node = node[step]
-    return node
-
-
-def _number(noun: str) -> Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]:
-    def words(node: YamlNode, _: Mapping[str, Any]) -> tuple[str, str]:
-        quoted = isinstance(node, Scalar) and node.quoted and node.isdecimal()
-        return f"expected {noun}, found {describe(node)}", "remove the quotes" if quoted else ""
-
-    return words
-
-
-def _bound(words: str, bound: str) -> Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]:
-    return lambda node, given: (f"expected {int(given[bound]):,} {words}, found {node}", "")
-
-
-def _choice(node: YamlNode, given: Mapping[str, Any]) -> tuple[str, str]:
-    words = re.findall("'([^']*)'", str(given["expected"]))
-    hint = did_you_mean(node, words) if isinstance(node, Scalar) and not node.is_null else ""
-    return f"expected one of {', '.join(words)}, found {describe(node)}", hint
-
-
-_WORDS: dict[str, Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]] = {
-    "int_type": _number("a whole number"),
-    "float_type": _number("a number"),
-    "enum": _choice,
-    "greater_than_equal": _bound("or more", "ge"),
-    "less_than_equal": _bound("or less", "le"),
-    "finite_number": _number("a number"),
-}
+DEFAULT = ". Default: "
 
 
 # --- annotations of fields ------------------------------------------------------------------------------
@@ -188,7 +64,7 @@ def key(doc: str, *, absent: str = "", default: Any = ..., alias: str | None = N
         default: the value then; without one the key is required.
         alias: the key, if it is no name in Python.
     """
-    described = f"{doc}{_DEFAULT}{absent}." if absent else f"{doc}."
+    described = f"{doc}{DEFAULT}{absent}." if absent else f"{doc}."
     return Field(default, description=described, validation_alias=alias)
 
 
@@ -386,7 +262,7 @@ class Mapped(BaseModel):
         whole = cls._is_whole(entries, known, reader)
         value = handler({str(name): entries[name] for name in entries if name in known})
         if not whole:
-            raise PydanticCustomError(_NOTED, "")
+            raise PydanticCustomError(NOTED, "")
         return value.finish(entries, reader)
 
     @classmethod
@@ -441,68 +317,3 @@ class Mapped(BaseModel):
     @classmethod
     def _short_schema(cls, properties: JsonSchema) -> JsonSchema:
         return {name: value for name, value in properties[cls.short].items() if name != "description"}
-
-
-class SchemaMaker(GenerateJsonSchema):
-    """Writes JSON Schema without titles, defaults, and the nulls that stand for absent keys."""
-
-    def field_title_should_be_set(self, _schema: Any) -> bool:  # noqa: D102  (pydantic says it)
-        return False
-
-    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchema:  # noqa: D102
-        return self.generate_inner(schema["schema"])
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchema:  # noqa: D102
-        return self.generate_inner(schema["schema"])
-
-    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchema:  # noqa: D102
-        return {"type": "string", "enum": [str(member) for member in schema["members"]]}
-
-    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchema:  # noqa: D102
-        names, values = schema["keys_schema"], schema["values_schema"]
-        return {
-            "type": "object",
-            "propertyNames": self.generate_inner(names),
-            "additionalProperties": self.generate_inner(values),
-        }
-
-
-# --- what the keys are, for readers ---------------------------------------------------------------------
-
-
-def key_table(title: str, model: type[Mapped]) -> str:
-    """Return the table of a mapping's keys in Markdown."""
-    rows = []
-    for name, info in model.keys().items():
-        doc, _, absent = str(info.description).removesuffix(".").partition(_DEFAULT)
-        given = "required" if info.is_required() else absent or "-"
-        rows.append(f"| `{name}` | {noun_of(info)} | {given} | {doc} |")
-    return "\n".join([f"**{title}**", "", "| key | value | default | meaning |", "|---|---|---|---|", *rows])
-
-
-def models_of(model: type[Mapped]) -> Iterator[tuple[str, type[Mapped]]]:
-    """Yield the keys of which exactly one is written, each with the mapping below it if it has one."""
-    for name in model.one_of:
-        kind = get_args(model.keys()[name].annotation)[0]
-        if isinstance(kind, type) and issubclass(kind, Mapped):
-            yield name, kind
-
-
-def noun_of(info: FieldInfo) -> str:
-    """Say what a key holds."""
-    return _noun(info.annotation, info.metadata)
-
-
-def _noun(kind: Any, metadata: Iterable[Any] = ()) -> str:
-    for each in metadata:
-        if isinstance(each, Written | Several):
-            return str(each.noun)
-    if get_origin(kind) is Annotated:
-        return _noun(get_args(kind)[0], get_args(kind)[1:])
-    if members := [each for each in get_args(kind) if each is not type(None)]:
-        return " or ".join(_noun(each) for each in members)
-    if issubclass(kind, Mapped):
-        return str(kind.form or kind.noun)
-    if issubclass(kind, StrEnum):
-        return f"one of {', '.join(kind)}"
-    return "a whole number" if kind is int else "a number"

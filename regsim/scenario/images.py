@@ -1,7 +1,8 @@
-"""The images of a scenario, ready to be pushed: made up, recorded, or real.
+"""The images of a scenario, ready to be pushed or run: made up, recorded, real, built, or committed.
 
-Owns the way from what a scenario says about images to where their content is read from. Must not know
-steps or registries.
+Owns the way from what a scenario says about images to where their content is read from. Images are built on
+the scenario's own, times are zero, and the machine is linux/amd64, so that a build gives the same digests
+wherever the scenario runs. Must not know steps or registries.
 """
 
 from __future__ import annotations
@@ -9,14 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core import Digest, Role, media_types, parse_config
+from regsim.core import Digest, Platform, Role, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
-from regsim.core.entries import Labels
 from regsim.core.holdings import HeldSets
+from regsim.core.image import Image
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
-from regsim.errors import NotFoundError, RegsimError
-from regsim.scenario.building import Builder
+from regsim.core.suggest import did_you_mean
+from regsim.core.work import Labels
+from regsim.errors import ContentError, NotFoundError, RegsimError, UsageError
+from regsim.image.builder.bases import base_of
+from regsim.image.builder.builder import build
+from regsim.image.builder.context import Context, read_ignore
+from regsim.image.builder.syntax import MAX_DOCKERFILE
+from regsim.image.builder.work import Request
+from regsim.image.compression import compressor
+from regsim.image.opened import OpenImage
+from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
@@ -24,35 +34,41 @@ from regsim.synth.recorded import load_record
 from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from regsim.image.container import Container
-    from regsim.image.opened import OpenImage
     from regsim.scenario.schema import Scenario
     from regsim.scenario.schema_image import ImageSpec, PlatformImage
     from regsim.store.protocols import Fetcher
 
+_MACHINE = Platform("linux", "amd64")
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(kw_only=True)
 class Images:
-    """Where each image of a scenario is read from.
+    """The images of one run: what can be pushed, built on, and run in containers.
 
     Attributes:
         made: the made-up and recorded images.
-        others: those in layouts and those built from Dockerfiles, each with what to ask its place for.
         labels: what is known of layers beside their descriptors.
-        manifests: for the model, what it needs of each image.
-        builder: makes images from Dockerfiles, and opens any one to put something on it.
-        opened: what containers were made from.
+        specs: what the scenario says of each image.
+        others: images in layouts, built ones and committed ones, each with what to ask its place for.
+        manifests: by image that is pushed, its manifests without any bytes of layers, for the model.
+        scratch: keeps the layers of what is built and committed; None if nothing can be.
+        tell: is told what takes a while.
     """
 
     made: ImageSource
-    others: dict[str, tuple[Fetcher, str]]
     labels: Labels
-    manifests: dict[str, HeldSets]
-    builder: Builder | None = None
-    opened: dict[str, OpenImage] = field(default_factory=dict)
+    specs: Mapping[str, ImageSpec] = field(default_factory=dict)
+    others: dict[str, tuple[Fetcher, str]] = field(default_factory=dict)
+    manifests: dict[str, HeldSets] = field(default_factory=dict)
+    scratch: LayoutStore | None = None
+    tell: Callable[[str], None] = lambda _: None
+    _built: dict[str, OpenImage] = field(default_factory=dict)
+    _run: dict[str, OpenImage] = field(default_factory=dict)
+    _building: list[str] = field(default_factory=list)
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
@@ -62,31 +78,99 @@ class Images:
         """Return what to ask that place for."""
         return self.others[image][1] if image in self.others else image
 
-    def holdings(self, image: str) -> HeldSets:
-        """Return an image's manifests without any bytes of layers, for the model."""
-        return self.manifests[image]
+    async def build(self, name: str) -> OpenImage:
+        """Build an image from its Dockerfile unless it is built, and return it.
 
-    async def container_image(self, image: str) -> OpenImage:
-        """Return an image to make containers from, the same one for all.
+        Raises:
+            DockerfileError: its Dockerfile has mistakes; all are told.
+            RegsimError: it cannot be built.
+        """
+        if name not in self._built:
+            if name in self._building:
+                around = " from ".join([*self._building, name])
+                raise UsageError(f"image {name!r} is built from itself: {around}")
+            self._building.append(name)
+            self.tell(f"building {name}")
+            built = await build(self._request(self.specs[name]), self._layers())
+            self._built[name] = replace(built, name=name)
+            self.others[name] = (self._built[name], name)
+            self._building.pop()
+        return self._built[name]
+
+    async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
+        """Return an image of the scenario as something to build on (`image.builder.bases.Bases`).
+
+        Raises:
+            UsageError: the scenario has no image of that name, or it is an index.
+            RegsimError: it cannot be read or built.
+        """
+        spec = self.specs.get(name) or self.specs.get(f"{name}:latest")
+        if spec is None:
+            hint = did_you_mean(name, self.specs)
+            raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
+        if spec.platforms is not None:
+            raise UsageError(f"{name!r} is an index", hint="build on one of its images")
+        if spec.oci is not None:
+            store = LayoutStore(spec.oci.directory)
+            root = await store.find(spec.oci.tag or "")
+            document = parse(root, await read_all(store.content(root), limit=MAX_MANIFEST_SIZE))
+            return await OpenImage.of(Image.of(document), store.content, f"the image in {store.path}")
+        if spec.dockerfile is not None:
+            return await self.build(spec.name)
+        return await base_of(self.made, spec.name)
+
+    async def container_image(self, name: str) -> OpenImage:
+        """Return an image to make containers from, with its layers read; the same one for all.
 
         Raises:
             RegsimError: it cannot be read or built.
         """
-        if image not in self.opened:
-            self.opened[image] = await _builder(self.builder).container_image(image)
-        return self.opened[image]
+        if name not in self._run:
+            image = self._built.get(name) or await self.open(name, _MACHINE)
+            await image.read()
+            self._run[name] = image
+        return self._run[name]
 
-    async def commit(self, container: Container, image: str, message: str) -> OpenImage:
+    async def commit(self, container: Container, name: str, message: str) -> OpenImage:
         """Let an image of the scenario be what a container holds.
 
         Raises:
             RegsimError: it cannot be written.
         """
-        built = await _builder(self.builder).commit(container, image, message)
-        self.others[image] = (built, image)
-        self.manifests[image] = await _read(built, image, image)
-        await _read_history(built, self.manifests[image], self.labels.created_by)
-        return built
+        committed = await container.commit(self._layers(), compressor("gzip"), message=message)
+        image = self._built[name] = replace(committed, name=name)
+        self.others[name] = (image, name)
+        self.manifests[name] = await _read(image, name, name)
+        await _read_history(image, self.manifests[name], self.labels.created_by)
+        return image
+
+    def _layers(self) -> LayoutStore:
+        if self.scratch is None:
+            raise ValueError("an image is to be built or committed, and there is no scratch directory")
+        return self.scratch
+
+    def _request(self, spec: ImageSpec) -> Request:
+        path = spec.dockerfile
+        if path is None:
+            raise ValueError(f"image {spec.name!r} has no Dockerfile")
+        with file_errors(path, "read"):
+            raw = read_bounded(path, MAX_DOCKERFILE)
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ContentError(f"{path} is not text", hint="a Dockerfile is UTF-8") from error
+        context = spec.context or path.parent
+        return Request(
+            text=text,
+            name=str(path),
+            context=Context(context, read_ignore(context, path)),
+            bases=self,
+            compressor=compressor("gzip"),
+            host=_MACHINE,
+            effects={command: left.effect() for command, left in spec.run.items()},
+            arguments=spec.build_args,
+            target=spec.target,
+        )
 
 
 async def open_images(
@@ -109,41 +193,36 @@ async def open_images(
     forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
     source = ImageSource(recipes, forge, without_bytes=not generate)
-    others: dict[str, tuple[Fetcher, str]] = {
-        name: (LayoutStore(spec.oci.directory), spec.oci.tag or "")
-        for name, spec in scenario.images.items()
-        if spec.oci is not None
-    }
+    images = Images(
+        made=source,
+        labels=Labels(recorded=source.recorded_digests),
+        specs=scenario.images,
+        scratch=LayoutStore(scratch, create=True) if scratch is not None else None,
+        tell=tell,
+    )
     # What containers are committed to is made by steps, not here.
-    pushed = {step.push.image for step in scenario.steps if step.push is not None}
-    pushed &= scenario.images.keys()
-    images = Images(made=source, others=others, labels=Labels(recorded=source.recorded_digests), manifests={})
-    builder = Builder(scenario.images, source, scratch, tell) if scratch is not None else None
-    holdings: dict[str, HeldSets] = {}
+    pushed = {step.push.image for step in scenario.steps if step.push is not None} & scenario.images.keys()
     for name in sorted(pushed | _run_in_containers(scenario)):
-        if scenario.images[name].dockerfile is not None:
-            others[name] = (await _builder(builder).image(name), name)
+        spec = scenario.images[name]
+        if spec.oci is not None:
+            images.others[name] = (LayoutStore(spec.oci.directory), spec.oci.tag or "")
+        if spec.dockerfile is not None:
+            await images.build(name)
         elif name in pushed:
-            tell(f"making {name}" if name not in others and generate else f"reading {name}")
+            tell(f"making {name}" if spec.oci is None and generate else f"reading {name}")
         if name in pushed:
-            holdings[name] = await _read(images.store(name), images.reference(name), name)
+            images.manifests[name] = await _read(images.store(name), images.reference(name), name)
     created_by = await _created_by(source, recipes, pushed)
-    for name in sorted(pushed & others.keys()):
-        await _read_history(images.store(name), holdings[name], created_by)
-    labels = Labels(created_by, source.recorded_digests)
-    return Images(made=source, others=others, labels=labels, manifests=holdings, builder=builder)
+    for name in sorted(pushed & images.others.keys()):
+        await _read_history(images.store(name), images.manifests[name], created_by)
+    images.labels = Labels(created_by, source.recorded_digests)
+    return images
 
 
 def _run_in_containers(scenario: Scenario) -> set[str]:
     """Return the images of the file that containers are made from."""
     creates = (step.container.create for step in scenario.steps if step.container is not None)
     return {each.image for each in creates if each is not None} & scenario.images.keys()
-
-
-def _builder(builder: Builder | None) -> Builder:
-    if builder is None:
-        raise ValueError("an image is to be built or run, and there is no scratch directory")
-    return builder
 
 
 def _recipes(spec: ImageSpec, seed: int) -> Iterator[ImageRecipe | IndexRecipe]:
@@ -196,8 +275,7 @@ async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:
 
 async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest, str]) -> None:
     """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
-    for descriptor, raw in image.manifests.values():
-        document = parse(descriptor, raw)
+    for document in image.manifests.values():
         config = document.config
         if config is None or config.media_type not in media_types.CONFIGS:
             continue

@@ -1,31 +1,45 @@
 """Reading a scenario file: every mistake at once, each with its line and column.
 
-Owns the order of the work: bytes, YAML, overrides, keys, names, and then values. Must not know how a
-scenario runs, nor open anything but the file itself.
+Owns the order of the work: finding the file, bytes, YAML, `--set`, keys, names, and then values. Must not
+know how a scenario runs, nor open anything but the file itself.
+
+The path of `--set PATH=VALUE` is keys joined by dots, where a key may itself hold dots
+(`images.api:1.2.layers`); items of lists are counted from 1, as steps are. What comes out is judged like what
+the file says.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 
-from regsim.errors import LocalFileError, ScenarioError
+from regsim.core.suggest import closest, did_you_mean
+from regsim.errors import LocalFileError, ScenarioError, UsageError
 from regsim.scenario.checks import ImageSelector, StepSelector
-from regsim.scenario.fields import Reader, describe
 from regsim.scenario.names import DEFAULT_NODE, check_names
-from regsim.scenario.overrides import apply_overrides
+from regsim.scenario.reader import Reader, describe
 from regsim.scenario.schema import NodeSpec, Scenario
 from regsim.scenario.schema_container import Commit
 from regsim.scenario.schema_image import EffectSpec, Runs
 from regsim.scenario.schema_step import Place
-from regsim.scenario.yaml_document import Entries, Position, Problems, Rejected, parse
+from regsim.scenario.yaml_document import (
+    Entries,
+    Items,
+    Position,
+    Problems,
+    Rejected,
+    Scalar,
+    YamlNode,
+    parse,
+    scalar_at,
+)
 from regsim.synth.recorded import record_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
-    from pathlib import Path
 
     from regsim.image.builder.effects import Effect
     from regsim.scenario.checks import Condition
@@ -192,3 +206,151 @@ def _resolved(check: Condition, steps: tuple[Step, ...], images: Collection[str]
         case ImageSelector(image) if image not in images:
             return replace(check, selector=ImageSelector(str(Place.parse(image))))
     return check
+
+
+# --- finding a file -------------------------------------------------------------------------------------
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+class Shipped(NamedTuple):
+    """A scenario that regsim ships."""
+
+    name: str
+    description: str
+    path: Path
+
+
+def find_scenario(name_or_path: str) -> Path:
+    """Return the file that a user means.
+
+    What has a directory or a suffix in it is a path. A mere word is a shipped scenario, or else a file of
+    that name.
+
+    Raises:
+        UsageError: it is no path, and no shipped scenario is called that.
+        LocalFileError: there is no such file.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in _SUFFIXES and path.name == name_or_path:
+        shipped = _directory() / f"{name_or_path}.yaml"
+        if _is_file(shipped):
+            return shipped
+    if _is_file(path):
+        return path
+    names = _names()
+    if path.suffix in _SUFFIXES or path.name != name_or_path:
+        match = closest(path.stem, names)
+        hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
+        raise LocalFileError(f"no such scenario file: {name_or_path}", hint=hint)
+    raise UsageError(f'no scenario is called "{name_or_path}"', hint=did_you_mean(name_or_path, names))
+
+
+def shipped() -> list[Shipped]:
+    """Return the scenarios that regsim ships, by name, with the question that each one answers."""
+    directory = _directory()
+    paths = [directory / f"{name}.yaml" for name in _names()]
+    return [Shipped(path.stem, _description(path), path) for path in paths]
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A name that is too long for the file system is the name of no file.
+        return False
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in _directory().glob("*.yaml"))
+
+
+def _directory() -> Path:
+    package = Path(__file__).parent.parent
+    installed = package / "_scenarios"
+    # In a checkout they lie at the top, where a reader looks for them.
+    return installed if installed.is_dir() else package.parent / "scenarios"
+
+
+def _description(path: Path) -> str:
+    problems = Problems()
+    try:
+        root = parse(read_file(path).decode(errors="replace"), str(path), problems)
+    except Rejected:
+        return ""
+    return str(scalar_at(root, "description") or "")
+
+
+# --- --set PATH=VALUE -----------------------------------------------------------------------------------
+
+_MAX_LENGTH = 10_000
+
+
+def apply_overrides(root: Entries, assignments: Sequence[str], problems: Problems) -> Entries:
+    """Return the document with every assignment made, in order.
+
+    Args:
+        root: the document.
+        assignments: `PATH=VALUE` each; the value is read as YAML.
+        problems: where mistakes are noted, under the position `--set PATH=VALUE`.
+    """
+    for rank, assignment in enumerate(assignments, start=1):
+        try:
+            changed = _assign(root, assignment, rank, problems)
+        except Rejected:
+            continue
+        root = changed if isinstance(changed, Entries) else root
+    return root
+
+
+def _assign(root: Entries, assignment: str, rank: int, problems: Problems) -> YamlNode:
+    shown = "".join(char if char.isprintable() else " " for char in assignment[:200])
+    where = Position(rank, 1, 1, f"--set {shown}")
+    path, equals, value = assignment.partition("=")
+    if not equals or not path.strip():
+        problems.reject(where, "not an assignment", "write PATH=VALUE, such as seed=9")
+    if len(assignment) > _MAX_LENGTH:
+        problems.reject(where, f"longer than {_MAX_LENGTH:,} characters")
+    node = parse(value, where.source, problems, rank=rank)
+    if node is None:
+        node = Scalar("", where)
+    return _set_at(root, path.strip(), node, where, problems)
+
+
+def _set_at(parent: YamlNode, path: str, value: YamlNode, where: Position, problems: Problems) -> YamlNode:
+    if isinstance(parent, Items):
+        return _set_item(parent, path, value, where, problems)
+    if isinstance(parent, Scalar):
+        if not parent.is_null:
+            problems.reject(where, f'"{path}" lies below a value that has no keys')
+        parent = Entries((), where)
+    known = [key for key in parent if path == key or path.startswith(f"{key}.")]
+    if not known:
+        first, dot, _ = path.partition(".")
+        if dot:
+            problems.reject(where, f'nothing here is called "{first}"', did_you_mean(first, parent))
+        # Whether the key may be there at all is judged with the rest of the document.
+        return Entries([*parent.written(), (Scalar(path, where, quoted=True), value)], parent.where)
+    # The longest key wins, so that keys that hold dots can be reached.
+    name = max(known, key=len)
+    rest = path[len(name) + 1 :]
+    entries: list[tuple[Scalar, YamlNode]] = []
+    for key, old in parent.written():
+        if key != name:
+            entries.append((key, old))
+        elif rest:
+            entries.append((key, _set_at(old, rest, value, where, problems)))
+        else:
+            entries.append((Scalar(key, where, quoted=key.quoted), value))
+    return Entries(entries, parent.where)
+
+
+def _set_item(parent: Items, path: str, value: YamlNode, where: Position, problems: Problems) -> YamlNode:
+    first, _, rest = path.partition(".")
+    number = int(first) if first.isdecimal() and len(first) < 10 else 0  # noqa: PLR2004
+    if not 1 <= number <= len(parent):
+        count = len(parent)
+        problems.reject(where, f'no item "{first}" in a list of {count}', "items are counted from 1")
+    items = list(parent)
+    items[number - 1] = _set_at(items[number - 1], rest, value, where, problems) if rest else value
+    return Items(items, parent.where)

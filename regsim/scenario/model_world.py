@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING
 
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
-from regsim.core.result import Mode, Reconciliation
+from regsim.core.manifest import MANIFEST_UNKNOWN
+from regsim.core.result import Mode
 from regsim.errors import NotFoundError, UsageError
-from regsim.scenario.known import Known
-from regsim.scenario.world import Member, node_tag, wanted
+from regsim.scenario.world import Ends, Job, Member, wanted_at
 from regsim.store.memory import SkipRule
-from regsim.transfer.copy import MANIFEST_UNKNOWN
-from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
+from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from regsim.core.ledger import Ledger
-    from regsim.scenario.images import Images
     from regsim.scenario.schema import Scenario
     from regsim.scenario.schema_step import Place
 
@@ -55,65 +51,44 @@ def check_model(scenario: Scenario) -> None:
         )
 
 
-@dataclass(slots=True)
-class ModelWorld:
-    """One modelled registry and its nodes (`world.World`)."""
+@dataclass(kw_only=True)
+class ModelWorld(Ends[ModelEnd, ModelEnd]):
+    """One modelled registry and its nodes."""
 
-    images: Images
     registry: ModelRegistry = field(default_factory=ModelRegistry)
-    _known: Known = field(default_factory=Known)
     _nodes: dict[str, ModelEnd] = field(default_factory=dict)
 
-    def push(self, member: Member, image: str, to: Place) -> ModelWork:  # noqa: ARG002, D102  (World says it)
-        source = ModelEnd(self.images.holdings(image))
-        return self._to_registry(source, self.images.reference(image), to)
-
-    def pull(self, member: Member, reference: Place) -> ModelWork:  # noqa: D102  (likewise)
-        return ModelWork(
-            ModelTransfer(
-                source=self.registry.repository(reference.repository),
-                reference=wanted(reference),
-                destination=self._node(member),
-                tag=node_tag(reference),
-                name=str(reference),
-                labels=self.images.labels,
-            )
-        )
-
-    def copy(self, member: Member, source: Place, to: Place) -> ModelWork:  # noqa: ARG002, D102  (likewise)
-        reader = self.registry.repository(source.repository)
-        return self._to_registry(reader, wanted(source), to, source.repository)
-
-    async def delete(self, reference: Place) -> None:  # noqa: D102  (likewise)
+    async def delete(self, reference: Place) -> None:  # noqa: D102  (World says it)
         holdings = self.registry.repository(reference.repository).holdings
-        if holdings.resolve(wanted(reference)) is None:
+        if holdings.resolve(wanted_at(reference)) is None:
             raise NotFoundError(f"{reference} does not exist", codes=(MANIFEST_UNKNOWN,))
-        holdings.delete_manifest(wanted(reference))
+        holdings.delete_manifest(wanted_at(reference))
 
-    def learn(self, ledger: Ledger, to: Place) -> None:  # noqa: D102  (likewise)
-        self._known.learn(ledger, to.repository)
+    def image(self, image: str) -> ModelEnd:  # noqa: D102  (Ends says it)
+        return ModelEnd(self.images.manifests[image])
 
-    async def reconcile(self, ledgers: Sequence[Ledger]) -> Reconciliation:  # noqa: D102  (likewise)
-        return Reconciliation.alone(ledgers)
+    def reader(self, _member: Member, name: str) -> ModelEnd:  # noqa: D102  (as above)
+        return self.registry.repository(name)
 
-    def _to_registry(
-        self, source: ModelEnd, reference: str, to: Place, copied_from: str | None = None
-    ) -> ModelWork:
-        return ModelWork(
-            ModelTransfer(
-                source=source,
-                reference=reference,
-                destination=self.registry.repository(to.repository),
-                tag=to.tag,
-                name=str(to),
-                candidates=self._known.candidates(to.repository, copied_from),
-                labels=self.images.labels,
-            )
-        )
+    def writer(self, _member: Member, name: str, _source: ModelEnd) -> ModelEnd:  # noqa: D102  (as above)
+        return self.registry.repository(name)
 
-    def _node(self, member: Member) -> ModelEnd:
+    def node(self, member: Member) -> ModelEnd:  # noqa: D102  (as above)
         if member.name not in self._nodes:
             chain = member.spec.skip is SkipRule.CHAIN
             holdings = HeldSets(present=Evidence.LOCAL, runs=set() if chain else None)
             self._nodes[member.name] = ModelEnd(holdings)
         return self._nodes[member.name]
+
+    def work(self, job: Job[ModelEnd, ModelEnd]) -> ModelWork:  # noqa: D102  (as above)
+        return ModelWork(
+            ModelTransfer(
+                source=job.source,
+                reference=job.reference,
+                destination=job.destination,
+                tag=job.tag,
+                name=job.name,
+                candidates=job.candidates,
+                labels=self.images.labels,
+            )
+        )

@@ -17,7 +17,7 @@ from regsim.scenario.yaml_document import Entries, Items, Scalar, scalar_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from regsim.scenario.fields import Mention, Reader
+    from regsim.scenario.reader import Mention, Reader
     from regsim.scenario.yaml_document import Position, YamlNode
 
 DEFAULT_NODE = "node"

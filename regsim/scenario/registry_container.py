@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError, UsageError
-from regsim.net.timeouts import Timeouts
+from regsim.net import Timeouts
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _ENVIRONMENT = {"REGISTRY_STORAGE_DELETE_ENABLED": "true"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What an engine's command came to."""
+    """The exit code and the output of an engine's command."""
 
     code: int
     out: str
@@ -54,7 +54,7 @@ class Said:
 
     @property
     def last(self) -> str:
-        """Its last words, on one line."""
+        """The last line that it printed."""
         lines = [line.strip() for line in (self.err or self.out).splitlines() if line.strip()]
         text = lines[-1] if lines else f"it ended with {self.code}"
         return "".join(each if each.isprintable() else " " for each in text)[:_QUOTED]
@@ -70,16 +70,16 @@ class Engine:
         return shlex.join(self.words)
 
     async def call(self, *words: str, seconds: float = _ASK_SECONDS, finish: bool = False) -> Said:
-        """Run one of the engine's commands to its end.
+        """Run one of the engine's commands and wait for it.
 
         Args:
             words: the command and its arguments.
             seconds: how long it may take.
-            finish: let it come to its end even if the caller is cancelled, as what makes something must.
+            finish: wait for it even if the caller is cancelled; for commands that make something.
 
         Raises:
             UsageError: the engine cannot be run.
-            NetworkError: it does not come to an end.
+            NetworkError: it takes longer than that.
         """
         calling = asyncio.ensure_future(self._call(words, seconds))
         try:
@@ -87,7 +87,7 @@ class Engine:
         except asyncio.CancelledError:
             if not finish:
                 calling.cancel()
-            # Not gather, which hands on what cancels it: whoever is cancelled twice is as patient.
+            # Not gather, which passes a cancellation on: a second one must wait as well.
             while not calling.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((calling,))
@@ -96,7 +96,7 @@ class Engine:
             raise
 
     async def _call(self, words: tuple[str, ...], seconds: float) -> Said:
-        # In files, since whoever the engine leaves behind may keep a pipe open for ever.
+        # In files, since a process that the engine leaves behind may keep a pipe open.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             try:
                 process = await asyncio.create_subprocess_exec(
@@ -130,12 +130,12 @@ def engines(environment: Mapping[str, str] = os.environ) -> Iterator[tuple[str, 
     """Yield the engines that may be there, best first, each under the name that it is known by here.
 
     Raises:
-        UsageError: `REGSIM_ENGINE` is no command line.
+        UsageError: `REGSIM_ENGINE` is not a command line.
     """
     try:
         chosen = tuple(shlex.split(environment.get(VARIABLE, "")))
     except ValueError as error:
-        raise UsageError(f"{VARIABLE} is no command line: {error}") from error
+        raise UsageError(f"{VARIABLE} is not a command line: {error}") from error
     if chosen:
         yield VARIABLE, Engine(chosen)
     for program in _PROGRAMS:
@@ -148,7 +148,7 @@ async def find_engine(environment: Mapping[str, str] = os.environ) -> Engine:
     """Return the first of `REGSIM_ENGINE` (a full command line), docker and podman whose `info` succeeds.
 
     Raises:
-        UsageError: there is none; it tells what each one said.
+        UsageError: no engine answers; the message has what each one said.
     """
     said: list[str] = []
     for name, engine in engines(environment):
@@ -201,14 +201,14 @@ async def registry_container(
     engine: Engine | None = None,
     tell: Callable[[str], None],
 ) -> AsyncIterator[RegistryContainer]:
-    """Start a registry in a container and remove it again, whatever happens meanwhile.
+    """Start a registry in a container and remove it again, also after errors and cancellation.
 
     Its port 5000 is published on a free port of the loopback interface. Where the engine cannot do that (as
     without a network of its own) the container shares this machine's network, and is told a free port in the
     words of docker's registry (`REGISTRY_HTTP_ADDR`).
 
     Args:
-        image: is only pulled if the engine has it not.
+        image: pulled only if the engine does not have it.
         environment: variables for the registry; deletes are allowed unless they say otherwise.
         volumes: files and directories of this machine and where the registry finds them, to be read only.
         tls: the registry has been told to speak TLS.
@@ -216,8 +216,8 @@ async def registry_container(
         tell: is told what takes time, and what was left behind.
 
     Raises:
-        UsageError: there is no engine, or `image` is no name of one.
-        RegistryError: the image cannot be had, or the container does not run.
+        UsageError: there is no engine, or `image` is not an image's name.
+        RegistryError: the image cannot be pulled, or the container does not run.
         NetworkError: the registry does not answer in time.
     """
     check_image(image)
@@ -320,7 +320,7 @@ async def _ready(container: RegistryContainer) -> None:
         RegistryError: it has ended.
         NetworkError: it does not answer in time.
     """
-    # Nothing secret is sent: whose certificate it is will be asked by who uses it.
+    # Nothing secret is sent; the clients that use it verify its certificate.
     timeouts = Timeouts(connect=2.0, read=5.0, metadata=5.0)
     polls = 0
     try:
@@ -341,9 +341,9 @@ async def _ready(container: RegistryContainer) -> None:
 
 async def _answers(transport: Transport) -> bool:
     try:
-        return (await transport.request("GET", "/v2/", Account())).status == HTTPStatus.OK
+        return (await transport.send("GET", "/v2/", Account())).status == HTTPStatus.OK
     except AuthenticationError:
-        return True  # it is there, and wants to know who asks
+        return True  # it answers, and wants credentials
     except NetworkError:
         return False
 
@@ -355,7 +355,7 @@ async def _runs(container: RegistryContainer) -> bool:
 
 async def _fallen(engine: Engine, name: str, what: str) -> RegistryError:
     said = await engine.call("logs", "--tail", "5", name)
-    return RegistryError(f"the registry {what} has ended by itself: {said.last}")
+    return RegistryError(f"the registry {what} has stopped: {said.last}")
 
 
 async def _remove(engine: Engine, name: str, tell: Callable[[str], None]) -> None:

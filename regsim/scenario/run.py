@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode, RegistryError, RegsimError
-from regsim.scenario.checks import evaluate
-from regsim.scenario.figures import RunFigures, figure
+from regsim.scenario.checks import RunFigures, evaluate, figure
 from regsim.scenario.run_containers import Containers, verdicts
 from regsim.scenario.schema_container import InContainer
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
@@ -34,7 +33,7 @@ MAX_MOVES_AT_ONCE = 24
 
 
 async def run(scenario: Scenario, world: World, mode: Mode, tell: Callable[[str], None]) -> RunResult:
-    """Run a scenario and return what it came to, also if it fails or is interrupted.
+    """Run a scenario and return its result, also if it fails or is interrupted.
 
     Args:
         scenario: what to do.

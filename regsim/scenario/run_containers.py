@@ -15,7 +15,7 @@ from regsim.core.result import CheckResult, Committed, ContainerResult
 from regsim.errors import LocalFileError
 from regsim.image.container import Container, State
 from regsim.scenario import schema_container as doings
-from regsim.scenario.figures import of_containers
+from regsim.scenario.checks import of_containers
 from regsim.scenario.schema_image import EffectSpec
 from regsim.store.entry import Kind, shown
 

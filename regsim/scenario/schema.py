@@ -8,27 +8,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args, get_origin
 
 from pydantic import AfterValidator, Field
+from pydantic.json_schema import GenerateJsonSchema
 
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, parse_condition
-from regsim.scenario.fields import (
-    NUMBER,
-    JsonSchema,
-    Mapped,
-    Reader,
-    SchemaMaker,
-    Several,
-    Written,
-    free_text,
-    key,
-    key_table,
-    models_of,
-    noun_of,
-)
+from regsim.scenario.fields import DEFAULT, NUMBER, JsonSchema, Mapped, Several, Written, free_text, key
 from regsim.scenario.schema_container import NODE_NAME, InContainer
 from regsim.scenario.schema_image import (
     IMAGE_NAME,
@@ -44,6 +32,11 @@ from regsim.scenario.schema_step import SEEN, ExpectWritten, Step
 from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from pydantic_core import core_schema
+
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
 
 MAX_COUNT = 1_000_000
@@ -128,11 +121,6 @@ class NodeSpec(Mapped):
         habits = {"skip": self.client.skip, "parallel": self.client.parallel}
         return self.model_copy(update={name: habits[name] for name in habits if name not in entries})
 
-    @property
-    def size(self) -> int:
-        """How many machines this stands for."""
-        return 1 if self.count is None else self.count
-
     def members(self) -> tuple[str, ...]:
         """Return the name of each machine: `ci` alone, or `edge-1` to `edge-20`."""
         if self.count is None:
@@ -197,9 +185,36 @@ class Scenario(Mapped):
     )
 
 
+# --- what follows from the models -----------------------------------------------------------------------
+
+
+class _SchemaMaker(GenerateJsonSchema):
+    """Writes JSON Schema without titles, defaults, and the nulls that stand for absent keys."""
+
+    def field_title_should_be_set(self, _schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchema:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchema:
+        return self.generate_inner(schema["schema"])
+
+    def enum_schema(self, schema: core_schema.EnumSchema) -> JsonSchema:
+        return {"type": "string", "enum": [str(member) for member in schema["members"]]}
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchema:
+        names, values = schema["keys_schema"], schema["values_schema"]
+        return {
+            "type": "object",
+            "propertyNames": self.generate_inner(names),
+            "additionalProperties": self.generate_inner(values),
+        }
+
+
 def json_schema() -> JsonSchema:
     """Return the JSON Schema (draft-07) of scenario files, a description at every key."""
-    made = Scenario.model_json_schema(schema_generator=SchemaMaker, ref_template="#/definitions/{model}")
+    made = Scenario.model_json_schema(schema_generator=_SchemaMaker, ref_template="#/definitions/{model}")
     definitions = made.pop("$defs")
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -223,15 +238,16 @@ def key_tables() -> str:
         ("A file of these", FileSpec),
         ("A node", NodeSpec),
         ("A step", Step),
-        *((f"`{verb}`", model) for verb, model in models_of(Step)),
-        *((f"`container`: `{act}`", model) for act, model in models_of(InContainer)),
+        *((f"`{verb}`", model) for verb, model in _models_of(Step)),
+        *((f"`container`: `{act}`", model) for act, model in _models_of(InContainer)),
     ]
     rows = [f"| `{metric}` | {kind} | {doc} |" for metric, (kind, doc) in METRICS.items()]
     for name, act in [("error", None), *SEEN.items()]:
         info = ExpectWritten.keys()[name]
         doc = str(info.description).partition(".")[0]
         of = f" (of a container's {act})" if act is not None else ""
-        rows.append(f"| `{name}` | {noun_of(info)} | in `expect` only: {doc[0].lower()}{doc[1:]}{of} |")
+        noun = _noun(info.annotation, info.metadata)
+        rows.append(f"| `{name}` | {noun} | in `expect` only: {doc[0].lower()}{doc[1:]}{of} |")
     metrics = [
         "**Metrics of `expect` and `checks`**",
         "",
@@ -239,4 +255,37 @@ def key_tables() -> str:
         "|---|---|---|",
         *rows,
     ]
-    return "\n\n".join([*(key_table(title, model) for title, model in models), "\n".join(metrics)])
+    return "\n\n".join([*(_key_table(title, model) for title, model in models), "\n".join(metrics)])
+
+
+def _key_table(title: str, model: type[Mapped]) -> str:
+    """Return the table of a mapping's keys in Markdown."""
+    rows = []
+    for name, info in model.keys().items():
+        doc, _, absent = str(info.description).removesuffix(".").partition(DEFAULT)
+        given = "required" if info.is_required() else absent or "-"
+        rows.append(f"| `{name}` | {_noun(info.annotation, info.metadata)} | {given} | {doc} |")
+    return "\n".join([f"**{title}**", "", "| key | value | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _models_of(model: type[Mapped]) -> Iterator[tuple[str, type[Mapped]]]:
+    """Yield the keys of which exactly one is written, each with the mapping below it if it has one."""
+    for name in model.one_of:
+        kind = get_args(model.keys()[name].annotation)[0]
+        if isinstance(kind, type) and issubclass(kind, Mapped):
+            yield name, kind
+
+
+def _noun(kind: Any, metadata: Iterable[Any] = ()) -> str:
+    for each in metadata:
+        if isinstance(each, Written | Several):
+            return str(each.noun)
+    if get_origin(kind) is Annotated:
+        return _noun(get_args(kind)[0], get_args(kind)[1:])
+    if members := [each for each in get_args(kind) if each is not type(None)]:
+        return " or ".join(_noun(each) for each in members)
+    if issubclass(kind, Mapped):
+        return str(kind.form or kind.noun)
+    if issubclass(kind, StrEnum):
+        return f"one of {', '.join(kind)}"
+    return "a whole number" if kind is int else "a number"

@@ -10,7 +10,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeAlias
 
-from regsim.scenario.fields import Mapped, Mention, Reader, Several, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, free_text, key, word
+from regsim.scenario.reader import Mention, Reader
 from regsim.scenario.schema_image import IMAGE_NAME, FileMode, Files, PathInImage, Paths
 
 if TYPE_CHECKING:
@@ -190,18 +191,8 @@ class InContainer(Mapped):
     @property
     def doing(self) -> Doing:
         """What is done."""
-        doings: tuple[Doing | None, ...] = (
-            self.create,
-            self.write,
-            self.remove,
-            self.read,
-            self.list,
-            self.stop,
-            self.start,
-            self.rm,
-            self.commit,
-        )
-        return next(doing for doing in doings if doing is not None)
+        found: list[Doing] = [doing for act in Act if (doing := getattr(self, act)) is not None]
+        return found[0]
 
 
 class Presence(StrEnum):

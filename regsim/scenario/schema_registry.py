@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from regsim.core.reference import is_loopback
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, refusal, word
+from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, word
+from regsim.scenario.reader import refusal
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
 DEFAULT_CONTAINER = "registry:2"

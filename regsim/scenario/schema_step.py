@@ -25,7 +25,8 @@ from regsim.scenario.checks import (
     Metric,
     parse_comparison,
 )
-from regsim.scenario.fields import Mapped, Mention, Reader, Several, Written, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
+from regsim.scenario.reader import Mention, Reader
 from regsim.scenario.schema_container import Act, InContainer, KnownImage, Presence, StepNode
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Images in an archive, read where they lie: `oci-archive` (image-spec, image-layout.md, in a tar).
+"""Images in an archive, read in place: `oci-archive` (image-spec, image-layout.md, in a tar).
 
 Owns what a tar holds and where, and reading content out of it. An archive is hostile input: its headers are
 read once, nothing is unpacked, and no link is followed in the file system, so a name can only name a place in
@@ -18,7 +18,7 @@ from aiofiles.threadpool import wrap
 
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
-from regsim.store.entry import Kind
+from regsim.store.entry import Kind, joined, normal
 from regsim.store.files import GuardedFile, file_errors, open_regular
 from regsim.store.layout_index import (
     BLOBS,
@@ -77,8 +77,8 @@ class TarIndex:
         """Read every header of an archive.
 
         Raises:
-            LocalFileError: it is missing, or cannot be read, or is no regular file.
-            ContentError: it is no tar, compressed, cut short, or has a member that has no place in an image.
+            LocalFileError: it is missing, or cannot be read, or is not a regular file.
+            ContentError: it is not a tar, compressed, cut short, or has a member that images do not have.
         """
         try:
             file = open_regular(path, follow=True)
@@ -88,7 +88,7 @@ class TarIndex:
             return cls(path, _members(path, file.fileno()))
 
     def find(self, name: str) -> ArchiveFile | None:
-        """Return the file of this name, through one link if need be; None where there is none.
+        """Return the file of this name, through one link if need be; None if there is none.
 
         Raises:
             ContentError: the link leads to no file of the archive.
@@ -99,7 +99,7 @@ class TarIndex:
         found = self.members.get(member.target)
         # One step, as containers/image has it: so there are no circles.
         if found is None or found.target is not None:
-            raise _bad(self.path, name, f"is a link to {member.target!r}, which is no file of the archive")
+            raise _bad(self.path, name, f"is a link to {member.target!r}, which is not a file of the archive")
         return found
 
     def open(self) -> GuardedFile:
@@ -114,7 +114,7 @@ class TarIndex:
             raise LocalFileError(f"there is no archive {self.path} any more") from error
 
     def document(self, name: str, limit: int) -> bytes | None:
-        """Return the whole of a small file; None where there is none of this name.
+        """Return the whole of a small file; None if there is no such file.
 
         Raises:
             ContentError: it has more than `limit` bytes, or the archive was cut since it was indexed.
@@ -144,7 +144,7 @@ class MemberContent:
         """Return a fresh stream of the member's bytes, in chunks of `CHUNK`.
 
         Raises (while iterating):
-            ContentError: it has another size than the descriptor says; told before the first byte.
+            ContentError: it has another size than the descriptor says; raised before the first byte.
             LocalFileError: the archive cannot be read any more.
         """
         path, left = self.archive.path, self.file.size
@@ -159,7 +159,7 @@ class MemberContent:
         try:
             with file_errors(path, "read"):
                 file.seek(self.file.offset)
-                # What an archive that was cut since lacks, whoever verifies the bytes misses.
+                # If the archive was cut meanwhile, verification finds the missing bytes.
                 while left and (chunk := await reading.read(min(CHUNK, left))):
                     left -= len(chunk)
                     yield chunk
@@ -200,7 +200,7 @@ class OciArchive(Listed):
 
 
 def is_layout(index: TarIndex) -> bool:
-    """Tell whether an archive holds an OCI image layout."""
+    """Return whether an archive holds an OCI image layout."""
     return index.find(MARKER) is not None
 
 
@@ -208,7 +208,7 @@ def listing(index: TarIndex) -> Listing:
     """Return what the `index.json` of an archive lists.
 
     Raises:
-        ContentError: it is no archive of an OCI image layout, or malformed.
+        ContentError: it is not an archive of an OCI image layout, or malformed.
     """
     marker, raw = index.document(MARKER, MAX_MARKER_SIZE), index.document(INDEX, MAX_INDEX_SIZE)
     if marker is None or raw is None:
@@ -269,12 +269,19 @@ def _no_tar(path: Path, why: str) -> ContentError:
 
 def _file(path: Path, member: Member) -> ArchiveFile | None:
     """Return what a member of the tar is in an archive; None for a directory."""
-    name = _place(path, _text(member.name))
+    normalised = normal(member.name)
+    if normalised is None or member.name.startswith(b"/") or b"\0" in normalised:
+        raise _bad(path, _text(member.name), "has a name that leads out of the archive")
+    name = _text(normalised)
     match member.kind:
         case Kind.FILE:
             return ArchiveFile(name, member.offset, member.size)
         case Kind.SYMLINK:
-            return ArchiveFile(name, member.offset, 0, _target(path, name, _text(member.link)))
+            target = normal(joined(normalised.rpartition(b"/")[0], member.link))
+            if target is None or member.link.startswith(b"/"):
+                link = f"{_text(member.link)!r:.100}"
+                raise _bad(path, name, f"is a link that leads out of the archive: {link}")
+            return ArchiveFile(name, member.offset, 0, _text(target))
         case Kind.DIRECTORY:
             return None
         case _:
@@ -288,27 +295,6 @@ def _refuse_compressed(path: Path, start: bytes) -> None:
                 f"{path} is compressed with {name}, and an archive is read in any order",
                 hint=f"decompress it first: {program} {path}",
             )
-
-
-def _place(path: Path, name: str) -> str:
-    """Return a member's name without `./`; what leads out of the archive, or cannot be a name, is refused."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if name.startswith("/") or ".." in parts or "\0" in name:
-        raise _bad(path, name, "has a name that leads out of the archive")
-    return "/".join(parts)
-
-
-def _target(path: Path, name: str, target: str) -> str:
-    """Return the name that a link in the archive leads to; it may climb, but not out."""
-    parts = [] if target.startswith("/") else name.split("/")[:-1]
-    for part in target.split("/"):
-        if part == ".." and parts:
-            parts.pop()
-        elif part == ".." or (target.startswith("/")):
-            raise _bad(path, name, f"is a link that leads out of the archive: {target!r:.100}")
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/".join(parts)
 
 
 def _text(raw: bytes) -> str:

@@ -48,7 +48,7 @@ _SUFFIX = ".d"
 
 
 class AsideDirectory:
-    """A directory of our own in the directory of `target`, that nobody else deletes while we live.
+    """A directory beside `target` that is locked while its process lives; the next one deletes a dead one's.
 
     Raises:
         LocalFileError: it cannot be made there.
@@ -101,7 +101,7 @@ class ArchiveWriter:
     """A `Store` that becomes an archive by `commit`, and nothing without it.
 
     Args:
-        path: the archive; what stands there stays until then.
+        path: the archive; an existing file stays until then.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -124,11 +124,11 @@ class ArchiveWriter:
             self._aside.discard()
 
     async def resolve(self, reference: str) -> Descriptor | None:
-        """Return what was put and tagged here; what stands in the archive of before does not count."""
+        """Return what was put and tagged here; the content of an existing archive does not count."""
         return await self._layout.resolve(reference) if self._layout else None
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether content was put here."""
+        """Return whether content was put here."""
         return await self._layout.has(descriptor) if self._layout else False
 
     def content(self, descriptor: Descriptor) -> Content:
@@ -145,7 +145,7 @@ class ArchiveWriter:
         await (await self._prepared()).put(content)
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that was put; its own digest lists it without one.
+        """Tag a manifest that was put; its own digest as a tag lists it without one.
 
         Raises:
             LocalFileError: it was not, or the listing cannot be written.
@@ -193,8 +193,8 @@ class DockerArchiveWriter(ArchiveWriter):
     """An `ArchiveWriter` of docker's form, for one image.
 
     Args:
-        path: the archive; what stands there stays until it is committed.
-        name: what the image is called, and docker calls it once it has loaded it; None for no name.
+        path: the archive; an existing file stays until it is committed.
+        name: the image's name after `docker load`; None for no name.
     """
 
     def __init__(self, path: Path | str, name: Reference | None = None) -> None:

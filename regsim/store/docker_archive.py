@@ -1,4 +1,4 @@
-"""Images in the archive that `docker save` writes, read where they lie.
+"""Images in the archive that `docker save` writes, read in place.
 
 Owns `manifest.json` and what follows from it. What docker saves today is an OCI image layout with that
 file beside it, and then the manifest is the one of the layout, byte for byte. Before that it was a config and
@@ -121,7 +121,7 @@ def saved(index: TarIndex) -> list[Saved]:
     """Return the images that `manifest.json` lists.
 
     Raises:
-        ContentError: there is none, or it is malformed.
+        ContentError: the file is missing or malformed.
     """
     raw = index.document(MANIFEST, MAX_LIST_SIZE)
     if raw is None:
@@ -228,7 +228,7 @@ def _layer(index: TarIndex, name: str, diff_id: str) -> Content:
                 hint="save the image as an OCI archive instead",
             )
         if start[:2] != _GZIP:
-            # Plain, as docker writes it: its diff ID is its digest, which whoever stores it verifies.
+            # Plain, as docker writes it: its diff ID is its digest, which the store verifies.
             plain = Descriptor(media_type=media_types.OCI_LAYER, digest=wanted, size=member.size)
             return MemberContent(plain, index, member)
         file.seek(member.offset)

@@ -57,7 +57,7 @@ class Entry:
         mtime_ns: time of modification, in nanoseconds since 1970.
         size: bytes of a file.
         content: returns a fresh iterator over a file's bytes, `size` in all, in chunks of any size; it is
-            closed where it has a `close`. None only if `size` is 0, or in a listing that has no content.
+            closed if it has a `close`. None only if `size` is 0, or in a listing that has no content.
         link: target of a symbolic link, as it is written; of a hard link, the path that it equals.
         xattrs: extended attributes by name.
         device: major and minor number of a device.
@@ -87,12 +87,12 @@ class Entry:
 
     @property
     def shown(self) -> str:
-        """Its path as it can be printed on any terminal: what is no text is escaped."""
+        """Its path as it can be printed on any terminal: bytes that are not text are escaped."""
         return shown(self.path)
 
 
 def shown(path: bytes) -> str:
-    """Return a path as it can be printed and put into JSON: bytes that are no printable text are escaped.
+    """Return a path as it can be printed and put into JSON: bytes that are not printable text are escaped.
 
     Two paths never look the same: a backslash is doubled.
     """
@@ -120,6 +120,19 @@ def of_bytes(path: bytes, data: bytes, *, mode: int = 0o644, mtime_ns: int = 0) 
 def joined(directory: bytes, name: bytes) -> bytes:
     """Return the path of a name in a directory, `b""` being the root."""
     return directory + b"/" + name if directory else name
+
+
+def normal(path: bytes) -> bytes | None:
+    """Return a path without empty parts, `.` and `..`; None if it leads above its root."""
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in {b"", b"."}:
+            parts.append(part)
+    return b"/".join(parts)
 
 
 def check_path(path: bytes) -> bytes:

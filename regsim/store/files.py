@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# Names of files being written begin with this. Whoever finds one unlocked may delete it.
+# Names of files being written begin with this. One that is not locked may be deleted.
 ASIDE = ".regsim-aside-"
 
 _PIECE = 256 * 1024

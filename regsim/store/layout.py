@@ -5,7 +5,7 @@ What is there is complete: each blob is written aside, hashed on the way, and re
 
 Blobs are not flushed to the disk one by one unless `durable` is asked for: killing the process loses
 nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
-`index.json` is always flushed, since no hash would tell.
+`index.json` is always flushed, since no hash protects it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from aiofiles.threadpool import wrap
 
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
@@ -36,8 +34,8 @@ from regsim.store.files import (
 )
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
-from regsim.store.protocols import CHUNK, Content, Seekable
-from regsim.store.relay import Relay, Threads, hand_all, hand_in_thread, in_thread
+from regsim.store.protocols import CHUNK, Content
+from regsim.store.relay import Relay, Threads, hand_all, in_thread
 from regsim.store.verify import verified
 
 if TYPE_CHECKING:
@@ -47,8 +45,12 @@ if TYPE_CHECKING:
     from regsim.store.protocols import Taker
 
 
+def _unchecked(_: memoryview) -> None:
+    pass
+
+
 def _threads() -> Threads:
-    return Threads(16, "regsim-file")  # more than anybody moves at once
+    return Threads(16, "regsim-file")  # more than any transfer uses at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +72,34 @@ class FileContent:
 
         Raises (while iterating):
             LocalFileError: the file is missing, not a regular one, or cannot be read.
-            ContentError: it has another size than the descriptor says; told before the first byte.
+            ContentError: it has another size than the descriptor says; raised before the first byte.
         """
-        return self.open_at(0)
+        return self.stream(_unchecked)
 
-    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
-        file = self._open()
-        reading = wrap(file)
-        try:
-            with file_errors(self.path, "read"):
-                file.seek(offset)
-                while chunk := await reading.read(CHUNK):
-                    yield chunk
-        finally:
-            file.close()  # not in a thread: when cancelled there may be no waiting any more
+        return self.stream(_unchecked, offset)
 
-    async def pour(self, *takers: Taker) -> None:
-        """Hand the file's bytes to `takers`, in threads; see `Pourable`.
+    async def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream whose pieces are checked in the thread that reads them; see `Streamable`."""
+        file = self._open()
+
+        def read() -> bytes:
+            with file_errors(self.path, "read"):
+                piece = file.read(CHUNK)
+            if piece:
+                check(memoryview(piece))
+            return piece
+
+        try:
+            file.seek(offset)
+            while piece := await in_thread(read):
+                yield piece
+        finally:
+            file.close()
+
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
+        """Hand the file's bytes from `offset` on to `takers`, in threads; see `Pourable`.
 
         Raises:
             LocalFileError, ContentError: as from `open`.
@@ -95,7 +107,8 @@ class FileContent:
         """
         file = self._open()
         try:
-            relay = Relay(partial(self._fill, file), self.descriptor.size, takers)
+            file.seek(offset)
+            relay = Relay(partial(self._fill, file), self.descriptor.size - offset, takers)
             await self.threads.run(relay, relay.stop)
         finally:
             file.close()
@@ -161,16 +174,16 @@ class LayoutStore(Listed):
         return FileContent(descriptor, self._place(descriptor.digest), self._threads)
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether the content is present, with the descriptor's size (and hash, if `verify`).
+        """Return whether the content is present, with the descriptor's size (and hash, if `verify`).
 
         Raises:
-            LocalFileError: something that is no regular file stands at its place.
+            LocalFileError: something other than a regular file is at its place.
         """
         size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
         if size != descriptor.size or not self._verify:
             return size == descriptor.size
         try:
-            async with aclosing(verified(self.content(descriptor).open(), descriptor)) as stream:
+            async with aclosing(verified(self.content(descriptor))) as stream:
                 async for _ in stream:
                     pass
         except ContentError:
@@ -178,10 +191,10 @@ class LayoutStore(Listed):
         return True
 
     async def put(self, content: Content) -> int:
-        """Store verified content under its digest, in place of whatever file is there.
+        """Store verified content under its digest, in place of a file that is there.
 
-        What came of a large blob before it broke off is kept beside the others, and gone on with by the next
-        put of it, in whatever process.
+        The part of a large blob that arrived before an interruption is kept beside the others, and continued
+        by the next put of it, in any process.
 
         Returns:
             Bytes that an earlier put had left.
@@ -222,23 +235,18 @@ class LayoutStore(Listed):
         takers = (arrival.verifier.update, write)
         if arrival.whole:
             return
-        if arrival.kept and isinstance(content, Seekable):
-            async with aclosing(content.open_at(arrival.kept)) as stream:
-                async for chunk in stream:
-                    await hand_in_thread(chunk, takers)
-        else:
-            await hand_all(content, takers)
+        await hand_all(content, takers, arrival.kept)
         arrival.verifier.finish()
 
     @asynccontextmanager
     async def in_use(self) -> AsyncGenerator[None, None]:
         """Keep what is here, and what is written meanwhile, from being removed as part of no image.
 
-        Whoever writes an image's blobs before its manifest, as all do, is in use from the first question
-        to the tag. A layout that is not there yet is in use from when it is made.
+        A transfer writes blobs before the manifest that names them, so it uses the layout from the first
+        question to the tag. A layout that does not exist yet is in use once it is made.
 
         Raises:
-            LocalFileError: somebody was alone with it for 30 s.
+            LocalFileError: another process had it for itself for 30 s.
         """
         with ExitStack() as self._using:
             if self.path.is_dir():
@@ -288,7 +296,7 @@ class LayoutStore(Listed):
         return await other.has(descriptor) and await in_thread(partial(self._link, descriptor, other))
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present; the manifest's own digest lists it without a tag.
+        """Tag a manifest that is present; the manifest's own digest lists it without a tag.
 
         Raises:
             ContentError: `index.json` is malformed.
@@ -303,7 +311,7 @@ class LayoutStore(Listed):
             await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
 
     async def untag(self, reference: str) -> None:
-        """List a tag no more, or by digest a manifest under none of its tags; blobs stay where they are.
+        """Remove a tag from the list, or by digest a manifest with all its tags; blobs stay.
 
         Raises:
             ContentError: `index.json` is malformed.

@@ -36,7 +36,7 @@ class Listing:
 
     Attributes:
         where: the file, as errors name it.
-        document: all that it says, so that it can be written again with what nobody here knows.
+        document: the whole file, so that it is written again with keys that are not known here.
     """
 
     where: str
@@ -51,17 +51,19 @@ class Listing:
         """
         document = parse_object(raw, where)
         if not isinstance(document.get("manifests"), list):
-            raise ContentError(f"{where} has no list of manifests", hint="it is no index of an image layout")
+            raise ContentError(
+                f"{where} has no list of manifests", hint="it is not the index of an image layout"
+            )
         return cls(where, document)
 
     @property
     def manifests(self) -> list[Any]:
-        """Its entries, none of them checked: one that cannot be read concerns only those who ask for it."""
+        """Its entries, unchecked: a malformed one is an error only if it is asked for."""
         entries: list[Any] = self.document["manifests"]
         return entries
 
     def tagged(self, tag: str) -> list[Descriptor]:
-        """Return the manifests that are listed under a tag; more than one is no error here."""
+        """Return the manifests that are listed under a tag; more than one is not an error here."""
         found = enumerate(self.manifests)
         return [self._entry(position, value) for position, value in found if ref_name(value) == tag]
 
@@ -201,7 +203,7 @@ def ref_name(value: object) -> str | None:
 
 
 def digest_of(value: object) -> Digest | None:
-    """Return the digest of an entry of `index.json`, None where it has none that can be read."""
+    """Return the digest of an entry of `index.json`, None if it is missing or malformed."""
     try:
         return Digest(str(value.get("digest"))) if isinstance(value, dict) else None
     except InvalidReferenceError:
@@ -212,12 +214,12 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ContentError: it is none.
+        ContentError: it is not a JSON object.
     """
     try:
         value = json.loads(raw)
         if b"\\u" in raw:
-            encode(value)  # half a surrogate pair is no text, and could not be written again
+            encode(value)  # half a surrogate pair is not text, and could not be written again
     except (ValueError, RecursionError) as error:
         raise ContentError(
             f"{where} is not JSON", hint="the image layout is damaged; write it anew"
@@ -248,7 +250,7 @@ MARKER_BYTES = encode({"imageLayoutVersion": "1.0.0"})
 
 
 def check_marker(root: Path) -> bool:
-    """Tell whether `root` is an image layout; False where it has no marker.
+    """Return whether `root` is an image layout, by its marker.
 
     Raises:
         ContentError: the marker is malformed, or of a version that is not read.
@@ -296,7 +298,7 @@ def _create_once(path: Path, raw: bytes) -> None:
     file = AsideFile(path.parent)
     try:
         file.write(raw)
-        # A link, unlike a rename, fails where somebody else was faster.
+        # A link, unlike a rename, fails if another process was faster.
         with suppress(FileExistsError):
             file.link(path)
     finally:

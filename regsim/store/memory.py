@@ -46,7 +46,7 @@ class BytesContent:
 
 @dataclass(frozen=True, slots=True)
 class AbsentContent:
-    """Content that is not there, which shows when it is opened.
+    """Content that is absent, which shows when it is opened.
 
     Args:
         descriptor: what was asked for.
@@ -71,93 +71,13 @@ class AbsentContent:
 
 
 def is_document(descriptor: Descriptor) -> bool:
-    """Tell whether content is a manifest or an index, which can be tagged and resolved."""
+    """Return whether content is a manifest or an index, which can be tagged and resolved."""
     return role_of(descriptor.media_type) is not Role.LAYER
 
 
 def named(descriptor: Descriptor) -> Descriptor:
     """Return what `resolve` answers: what a manifest is, without what the place that listed it added."""
     return replace(descriptor, annotations={}, urls=(), data=None)
-
-
-class Tags:
-    """Which manifest a tag or digest names, for stores that keep this in memory."""
-
-    def __init__(self, where: str) -> None:
-        self._where = where
-        self._manifests: dict[str, Descriptor] = {}  # by digest
-        self._tags: dict[str, Descriptor] = {}
-
-    def add(self, descriptor: Descriptor) -> None:
-        """Let a manifest be resolved by its digest; other content is ignored."""
-        if is_document(descriptor):
-            self._manifests.setdefault(descriptor.digest, named(descriptor))
-
-    def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present; its own digest names it anyway.
-
-        Raises:
-            NotFoundError: the manifest is not here.
-        """
-        if descriptor.digest not in self._manifests:
-            raise NotFoundError(
-                f"{self._where} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
-            )
-        if tag != descriptor.digest:
-            self._tags[tag] = named(descriptor)
-
-    def resolve(self, reference: str) -> Descriptor | None:
-        """Return the manifest that a tag or digest names."""
-        return self._tags.get(reference) or self._manifests.get(reference)
-
-
-class MemoryStore:
-    """A `Store` that keeps every byte in memory.
-
-    Args:
-        name: what errors call it.
-    """
-
-    def __init__(self, name: str = "the store in memory") -> None:
-        self._name = name
-        self._blobs: dict[Digest, bytes] = {}
-        self._tags = Tags(name)
-
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent."""
-        return self._tags.resolve(reference)
-
-    def content(self, descriptor: Descriptor) -> Content:
-        """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
-        data = self._blobs.get(descriptor.digest)
-        if data is None:
-            return AbsentContent(descriptor, self._name)
-        return BytesContent(descriptor, data)
-
-    async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether the content is present, with the descriptor's size."""
-        data = self._blobs.get(descriptor.digest)
-        return data is not None and len(data) == descriptor.size
-
-    async def put(self, content: Content) -> None:
-        """Keep verified content.
-
-        Raises:
-            ContentError: the bytes are not what the descriptor says; nothing was kept.
-        """
-        descriptor = content.descriptor
-        async with aclosing(verified(content.open(), descriptor)) as stream:
-            data = b"".join([chunk async for chunk in stream])
-        self._blobs[descriptor.digest] = data
-        self._tags.add(descriptor)
-
-    async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present.
-
-        Raises:
-            NotFoundError: it is not.
-        """
-        self._tags.tag(descriptor, tag)
 
 
 # All documents of one node together. A real node has some kilobytes of them for each image.
@@ -177,36 +97,39 @@ class SkipRule(StrEnum):
 
 
 class DigestStore:
-    """A `Store` that holds digests and sizes, and of manifests and configs the bytes too.
+    """A `Store` that holds digests and sizes, and the bytes of manifests and configs.
 
     Manifests are needed to list what they name, configs for their history. All else is hashed, counted and
     dropped, so that a node costs no more memory than its manifests.
 
     Args:
         name: what errors call it.
+
+    Attributes:
+        blobs: the bytes that are kept, by digest.
     """
 
     def __init__(self, name: str = "the node") -> None:
         self._name = name
         self._sizes: dict[Digest, int] = {}
-        self._documents: dict[Digest, bytes] = {}
+        self.blobs: dict[Digest, bytes] = {}
         self._room = MAX_DOCUMENTS
-        self._tags = Tags(name)
+        self._manifests: dict[str, Descriptor] = {}  # by tag and by digest
 
     async def resolve(self, reference: str) -> Descriptor | None:
-        """Return the descriptor of a manifest by tag or digest, None where it is absent."""
-        return self._tags.resolve(reference)
+        """Return the descriptor of a manifest by tag or digest, None if it is absent."""
+        return self._manifests.get(reference)
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return a manifest or config that is held; all else raises `NotFoundError` when opened."""
-        raw = self._documents.get(descriptor.digest)
+        raw = self.blobs.get(descriptor.digest)
         if raw is None:
             hint = _DROPPED if descriptor.digest in self._sizes else ""
             return AbsentContent(descriptor, self._name, hint)
         return BytesContent(descriptor, raw)
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Tell whether content of this digest and size was put."""
+        """Return whether content of this digest and size was put."""
         return self._sizes.get(descriptor.digest) == descriptor.size
 
     async def put(self, content: Content) -> None:
@@ -229,16 +152,24 @@ class DigestStore:
         verifier.finish()
         if kept is not None:
             self._keep(descriptor.digest, b"".join(kept))
-        self._sizes[descriptor.digest] = descriptor.size
-        self._tags.add(descriptor)
+        self._add(descriptor)
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
-        """Let `tag` name a manifest that is present.
+        """Tag a manifest that is present; its own digest as a tag changes nothing.
 
         Raises:
             NotFoundError: it is not.
         """
-        self._tags.tag(descriptor, tag)
+        if descriptor.digest not in self._manifests:
+            raise NotFoundError(
+                f"{self._name} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
+            )
+        self._manifests[tag] = named(descriptor)
+
+    def _add(self, descriptor: Descriptor) -> None:
+        self._sizes[descriptor.digest] = descriptor.size
+        if is_document(descriptor):
+            self._manifests.setdefault(descriptor.digest, named(descriptor))
 
     def _keeps(self, descriptor: Descriptor) -> bool:
         if not is_document(descriptor):
@@ -251,7 +182,7 @@ class DigestStore:
         return True
 
     def _keep(self, digest: Digest, raw: bytes) -> None:
-        if digest in self._documents:
+        if digest in self.blobs:
             return
         if len(raw) > self._room:
             # Forgetting an older one instead would let layers move again, and no report could say why.
@@ -259,8 +190,35 @@ class DigestStore:
                 f"{self._name} holds {MAX_DOCUMENTS} bytes of manifests and configs already",
                 hint="give the node a store on disk, such as oci:DIR",
             )
-        self._documents[digest] = raw
+        self.blobs[digest] = raw
         self._room -= len(raw)
+
+
+class MemoryStore(DigestStore):
+    """A `Store` that keeps all bytes in memory.
+
+    Args:
+        name: what errors call it.
+    """
+
+    def __init__(self, name: str = "the store in memory") -> None:
+        super().__init__(name)
+
+    async def has(self, descriptor: Descriptor) -> bool:
+        """Return whether the content is present, with the descriptor's size."""
+        data = self.blobs.get(descriptor.digest)
+        return data is not None and len(data) == descriptor.size
+
+    async def put(self, content: Content) -> None:
+        """Keep verified content.
+
+        Raises:
+            ContentError: the bytes are not what the descriptor says; nothing was kept.
+        """
+        descriptor = content.descriptor
+        async with aclosing(verified(content)) as stream:
+            self.blobs[descriptor.digest] = b"".join([chunk async for chunk in stream])
+        self._add(descriptor)
 
 
 class ChainDigestStore(DigestStore):
@@ -271,7 +229,7 @@ class ChainDigestStore(DigestStore):
         self._chains: set[bytes] = set()
 
     def has_chain(self, layers: tuple[Digest, ...]) -> bool:
-        """Tell whether exactly this run of layers, base first, is present. The empty run is."""
+        """Return whether exactly this run of layers, base first, is present. The empty run is."""
         runs = _runs(layers)
         return not runs or runs[-1] in self._chains
 

@@ -75,7 +75,7 @@ class Arrival:
         self.kept = self.verifier.seen
         self.file.restart(self.kept)
         if self.whole:
-            # Whoever wrote it was about to find out whether it is right.
+            # Its writer was about to find out whether it is right.
             try:
                 self.verifier.finish()
             except ContentError:

@@ -41,12 +41,12 @@ class Content(Protocol):
 
 @runtime_checkable
 class Pourable(Protocol):
-    """Content that hands its bytes over in threads: the fast way for whoever takes all of it.
+    """Content that hands its bytes over in threads: the fast way to take all of it.
 
     An optional capability, found with `isinstance`. Pouring again starts again from the first byte.
     """
 
-    async def pour(self, *takers: Taker) -> None:
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to every taker, each piece once and in order.
 
         It is over, and its threads are, when this returns or raises, also when it is cancelled.
@@ -54,9 +54,26 @@ class Pourable(Protocol):
         Args:
             takers: called in threads, one piece at a time each; a piece is theirs until they return. The
                 first one may run beside the others. What one raises ends it all, and is raised here.
+            offset: the first byte that is handed on.
 
         Raises:
             NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.
+        """
+
+
+@runtime_checkable
+class Streamable(Protocol):
+    """Content that lets its bytes be checked in the thread that reads them.
+
+    An optional capability, found with `isinstance`.
+    """
+
+    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """Return a fresh stream of the raw bytes; raises as `Content.open` does, and what `check` raises.
+
+        Args:
+            check: is handed every piece before the stream yields it, once and in order, in any thread.
+            offset: the first byte that is handed on.
         """
 
 

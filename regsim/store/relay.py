@@ -1,4 +1,4 @@
-"""Handing bytes on in threads: from whoever fills a buffer to those who take what is in it.
+"""Handing bytes on in threads: from a source that fills buffers to takers.
 
 Owns buffers and threads, and when a second thread pays. Must not know files, sockets or digests. Through the
 event loop each piece costs a turn of it, a copy and two hops to a thread; here it costs nothing.
@@ -7,16 +7,17 @@ event loop each piece costs a turn of it, a copy and two hops to a thread; here 
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regsim.store.protocols import CHUNK, Pourable
+from regsim.store.protocols import CHUNK, Pourable, Seekable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
     from concurrent.futures import Executor, Future
 
     from regsim.store.protocols import Content, Taker
@@ -30,27 +31,31 @@ _WORTH_TWO = 8 * CHUNK
 
 
 class Relay:
-    """So many bytes, from one who has them to those who take them.
+    """Bytes from a source to those who take them.
 
     Args:
-        fill: writes the next bytes into a buffer, in a thread, and returns how many: one at least.
-        left: how many there are.
+        fill: writes the next bytes into a buffer, in a thread, and returns how many; 0: there are no more.
+        left: how many there are; None: it is not known.
         takers: each is handed every piece, in order, in a thread; a piece is theirs until they return.
-        first: bytes that are handed over before those.
+        block: bytes of a piece, at most.
     """
 
     def __init__(
-        self, fill: Callable[[memoryview], int], left: int, takers: Sequence[Taker], first: bytes = b""
+        self,
+        fill: Callable[[memoryview], int],
+        left: int | None,
+        takers: Sequence[Taker],
+        block: int = CHUNK,
     ) -> None:
+        self._block = block if left is None else min(block, left)
         self._fill = fill
         self._left = left
         self._takers = takers
-        self._first = memoryview(first)
         self._stopped = False
 
     def start(self, executor: Executor, *, alone: bool) -> Future[None]:
         """Begin in a thread, or in two if nothing else keeps the processors busy; raises as `run` does."""
-        if alone and len(self._takers) > 1 and self._left >= _WORTH_TWO:
+        if alone and len(self._takers) > 1 and (self._left or 0) >= _WORTH_TWO:
             return executor.submit(self.run_beside, _Beside(self._takers[0], executor))
         return executor.submit(self.run)
 
@@ -64,18 +69,17 @@ class Relay:
         Raises:
             Exception: what `fill` or a taker raised.
         """
-        hand(self._first, self._takers)
-        buffer = memoryview(bytearray(min(self._left, CHUNK)))
-        while self._left and not self._stopped:
-            hand(self._next(buffer), self._takers)
+        buffer = memoryview(bytearray(self._block))
+        while piece := self._next(buffer):
+            hand(piece, self._takers)
 
     def run_beside(self, first: _Beside) -> None:
         """Do it with the first taker in a thread of its own; raises as `run` does."""
         try:
-            hand(self._first, self._takers)
-            while self._left and not self._stopped and first.failure is None:
+            while first.failure is None:
                 buffer = first.free.get()
-                piece = self._next(buffer)
+                if not (piece := self._next(buffer)):
+                    break
                 first.full.put((buffer, piece))
                 hand(piece, self._takers[1:])
         finally:
@@ -84,8 +88,12 @@ class Relay:
             raise first.failure
 
     def _next(self, buffer: memoryview) -> memoryview:
-        count = self._fill(buffer[: self._left])
-        self._left -= count
+        """Return the next piece, in `buffer`; an empty one at the end."""
+        if self._stopped or self._left == 0:
+            return buffer[:0]
+        count = self._fill(buffer if self._left is None else buffer[: self._left])
+        if self._left is not None:
+            self._left -= count
         return buffer[:count]
 
 
@@ -112,7 +120,7 @@ class _Beside:
             if self.failure is None:
                 try:
                     self._take(piece)
-                except Exception as error:  # noqa: BLE001  (raised by whoever waits for all of it)
+                except Exception as error:  # noqa: BLE001  (raised when all of it is awaited)
                     self.failure = error
             self.free.put(buffer)
 
@@ -208,29 +216,88 @@ def hand(piece: memoryview, takers: Sequence[Taker]) -> None:
         take(piece)
 
 
-async def hand_all(content: Content, takers: Sequence[Taker]) -> None:
-    """Hand all of a content to `takers`, in threads: poured where it pours, else in batches of `CHUNK`.
+async def hand_all(content: Content, takers: Sequence[Taker], offset: int = 0) -> None:
+    """Hand content to `takers`, in threads: poured if it is `Pourable`, else in batches of `CHUNK`.
+
+    Args:
+        content: if `offset` is not 0, one that is `Pourable` or `Seekable`.
+        takers: each is handed every piece, once and in order.
+        offset: the first byte that is handed on.
 
     Raises:
         RegsimError: the content cannot be read.
         Exception: what a taker raised.
     """
     if isinstance(content, Pourable):
-        await content.pour(*takers)
+        await content.pour(*takers, offset=offset)
         return
-    waiting: list[bytes] = []
-    size = 0
-    async with aclosing(content.open()) as stream:
-        async for chunk in stream:
-            waiting.append(chunk)
-            size += len(chunk)
-            if size >= CHUNK:
-                await hand_in_thread(b"".join(waiting), takers)
-                waiting, size = [], 0
-    if waiting:
-        await hand_in_thread(b"".join(waiting), takers)
+    seek = isinstance(content, Seekable) and offset
+    async with aclosing(content.open_at(offset) if seek else content.open()) as stream:  # type: ignore[attr-defined]
+        await hand_stream(stream, takers)
+
+
+async def hand_stream(stream: AsyncIterable[bytes], takers: Sequence[Taker], block: int = CHUNK) -> None:
+    """Hand a stream to `takers`, in threads, in batches of about `block` bytes.
+
+    What came before a failure of the stream is handed on before it is raised.
+
+    Raises:
+        Exception: what the stream raised, or a taker.
+    """
+    source, failure = aiter(stream), None
+    while failure is None:
+        waiting: list[bytes] = []
+        size = 0
+        try:
+            while size < block:
+                waiting.append(await anext(source))
+                size += len(waiting[-1])
+        except Exception as error:  # noqa: BLE001  (raised below, unless it is the end)
+            failure = error
+        if size:
+            await hand_in_thread(b"".join(waiting), takers)
+    if not isinstance(failure, StopAsyncIteration):
+        raise failure
 
 
 async def hand_in_thread(data: bytes, takers: Sequence[Taker]) -> None:
     """Hand bytes over, in a thread; who is cancelled still waits for it."""
     await in_thread(partial(hand, memoryview(data), takers))
+
+
+async def streamed(pour: Callable[[Taker], Awaitable[None]]) -> AsyncGenerator[bytes, None]:
+    """Turn a pour into a stream, for a consumer in the event loop: at most two pieces wait for it.
+
+    Args:
+        pour: hands pieces to a taker, in threads, and has ended when it returns, also when cancelled.
+
+    Raises (while iterating):
+        Exception: what `pour` raised, after the pieces before it.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    room, stopped = threading.Semaphore(2), threading.Event()
+
+    def take(piece: memoryview) -> None:
+        room.acquire()
+        if stopped.is_set():
+            raise InterruptedError
+        loop.call_soon_threadsafe(arrived.put_nowait, bytes(piece))
+
+    async def work() -> None:
+        try:
+            await pour(take)
+        finally:
+            arrived.put_nowait(b"")
+
+    pouring = asyncio.ensure_future(work())
+    try:
+        while piece := await arrived.get():
+            yield piece
+            room.release()
+        await pouring
+    finally:
+        stopped.set()
+        room.release(3)
+        pouring.cancel()
+        await finished(asyncio.gather(pouring, return_exceptions=True))

@@ -49,7 +49,7 @@ class Member:
     """One member of a tar, as its headers say.
 
     Args:
-        name: as it is written, whatever that is.
+        name: as written, unchecked.
         kind: never a whiteout: those are files to a tar.
         size: bytes of content that follow.
         offset: where the content begins, in bytes from the start of the tar.
@@ -217,7 +217,7 @@ class TarReader:
             if size:
                 raise self._wrong("is a directory to some readers, and to others a file with content")
             kind = Kind.DIRECTORY  # how tars before ustar wrote one
-        # Whatever a header says, only files have content: so do all readers understand it.
+        # Only files have content, whatever size a header gives: all readers agree on that.
         size = size if kind is Kind.FILE else 0
         member = Member(
             name=name,
@@ -245,7 +245,7 @@ class TarReader:
         else:
             digits = raw.strip(b" \0")
             if digits.strip(b"01234567"):  # what else Python takes (_, 0o, +), others do not
-                raise self._wrong(f"has a {what} that is no number")
+                raise self._wrong(f"has a {what} that is not a number")
             value = int(digits, 8) if digits else 0
         if not (0 <= value <= MAX_SIZE or (what == "time" and -MAX_SIZE <= value < 0)):
             raise self._wrong(f"has the {what} {value}")
@@ -256,7 +256,7 @@ class TarReader:
             return otherwise
         digits = pax[key]
         if not digits.isdigit() or len(digits) > 19 or int(digits) > MAX_SIZE:  # noqa: PLR2004  (those of MAX_SIZE)
-            raise self._wrong(f"has a PAX {key.decode()} that is no number")
+            raise self._wrong(f"has a PAX {key.decode()} that is not a number")
         return int(digits)
 
     def _time(self, pax: dict[bytes, bytes], block: bytes) -> int:
@@ -264,7 +264,7 @@ class TarReader:
             return self._number(block, 136, 148, "time") * _SECOND
         match = _TIME.fullmatch(pax[b"mtime"])
         if match is None:
-            raise self._wrong("has a PAX mtime that is no time")
+            raise self._wrong("has a PAX mtime that is not a time")
         rest = int((match[3] or b"0")[:9].ljust(9, b"0"))
         value = int(match[2]) * _SECOND + rest
         return -value if match[1] else value

@@ -1,18 +1,20 @@
 """Checking bytes against a descriptor while they stream by.
 
 Owns the check of digest and size (image-spec, descriptor.md#verification). Must not know where the bytes
-come from or go to. Whoever reads content that somebody else stored reads it through here.
+come from or go to. Content that another program stored is read through here.
 """
 
 from __future__ import annotations
 
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
+from regsim.store.protocols import CHUNK, Seekable, Streamable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from regsim.core import Descriptor
     from regsim.store.protocols import Content
@@ -50,7 +52,7 @@ class Verifier:
         """
         self.seen += len(data)
         if self.seen > self._descriptor.size:
-            raise self._wrong_size(f"at least {self.seen}")
+            raise self.wrong_size(f"at least {self.seen}")
         self._hasher.update(data)
 
     def finish(self) -> None:
@@ -60,7 +62,7 @@ class Verifier:
             ContentError: there were too few bytes, or other bytes.
         """
         if self.seen != self._descriptor.size:
-            raise self._wrong_size(str(self.seen))
+            raise self.wrong_size(str(self.seen))
         digest = self._descriptor.digest
         if not digest.matches(self._hasher):
             raise ContentError(
@@ -69,7 +71,8 @@ class Verifier:
                 hint=_HINT,
             )
 
-    def _wrong_size(self, found: str) -> ContentError:
+    def wrong_size(self, found: str) -> ContentError:
+        """Return the error for another number of bytes."""
         return ContentError(
             f"{self._descriptor.digest} has {found} bytes, its descriptor says {self._descriptor.size}",
             hint=_HINT,
@@ -77,32 +80,137 @@ class Verifier:
 
 
 async def verified(
-    stream: AsyncGenerator[bytes, None], descriptor: Descriptor, verifier: Verifier | None = None
+    content: Content, verifier: Verifier | None = None, *, checked: Callable[[], object] = lambda: None
 ) -> AsyncGenerator[bytes, None]:
-    """Hand on a stream, holding back its last chunk until size and hash are right.
+    """Hand on content, holding back its last chunk until size and hash are right.
 
-    So whoever reads from here never sees a bad blob complete: a receiver that waits for
-    `descriptor.size` bytes is still short of some when the error comes. The stream is closed with this one.
+    So a reader never sees a bad blob complete: a receiver that waits for all of its bytes is still short of
+    some when the error comes. What is `Streamable` is hashed in the thread that reads it.
 
     Args:
-        stream: is handed on.
-        descriptor: what it must turn out to be.
-        verifier: that has taken in the bytes before the stream, where it does not begin at the first one.
+        content: is handed on; it is `Seekable` if `verifier` has seen bytes.
+        verifier: has taken in the bytes before those that are handed on; None: there are none.
+        checked: called after each chunk that the verifier has taken in; in any thread.
 
     Raises (while iterating):
-        ContentError: the bytes are not those that `descriptor` names.
+        ContentError: the bytes are not those that the descriptor names.
+        Exception: what the content raised.
     """
-    verifier = verifier or Verifier(descriptor)
-    held = b""
-    async with aclosing(stream):
+    verifier = verifier or Verifier(content.descriptor)
+    held, total = b"", verifier.seen
+    async with aclosing(_checked(content, verifier, checked)) as stream:
         async for chunk in stream:
-            verifier.update(chunk)
+            total += len(chunk)
+            if total > content.descriptor.size:  # a verifier in another thread may not have told yet
+                raise verifier.wrong_size(f"at least {total}")
             if held and chunk:
                 yield held
             held = chunk or held
     verifier.finish()
     if held:
         yield held
+
+
+def _checked(
+    content: Content, verifier: Verifier, checked: Callable[[], object]
+) -> AsyncGenerator[bytes, None]:
+    def check(piece: bytes | memoryview) -> None:
+        verifier.update(piece)
+        checked()
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        opened = content.open_at(start) if start and isinstance(content, Seekable) else content.open()
+        async with aclosing(opened):
+            async for chunk in opened:
+                check(chunk)
+                yield chunk
+
+    start = verifier.seen
+    return content.stream(check, start) if isinstance(content, Streamable) else stream()
+
+
+# Places to which reading can go back without hashing everything again.
+_CHECKPOINTS = 256
+
+
+class Rereader:
+    """Content that is read in order, verified, from any byte, and once as long as nothing goes wrong.
+
+    Its last bytes are handed out only once all of them are known to be right. The caller closes it.
+
+    Args:
+        content: is opened again if reading has to begin before the byte that was read last.
+
+    Attributes:
+        descriptor: of the content.
+        failure: what the content itself failed with, if it did.
+        complete: the last byte has been handed out.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.descriptor = content.descriptor
+        self.failure: Exception | None = None
+        self.complete = False
+        self._content = content
+        self._spacing = max(CHUNK, self.descriptor.size // _CHECKPOINTS)
+        self._checkpoints: list[Verifier] = [Verifier(self.descriptor)]
+        self._stream: AsyncGenerator[bytes, None] | None = None
+        self._position = 0
+        self._rest = b""
+
+    async def aclose(self) -> None:
+        """Let go of the content. Any number of calls are harmless."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    async def read(self, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes from `start` to before `end`.
+
+        Raises (while iterating):
+            ContentError: the content is not what its descriptor names.
+            Exception: what the content raised; it is `failure`, too.
+        """
+        left, last = end - start, end == self.descriptor.size
+        if start == end and self.complete:
+            return
+        try:
+            stream = self._stream
+            if stream is None or self._position != start:
+                stream = await self._seek(start)
+            # The last part goes on to the end of the content, which is when that is known to be right.
+            while left or last:
+                chunk = self._rest or await anext(stream, b"")
+                if not chunk:
+                    break
+                piece, self._rest = chunk[:left], chunk[left:]
+                self._position += len(piece)
+                left -= len(piece)
+                yield piece
+        except Exception as error:
+            self.failure = error
+            raise
+        self.complete = self.complete or last
+
+    async def _seek(self, start: int) -> AsyncGenerator[bytes, None]:
+        await self.aclose()
+        if isinstance(self._content, Seekable):
+            verifier = max(
+                (each for each in self._checkpoints if each.seen <= start), key=lambda each: each.seen
+            ).copy()
+        else:
+            verifier = Verifier(self.descriptor)
+        skip = start - verifier.seen
+        self._rest, self._position = b"", start
+        stream = self._stream = verified(self._content, verifier, checked=partial(self._note, verifier))
+        while skip > 0 and (chunk := await anext(stream, b"")):
+            self._rest = chunk[skip:]
+            skip -= len(chunk)
+        return stream
+
+    def _note(self, verifier: Verifier) -> None:
+        if verifier.seen >= self._checkpoints[-1].seen + self._spacing:
+            self._checkpoints.append(verifier.copy())
 
 
 async def read_all(content: Content, *, limit: int) -> bytes:
@@ -121,5 +229,5 @@ async def read_all(content: Content, *, limit: int) -> bytes:
             f"{descriptor.digest} has {descriptor.size} bytes; as a document at most {limit} are read",
             hint="it may be a layer with the media type of a manifest",
         )
-    async with aclosing(verified(content.open(), descriptor)) as stream:
+    async with aclosing(verified(content)) as stream:
         return b"".join([chunk async for chunk in stream])

@@ -52,7 +52,7 @@ _LENGTHS = (
 
 
 class Hashing(Protocol):
-    """Whoever wants to see the uncompressed bytes."""
+    """A hash of the uncompressed bytes."""
 
     def update(self, data: bytes | bytearray | memoryview, /) -> None:
         """Take in more bytes."""
@@ -167,8 +167,56 @@ def _crc_over_slice(crc: int) -> int:
     return result
 
 
-class GzipWriter:
-    """Writes one gzip member piece by piece; `take` what is ready from time to time.
+class TarWriter:
+    """Writes a plain tar piece by piece; `take` what is ready from time to time.
+
+    Args:
+        hasher: sees the bytes of the tar.
+
+    Attributes:
+        ready: bytes that `take` returns.
+    """
+
+    def __init__(self, *, hasher: Hashing | None) -> None:
+        self.ready = 0
+        self._out: list[bytes | memoryview] = []
+        self._hasher = hasher
+
+    def header(self, header: bytes) -> None:
+        """Write the header of a file."""
+        self._emit(header)
+        self._hash(header)
+
+    def noise(self, data: memoryview) -> None:
+        """Write bytes that do not compress, 65,535 at most."""
+        self._emit(data)
+        self._hash(data)
+
+    def zeros(self, count: int) -> None:
+        """Write zeros, 1 to `ZEROS_SLICE` of them."""
+        self._emit(_ZEROS[:count])
+        self._hash(_ZEROS[:count])
+
+    def finish(self) -> None:
+        """Write what follows the tar: nothing."""
+
+    def take(self) -> bytes:
+        """Return the bytes that are ready, once."""
+        chunk = b"".join(self._out)
+        self._out, self.ready = [], 0
+        return chunk
+
+    def _emit(self, data: bytes | memoryview) -> None:
+        self._out.append(data)
+        self.ready += len(data)
+
+    def _hash(self, data: bytes | memoryview) -> None:
+        if self._hasher is not None:
+            self._hasher.update(data)
+
+
+class GzipWriter(TarWriter):
+    """Writes the same pieces as one gzip member.
 
     Args:
         stamp: four bytes of the header that mean nothing to readers of layers (RFC 1952, MTIME).
@@ -181,17 +229,14 @@ class GzipWriter:
     def __init__(
         self, *, stamp: bytes, comment: bytes | None, empty_blocks: int, noise: int, hasher: Hashing | None
     ) -> None:
+        super().__init__(hasher=hasher)
         flags = 0 if comment is None else _FLAG_COMMENT
-        self._out: list[bytes | memoryview] = [
-            bytes([0x1F, 0x8B, 8, flags, *stamp, 0, _OS_UNKNOWN]),
-            b"" if comment is None else comment + b"\0",
-            EMPTY_STORED * empty_blocks,
-        ]
-        self.ready = sum(map(len, self._out))
+        self._emit(bytes([0x1F, 0x8B, 8, flags, *stamp, 0, _OS_UNKNOWN]))
+        self._emit(b"" if comment is None else comment + b"\0")
+        self._emit(EMPTY_STORED * empty_blocks)
         self._bits = self._count = 0
         self._in_block = False
         self._noise_left = noise
-        self._hasher = hasher
         self._crc = self._length = 0
 
     def header(self, header: bytes) -> None:
@@ -229,12 +274,6 @@ class GzipWriter:
         self._align()
         self._emit(self._crc.to_bytes(4, "little") + (self._length & 0xFFFFFFFF).to_bytes(4, "little"))
 
-    def take(self) -> bytes:
-        """Return the bytes that are ready, once."""
-        chunk = b"".join(self._out)
-        self._out, self.ready = [], 0
-        return chunk
-
     def _enter(self) -> None:
         if not self._in_block:
             self._add(_FIXED | (self._noise_left == 0), BLOCK_START_BITS)
@@ -243,8 +282,7 @@ class GzipWriter:
     def _account(self, data: bytes | memoryview) -> None:
         self._crc = zlib.crc32(data, self._crc)
         self._length += len(data)
-        if self._hasher is not None:
-            self._hasher.update(data)
+        self._hash(data)
 
     def _count_zeros(self, count: int) -> None:
         if count < ZEROS_SLICE:
@@ -252,12 +290,7 @@ class GzipWriter:
             return
         self._crc = _crc_over_slice(self._crc)
         self._length += count
-        if self._hasher is not None:
-            self._hasher.update(_ZEROS)
-
-    def _emit(self, data: bytes | memoryview) -> None:
-        self._out.append(data)
-        self.ready += len(data)
+        self._hash(_ZEROS)
 
     def _add(self, bits: int, count: int) -> None:
         self._bits |= bits << self._count
@@ -291,43 +324,3 @@ class GzipWriter:
         self._emit(raw[:1] + raw[1:14] * (times - 1))
         self._bits = two >> _UNIT_BITS + 8
         self._count += _UNIT_BITS - 8
-
-
-class TarWriter:
-    """Writes the same pieces as `GzipWriter` without compression: a plain tar.
-
-    Args:
-        hasher: sees the bytes.
-    """
-
-    def __init__(self, *, hasher: Hashing | None) -> None:
-        self._out: list[bytes | memoryview] = []
-        self.ready = 0
-        self._hasher = hasher
-
-    def header(self, header: bytes) -> None:
-        """Write the header of a file."""
-        self._emit(header)
-
-    def noise(self, data: memoryview) -> None:
-        """Write bytes of a file."""
-        self._emit(data)
-
-    def zeros(self, count: int) -> None:
-        """Write zeros, 1 to `ZEROS_SLICE` of them."""
-        self._emit(_ZEROS[:count])
-
-    def finish(self) -> None:
-        """Write nothing: a tar has no trailer."""
-
-    def take(self) -> bytes:
-        """Return the bytes that are ready, once."""
-        chunk = b"".join(self._out)
-        self._out, self.ready = [], 0
-        return chunk
-
-    def _emit(self, data: bytes | memoryview) -> None:
-        self._out.append(data)
-        self.ready += len(data)
-        if self._hasher is not None:
-            self._hasher.update(data)

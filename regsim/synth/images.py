@@ -1,10 +1,10 @@
-"""Images made up from recipes, as a source to push from.
+"""Synthetic images, made from recipes, as a source to push from.
 
 Owns how an image follows from its instructions: config, manifest, and the layers of its base below its own.
-Must not know how a layer is made (`content.synthetic`), nor scenarios.
+Must not know how a layer is made (`synth.synthetic`), nor scenarios.
 
 An image is made when it is first resolved, since that takes its layers' digests. With `without_bytes` no
-bytes are made at all: digests are made up too, and because they are as long, configs and manifests have
+bytes are made at all: digests are invented too, and because they are as long, configs and manifests have
 exactly the sizes of the real ones.
 """
 
@@ -37,10 +37,10 @@ class Instruction:
 
     Args:
         created_by: what was executed.
-        recipe: of the layer; None if there is none.
+        recipe: of the layer; None if it made none.
         created: when, as configs write it (RFC 3339).
-        comment: of whoever built it.
-        content_size: bytes of all files in the layer, where that is known of a real one.
+        comment: as in the config's history.
+        content_size: bytes of all files in the layer, if a record has them.
     """
 
     created_by: str = ""
@@ -98,7 +98,7 @@ class IndexRecipe:
 
 @dataclass(frozen=True, slots=True)
 class UnmadeLayer:
-    """A layer that goes by a made-up digest, since nothing was made (`protocols.Unmade`)."""
+    """A layer under an invented digest, since it was not generated (`protocols.Unmade`)."""
 
     descriptor: Descriptor
     recipe: LayerRecipe
@@ -122,12 +122,12 @@ class UnmadeLayer:
 
 
 class ImageSource:
-    """A `Fetcher` of made-up images and indexes.
+    """A `Fetcher` of synthetic images and indexes.
 
     Args:
         recipes: images and indexes, in any order.
         forge: learns the layers' digests.
-        without_bytes: nothing is made: layers have made-up digests and cannot be opened.
+        without_bytes: no layer is generated: layers have invented digests and cannot be opened.
 
     Raises:
         UsageError: a key is used twice, a base or a member is missing, or an image is built on itself.
@@ -271,4 +271,4 @@ def _by_key(
 def _check_members(index: IndexRecipe, images: Mapping[str, ImageRecipe]) -> None:
     missing = [key for key in index.images if key not in images]
     if missing:
-        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is no image")
+        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is not an image")

@@ -1,7 +1,7 @@
 """From a recipe to the exact shape of a layer: which files, how much of each is noise, what pads the rest.
 
 Owns the arithmetic that meets a size to the byte before any byte is made. Must not know how bytes are
-written: `content.gzipframe` tells what each piece costs.
+written: `synth.gzipframe` computes what each piece costs.
 
 A file is noise, which does not compress, then zeros, which compress to almost nothing. The number of bytes
 of noise is the one unknown: the largest that still fits. What then remains, a few bytes as a rule, goes into
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from regsim.synth.recipe import LayerRecipe
 
-# Files that nobody asked for are split here, far below what any tar reader finds special.
+# Files of a layer without a given number of files are split here, far below the limits of tar readers.
 _LARGE = 2**30
 _NAME_LETTERS = 8
 # A byte of noise costs little more than a byte, so each try comes a hundred times closer.
@@ -141,7 +141,7 @@ def _shape(recipe: LayerRecipe) -> _Shape:
     else:
         shape = _Shape(recipe, wanted, count=max(1, -(-(wanted or recipe.size) // _LARGE)))
         if shape.lacking or shape.cost(0) > recipe.size:
-            shape = _Shape(recipe, wanted, count=0)  # nobody asked for a file where none fits
+            shape = _Shape(recipe, wanted, count=0)  # there is no room for a file, and none was asked for
     if shape.lacking and recipe.uncompressed_size is not None:
         raise UsageError(
             f"an uncompressed size of {recipe.uncompressed_size} bytes is too small for its files",

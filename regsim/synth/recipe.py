@@ -35,10 +35,10 @@ _GZIP = frozenset({media_types.OCI_LAYER_GZIP, media_types.DOCKER_LAYER_GZIP})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerRecipe:
-    """A layer to be made up.
+    """A layer to be generated.
 
     Args:
-        key: tells this layer from others of the same shape; see `layer_key`.
+        key: distinguishes this layer from others of the same shape; see `layer_key`.
         size: bytes of the blob, met exactly.
         media_type: a gzip or a plain tar layer.
         ratio: uncompressed bytes for each compressed byte, 1 to 150. Met to the byte, except where it asks
@@ -49,7 +49,7 @@ class LayerRecipe:
 
     Raises:
         UsageError: a value is out of its range, or two contradict each other. Whether the size suffices
-            is told when the layer is planned (`layer_plan.plan`).
+            shows when the layer is planned (`layer_plan.plan`).
     """
 
     key: str
@@ -107,7 +107,7 @@ def recorded_recipe(
 ) -> LayerRecipe:
     """Return the recipe that stands for a real layer: a function of its record alone.
 
-    Of `content_size`, the bytes of all its files, only that there are none counts: then there are no files.
+    Of `content_size`, the bytes of all its files, only 0 counts: then there are no files.
     """
     return LayerRecipe(
         key=f"recorded {digest}",

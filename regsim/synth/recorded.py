@@ -1,8 +1,8 @@
 """Real images as records: which layers they have, how large, and what made them.
 
 Owns the format of `scenarios/records/*.json` and how they are found. Must not know scenarios. A record
-holds facts, no content: its layers' bytes are made up, of the recorded sizes, as a function of the recorded
-digests.
+holds facts, no content: its layers' bytes are generated, of the recorded sizes, as a function of the
+recorded digests.
 
     {"record": 1, "image": "golang:1.23.4-bookworm", "platform": "linux/arm64/v8",
      "manifest": "sha256:…", "total_size": 293306278, "source": "…", "licence": "Apache-2.0",
@@ -117,7 +117,7 @@ def load_record(name: str, folder: Path | None = None) -> Record:
     """Read a record by its name, such as `golang-1.23.4-bookworm-arm64`.
 
     Raises:
-        UsageError: there is none of that name; the hint says which are like it.
+        UsageError: there is no such record; the hint names similar ones.
         ContentError: the record is malformed, or larger than 1 MiB.
         LocalFileError: it cannot be read, or the records are not installed.
     """

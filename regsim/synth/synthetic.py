@@ -130,7 +130,7 @@ class LayerForge:
 
 
 def stand_in(recipe: LayerRecipe) -> LayerInfo:
-    """Return what stands for a layer where no bytes will move: made-up digests of the right length.
+    """Return a stand-in for a layer of which no bytes will move: invented digests of the right length.
 
     Raises:
         UsageError: the recipe cannot be met.

@@ -16,15 +16,15 @@ from regsim.core import actions as act
 from regsim.core.account import Account, Loss
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, beside, entries
 from regsim.core.ledger import Direction, Ledger
+from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.schedule import DEFAULT_JOBS, Schedule
-from regsim.core.work import Rules, keep_all, no_candidates
+from regsim.core.selection import EVERYTHING, Choice, Selection
+from regsim.core.work import Labels, Rules, beside, entries, keep_all, no_candidates
 from regsim.errors import ContentError, InvalidReferenceError, NotFoundError, RegsimError
 from regsim.store.memory import BytesContent
-from regsim.transfer.events import ignore
-from regsim.transfer.progress import Progress, tick
-from regsim.transfer.selection import EVERYTHING, Choice, Selection, select
+from regsim.transfer.ends import select
+from regsim.transfer.events import Progress, ignore, tick
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from regsim.store.protocols import Content
     from regsim.transfer.ends import Destination, Source
     from regsim.transfer.events import Listener
-
-# What a registry would have said to a GET; a HEAD has no body to say it in.
-MANIFEST_UNKNOWN = "MANIFEST_UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +142,9 @@ class Transfer:
         return replace(
             ledger,
             digest=decisions.root.digest,
-            entries=entries(decisions, self._labels(decisions)),
+            entries=entries(decisions.graph(), decisions.work, decisions.rules, self._labels(decisions)),
             referenced=decisions.referenced,
-            beside=beside(decisions),
+            beside=beside(decisions.work),
             unselected=self._selection.unselected if self._selection else 0,
         )
 
@@ -193,7 +190,7 @@ class Transfer:
             case act.FetchManifest():
                 answer = raw = await self._manifest(action)
                 if not self._source.remote:
-                    # Also of an image that is there already, whose config nobody is going to ask for.
+                    # Also if the image is there already: its config is then not asked for.
                     await self._read_config(_config_of(action.descriptor, raw), self._source, action)
             case act.CheckBlob():
                 answer = await destination.has(action)
@@ -314,7 +311,7 @@ class _Driver:
             raise error
 
     async def _stop(self) -> None:
-        """Cancel what is under way. What came to its end all the same shall be in the ledger."""
+        """Cancel what is under way. What completed nevertheless is in the ledger."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,16 +1,20 @@
-"""The two ends of a transfer, as the asyncio driver sees them: a store or a registry, on either side.
+"""The two ends of a transfer, as the asyncio driver sees them: a store, a registry, or a plan over one.
 
-Owns the adapters from `content` stores and `remote` repositories to the same few calls, each of which is
-handed the account that its cost goes to. Decides nothing.
+Stores and repositories become the same few calls, each of which is handed the account that its cost goes to.
+A plan asks the real ends, and writes into `HeldSets` only, where later steps of it find what they would have
+written. Decides nothing: driver and decisions are the same, so a plan decides as the transfer would.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.core.actions import MountAnswer
+from regsim.core.actions import FetchConfig, MountAnswer
+from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE
+from regsim.core.selection import choosing
 from regsim.errors import RegistryError
 from regsim.registry.repository import Mounted, UploadSession
 from regsim.store.memory import BytesContent
@@ -18,9 +22,13 @@ from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from regsim.core import Descriptor, Digest, Document
     from regsim.core.account import Account
     from regsim.core.actions import CheckBlob
+    from regsim.core.holdings import HeldSets
+    from regsim.core.selection import Choice, Selection
     from regsim.registry.repository import Repository
     from regsim.store.protocols import Content, Fetcher, Store
 
@@ -67,7 +75,7 @@ class Destination(Protocol):
         """Try to link a blob from another repository; `session` is what an earlier refusal has opened."""
 
     async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:
-        """Store a blob. What it is known by if it came here by somebody else's doing meanwhile, else None."""
+        """Store a blob. Return the evidence if another client stored it first, else None."""
 
     async def put_manifest(
         self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
@@ -76,6 +84,21 @@ class Destination(Protocol):
 
     async def abandon(self, session: object, account: Account) -> None:
         """Give up a session that nothing is going to be sent to."""
+
+
+async def select(source: Source, selection: Selection, choice: Choice, name: str) -> None:
+    """Read of a source what a choice depends on; see `choosing` for the arguments and the errors."""
+    life = choosing(selection, choice, name)
+    raw: bytes | None = None
+    with suppress(StopIteration):
+        while True:
+            action = life.send(raw) if raw is not None else next(life)
+            descriptor, account = action.descriptor, action.account
+            if isinstance(action, FetchConfig):
+                raw = await read_all(source.content(descriptor, account), limit=MAX_CONFIG_SIZE)
+            else:
+                raw = await source.manifest(descriptor, account)
+                account.held += len(raw) if source.remote else 0
 
 
 class LocalSource:
@@ -177,7 +200,7 @@ class RegistryDestination:
         self._repository = repository
 
     async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
-        # Some registries answer 403 for a manifest that nobody has pushed yet.
+        # Some registries answer 403 for a manifest that does not exist.
         found = await self._repository.resolve(reference, account=account, forbidden_means_absent=True)
         return found.digest if found is not None else None
 
@@ -230,3 +253,109 @@ class RegistryDestination:
     async def abandon(self, session: object, account: Account) -> None:  # noqa: D102
         if isinstance(session, UploadSession):
             await self._repository.cancel(session, account)
+
+
+class PlannedSource:
+    """A source that also holds what earlier steps of the plan would have written to it.
+
+    Args:
+        real: the source.
+        planned: what they would have written.
+        gone: tags and digests that they would have deleted.
+    """
+
+    def __init__(self, real: Source, planned: HeldSets, gone: AbstractSet[str] = frozenset()) -> None:
+        self.remote = real.remote
+        self._real, self._planned, self._gone = real, planned, gone
+
+    async def resolve(self, reference: str, account: Account) -> Descriptor | None:  # noqa: D102
+        planned = self._planned.resolve(reference)
+        if planned is not None:
+            return planned
+        found = await self._real.resolve(reference, account)
+        return None if found is None or {reference, found.digest} & self._gone else found
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
+        planned = self._planned.manifests.get(descriptor.digest)
+        if planned is None:
+            return await self._real.manifest(descriptor, account)
+        account.received += descriptor.size if self.remote else 0
+        return planned.raw
+
+    def content(self, descriptor: Descriptor, account: Account) -> Content:  # noqa: D102
+        return self._real.content(descriptor, account)
+
+
+class PlannedDestination:
+    """A destination that takes nothing, and remembers what it would have been given.
+
+    Args:
+        real: who answers what is there.
+        planned: what earlier steps of the plan would have written here.
+        receives: whether reading the content would have cost wire bytes.
+        gone: tags and digests that they would have deleted.
+    """
+
+    def __init__(
+        self,
+        real: Destination,
+        planned: HeldSets,
+        *,
+        receives: bool,
+        gone: AbstractSet[str] = frozenset(),
+    ) -> None:
+        self.remote = real.remote
+        self._real, self._planned, self._receives, self._gone = real, planned, receives, gone
+
+    async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
+        planned = self._planned.resolve(reference)
+        if planned is not None:
+            return planned.digest
+        found = await self._real.find(reference, account)
+        return None if found is None or {reference, found} & self._gone else found
+
+    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
+        planned = self._planned.manifests.get(descriptor.digest)
+        return planned.raw if planned is not None else await self._real.manifest(descriptor, account)
+
+    async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
+        return self._planned.has(check.descriptor.digest, check.run) or await self._real.has(check)
+
+    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: ARG002, D102
+        return True  # a mount is not tried: it is assumed
+
+    async def mount(  # noqa: D102
+        self,
+        digest: Digest,
+        repository: str,  # noqa: ARG002
+        session: object | None,  # noqa: ARG002
+        account: Account,  # noqa: ARG002
+    ) -> MountAnswer:
+        self._planned.blobs.add(digest)
+        return MountAnswer(mounted=True, assumed=True)
+
+    async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: ARG002, D102
+        descriptor = content.descriptor
+        inlined = descriptor.data is not None and not self.remote
+        account.attempts += 1
+        sent = descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
+        account.received += descriptor.size if self._receives and not inlined else 0
+        self._planned.blobs.add(descriptor.digest)
+
+    async def put_manifest(  # noqa: D102
+        self,
+        document: Document,
+        tag: str | None,
+        account: Account,
+        *,
+        patiently: bool = False,  # noqa: ARG002
+    ) -> None:
+        sent = document.descriptor.size if self.remote else 0
+        account.sent += sent
+        account.useful_sent += sent
+        self._planned.put_manifest(document, tag)
+
+    async def abandon(self, session: object, account: Account) -> None:
+        """Do nothing: a plan opens no session."""

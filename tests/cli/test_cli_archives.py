@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.client.address import Local, parse
+from regsim.client.image_address import Local, parse
 from regsim.errors import UsageError
 
 if TYPE_CHECKING:

@@ -57,7 +57,7 @@ def test_a_machine_without_an_engine_is_fit_for_all_but_containers(
     assert "cannot connect to the engine" in detail(silent, "container engine")
     monkeypatch.setenv("REGSIM_ENGINE", "podman 'no end")
     torn = regsim("doctor", "--format", "json")
-    assert detail(torn, "container engine").startswith("REGSIM_ENGINE is no command line")
+    assert detail(torn, "container engine").startswith("REGSIM_ENGINE is not a command line")
     monkeypatch.setenv("REGSIM_ENGINE", "/nowhere/engine")
     assert "cannot be run" in detail(regsim("doctor", "--format", "json"), "container engine")
 
@@ -105,7 +105,7 @@ def test_little_space_is_a_warning(regsim: Regsim, monkeypatch: pytest.MonkeyPat
 def test_a_self_test_that_fails_fails_the_command(
     regsim: Regsim, monkeypatch: pytest.MonkeyPatch, fault: str, code: int
 ) -> None:
-    monkeypatch.setattr("regsim.scenario.world.MockRegistry", lambda **_: MockRegistry(faults=[fault]))
+    monkeypatch.setattr("regsim.scenario.wire_world.MockRegistry", lambda **_: MockRegistry(faults=[fault]))
     done = regsim("doctor", "--format", "json")
     assert done.code == done.json["exit_code"] == code
     assert states(done)["self-test"] == "failed"

@@ -191,3 +191,13 @@ def test_what_makes_no_sense_is_told_before_anything_is_asked(
 @pytest.mark.usefixtures("impatient")
 def test_a_registry_that_is_not_there_is_the_networks_fault(regsim: Regsim) -> None:
     assert regsim("catalog", "127.0.0.1:1").code == 4
+
+
+def test_delete_has_to_be_told_which(regsim: Regsim, registry: Served) -> None:
+    repository = f"{registry.host}/app"
+    done = regsim("delete", repository)
+    assert (done.code, len(registry.journal)) == (2, 0)
+    assert done.errors == [
+        f"Error: {repository} does not say what to delete",
+        f"hint: name a tag or a digest, such as {repository}:latest; regsim ls {repository} lists the tags",
+    ]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mock_registry import Journal, MockRegistry, Record
 from regsim.core.account import Account
-from regsim.core.entries import entries
+from regsim.core.work import entries
 from regsim.registry import blobs
+from regsim.transfer.model import ModelTransfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from regsim.core.ledger import Ledger
     from tests.cli.conftest import Layout, Outcome, Regsim, Serve, Served
 
     Scenario = Callable[..., Path]
@@ -61,7 +64,7 @@ def test_run_reports_every_step_its_checks_and_the_reconciliation(regsim: Regsim
     ]
     assert "Step 1: push api:v1 to shop/api:v1, node ci" in lines
     assert "Step 2 second: push api:v2 to shop/api:v2, node ci" in lines
-    assert "Step 3: pull shop/api:v2, 2 nodes alike, edge-1 to edge-2" in lines
+    assert "Step 3: pull shop/api:v2, 2 identical nodes, edge-1 to edge-2" in lines
     # An expectation is told with its step; a check that names its step itself is not told it twice.
     assert [line for line in lines if line.startswith("Check")] == [
         "Check ok     step 1: transferred == 3",
@@ -254,7 +257,9 @@ def test_mock_may_be_said_aloud_and_take_a_prefix(regsim: Regsim, scenario: Scen
 
 def run_with(monkeypatch: pytest.MonkeyPatch, journal: type[Journal]) -> None:
     """Let the registry of a run keep another journal."""
-    monkeypatch.setattr("regsim.scenario.world.MockRegistry", lambda **_: MockRegistry(journal=journal()))
+    monkeypatch.setattr(
+        "regsim.scenario.wire_world.MockRegistry", lambda **_: MockRegistry(journal=journal())
+    )
 
 
 def altered(record: Record, **changes: Any) -> Record:
@@ -305,7 +310,7 @@ def test_a_registry_that_miscounts_one_octet_is_found_out(
         regsim("run", path, "--format", "json"), ["sent, sha256:", "ledger 20,000 bytes, journal 20,001"]
     )
     text = regsim("run", path, "-q")
-    assert text.out.splitlines()[-1].endswith("; NOT reconciled: 1 differences.")
+    assert text.out.splitlines()[-1].endswith("; NOT reconciled: 1 difference.")
     assert any(line.startswith("Difference: sent, sha256:") for line in text.out.splitlines())
 
 
@@ -340,8 +345,13 @@ def test_an_entry_dropped_from_the_ledger_is_found_out_in_every_mode(
     def dropping(*arguments: Any, **more: Any) -> Any:
         return entries(*arguments, **more)[:-1]
 
+    def dropping_of_model(transfer: ModelTransfer) -> Ledger:
+        ledger = run(transfer)
+        return replace(ledger, entries=ledger.entries[:-1])
+
+    run = ModelTransfer.run
     monkeypatch.setattr("regsim.transfer.copy.entries", dropping)
-    monkeypatch.setattr("regsim.transfer.untimed.entries", dropping)
+    monkeypatch.setattr("regsim.transfer.model.ModelTransfer.run", dropping_of_model)
     path = scenario("images: {base: {layers: [20kB, 4kB]}}\nsteps:\n  - push: {image: base, to: app}\n")
     done = regsim("run", path, *filter(None, [flag]), "--format", "json")
     assert_difference(done, ["references: 4 but sum over outcomes: 3"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 
-from regsim.scenario.find import shipped
+from regsim.scenario.load import shipped
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Regsim

@@ -185,6 +185,11 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
     ("arguments", "code", "complaint"),
     [
         (["--port", "65536"], 2, "there is no port 65536"),
+        (
+            ["--fault", "blbo xyz"],
+            2,
+            "'blbo' is not a method, route or effect, did you mean 'blob'?; 'xyz' is not a method, route or",
+        ),
         (["--fault", "GET blbo cut"], 2, "'blbo' is not a method, route or effect, did you mean 'blob'?"),
         (["--profile", "olaregg"], 2, "unknown profile 'olaregg', did you mean 'olareg'?"),
         (["--auth", "basic"], 2, "nobody could log in: "),

@@ -66,7 +66,7 @@ def test_text_and_json_are_printed_to_standard_output_and_progress_to_standard_e
     done = regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
     assert done.out.splitlines()[0] == f"push {layout}:v1 to {registry.host}/app:1"
     assert "COPY part1 /" in done.out
-    assert "no second account to reconcile with" in done.out
+    assert "there is no journal to reconcile with" in done.out
     assert sum(line.startswith("uploaded ") for line in done.err.splitlines()) == 3
     assert done.err.splitlines()[-1].startswith("stored manifest ")
     quiet = regsim("push", f"{layout}:v2", f"{registry.host}/app:1", "--quiet")
@@ -291,12 +291,16 @@ def test_dry_run_writes_nothing_and_tells_what_the_transfer_then_tells(
         assert plan.json["summary"]["wire"] == done.json["summary"]["wire"]
         assert plan.json["summary"]["by_outcome"] == done.json["summary"]["by_outcome"]
     else:
-        # Every line but the headline: the table, whose columns may be wider for a longer word, and totals.
-        rows = [
-            [line.replace("201", "assumed").split() for line in each.out.splitlines()]
-            for each in (plan, done)
-        ]
-        assert rows[0][:-2] == rows[1][:-2]
+        # The table, whose columns may be wider for a longer word, and what moved, in another mood.
+        assert "would " in plan.out
+        words = {"201": "assumed", "would send": "sent", "would receive and send": "received and sent"}
+        rows = []
+        for text in (plan.out, done.out):
+            for word, other in {**words, "would receive": "received"}.items():
+                text = text.replace(word, other)  # noqa: PLW2901  (word by word)
+            table, _, _ = text.partition("\nTotal: ")
+            rows.append([line.split() for line in table.splitlines()])
+        assert rows[0] == rows[1]
         assert "would move" in plan.out
         assert "moved" in done.out
 
@@ -357,3 +361,22 @@ def test_a_client_that_counts_octets_that_were_not_moved_ends_with_exit_code_5_a
         assert done.code == 5
         assert done.json["reconciliation"]["matched"] is False
         assert sum(f": {side}: " in line for line in done.json["reconciliation"]["differences"]) == 3
+
+
+def test_a_push_ends_with_the_reference_and_its_whole_digest(
+    regsim: Regsim, layout: Layout, registry: Served, tmp_path: Path
+) -> None:
+    digest = layout.entries[0]["digest"]
+    target = f"{registry.host}/app:1"
+    for command in (("push", f"{layout}:v1"), ("copy", f"{layout}:v1")):
+        assert regsim(*command, target).out.splitlines()[-1] == f"{target}@{digest}"
+    assert regsim("push", f"{layout}:v1", target, "--dry-run").out.splitlines()[-1].startswith("Layers: ")
+    pulled = regsim("pull", target, f"oci:{tmp_path / 'copy'}")
+    assert pulled.out.splitlines()[-1].startswith("Layers: ")
+    assert regsim("pull", f"{target}@{digest}", f"oci:{tmp_path / 'other'}").code == 0
+
+
+def test_one_request_is_one_request(regsim: Regsim, layout: Layout, registry: Served) -> None:
+    regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
+    again = regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
+    assert " in 1 request; " in again.out

@@ -135,7 +135,7 @@ def test_names_cannot_steer_the_terminal(regsim: Regsim, empty_layout: Layout) -
     ("name", "words"),
     [
         ("../outside", "climbs out of the tree"),
-        ("a/.wh...", "would delete what is no file in its directory"),
+        ("a/.wh...", "would delete something other than a file in its directory"),
         ("x" * 256, "has a name of more than 255 bytes"),
     ],
 )

@@ -10,12 +10,12 @@ import pytest
 from mock_registry import MockRegistry
 from regsim.client.client import Client
 from regsim.core import Digest, media_types
+from regsim.core.selection import Choice
 from regsim.errors import LocalFileError, NotFoundError, RegistryError, UsageError
 from regsim.image.compression import compressor
 from regsim.image.layer_write import write_layer
 from regsim.image.merged import places
 from regsim.store.entry import of_bytes
-from regsim.transfer.selection import Choice
 
 if TYPE_CHECKING:
     from pathlib import Path

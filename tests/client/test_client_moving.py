@@ -19,7 +19,7 @@ from regsim.transfer.events import Event, Moment, Step
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from regsim.client.address import Address
+    from regsim.client.image_address import Address
     from tests.client.conftest import Make
 
 pytestmark = pytest.mark.anyio
@@ -219,8 +219,18 @@ def test_the_package_is_cheap_to_import_and_tells_what_it_offers() -> None:
         getattr(regsim, missing)
 
 
+def test_a_store_is_read_without_an_http_client(tmp_path: Path) -> None:
+    use = "asyncio.run(regsim.Client(trust=regsim.Trust()).usage())"
+    code = f"import asyncio, sys, regsim; {use}; print('httpx' in sys.modules)"
+    environment = {"XDG_DATA_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == "False"
+
+
 def test_addresses_may_be_values(tmp_path: Path) -> None:
-    from regsim.client.address import parse  # noqa: PLC0415  (read where it is shown)
+    from regsim.client.image_address import parse  # noqa: PLC0415  (read where it is shown)
 
     source: Address = parse(f"oci:{tmp_path}:v1")
     move = Client().move(source, parse(REF))

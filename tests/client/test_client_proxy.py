@@ -13,9 +13,9 @@ from regsim.client.client import Client
 from regsim.core.account import Account
 from regsim.core.ledger import violations
 from regsim.errors import NetworkError, RegistryError, RegsimError, UsageError
-from regsim.net.proxy import Proxy
+from regsim.net.address import Proxy
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from tests.client.proxying import SECRETS, proxying
@@ -99,7 +99,7 @@ async def test_targets_go_through_a_proxy_byte_for_byte(tls: bool) -> None:
     ):
         trust = Trust(ca_file=server.ca) if tls else Trust()
         async with Transport(server.url, Connection(trust=trust, proxy=Proxy.parse(proxy.url))) as transport:
-            await transport.request("GET", target, Account())
+            await transport.send("GET", target, Account())
         assert [record.target for record in mock.journal] == [target]
 
 

@@ -14,16 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
-from regsim.errors import ContentError, LocalFileError
+from regsim.errors import ContentError
 from regsim.image.compression import compressor
-from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer, read_layer_file
+from regsim.image.layer_read import LayerFiles, LayerReader, Limits, read_layer
 from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
 from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Read = Callable[..., LayerFiles]
     Tar = Callable[..., bytes]
@@ -146,10 +145,10 @@ def test_a_path_that_stays_in_the_tree_is_contained(
         (("../evil",), r"'\.\./evil' climbs out of the tree"),
         (("a/../../evil",), r"'a/\.\./\.\./evil' climbs out of the tree"),
         (("x", tarfile.LNKTYPE, b"", "../../etc/shadow"), "climbs out of the tree"),
-        ((".wh...",), r"'\.wh\.\.\.' would delete what is no file in its directory"),
-        (("a/.wh..",), "would delete what is no file in its directory"),
-        (("a/.wh.",), "would delete what is no file in its directory"),
-        (("a/.wh..wh.b",), "would delete what is no file in its directory"),
+        ((".wh...",), r"'\.wh\.\.\.' would delete something other than a file in its directory"),
+        (("a/.wh..",), "would delete something other than a file in its directory"),
+        (("a/.wh.",), "would delete something other than a file in its directory"),
+        (("a/.wh..wh.b",), "would delete something other than a file in its directory"),
         (("a/.wh.b/c",), "lies below what deletes a file"),
         (("./",), None),
         (("./", tarfile.SYMTYPE, b"", "/"), "would replace the root directory"),
@@ -161,9 +160,12 @@ def test_a_path_that_stays_in_the_tree_is_contained(
         (("s", tarfile.REGTYPE, b"", "", 0o644, {"GNU.sparse.major": "1"}), "'s' is a sparse file"),
         (("v", b"V"), "'v' is of the unknown type 'V'"),
         (("d/", tarfile.REGTYPE, b"x"), "'d/' is a directory to some readers, and to others a file"),
-        (("s", tarfile.REGTYPE, b"", "", 0o644, {"uid": "-1"}), "'s' has a PAX uid that is no number"),
-        (("s", tarfile.REGTYPE, b"", "", 0o644, {"size": "9" * 30}), "'s' has a PAX size that is no number"),
-        (("s", tarfile.REGTYPE, b"", "", 0o644, {"mtime": "1e9"}), "'s' has a PAX mtime that is no time"),
+        (("s", tarfile.REGTYPE, b"", "", 0o644, {"uid": "-1"}), "'s' has a PAX uid that is not a number"),
+        (
+            ("s", tarfile.REGTYPE, b"", "", 0o644, {"size": "9" * 30}),
+            "'s' has a PAX size that is not a number",
+        ),
+        (("s", tarfile.REGTYPE, b"", "", 0o644, {"mtime": "1e9"}), "'s' has a PAX mtime that is not a time"),
     ],
 )
 def test_a_hostile_member_is_refused_and_named(
@@ -185,7 +187,7 @@ def test_a_number_that_only_python_reads_is_refused(
     blob[124:135] = digits
     blob[148:156] = b" " * 8
     blob[148:156] = b"%06o\0 " % sum(blob[:512])
-    with pytest.raises(ContentError, match="has a size that is no number"):
+    with pytest.raises(ContentError, match="has a size that is not a number"):
         read(bytes(blob))
 
 
@@ -244,7 +246,7 @@ def test_more_entries_or_names_than_any_layer_has_are_refused(read: Read, tar: T
 def test_a_tar_that_is_cut_short_is_an_error(cut: int, read: Read, tar: Tar, raw: RawType) -> None:
     plain = tar([raw("a", data=b"1" * 1000)])[:cut]
     for blob in (plain, gzip.compress(plain), zstandard.compress(plain)):
-        with pytest.raises(ContentError, match=r"is cut short|is no tar"):
+        with pytest.raises(ContentError, match=r"is cut short|is not a tar"):
             read(blob)
 
 
@@ -281,21 +283,13 @@ def test_noise_is_refused_plainly_wherever_it_stands(noise: bytes, place: int, s
 
 
 @pytest.mark.anyio
-async def test_nothing_is_read_unhashed(tmp_path: Path) -> None:
+async def test_nothing_is_read_unhashed() -> None:
     chunks: list[bytes] = []
     info = write_layer([of_bytes(b"a", b"1")], compressor("gzip"), chunks.append)
     good, bad = b"".join(chunks), write_of(b"2")
     assert (await read_layer(BytesContent(info.descriptor, good))).diff_id == info.diff_id
     with pytest.raises(ContentError, match="names other bytes"):
         await read_layer(BytesContent(info.descriptor, bad.ljust(len(good), b"\0")[: len(good)]))
-    file = tmp_path / "blob"
-    file.write_bytes(good)
-    assert read_layer_file(file, info.descriptor).diff_id == info.diff_id
-    file.write_bytes(bad.ljust(len(good), b"\0")[: len(good)])
-    with pytest.raises(ContentError, match="names other bytes"):
-        read_layer_file(file, info.descriptor)
-    with pytest.raises(LocalFileError, match="there is no file"):
-        read_layer_file(tmp_path / "nothing", info.descriptor)
 
 
 def write_of(data: bytes) -> bytes:

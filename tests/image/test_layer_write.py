@@ -188,7 +188,7 @@ def test_a_path_that_no_layer_may_have_is_refused_by_name(path: bytes, why: str)
         ([of_bytes(b"a", b""), Entry(path=b"a", kind=Kind.WHITEOUT)], "'a' is in the layer twice"),
         ([Entry(path=b"a", kind=Kind.OPAQUE)] * 2, "'a' is in the layer twice"),
         ([of_bytes(b"a", b""), of_bytes(b"a/b", b"")], "'a/b' cannot be in a layer in which 'a'"),
-        ([of_bytes(b"a", b""), Entry(path=b"a", kind=Kind.OPAQUE)], "'a' is no directory"),
+        ([of_bytes(b"a", b""), Entry(path=b"a", kind=Kind.OPAQUE)], "'a' is not a directory"),
         ([Entry(path=b"a", kind=Kind.HARDLINK, link=b"b")], "'a' is a hard link .* 'b'"),
         ([directory(b"d"), Entry(path=b"l", kind=Kind.HARDLINK, link=b"d")], "'l' is a hard link"),
         ([Entry(path=b"a", kind=Kind.FILE, size=1)], "'a' has no content"),

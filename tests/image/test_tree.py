@@ -133,7 +133,7 @@ def test_links_that_pile_up_directories_are_refused() -> None:
 
 @pytest.mark.parametrize("below", [of_bytes(b"a/b", b""), of_bytes(b"a/b/c", b""), of_bytes(b"l/b", b"")])
 def test_nothing_can_be_below_a_file(below: Entry) -> None:
-    with pytest.raises(ContentError, match=f"'{below.shown}' cannot be: 'a' is no directory"):
+    with pytest.raises(ContentError, match=f"'{below.shown}' cannot be: 'a' is not a directory"):
         built([of_bytes(b"a", b""), link(b"l", b"a")], [below])
 
 

@@ -227,6 +227,12 @@ class WirePeer:
 
 
 @pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a directory that does not exist yet, for a registry to keep everything in."""
+    return tmp_path / "registry"
+
+
+@pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
 
@@ -282,7 +288,7 @@ async def under_granian(registry: MockRegistry) -> AsyncIterator[Granian]:
         keeper.bind(("127.0.0.1", 0))
         running = Granian(registry, keeper.getsockname()[1])
         serving = asyncio.ensure_future(running.server.serve())
-        await until(lambda: registry._holders)
+        await until(lambda: registry.holders)
         await running.listens()
         async with registry:
             yield running

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth, TokenAuth
-from mock_registry.redaction import redact_query, redact_target
+from mock_registry.journal import redact_query, redact_target
 
 if TYPE_CHECKING:
     from mock_registry.auth import Auth

@@ -9,6 +9,7 @@ import pytest
 
 from mock_registry import Route
 from mock_registry.auth import Challenges, Lifetime, Right, TokenAuth
+from mock_registry.clock import ManualClock
 
 if TYPE_CHECKING:
     import httpx
@@ -20,14 +21,6 @@ pytestmark = pytest.mark.anyio
 USERS = {"ci": "s3cret", "dev": "d"}
 RIGHTS = [Right("ci"), Right("dev", "team/*", "pull,push"), Right("*", "shared", "pull")]
 ALL = "pull,push,delete"
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def challenge(answer: httpx.Response) -> dict[str, str]:
@@ -127,12 +120,12 @@ async def test_a_token_of_one_registry_opens_no_other(with_settings: OpenWith) -
 
 
 async def test_a_token_ends_after_its_seconds(with_settings: OpenWith) -> None:
-    auth = TokenAuth(USERS, lifetime=Lifetime(seconds=30), clock=(clock := Clock()))
+    auth = TokenAuth(USERS, lifetime=Lifetime(seconds=30), clock=(clock := ManualClock()))
     async with with_settings(auth=auth) as peer:
         token = auth.issue_token("ci")
-        clock.now += 29.9
+        clock.advance(29.9)
         assert (await peer.http.get("/v2/", headers=bearing(token))).status_code == 200
-        clock.now += 0.1
+        clock.advance(0.1)
         assert challenge(await peer.http.get("/v2/", headers=bearing(token)))["error"] == "invalid_token"
 
 

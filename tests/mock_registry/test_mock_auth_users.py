@@ -9,7 +9,7 @@ import bcrypt
 import pytest
 
 from mock_registry.auth import BasicAuth, Htpasswd, HtpasswdError, Pairs, TokenAuth
-from mock_registry.optional import MissingPackageError
+from mock_registry.errors import MissingPackageError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from mock_registry.__main__ import main
 from mock_registry.access import Action
 from mock_registry.auth import BasicAuth, TokenAuth
 from mock_registry.auth.options import auth_from_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 COMMAND = [sys.executable, "-W", "error", "-m", "mock_registry", "--port", "0"]
@@ -39,11 +40,20 @@ def serving(*options: str, lines: int = 1) -> Iterator[tuple[list[str], subproce
             process.terminate()
 
 
-def complaint(*options: str, exit_code: int = 2) -> str:
-    """Return the last line that the command says when it does not start."""
-    run = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=60, check=False)
-    assert (run.returncode, run.stdout) == (exit_code, "")
-    return run.stderr.splitlines()[-1]
+@pytest.fixture
+def complaint(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function for the last line that the command says when it does not start."""
+
+    def last_line(*options: str, exit_code: int = 2) -> str:
+        try:
+            code: object = main(["--port", "0", *options])
+        except SystemExit as error:
+            code = error.code
+        told = capsys.readouterr()
+        assert (code, told.out) == (exit_code, "")
+        return told.err.splitlines()[-1]
+
+    return last_line
 
 
 def test_words_make_the_modes() -> None:
@@ -132,7 +142,9 @@ def test_the_command_serves_over_tls_and_says_by_which_file_to_check_it() -> Non
         assert (run.returncode, run.stdout) == (0, "{}")
 
 
-def test_the_command_says_what_is_wrong_with_its_options(tmp_path: Path) -> None:
+def test_the_command_says_what_is_wrong_with_its_options(
+    complaint: Callable[..., str], tmp_path: Path
+) -> None:
     assert "nobody could log in" in complaint("--auth", "basic")
     assert "invalid choice: 'kerberos'" in complaint("--auth", "kerberos")
     missing = tmp_path / "missing"

@@ -150,5 +150,5 @@ def test_questions_of_a_journal_hold_while_requests_are_recorded() -> None:
         httpx.get(f"{server.url}/v2/", trust_env=False)
         httpx.get(f"{server.url}/v2/", trust_env=False)
         assert len(server.journal) == 2
-    assert len(journal.records(route=Recording())) == 2  # type: ignore[arg-type]
+    assert len(journal.records(repository=Recording())) == 2  # type: ignore[arg-type]
     assert len(journal) == 4

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import MockRegistry
-from mock_registry.collection import Collected, expire_sessions
+from mock_registry.clock import ManualClock as Clock
+from mock_registry.maintenance import Collected, expire_sessions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,19 +25,6 @@ pytestmark = pytest.mark.anyio
 
 LARGE = os.urandom(1_000_000)
 UNKNOWN = (404, ["BLOB_UPLOAD_UNKNOWN"])
-
-
-class Clock:
-    """Time that passes when a test says so, in seconds."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def pass_by(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture
@@ -58,7 +46,7 @@ async def test_end_14_a_session_that_nobody_used_for_its_lifetime_is_404_and_its
 ) -> None:
     async with with_settings(clock=clock, session_lifetime=60) as peer:
         location = (await peer.http.patch(await peer.open("app"), content=LARGE)).headers["location"]
-        clock.pass_by(60)
+        clock.advance(60)
         answer = await peer.http.request(method, location, params={"digest": peer.digest(LARGE)})
         assert (answer.status_code, peer.codes(answer)) == UNKNOWN
         assert (peer.registry.state.sessions, peer.registry.storage.used, peer.files()) == ({}, 0, [])
@@ -68,9 +56,9 @@ async def test_each_use_of_a_session_gives_it_another_lifetime(with_settings: Op
     async with with_settings(clock=clock, session_lifetime=60) as peer:
         location = await peer.open("app")
         for _ in range(3):
-            clock.pass_by(59)
+            clock.advance(59)
             location = (await peer.http.patch(location, content=b"x")).headers["location"]
-            clock.pass_by(59)
+            clock.advance(59)
             assert (await peer.http.get(location)).status_code == 204
         params = peer.also(location, digest=peer.digest(b"xxx"))
         assert (await peer.http.put(location, params=params)).status_code == 201
@@ -81,7 +69,7 @@ async def test_a_session_of_another_repository_tells_nothing_of_its_age(
 ) -> None:
     async with with_settings(clock=clock, session_lifetime=60) as peer:
         location = await peer.open("app")
-        clock.pass_by(60)
+        clock.advance(60)
         answer = await peer.http.get(location.replace("/app/", "/other/"))
         assert (answer.status_code, peer.codes(answer)) == UNKNOWN
         assert len(peer.registry.state.sessions) == 1
@@ -94,25 +82,25 @@ async def test_a_session_does_not_expire_while_a_request_has_it(
         location = await peer.open("app")
         [session] = peer.registry.state.sessions.values()
         async with session.hold(0):
-            clock.pass_by(1000)
+            clock.advance(1000)
             assert await expire_sessions(peer.registry.state) == 0
-        clock.pass_by(59)  # counted from the end of its use
+        clock.advance(59)  # counted from the end of its use
         assert (await peer.http.get(location)).status_code == 204
 
 
 async def test_without_a_lifetime_a_session_waits_for_ever(with_settings: OpenWith, clock: Clock) -> None:
     async with with_settings(clock=clock, session_lifetime=None) as peer:
         location = await peer.open("app")
-        clock.pass_by(1e9)
+        clock.advance(1e9)
         assert (await peer.http.get(location)).status_code == 204
 
 
 async def test_a_session_that_nobody_asks_for_expires_too(with_settings: OpenWith, clock: Clock) -> None:
     async with with_settings(clock=clock, session_lifetime=60, housekeeping_interval=0.0) as peer:
         await peer.http.patch(await peer.open("app"), content=LARGE)
-        clock.pass_by(30)
+        clock.advance(30)
         young = await peer.open("app")
-        clock.pass_by(30)
+        clock.advance(30)
         await peer.until(lambda: len(peer.registry.state.sessions) == 1)
         await peer.until(lambda: peer.files() == [])
         assert (await peer.http.get(young)).status_code == 204
@@ -123,7 +111,7 @@ async def test_an_expired_session_is_gone_at_the_next_start(
 ) -> None:
     async with open_peer("process", directory=tmp_path, clock=clock, session_lifetime=60) as peer:
         location = (await peer.http.patch(await peer.open("app"), content=LARGE)).headers["location"]
-        clock.pass_by(60)
+        clock.advance(60)
         assert await expire_sessions(peer.registry.state) == 1
     async with open_peer("process", directory=tmp_path) as peer:
         assert (await peer.http.get(location)).status_code == 404
@@ -134,10 +122,10 @@ async def test_a_session_has_a_whole_lifetime_from_a_start(
 ) -> None:
     async with open_peer("process", directory=tmp_path, clock=clock, session_lifetime=60) as peer:
         location = await peer.open("app")
-        clock.pass_by(59)
-    clock.now = 3  # the clock of another process
+        clock.advance(59)
+    clock = Clock()  # that of another process
     async with open_peer("process", directory=tmp_path, clock=clock, session_lifetime=60) as peer:
-        clock.pass_by(59)
+        clock.advance(59)
         assert (await peer.http.get(location)).status_code == 204
 
 
@@ -151,14 +139,17 @@ async def test_nothing_runs_on_after_a_registry_was_left() -> None:
 
 
 async def test_a_failure_while_keeping_house_is_logged_and_there_is_a_next_time(
-    with_settings: OpenWith, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    with_settings: OpenWith,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with with_settings(clock=clock, session_lifetime=60, housekeeping_interval=0.0) as peer:
         with monkeypatch.context() as patch:
-            patch.setattr("mock_registry.collection.expire_sessions", None)
-            await peer.until(lambda: "keeping house failed" in caplog.text)
+            patch.setattr("mock_registry.maintenance.expire_sessions", None)
+            await peer.until(lambda: "housekeeping failed" in caplog.text)
         await peer.open("app")
-        clock.pass_by(60)
+        clock.advance(60)
         await peer.until(lambda: not peer.registry.state.sessions)
 
 
@@ -169,7 +160,7 @@ async def test_a_blob_that_no_manifest_mentions_is_collected(with_settings: Open
     async with with_settings(clock=clock) as peer:
         digest = await peer.push("app", LARGE)
         await peer.push_image("app", "v1", b"config", [b"layer"])
-        clock.pass_by(10)
+        clock.advance(10)
         collected = await peer.registry.collect(grace=10)
         assert collected == Collected((("app", digest),), len(LARGE))
         assert (await peer.http.get(f"/v2/app/blobs/{digest}")).status_code == 404
@@ -223,7 +214,7 @@ async def test_what_a_client_was_just_told_to_be_there_stays_for_the_time_of_gra
         digest = peer.digest(LARGE)
         if use != "mount":
             await peer.push("app", LARGE)
-        clock.pass_by(100)
+        clock.advance(100)
         if use == "again":
             await peer.push("app", LARGE)
         elif use == "mount":
@@ -231,10 +222,10 @@ async def test_what_a_client_was_just_told_to_be_there_stays_for_the_time_of_gra
             assert (await peer.http.post("/v2/app/blobs/uploads/", params=params)).status_code == 201
         elif use in ("HEAD", "GET"):
             await peer.http.request(use, f"/v2/app/blobs/{digest}")
-        clock.pass_by(59)
+        clock.advance(59)
         kept = use != "push"
         assert (await peer.registry.collect(grace=60)).links == (() if kept else (("app", digest),))
-        clock.pass_by(1)
+        clock.advance(1)
         collected = await peer.registry.collect(grace=60)
         assert collected == Collected((("app", digest),) if kept else (), 0)  # base still has the octets
         assert (await peer.http.get(f"/v2/base/blobs/{digest}")).content == LARGE
@@ -245,11 +236,11 @@ async def test_a_start_begins_the_time_of_grace_anew(
 ) -> None:
     async with open_peer("process", directory=tmp_path, clock=clock) as peer:
         digest = await peer.push("app", LARGE)
-        clock.pass_by(59)
+        clock.advance(59)
     async with open_peer("process", directory=tmp_path, clock=clock) as peer:
-        clock.pass_by(59)
+        clock.advance(59)
         assert (await peer.registry.collect(grace=60)).links == ()
-        clock.pass_by(1)
+        clock.advance(1)
         assert (await peer.registry.collect(grace=60)).links == (("app", digest),)
     async with open_peer("process", directory=tmp_path, clock=clock) as peer:
         assert (await peer.http.get(f"/v2/app/blobs/{digest}")).status_code == 404
@@ -271,7 +262,7 @@ async def test_blobs_are_collected_from_time_to_time_where_that_is_asked_for(
     async with with_settings(clock=clock, collect_after=60, housekeeping_interval=0.0) as peer:
         image = await peer.push_image("app", "v1", b"config", [b"layer"])
         await peer.push("app", LARGE)
-        clock.pass_by(60)
+        clock.advance(60)
         state = peer.registry.state
         await peer.until(lambda: len(state.digests) == 3)
         assert (await peer.http.get("/v2/app/manifests/v1")).content == image
@@ -280,9 +271,9 @@ async def test_blobs_are_collected_from_time_to_time_where_that_is_asked_for(
 async def test_by_default_nothing_is_collected(with_settings: OpenWith, clock: Clock) -> None:
     async with with_settings(clock=clock, housekeeping_interval=0.0) as peer:
         digest = await peer.push("app", LARGE)
-        clock.pass_by(1e9)
+        clock.advance(1e9)
         session = await peer.open("app")
-        clock.pass_by(1e9)
+        clock.advance(1e9)
         await peer.until(lambda: not peer.registry.state.sessions)  # so it has been round
         assert (await peer.http.get(session)).status_code == 404
         assert (await peer.http.get(f"/v2/app/blobs/{digest}")).content == LARGE

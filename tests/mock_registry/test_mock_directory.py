@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import DirectoryStorage, MockRegistry
-from mock_registry.recovery import compact
+from mock_registry.maintenance import compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.anyio
 
 SMALL = b"a small blob"
 LARGE = bytes(range(256)) * 10_000
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
 
 
 async def tags(peer: Peer, name: str) -> list[str]:
@@ -249,6 +244,23 @@ async def test_the_directory_is_a_layout_that_other_programs_can_read(
         assert (path / "blobs" / digest.replace(":", "/")).read_bytes() == image
     layer = json.loads(image)["layers"][0]["digest"]
     assert (path / "blobs" / layer.replace(":", "/")).read_bytes() == LARGE
+
+
+async def test_the_directory_is_a_layout_also_while_it_is_in_use(
+    open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def names() -> list[str]:
+        index = json.loads((path / "index.json").read_bytes())
+        return [each["annotations"]["org.opencontainers.image.ref.name"] for each in index["manifests"]]
+
+    monkeypatch.setattr("mock_registry.app.PUBLISH_AFTER", 0.0)
+    async with open_peer("process", directory=path) as peer:
+        assert names() == []
+        image = await peer.push_image("shop/api", "v1", SMALL)
+        await peer.put("shop/api", "v2", image)
+        await peer.until(lambda: names() == ["shop/api:v1", "shop/api:v2"])
+        await peer.http.delete("/v2/shop/api/manifests/v1")
+        await peer.until(lambda: names() == ["shop/api:v2"])
 
 
 class Flushes:

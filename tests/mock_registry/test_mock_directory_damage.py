@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mock_registry import DirectoryStorage
-from mock_registry.recovery import compact
+from mock_registry.maintenance import compact
 from mock_registry.spec import Algorithm
 from mock_registry.storage import BlobRemoved, files
 
@@ -25,11 +25,6 @@ pytestmark = pytest.mark.anyio
 
 SMALL = b"a small blob that is kept in memory for a while"
 LARGE = bytes(range(256)) * 10_000
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
 
 
 def file_of(path: Path, digest: str) -> Path:

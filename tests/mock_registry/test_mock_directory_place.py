@@ -30,11 +30,6 @@ SMALL = b"a small blob"
 LARGE = bytes(range(256)) * 10_000
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "registry"
-
-
 async def closed(path: Path) -> None:
     """Make a registry's directory, and leave it."""
     await DirectoryStorage(path).aclose()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mock_registry import app as registry_app
+from mock_registry import handlers
 from mock_registry.exchange import Severed
 from mock_registry.faults.profiles import NAMES as PROFILES
 from mock_registry.handlers.discovery import get_tags
@@ -793,7 +793,7 @@ left: list[asyncio.Task[bool]] = []
 async def test_a_registry_that_fails_hangs_or_leaves_something_is_found_out(
     open_wire_peer: OpenWirePeer, monkeypatch: pytest.MonkeyPatch, handler: Handler, found: str
 ) -> None:
-    monkeypatch.setitem(registry_app._TABLE[Route.TAGS], "GET", handler)
+    monkeypatch.setitem(handlers.TABLE[Route.TAGS], "GET", handler)
     limits = Limits(stop_time=0.0)
     try:
         with pytest.raises(AssertionError, match=found):

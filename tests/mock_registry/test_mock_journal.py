@@ -223,3 +223,17 @@ def test_a_registry_that_nobody_closed_removes_its_spool_directory_when_it_is_co
     registry.storage.spool.create("x").pause()
     del registry
     assert inside(tmp_path) == []
+
+
+async def test_a_question_about_a_route_that_does_not_exist_is_an_error(peer: Peer) -> None:
+    await peer.push("app", b"content")
+    assert peer.journal.bytes_in(route="uploads") + peer.journal.bytes_in(route="upload") == 7
+    for ask in (peer.journal.bytes_in, peer.journal.bytes_out, peer.journal.records, peer.journal.heads):
+        with pytest.raises(ValueError, match=r"no route 'uploda', did you mean 'upload'\?"):
+            ask(route="uploda")
+
+
+def test_a_question_with_an_unknown_condition_is_an_error() -> None:
+    conditions: Any = {"repo": "app"}
+    with pytest.raises(TypeError, match="no condition 'repo'"):
+        Journal().bytes_in(**conditions)

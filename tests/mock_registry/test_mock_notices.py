@@ -9,7 +9,7 @@ import pytest
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth
 from mock_registry.auth.options import auth_from_words
-from mock_registry.notices import WARNING_LIMIT
+from mock_registry.service import WARNING_LIMIT
 
 if TYPE_CHECKING:
     import httpx

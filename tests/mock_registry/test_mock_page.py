@@ -385,9 +385,9 @@ async def test_where_everyone_may_pull_the_page_asks_nobody(with_settings: OpenW
             assert "secret" not in page.text
 
 
-async def test_thousands_of_layers_are_shown_in_part_and_counted_in_whole(open_peer: OpenPeer) -> None:
+async def test_a_thousand_layers_are_shown_in_part_and_counted_in_whole(open_peer: OpenPeer) -> None:
     made = random.Random(1)
-    layers = [made.randbytes(made.randint(1, 60)) for _ in range(4_000)]
+    layers = [made.randbytes(made.randint(1, 60)) for _ in range(1_000)]
     async with open_peer("process") as peer:
         for content in {*layers, b"{}"}:
             await peer.http.post(
@@ -402,7 +402,7 @@ async def test_thousands_of_layers_are_shown_in_part_and_counted_in_whole(open_p
         distinct = len(set(layers))
         assert f"Layers{distinct:,}" in "".join(page.words)
         assert f"and {distinct - 500:,} layers more" in page.text
-        assert "and 3,800 layers more" in page.text
+        assert "and 800 layers more" in page.text
         assert "and 11 manifests more" in page.text
         assert len(answer.content) < 2_000_000
 

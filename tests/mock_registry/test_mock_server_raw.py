@@ -329,7 +329,7 @@ async def test_a_refusal_that_waits_for_its_turn_is_not_forgotten_for_the_end_of
             request("PATCH", session.decode(), body=b"x"), request("GET", "/v2/", "X: " + "y" * 70_000)
         )
         wire.half_close()
-        await peer.until(lambda: any(each._ended for each in peer.server.connections))
+        await peer.until(lambda: any(each.peer_ended for each in peer.server.connections))
         go.set()
         assert (await wire.response())[0] == 202
         refused(await wire.response(), 431)
@@ -440,7 +440,7 @@ def sending(wire_peer: WirePeer) -> list[Connection]:
 
 async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None:
     session, wire = await wire_peer.session(), await wire_peer.connect()
-    content = os.urandom(64 << 20)
+    content = os.urandom(24 << 20)
     digest = await push(wire, session, content)
     transport = wire.writer.transport
     assert isinstance(transport, asyncio.Transport)
@@ -456,7 +456,7 @@ async def test_a_peer_that_does_not_read_is_cut_off(wire_peer: WirePeer) -> None
 
 async def test_a_response_that_the_peer_breaks_off_is_accounted_for(wire_peer: WirePeer) -> None:
     session, wire = await wire_peer.session(), await wire_peer.connect()
-    content = os.urandom(64 << 20)
+    content = os.urandom(24 << 20)
     digest = await push(wire, session, content)
     await wire.send(request("GET", f"/v2/app/blobs/{digest}"))
     received = len(await wire.reader.readexactly(5_000_000)) - 500

@@ -885,7 +885,7 @@ class Machine(RuleBasedStateMachine):
     @rule(what=mostly("expire", "collect"))
     def keep_house(self, what: str) -> None:
         """Expire sessions, and take out the blobs that no manifest of their repository mentions."""
-        self.runner.run(self.registry._housekeeping.keep())
+        self.runner.run(self.registry.housekeeping.keep())
         for session in self.sessions:
             if self.clock() - session.used >= LIFETIME:
                 session.over = True
@@ -1043,4 +1043,5 @@ def test_a_registry_that_breaks_a_law_is_found_out(
 ) -> None:
     break_the_law(monkeypatch)
     with pytest.raises(AssertionError):
-        drive(Machine, examples=50, steps=50, phases=[Phase.generate], report_multiple_bugs=False)
+        # Found within 50 as a rule; what is generated depends on constants of all modules that are loaded.
+        drive(Machine, examples=400, steps=50, phases=[Phase.generate], report_multiple_bugs=False)

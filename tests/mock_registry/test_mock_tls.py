@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from mock_registry import MockRegistry
 from mock_registry.auth import TokenAuth
-from mock_registry.optional import MissingPackageError
+from mock_registry.errors import MissingPackageError
 from mock_registry.tls import SELF_SIGNED, Certificate, CertificateError
 
 if TYPE_CHECKING:

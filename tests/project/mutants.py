@@ -39,7 +39,7 @@ CHECKOUT = Path(__file__).parents[2]
 COPIED = ("regsim", "mock_registry", "scenarios", "tests", "pyproject.toml")
 TARGETS = (
     *(f"regsim/core/{name}.py" for name in ("decide", "work", "graph", "holdings", "schedule")),
-    *(f"regsim/core/{name}.py" for name in ("account", "entries", "ledger")),
+    *(f"regsim/core/{name}.py" for name in ("selection", "account", "ledger")),
     "regsim/transfer",
     "regsim/scenario/reconcile.py",
 )

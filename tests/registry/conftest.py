@@ -18,14 +18,16 @@ import pytest
 import respx
 
 from regsim.core.account import Account
-from regsim.net.sockets import SocketTransport
-from regsim.registry.connection import Connection
+from regsim.net.transport import SocketTransport
+from regsim.registry import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from regsim.net import Timeouts
 
 HOST = "127.0.0.1:5000"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsim.errors import NotFoundError, RegistryError
-from regsim.net.answer import Answer, ContentRange, length_of, refusal
+from regsim.registry.answer import Answer, ContentRange, length_of, refusal
 
 
 def answered(status: int, body: bytes, *, url: str = "http://x/v2/y?_state=secret") -> RegistryError:

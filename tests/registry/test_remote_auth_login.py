@@ -18,8 +18,8 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import manifest_document
 from regsim.errors import AuthenticationError, RegistryError
-from regsim.net.answer import Answer
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
+from regsim.registry.answer import Answer
 from regsim.registry.login import Credentials, FixedKeychain, Scope
 from regsim.registry.login.token_service import TokenService
 from regsim.registry.repository import Mounted, Registry, Repository, UploadSession

@@ -19,7 +19,7 @@ from mock_registry.auth import Auth, BasicAuth, TokenAuth
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import AuthenticationError, RegistryError, RegsimError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.login.authorizer import MAX_SERVICES, Authorizer
 from regsim.registry.login.challenge import Challenge
@@ -31,7 +31,7 @@ from regsim.store.memory import BytesContent
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from regsim.net.answer import Answer
+    from regsim.registry.answer import Answer
     from regsim.registry.retry import Patience
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +204,7 @@ async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
     async with connected(world, patience) as transport:
         await Repository(transport, "shop/api").has_blob(LAYER, Account())
-        answer = await transport.request("GET", f"{ELSEWHERE}/layer.tar", Account())
+        answer = await transport.send("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
     assert authorizations(other) == [None]
 
@@ -303,7 +303,7 @@ async def test_an_authorization_is_put_into_no_request_to_another_origin(
     async with connected(world, patience) as transport:
         await Repository(transport, "shop/api", patience=patience).has_blob(LAYER, Account())
         for headers in ({}, {"Authorization": BASIC, "Cookie": "x", "Proxy-Authorization": BASIC}):
-            await transport.request("GET", f"{ELSEWHERE}/x", Account(), headers=headers)
+            await transport.send("GET", f"{ELSEWHERE}/x", Account(), headers=headers)
     names = {name for call in foreign.calls for name in call.request.headers}
     assert not names & {"authorization", "cookie", "proxy-authorization"}
 

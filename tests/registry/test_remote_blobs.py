@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
@@ -318,7 +318,7 @@ async def test_a_redirected_download_takes_no_credentials_along(
     headers = {"Authorization": "Bearer secret", "Range": "bytes=5-"}
     async with Transport(HOST, Connection(transport=network)) as transport:
         path = BLOB.removeprefix(HOST)
-        answer = await transport.request("GET", path, account, headers=headers, content=True, limit=1 << 20)
+        answer = await transport.send("GET", path, account, headers=headers, content=True, limit=1 << 20)
     assert answer.body == DATA
     request = there.calls.last.request
     assert "Authorization" not in request.headers
@@ -364,7 +364,7 @@ async def test_a_redirected_post_is_refused(
     registry.post(HOST + "/v2/").respond(301, headers={"Location": "/v2/x"})
     async with Transport(HOST, Connection(transport=network)) as transport:
         with pytest.raises(RegistryError, match="was redirected"):
-            await transport.request("POST", "/v2/", account)
+            await transport.send("POST", "/v2/", account)
 
 
 async def test_nobody_is_led_from_tls_to_plain_http(
@@ -375,9 +375,9 @@ async def test_nobody_is_led_from_tls_to_plain_http(
     )
     async with Transport("registry.example", Connection(transport=network)) as transport:
         with pytest.raises(RegistryError, match="plain HTTP"):
-            await transport.request("GET", "/v2/x", account)
+            await transport.send("GET", "/v2/x", account)
         with pytest.raises(RegistryError, match="plain HTTP"):
-            await transport.request("PUT", "http://registry.example/upload", account)
+            await transport.send("PUT", "http://registry.example/upload", account)
     assert account.requests == 1
 
 

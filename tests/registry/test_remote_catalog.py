@@ -8,9 +8,8 @@ import httpx
 import pytest
 
 from regsim.errors import RegistryError
-from regsim.net.answer import Answer
-from regsim.registry import listing
-from regsim.registry.connection import Connection
+from regsim.registry import Connection, listing
+from regsim.registry.answer import Answer
 from regsim.registry.listing import following
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport

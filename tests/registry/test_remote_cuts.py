@@ -13,8 +13,8 @@ import pytest
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import NetworkError, RegistryError
+from regsim.net import Timeouts
 from regsim.registry.repository import Repository
-from regsim.registry.transport import Timeouts
 from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ async def read(
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
-async def test_so_many_stretches_are_under_way_at_once_and_handed_on_in_order(
+async def test_so_many_parts_are_under_way_at_once_and_handed_on_in_order(
     count: int, link: Link, serve: Serve, patience: Patience, account: Account
 ) -> None:
     server = Ranged(count)
@@ -86,7 +86,7 @@ async def test_so_many_stretches_are_under_way_at_once_and_handed_on_in_order(
     assert account == Account(requests=8, attempts=1, received=SIZE)
 
 
-async def test_stretches_wait_for_the_first_answer_to_show_that_ranges_are_known(
+async def test_parts_wait_for_the_first_answer_to_show_that_ranges_are_known(
     link: Link, serve: Serve, patience: Patience, account: Account
 ) -> None:
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + DATA
@@ -123,7 +123,7 @@ async def test_an_answer_that_goes_beyond_its_range_is_not_read(
     assert [retry.reason for retry in account.retries] == ["range-wrong"]
 
 
-async def test_no_more_stretches_come_ahead_of_their_turn_than_there_is_room_for(
+async def test_no_more_parts_come_ahead_of_their_turn_than_there_is_room_for(
     link: Link, serve: Serve, patience: Patience, account: Account
 ) -> None:
     server = Ranged(3)

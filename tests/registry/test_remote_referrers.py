@@ -14,8 +14,7 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import encode, referrer_of
 from regsim.errors import RegistryError
-from regsim.registry import referrers
-from regsim.registry.connection import Connection
+from regsim.registry import Connection, listing, referrers
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -232,7 +231,7 @@ async def test_pages_that_are_too_much_together_are_refused(
     registry: respx.MockRouter, repository: Repository, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = index("a")
-    monkeypatch.setattr(referrers, "MAX_LIST", 2 * len(page))
+    monkeypatch.setattr(listing, "MAX_LIST", 2 * len(page))
     link = {"Link": f'<{URL}?n=1>; rel="next"'}
     route = registry.get(url__startswith=URL).respond(200, content=page, headers={**INDEX, **link})
     with pytest.raises(RegistryError, match=f"larger than {2 * len(page)} bytes"):

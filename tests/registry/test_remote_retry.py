@@ -6,7 +6,7 @@ import pytest
 
 from regsim.core.account import Account
 from regsim.errors import NetworkError, RegistryError
-from regsim.net.answer import Answer
+from regsim.registry.answer import Answer
 from regsim.registry.retry import Patience, Policy
 
 if TYPE_CHECKING:

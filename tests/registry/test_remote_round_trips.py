@@ -13,7 +13,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import manifest_document
 from regsim.errors import ContentError, NotFoundError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Mounted, Registry, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent

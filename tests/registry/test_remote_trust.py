@@ -13,7 +13,7 @@ import trustme
 from regsim.core.account import Account
 from regsim.errors import LocalFileError, NetworkError
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
@@ -69,10 +69,10 @@ async def test_a_certificate_of_our_own_is_shown_to_who_wants_to_see_one(
 ) -> None:
     async with asking(authority) as url:
         async with Transport(url, Connection(trust=Trust(cert_dir=folder))) as transport:
-            assert (await transport.request("GET", "/v2/", Account())).status == 200
+            assert (await transport.send("GET", "/v2/", Account())).status == 200
         async with Transport(url, Connection(trust=Trust(ca_file=folder / "ca.crt"))) as transport:
             with pytest.raises(NetworkError):
-                await transport.request("GET", "/v2/", Account())
+                await transport.send("GET", "/v2/", Account())
 
 
 def test_a_certificate_without_its_key_is_told(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from regsim.core import Descriptor
 from regsim.core.account import Account, Retry
 from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Mounted, Repository, UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
@@ -156,8 +156,8 @@ async def test_an_upload_elsewhere_gets_no_credentials(
     here = registry.put(url__startswith=HOST).respond(201)
     secret = {"Authorization": "Bearer secret", "cookie": "a=b"}
     async with Transport(HOST, Connection(transport=network)) as transport:
-        await transport.request("PUT", "https://storage.example/u", account, headers=secret)
-        await transport.request("PUT", "/v2/u", account, headers=secret)
+        await transport.send("PUT", "https://storage.example/u", account, headers=secret)
+        await transport.send("PUT", "/v2/u", account, headers=secret)
     assert not {"authorization", "cookie"} & set(there.calls.last.request.headers)
     assert here.calls.last.request.headers["Authorization"] == "Bearer secret"
 
@@ -320,7 +320,7 @@ async def test_a_registry_that_keeps_forgetting_what_it_took_is_given_up(
     registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
     data = bytes(2 * MIB)
-    repository._conversation.habits.largest = MIB
+    repository.habits.largest = MIB
     registry.post(UPLOADS).mock(return_value=OPENED)
     patch = registry.patch(url__startswith=SESSION).respond(202)
     registry.put(url__startswith=SESSION).respond(404)
@@ -333,7 +333,7 @@ async def test_a_registry_that_keeps_forgetting_what_it_took_is_given_up(
 async def test_a_registry_that_takes_a_byte_at_a_time_is_given_up(
     registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
-    repository._conversation.habits.largest = 1000
+    repository.habits.largest = 1000
     held = 1
 
     def take(_: httpx.Request) -> httpx.Response:
@@ -381,7 +381,7 @@ async def test_a_request_that_was_too_large_makes_no_later_one_larger(
     registry: respx.MockRouter, repository: Repository, account: Account
 ) -> None:
     data = bytes(20 * MIB)
-    habits = repository._conversation.habits
+    habits = repository.habits
 
     def refuse(_: httpx.Request) -> httpx.Response:
         habits.largest = MIB  # somebody else has found out meanwhile

@@ -499,4 +499,4 @@ async def test_a_peer_that_hangs_up_during_an_upload_is_noticed(link: Link, serv
 
 def test_the_contract_is_run_over_both_transports(link: Link) -> None:
     kind: Any = type(link.network())
-    assert (kind.__module__ == "regsim.net.sockets") is link.own
+    assert (kind.__module__ == "regsim.net.transport") is link.own

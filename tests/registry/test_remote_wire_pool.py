@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +13,12 @@ import pytest
 
 from regsim.core.account import Account
 from regsim.errors import NetworkError
-from regsim.net import Limits, Request, Waits, Wire, errors
-from regsim.net.address import Origin
-from regsim.net.proxy import Proxy
-from regsim.registry.connection import Connection
-from regsim.registry.transport import Timeouts, Transport
+from regsim.net import Timeouts
+from regsim.net.address import Proxy
+from regsim.net.transport import SocketTransport
+from regsim.net.trust import Trust
+from regsim.registry import Connection
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -35,34 +35,32 @@ PLAIN = pytest.mark.parametrize("link", ["sockets"], indirect=True)
 Reader = asyncio.StreamReader
 Writer = asyncio.StreamWriter
 ABC = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
-SECONDS = Waits(connect=5, read=5, write=5, pool=5)
+SECONDS = {"connect": 5, "read": 5, "write": 5, "pool": 5}
 
 
-def trusting() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+def sockets(connections: int = 2, *, idle: float = 15.0) -> SocketTransport:
+    return SocketTransport(connections, Trust(verify=False), idle=idle)
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
-    wire = Wire(Limits(total=2, each=2), trusting)
-    yield wire
-    wire.close()
+async def wire() -> AsyncIterator[SocketTransport]:
+    async with sockets() as wire:
+        yield wire
 
 
-def request(peer: Peer, method: bytes = b"GET", target: bytes = b"/", **options: Any) -> Request:
-    options.setdefault("headers", [(b"Host", b"x")])
-    options.setdefault("waits", SECONDS)
-    return Request(
-        origin=Origin(peer.scheme, peer.name.strip("[]"), peer.port), method=method, target=target, **options
-    )
+def request(
+    peer: Peer, method: str = "GET", path: str = "/", *, fresh: bool = False, **seconds: float
+) -> httpx.Request:
+    extensions = {"timeout": {**SECONDS, **seconds}, "fresh": fresh}
+    return httpx.Request(method, f"{peer.url}{path}", headers={"Host": "x"}, extensions=extensions)
 
 
-async def ask(wire: Wire, asked: Request) -> bytes:
-    reply = await wire.ask(asked)
-    return b"".join([piece async for piece in reply.pieces()])
+async def body_of(answer: httpx.Response) -> bytes:
+    return b"".join([piece async for piece in answer.aiter_raw()])
+
+
+async def ask(wire: SocketTransport, asked: httpx.Request) -> bytes:
+    return await body_of(await wire.handle_async_request(asked))
 
 
 async def answering(reader: Reader, writer: Writer) -> None:
@@ -91,7 +89,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 @OWN
-async def test_a_connection_serves_one_request_after_another(listen: Serve, wire: Wire) -> None:
+async def test_a_connection_serves_one_request_after_another(listen: Serve, wire: SocketTransport) -> None:
     async with listen(answering) as peer:
         for _ in range(5):
             assert await ask(wire, request(peer)) == b"abc"
@@ -111,7 +109,7 @@ async def test_a_connection_serves_one_request_after_another(listen: Serve, wire
     ],
 )
 async def test_a_connection_that_cannot_be_trusted_further_serves_no_more(
-    raw: bytes, listen: Serve, wire: Wire
+    raw: bytes, listen: Serve, wire: SocketTransport
 ) -> None:
     async def once(reader: Reader, writer: Writer) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -125,25 +123,25 @@ async def test_a_connection_that_cannot_be_trusted_further_serves_no_more(
 
 
 @OWN
-async def test_an_answer_that_was_not_read_costs_its_connection(listen: Serve, wire: Wire) -> None:
+async def test_an_answer_that_was_not_read_costs_its_connection(listen: Serve, wire: SocketTransport) -> None:
     async def long(reader: Reader, writer: Writer) -> None:
         while await reader.readuntil(b"\r\n\r\n"):
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n" + bytes(3_000_000))
 
     async with listen(long) as peer:
-        (await wire.ask(request(peer))).close()
-        reply = await wire.ask(request(peer))
-        async for _ in reply.pieces(1000):
+        await (await wire.handle_async_request(request(peer))).aclose()
+        answer = await wire.handle_async_request(request(peer))
+        async for _ in answer.aiter_raw():
             break
-        reply.close()
-        assert len(await ask(wire, request(peer))) == 100_000
-        assert len(await ask(wire, request(peer))) == 100_000
+        await answer.aclose()
+        assert len(await ask(wire, request(peer))) == 3_000_000
+        assert len(await ask(wire, request(peer))) == 3_000_000
     assert peer.connections == 3
 
 
 @OWN
 async def test_a_connection_that_died_while_idle_is_not_used_for_any_method(
-    listen: Serve, wire: Wire
+    listen: Serve, wire: SocketTransport
 ) -> None:
     closed = asyncio.Event()
 
@@ -157,7 +155,7 @@ async def test_a_connection_that_died_while_idle_is_not_used_for_any_method(
 
     seen: list[bytes] = []
     async with listen(once) as peer:
-        for method in (b"GET", b"POST", b"PUT"):
+        for method in ("GET", "POST", "PUT"):
             assert await ask(wire, request(peer, method)) == b"abc"
             await closed.wait()
             closed.clear()
@@ -165,7 +163,7 @@ async def test_a_connection_that_died_while_idle_is_not_used_for_any_method(
 
 
 @OWN
-async def test_what_a_peer_says_unasked_ends_a_connection(listen: Serve, wire: Wire) -> None:
+async def test_what_a_peer_says_unasked_ends_a_connection(listen: Serve, wire: SocketTransport) -> None:
     said = asyncio.Event()
 
     async def babble(reader: Reader, writer: Writer) -> None:
@@ -197,11 +195,11 @@ async def test_an_idle_connection_is_closed_after_its_time(listen: Serve) -> Non
         assert await reader.read() == b""
         ended.set()
 
-    wire = Wire(Limits(idle=0.01), trusting)
+    wire = sockets(idle=0.01)
     async with listen(watch) as peer:
         assert await ask(wire, request(peer)) == b"abc"
         await asyncio.wait_for(ended.wait(), 5)
-    wire.close()
+    await wire.aclose()
 
 
 # Requests that meet a dying connection.
@@ -224,8 +222,8 @@ async def test_a_get_on_a_connection_that_dies_of_age_is_sent_again_and_counted_
     requests: list[bytes] = []
     async with listen(second_time) as peer, link.transport(peer) as transport:
         account = Account()
-        await transport.request("GET", "/v2/", account)
-        answer = await transport.request("GET", "/v2/doomed", account)
+        await transport.send("GET", "/v2/", account)
+        answer = await transport.send("GET", "/v2/doomed", account)
         assert answer.body == b"abc"
     assert peer.connections == 2
     assert account.requests == len(requests) == 3
@@ -243,9 +241,9 @@ async def test_nothing_else_is_sent_again(method: str, link: Link, listen: Serve
     requests: list[bytes] = []
     async with listen(second_time) as peer, link.transport(peer) as transport:
         account = Account()
-        await transport.request("GET", "/v2/", account)
+        await transport.send("GET", "/v2/", account)
         with pytest.raises(NetworkError):
-            await transport.request(method, "/v2/", account)
+            await transport.send(method, "/v2/", account)
     assert account.requests == len(requests) == 2
 
 
@@ -257,7 +255,7 @@ async def test_a_get_on_a_fresh_connection_that_dies_is_not_sent_again(link: Lin
     async with listen(dying) as peer, link.transport(peer) as transport:
         account = Account()
         with pytest.raises(NetworkError, match="ended without an answer"):
-            await transport.request("GET", "/v2/", account)
+            await transport.send("GET", "/v2/", account)
     assert account.requests == peer.connections == 1
 
 
@@ -272,9 +270,9 @@ async def test_silence_on_a_used_connection_is_not_age(link: Link, listen: Serve
 
     async with listen(stall) as peer, link.transport(peer, Timeouts(read=0.05)) as transport:
         account = Account()
-        await transport.request("GET", "/v2/", account)
+        await transport.send("GET", "/v2/", account)
         with pytest.raises(NetworkError, match="fell silent"):
-            await transport.request("GET", "/v2/", account)
+            await transport.send("GET", "/v2/", account)
     assert account.requests == 2
     assert peer.connections == 1
 
@@ -284,7 +282,7 @@ async def test_silence_on_a_used_connection_is_not_age(link: Link, listen: Serve
 
 @OWN
 async def test_there_are_never_more_connections_than_allowed_and_all_requests_are_served(
-    listen: Serve, wire: Wire
+    listen: Serve, wire: SocketTransport
 ) -> None:
     async with listen(answering) as peer:
         answers = await asyncio.gather(*[ask(wire, request(peer)) for _ in range(100)])
@@ -294,33 +292,33 @@ async def test_there_are_never_more_connections_than_allowed_and_all_requests_ar
 
 @OWN
 async def test_an_idle_connection_gives_way_to_one_elsewhere(listen: Serve) -> None:
-    wire = Wire(Limits(total=1), trusting)
+    wire = sockets(1)
     async with listen(answering) as one, listen(answering) as two:
         for peer in (one, two, one):
             assert await ask(wire, request(peer)) == b"abc"
     assert (one.connections, two.connections) == (2, 1)
-    wire.close()
+    await wire.aclose()
 
 
 @OWN
-async def test_whoever_waits_longest_is_served_first(listen: Serve) -> None:
-    wire, order = Wire(Limits(total=1), trusting), list[int]()
+async def test_the_request_that_waits_longest_is_served_first(listen: Serve) -> None:
+    wire, order = sockets(1), list[int]()
 
     async def one(peer: Peer, number: int) -> None:
-        reply = await wire.ask(request(peer))
+        answer = await wire.handle_async_request(request(peer))
         order.append(number)
-        assert b"".join([piece async for piece in reply.pieces()]) == b"abc"
+        assert await body_of(answer) == b"abc"
 
     async with listen(answering) as peer, asyncio.TaskGroup() as group:
         for number in range(10):
             group.create_task(one(peer, number))
     assert order == list(range(10))
-    wire.close()
+    await wire.aclose()
 
 
 @OWN
-async def test_a_place_is_given_back_by_whoever_fails_or_leaves(listen: Serve, cut: Cut) -> None:
-    wire, waiting = Wire(Limits(total=1), trusting), asyncio.Event()
+async def test_a_place_is_given_back_by_requests_that_fail_or_are_cancelled(listen: Serve, cut: Cut) -> None:
+    wire, waiting = sockets(1), asyncio.Event()
     never = asyncio.Event()
 
     async def moody(reader: Reader, writer: Writer) -> None:
@@ -336,12 +334,12 @@ async def test_a_place_is_given_back_by_whoever_fails_or_leaves(listen: Serve, c
 
     async with listen(moody) as peer:
         for _ in range(3):
-            with pytest.raises(errors.ReadError):
-                await wire.ask(request(peer, target=b"/cut", fresh=True))
-            stalled = asyncio.create_task(wire.ask(request(peer, target=b"/stall")))
+            with pytest.raises(httpx.ReadError):
+                await wire.handle_async_request(request(peer, path="/cut", fresh=True))
+            stalled = asyncio.create_task(wire.handle_async_request(request(peer, path="/stall")))
             await waiting.wait()
             waiting.clear()
-            queued = asyncio.create_task(wire.ask(request(peer)))
+            queued = asyncio.create_task(wire.handle_async_request(request(peer)))
             patient = asyncio.create_task(ask(wire, request(peer)))
             await asyncio.sleep(0)
             queued.cancel()
@@ -349,7 +347,7 @@ async def test_a_place_is_given_back_by_whoever_fails_or_leaves(listen: Serve, c
             assert await patient == b"abc"
             assert queued.cancelled()
             assert stalled.cancelled()
-    wire.close()
+    await wire.aclose()
 
 
 # Cancellation and closing leave nothing behind.
@@ -357,7 +355,9 @@ async def test_a_place_is_given_back_by_whoever_fails_or_leaves(listen: Serve, c
 
 @OWN
 @pytest.mark.parametrize("phase", ["queue", "send", "head", "body"])
-async def test_whoever_is_cancelled_leaves_no_connection_and_no_task(phase: str, listen: Serve) -> None:
+async def test_a_request_that_is_cancelled_leaves_no_connection_and_no_task(
+    phase: str, listen: Serve
+) -> None:
     reached, gone, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def stall(reader: Reader, writer: Writer) -> None:
@@ -376,10 +376,11 @@ async def test_whoever_is_cancelled_leaves_no_connection_and_no_task(phase: str,
             yield bytes(1 << 20)
 
     async with listen(stall) as peer:
-        wire, before, tasks = Wire(Limits(total=1), trusting), open_sockets(), asyncio.all_tasks()
+        wire, before, tasks = sockets(1), open_sockets(), asyncio.all_tasks()
         asked = request(peer)
         if phase == "send":
-            asked = request(peer, b"PUT", headers=[(b"Content-Length", b"%d" % (1 << 40))], body=endless())
+            length = {"Host": "x", "Content-Length": str(1 << 40)}
+            asked = httpx.Request("PUT", peer.url, headers=length, content=endless())
         begun = [asyncio.create_task(ask(wire, asked))]
         await asyncio.wait_for(reached.wait(), 5)
         if phase == "queue":
@@ -394,21 +395,21 @@ async def test_whoever_is_cancelled_leaves_no_connection_and_no_task(phase: str,
         assert {each for each in asyncio.all_tasks() - tasks if "listening" not in repr(each)} == set()
         never.set()
     await until(lambda: open_sockets() <= before)
-    wire.close()
+    await wire.aclose()
 
 
 @OWN
-async def test_whoever_is_cancelled_while_connecting_leaves_nothing(listen: Serve) -> None:
+async def test_a_request_that_is_cancelled_while_connecting_leaves_nothing(listen: Serve) -> None:
     async with listen(answering) as peer:
         before = open_sockets()
         for turns in range(8):
-            wire = Wire(Limits(total=1), trusting)
-            task = asyncio.create_task(wire.ask(request(peer)))
+            wire = sockets(1)
+            task = asyncio.create_task(wire.handle_async_request(request(peer)))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.wait([task])
-            wire.close()
+            await wire.aclose()
     await until(lambda: open_sockets() <= before)
 
 
@@ -437,7 +438,7 @@ async def test_closing_wakes_everybody_and_closes_everything(link: Link, listen:
 
 
 @OWN
-async def test_ipv6_is_spoken(link: Link, listen: Serve, wire: Wire) -> None:
+async def test_ipv6_is_spoken(link: Link, listen: Serve, wire: SocketTransport) -> None:
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
@@ -446,12 +447,12 @@ async def test_ipv6_is_spoken(link: Link, listen: Serve, wire: Wire) -> None:
     async with listen(answering, address="::1") as peer:
         assert await ask(wire, request(peer)) == b"abc"
         async with link.transport(peer) as transport:
-            assert (await transport.request("GET", "/v2/", Account())).body == b"abc"
+            assert (await transport.send("GET", "/v2/", Account())).body == b"abc"
 
 
 @PLAIN
 async def test_a_dead_address_does_not_hold_up_a_living_one(
-    listen: Serve, wire: Wire, monkeypatch: pytest.MonkeyPatch
+    listen: Serve, wire: SocketTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with listen(answering) as peer:
         # A queue for one connection, which is taken: whoever else knocks is left standing.
@@ -469,24 +470,24 @@ async def test_a_dead_address_does_not_hold_up_a_living_one(
                 return found
 
             monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-            monkeypatch.setattr("regsim.net.dial.HEAD_START", 0.01)
+            monkeypatch.setattr("regsim.net.pool.HEAD_START", 0.01)
             peer.name = "registry.example"
             before = asyncio.all_tasks()
             assert await ask(wire, request(peer)) == b"abc"
             assert {each for each in asyncio.all_tasks() - before if "_connect" in repr(each)} == set()
 
             found[:] = found[:1]
-            with pytest.raises(errors.ConnectTimeoutError):
-                await ask(wire, request(peer, waits=Waits(connect=0.03), fresh=True))
+            with pytest.raises(httpx.ConnectTimeout):
+                await ask(wire, request(peer, connect=0.03, fresh=True))
             found[:] = [found[0]] * 0
-            with pytest.raises(errors.ConnectError, match="no address"):
+            with pytest.raises(httpx.ConnectError, match="no address"):
                 await ask(wire, request(peer, fresh=True))
             for each in knocking:
                 each.close()
 
 
 async def test_every_reason_is_told_when_no_address_answers(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+    wire: SocketTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def resolve(*_: object, **__: object) -> list[tuple[Any, ...]]:
         return [
@@ -495,9 +496,8 @@ async def test_every_reason_is_told_when_no_address_answers(
         ]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    asked = Request(origin=Origin("http", "x.example", 1), method=b"GET", target=b"/", headers=[])
-    with pytest.raises(errors.ConnectError, match="refused"):
-        await wire.ask(asked)
+    with pytest.raises(httpx.ConnectError, match="refused"):
+        await wire.handle_async_request(httpx.Request("GET", "http://x.example/"))
 
 
 @PLAIN
@@ -511,5 +511,5 @@ async def test_through_a_proxy_httpx_goes(listen: Serve) -> None:
         listen(proxy) as peer,
         Transport("http://registry.example", Connection(proxy=Proxy.parse(peer.url))) as transport,
     ):
-        assert (await transport.request("GET", "/v2/a%2Fb", Account())).body == b"abc"
+        assert (await transport.send("GET", "/v2/a%2Fb", Account())).body == b"abc"
     assert heads[0].startswith(b"GET http://registry.example/v2/a%2Fb HTTP/1.1\r\n")

@@ -12,9 +12,10 @@ import pytest
 
 from regsim.core.account import Account
 from regsim.errors import NetworkError
+from regsim.net import Timeouts
 from regsim.net.trust import Trust
-from regsim.registry.connection import Connection
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry import Connection
+from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,7 @@ ABC = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
 
 
 async def get(transport: Transport) -> bytes:
-    return (await transport.request("GET", "/v2/", Account())).body
+    return (await transport.send("GET", "/v2/", Account())).body
 
 
 @BOTH

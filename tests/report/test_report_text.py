@@ -141,7 +141,7 @@ def title(*transfers: TransferResult) -> list[str]:
 
 def test_like_nodes_of_one_step_share_a_table() -> None:
     edges = [TransferResult(ledger=PUSH, step=3, node=f"edge-{number}") for number in range(1, 21)]
-    assert title(*edges) == ["Step 3: push shop/api:v2, 20 nodes alike, edge-1 to edge-20"]
+    assert title(*edges) == ["Step 3: push shop/api:v2, 20 identical nodes, edge-1 to edge-20"]
     lines = lines_of(run(*edges, scenario="cold-vs-warm"))
     assert any(line.endswith("; sent 1,401,177 bytes each") for line in lines)
     assert any(line.startswith("Total: 100 references") for line in lines)
@@ -149,9 +149,9 @@ def test_like_nodes_of_one_step_share_a_table() -> None:
 
 def test_node_that_stands_for_many_says_so() -> None:
     one = TransferResult(ledger=PUSH, node="edge-1", weight=5000)
-    assert title(one) == ["Step 1: push shop/api:v2, node edge-1, for 5,000 nodes alike"]
+    assert title(one) == ["Step 1: push shop/api:v2, node edge-1, for 5,000 identical nodes"]
     assert title(replace(one, node=None, weight=1)) == ["Step 1: push shop/api:v2, one node"]
-    assert title(replace(one, node=None)) == ["Step 1: push shop/api:v2, one node, for 5,000 nodes alike"]
+    assert title(replace(one, node=None)) == ["Step 1: push shop/api:v2, one node, for 5,000 identical nodes"]
 
 
 @pytest.mark.parametrize(
@@ -212,10 +212,10 @@ def test_wire_bytes_are_those_of_the_direction(direction: Direction, told: str) 
     assert lines[3].endswith(f"; {told}")
 
 
-def test_bytes_in_vain_are_told() -> None:
+def test_wasted_bytes_are_told() -> None:
     lines = lines_of(run(TransferResult(ledger=ledger_of(replace(TOP, wasted_sent=12, wasted_received=1)))))
-    assert lines[3].endswith(", 13 bytes of them in vain")
-    assert lines[-2].endswith(", 13 bytes in vain.")
+    assert lines[3].endswith(", 13 bytes of them wasted")
+    assert lines[-2].endswith(", 13 bytes wasted.")
 
 
 def test_layer_that_stands_for_a_real_one_shows_the_digest_of_that() -> None:
@@ -244,16 +244,16 @@ def test_differences_are_listed_and_counted() -> None:
 
 def test_what_stopped_a_run_is_told_above_the_totals() -> None:
     lines = lines_of(run(error=NetworkError("no\nconnection"), interrupted=True))
-    assert lines[:2] == ["Failed: no connection", "Interrupted: this is what had been done until then."]
+    assert lines[:2] == ["Failed: no connection", "Interrupted: this is what had been done."]
     assert lines[2] == "Total: 0 references (none) in 0 requests; sent 0 bytes, received 0 bytes."
 
 
 @pytest.mark.parametrize(
     ("mode", "verb", "reconciled"),
     [
-        (Mode.WIRE, "moved", "no second account to reconcile with"),
+        (Mode.WIRE, "moved", "there is no journal to reconcile with"),
         (Mode.MODEL, "would move", "a model only"),
-        (Mode.PLAN, "would move", "a plan only"),
+        (Mode.PLAN, "would move", "a dry run only"),
     ],
 )
 def test_headline_says_how_the_run_was_done(mode: Mode, verb: str, reconciled: str) -> None:

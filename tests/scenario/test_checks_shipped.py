@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from regsim.core.manifest import parse
 from regsim.scenario.checks import ImageSelector, Metric, Number, Selector, StepSelector, evaluate
-from regsim.scenario.find import Shipped, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import Shipped, load_scenario, shipped
 from regsim.scenario.schema_container import Commit, Create, InContainer, Presence, Read, Write
 from regsim.scenario.schema_step import Copy, Place, Pull, Push, Step
 from regsim.store.memory import SkipRule
@@ -187,9 +185,8 @@ async def built(scenario: Scenario, scratch: Path) -> dict[str, list[Layer]]:
     found: dict[str, list[Layer]] = {}
     for name, spec in scenario.images.items():
         if spec.dockerfile is not None:
-            ((descriptor, raw),) = images.holdings(name).manifests.values()
-            layers = parse(descriptor, raw).layers
-            found[name] = [Layer(each.digest, each.size) for each in layers]
+            (document,) = images.manifests[name].manifests.values()
+            found[name] = [Layer(each.digest, each.size) for each in document.layers]
     return found
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from regsim.errors import LocalFileError, UsageError
-from regsim.scenario.find import find_scenario, shipped
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import find_scenario, load_scenario, shipped
 
 
 def test_a_shipped_scenario_is_found_by_name() -> None:

@@ -6,17 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from regsim.errors import ScenarioError
 from regsim.scenario.load import parse_scenario
+from tests.scenario.reading import problems
 
 STEPS = "steps:\n  - {name: first, push: {image: a, to: 'shop/a:v1'}}\n  - pull: {reference: shop/a:v1}\n"
 IMAGES = "images:\n  a: {layers: [1MB]}\n"
-
-
-def problems(text: str, records: frozenset[str] = frozenset()) -> list[str]:
-    with pytest.raises(ScenarioError) as caught:
-        parse_scenario(text, Path("s.yaml"), records=lambda: records)
-    return caught.value.problems
 
 
 def test_an_image_with_a_mistake_in_it_is_defined_all_the_same() -> None:
@@ -49,7 +43,7 @@ def test_nothing_is_built_from_an_index_or_from_a_layout() -> None:
 def test_records_must_exist() -> None:
     images = IMAGES + "  go: {record: golang-1.23}\n"
     records = frozenset({"golang-1.23.3", "redis-7"})
-    assert problems(images + STEPS, records) == [
+    assert problems(images + STEPS, records=records) == [
         's.yaml:3:16: no record "golang-1.23" — did you mean "golang-1.23.3"?'
     ]
 

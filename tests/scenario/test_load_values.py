@@ -105,7 +105,7 @@ def test_an_index_keeps_the_order_of_its_platforms(everything: Scenario) -> None
 def test_a_client_sets_the_skip_rule_and_parallel_unless_they_are_written(everything: Scenario) -> None:
     edge, fast = everything.nodes["edge"], everything.nodes["fast"]
     assert (edge.client, edge.skip, edge.parallel) == (Client.DOCKER, SkipRule.CHAIN, 3)
-    assert (edge.size, edge.members()[0], edge.members()[-1]) == (20, "edge-1", "edge-20")
+    assert (len(edge.members()), edge.members()[0], edge.members()[-1]) == (20, "edge-1", "edge-20")
     assert (fast.skip, fast.parallel, fast.store) == (SkipRule.BLOB, 9, Path("dir/kept"))
     assert everything.nodes["ci"] == NodeSpec(name="ci")
 

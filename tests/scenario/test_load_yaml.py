@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from regsim.errors import ScenarioError
-from regsim.scenario.load import MAX_FILE, parse_scenario
+from regsim.scenario.load import MAX_FILE
 from regsim.scenario.yaml_document import Position, Scalar
+from tests.scenario.reading import problems
 
 STEPS = "steps:\n  - pull: {reference: x}\n"
-
-
-def problems(text: str | bytes) -> list[str]:
-    with pytest.raises(ScenarioError) as caught:
-        parse_scenario(text, Path("s.yaml"))
-    return caught.value.problems
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ async def test_it_runs_answers_and_is_removed(chosen: FakeEngine, told: list[str
     async with registry_container("registry:2", tell=told.append) as registry:
         assert chosen.containers() == [registry.name]
         async with Transport(registry.url) as transport:
-            assert (await transport.request("GET", "/v2/", Account())).status == 200
+            assert (await transport.send("GET", "/v2/", Account())).status == 200
         assert "200 GET /v2/" in await registry.logs()
         assert registry.url == f"http://{registry.host}"
     assert chosen.containers() == []
@@ -93,7 +93,7 @@ async def test_a_registry_that_ends_at_once_is_told_by_its_last_words(
     chosen: FakeEngine, told: list[str]
 ) -> None:
     chosen.is_("ends-at-once")
-    with pytest.raises(RegistryError, match="ended by itself: configuration error: no storage"):
+    with pytest.raises(RegistryError, match="has stopped: configuration error: no storage"):
         async with registry_container("registry:2", tell=told.append):
             pass
     assert chosen.containers() == []
@@ -104,7 +104,7 @@ async def test_one_that_ends_while_it_is_awaited_is_noticed(
 ) -> None:
     chosen.is_("ends-at-once", "no-publish")
     monkeypatch.setattr(module, "_POLLS_BETWEEN_LOOKS", 1)
-    with pytest.raises(RegistryError, match="ended by itself: configuration error: no storage"):
+    with pytest.raises(RegistryError, match="has stopped: configuration error: no storage"):
         async with registry_container("registry:2", tell=told.append):
             pass
 
@@ -232,7 +232,7 @@ async def test_the_engine_is_the_first_whose_info_succeeds(engine: FakeEngine, t
 
 
 async def test_an_engine_that_is_no_command_line_is_told_by_the_name_of_its_variable() -> None:
-    with pytest.raises(UsageError, match="REGSIM_ENGINE is no command line: No closing quotation"):
+    with pytest.raises(UsageError, match="REGSIM_ENGINE is not a command line: No closing quotation"):
         await find_engine({"REGSIM_ENGINE": "podman --root 'here", "PATH": ""})
 
 

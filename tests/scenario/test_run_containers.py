@@ -6,19 +6,23 @@ import re
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from regsim.core.ledger import Tally
 from regsim.core.result import Mode, RunResult
-from regsim.errors import ExitCode, LocalFileError, ScenarioError
+from regsim.errors import ExitCode, LocalFileError
 from regsim.report.text import render
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
-from regsim.scenario.world import World, wire_world
+from regsim.scenario.wire_world import wire_world
+from tests.scenario.reading import problems
+
+if TYPE_CHECKING:
+    from regsim.scenario.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +47,7 @@ async def run_text(text: str, mode: Mode = Mode.MODEL) -> RunResult:
     async with AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory()))
         images = await open_images(scenario, generate=mode is not Mode.MODEL, tell=ignore, scratch=scratch)
-        world: World = ModelWorld(images)
+        world: World = ModelWorld(images=images)
         if mode is not Mode.MODEL:
             world = await stack.enter_async_context(
                 wire_world(scenario.registry, images, mode=mode, warn=ignore)
@@ -307,10 +311,9 @@ async def test_the_same_changes_give_the_same_layer_in_every_mode_and_order(mode
 # --- mistakes in the file ---------------------------------------------------------------------------------
 
 
-def problems(text: str) -> list[str]:
-    with pytest.raises(ScenarioError) as caught:
-        parse_scenario(text, Path("s.yaml"))
-    return [line.partition(": ")[2] for line in caught.value.problems]
+def mistakes(text: str) -> list[str]:
+    """Return the problems of a scenario without their places."""
+    return [line.partition(": ")[2] for line in problems(text)]
 
 
 @pytest.mark.parametrize(
@@ -370,14 +373,17 @@ def problems(text: str) -> list[str]:
     ],
 )
 def test_mistakes_are_told_before_anything_runs(steps: list[str], expected: list[str]) -> None:
-    assert problems(with_steps(*steps)) == expected
+    assert mistakes(with_steps(*steps)) == expected
 
 
 def test_a_container_runs_on_one_node_and_on_an_image_of_one_platform() -> None:
     nodes = "nodes: {ci: {}, edge: {count: 3}}\n"
     images = f"{nodes}{IMAGES}  all: {{platforms: {{linux/amd64: {{layers: [1MB]}}}}}}\n"
     create = "{create: {name: web, image: all, node: edge}}"
-    assert problems(with_steps(create, "{create: {name: b, image: app}}", images=images)) == [
+    assert [
+        line.partition(": ")[2]
+        for line in problems(with_steps(create, "{create: {name: b, image: app}}", images=images))
+    ] == [
         '"all" is an index — name an image of one platform',
         '"edge" is a group of nodes, and a container runs on one',
         'several nodes, and no "node" here says which one — write one of ci, edge',
@@ -386,5 +392,5 @@ def test_a_container_runs_on_one_node_and_on_an_image_of_one_platform() -> None:
 
 def test_nothing_is_built_from_a_committed_image_since_builds_come_first() -> None:
     images = f"{IMAGES}  b: {{from: done, layers: []}}\n"
-    found = problems(with_steps(CREATE, "{commit: {name: web, image: done}}", images=images))
+    found = mistakes(with_steps(CREATE, "{commit: {name: web, image: done}}", images=images))
     assert found[0].startswith('no image "done"')

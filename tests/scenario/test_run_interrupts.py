@@ -14,7 +14,7 @@ from regsim.errors import ExitCode
 from regsim.scenario.images import open_images
 from regsim.scenario.load import load_scenario
 from regsim.scenario.run import run
-from regsim.scenario.world import wire_world
+from regsim.scenario.wire_world import wire_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,7 +97,7 @@ async def interrupted_run(path: Path, number: int, moment: str) -> RunResult:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("regsim.scenario.world.MockRegistry", Interrupting)
+    monkeypatch.setattr("regsim.scenario.wire_world.MockRegistry", Interrupting)
     path = tmp_path / "scenario.yaml"
     path.write_text(SCENARIO)
     return path

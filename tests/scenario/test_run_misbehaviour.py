@@ -19,7 +19,7 @@ from regsim.scenario.load import parse_scenario
 from regsim.scenario.model_world import check_model
 from regsim.scenario.run import run
 from regsim.scenario.schema_registry import PROFILES, MockSpec, RegistrySpec
-from regsim.scenario.world import WireWorld, wire_world
+from regsim.scenario.wire_world import WireWorld, wire_world
 
 if TYPE_CHECKING:
     from regsim.scenario.schema import Scenario

@@ -20,15 +20,16 @@ import pytest
 from regsim.core.ledger import Entry, Evidence, violations
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode
-from regsim.scenario.find import Shipped, find_scenario, shipped
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import Shipped, find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
-from regsim.scenario.world import World, wire_world
+from regsim.scenario.wire_world import wire_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from regsim.scenario.world import World
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +46,7 @@ async def run_as(mode: Mode, path: Path, *overrides: str) -> RunResult:
         images = await open_images(scenario, generate=mode is not Mode.MODEL, tell=ignore, scratch=scratch)
         world: World
         if mode is Mode.MODEL:
-            world = ModelWorld(images)
+            world = ModelWorld(images=images)
         else:
             world = await stack.enter_async_context(
                 wire_world(scenario.registry, images, mode=mode, warn=ignore)

@@ -11,13 +11,12 @@ from mock_registry import MockRegistry
 from mock_registry.faults.profiles import NAMES as PROFILES
 from regsim.core.ledger import Outcome, violations
 from regsim.core.result import Mode, RunResult
-from regsim.scenario import world as world_module
-from regsim.scenario.find import find_scenario, shipped
+from regsim.scenario import wire_world as world_module
 from regsim.scenario.images import open_images
-from regsim.scenario.load import load_scenario
+from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld
 from regsim.scenario.run import run
-from regsim.scenario.world import wire_world
+from regsim.scenario.wire_world import wire_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +61,7 @@ async def modelled(name: str, scratch: Path) -> RunResult:
     """Run it against the specification's registry, as the model has it."""
     scenario = load_scenario(find_scenario(name))
     images = await open_images(scenario, generate=False, tell=ignore, scratch=scratch)
-    return await run(scenario, ModelWorld(images), Mode.MODEL, ignore)
+    return await run(scenario, ModelWorld(images=images), Mode.MODEL, ignore)
 
 
 def outcomes(result: RunResult, *, mounted: Outcome = Outcome.MOUNTED) -> list[str]:

@@ -15,9 +15,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from regsim.core import Digest, Role
-from regsim.core.entries import Labels
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, Tally
 from regsim.core.result import Mode, Reconciliation, RunResult
+from regsim.core.work import Labels
 from regsim.errors import (
     ContentError,
     ExitCode,
@@ -129,9 +129,7 @@ class FakeWorld:
     running: int = 0
     most: int = 0
     differences: tuple[str, ...] = ()
-    images: Images = field(
-        default_factory=lambda: Images(made=ImageSource([]), others={}, labels=Labels(), manifests={})
-    )
+    images: Images = field(default_factory=lambda: Images(made=ImageSource([]), labels=Labels()))
 
     def _work(self, direction: Direction, member: Member, reference: Place) -> FakeWork:
         return FakeWork(self, f"{direction} {reference} {member.name}", direction, str(reference))

@@ -14,7 +14,7 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import run
 from regsim.scenario.schema_registry import RegistrySpec
-from regsim.scenario.world import check_registry, wire_world
+from regsim.scenario.wire_world import check_registry, wire_world
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -126,9 +126,9 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         raw_header("x", tarfile.XHDTYPE, 4) + b"0 a=".ljust(512, b"\0"),
         "damaged PAX header",
     ),
-    "pax size that is no number": (
+    "pax size that is not a number": (
         tar((info("a", pax_headers={"size": "-1"}), b"x")),
-        "size that is no number",
+        "size that is not a number",
     ),
     "pax size beyond the end": (tar((info("a", pax_headers={"size": "9" * 15}), b"x")), "ends before"),
     "negative size": (raw_header("a", tarfile.REGTYPE, -1), "the size -1"),

@@ -93,7 +93,7 @@ async def write(writer: ArchiveWriter, made: Image, tag: str = "v1") -> bytes:
 
 
 async def everything(content: Content) -> bytes:
-    async with aclosing(verified(content.open(), content.descriptor)) as stream:
+    async with aclosing(verified(content)) as stream:
         return b"".join([chunk async for chunk in stream])
 
 

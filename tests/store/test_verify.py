@@ -22,7 +22,8 @@ pytestmark = pytest.mark.anyio
 class Stream:
     """Chunks, and whether the stream was closed and how far it was read."""
 
-    def __init__(self, chunks: list[bytes]) -> None:
+    def __init__(self, chunks: list[bytes], descriptor: Descriptor) -> None:
+        self.descriptor = descriptor
         self.chunks = chunks
         self.given = 0
         self.closed = False
@@ -40,10 +41,10 @@ def descriptor_of(data: bytes) -> Descriptor:
     return Descriptor.of(data, media_types.OCI_LAYER_GZIP)
 
 
-async def received(stream: Stream, descriptor: Descriptor) -> tuple[list[bytes], ContentError | None]:
+async def received(stream: Stream) -> tuple[list[bytes], ContentError | None]:
     chunks = []
     try:
-        async with aclosing(verified(stream.open(), descriptor)) as checked:
+        async with aclosing(verified(stream)) as checked:
             async for chunk in checked:
                 chunks.append(chunk)  # noqa: PERF401  (what came before the error matters)
     except ContentError as error:
@@ -52,14 +53,14 @@ async def received(stream: Stream, descriptor: Descriptor) -> tuple[list[bytes],
 
 
 async def test_good_bytes_pass_unchanged() -> None:
-    stream = Stream([b"some ", b"", b"layer", b""])
-    chunks, error = await received(stream, descriptor_of(b"some layer"))
+    stream = Stream([b"some ", b"", b"layer", b""], descriptor_of(b"some layer"))
+    chunks, error = await received(stream)
     assert (chunks, error) == ([b"some ", b"layer"], None)
     assert stream.closed
 
 
 async def test_last_chunk_is_held_back_when_the_hash_is_wrong() -> None:
-    chunks, error = await received(Stream([b"some ", b"laser"]), descriptor_of(b"some layer"))
+    chunks, error = await received(Stream([b"some ", b"laser"], descriptor_of(b"some layer")))
     assert chunks == [b"some "]
     assert error is not None
     assert descriptor_of(b"some layer").digest in error.message
@@ -68,15 +69,15 @@ async def test_last_chunk_is_held_back_when_the_hash_is_wrong() -> None:
 
 
 async def test_last_chunk_is_held_back_when_bytes_are_missing() -> None:
-    chunks, error = await received(Stream([b"some ", b"laye"]), descriptor_of(b"some layer"))
+    chunks, error = await received(Stream([b"some ", b"laye"], descriptor_of(b"some layer")))
     assert chunks == [b"some "]
     assert error is not None
     assert "has 9 bytes, its descriptor says 10" in error.message
 
 
 async def test_reading_stops_at_the_first_byte_beyond_the_size() -> None:
-    stream = Stream([b"some layer", b"!", b"never read"])
-    chunks, error = await received(stream, descriptor_of(b"some layer"))
+    stream = Stream([b"some layer", b"!", b"never read"], descriptor_of(b"some layer"))
+    chunks, error = await received(stream)
     assert chunks == []
     assert error is not None
     assert "at least 11 bytes, its descriptor says 10" in error.message
@@ -84,8 +85,8 @@ async def test_reading_stops_at_the_first_byte_beyond_the_size() -> None:
 
 
 async def test_stream_is_closed_when_its_reader_stops_early() -> None:
-    stream = Stream([b"a", b"b", b"c"])
-    async with aclosing(verified(stream.open(), descriptor_of(b"abc"))) as checked:
+    stream = Stream([b"a", b"b", b"c"], descriptor_of(b"abc"))
+    async with aclosing(verified(stream)) as checked:
         assert await anext(checked) == b"a"
     assert stream.closed
 

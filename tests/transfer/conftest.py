@@ -9,7 +9,7 @@ import pytest
 
 from mock_registry import MockRegistry
 from regsim.core import Descriptor, media_types
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent, MemoryStore

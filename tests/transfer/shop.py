@@ -14,10 +14,10 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Loss, Waste
 from regsim.core.ledger import Direction, Outcome, violations
 from regsim.core.manifest import manifest_document
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from regsim.core.ledger import Entry, Ledger
-    from regsim.registry.conversation import Habits
+    from regsim.net import Timeouts
     from regsim.registry.ranges import Ranges
+    from regsim.registry.requests import Habits
     from regsim.store.protocols import Store
     from regsim.transfer.ends import Destination, Source
 
@@ -117,7 +118,7 @@ class Shop:
         there = MemoryStore()
         source = RegistrySource(self.registry.repository(repository))
         ledger = await Transfer(source, "app", LocalDestination(there), tag="app").run()
-        return ledger.error is None and there._blobs == store._blobs
+        return ledger.error is None and there.blobs == store.blobs
 
     def forget(self) -> None:
         """Begin both accounts anew."""

@@ -15,9 +15,9 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
-from regsim.registry.conversation import Habits
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
+from regsim.registry.requests import Habits
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.session import MAX_PIECE
 from regsim.registry.transport import Transport
@@ -407,7 +407,7 @@ async def test_edge_33_a_range_that_is_ignored_costs_what_is_held_and_no_more() 
         await there.push(store)
         there.forget()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 1_500_000, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 1_500_000, store.blobs)
         assert reasons(ledger) == ["cut", "range-ignored"]
         assert [retry.wasted for retry in entry_of(ledger, LARGE).retries] == [0, 1_500_000]
 
@@ -429,7 +429,7 @@ async def test_edge_36_bytes_are_taken_raw() -> None:
         store, pulled = await image(LARGE), MemoryStore()
         await there.push(store)
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
 
 
 async def test_edge_36_and_asked_for_so(router: respx.MockRouter, registry: Registry) -> None:
@@ -498,7 +498,7 @@ async def test_edge_51_tags_come_page_by_page_however_pages_are_linked(style: st
         root = await store.resolve("app")
         assert root is not None
         repository = there.registry.repository("shop/api", writes=True)
-        await repository.put_manifest(store._blobs[root.digest], root.media_type, "b", Account())
+        await repository.put_manifest(store.blobs[root.digest], root.media_type, "b", Account())
         assert await repository.tags(Account()) == ("app", "b")
 
 

@@ -21,9 +21,9 @@ from regsim.core.account import Account
 from regsim.core.ledger import violations
 from regsim.core.manifest import index_document, manifest_document
 from regsim.errors import ContentError, RegistryError
-from regsim.registry.connection import Connection
-from regsim.registry.conversation import Habits
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
+from regsim.registry.requests import Habits
 from regsim.registry.transport import Transport
 from regsim.store.archive import OciArchive
 from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
@@ -77,7 +77,7 @@ async def test_edge_35_an_empty_blob_is_pushed_copied_and_pulled_like_any_other(
         assert there.asked("PATCH", "upload") == []
         assert (await there.copy("shop/web")).error is None
         ledger = await there.pull(pulled, "shop/web")
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
         assert (entry_of(ledger, b"").outcome, entry_of(ledger, b"").requests) == ("transferred", 1)
 
 
@@ -208,7 +208,7 @@ async def test_edge_38_sibling_platforms_move_what_they_share_once_however_many_
             assert ledger.summary.layers.by_outcome["joined"].count == 7  # type: ignore[index]
         assert there.asked("PUT", "upload") == [201] * 12
         assert len([each for each in there.asked("GET", "blob") if each == 200]) == 12
-        assert pulled._blobs == store._blobs
+        assert pulled.blobs == store.blobs
 
 
 async def test_edge_38_a_layer_that_fails_is_not_moved_for_its_other_places() -> None:
@@ -253,7 +253,7 @@ async def test_edge_40_sha512_goes_up_across_and_down_and_is_verified(tmp_path: 
         ledger = await Transfer(by_digest, root.digest, LocalDestination(MemoryStore())).run()
         assert ledger.error is None
     assert await layout.resolve("app") == root
-    assert (tmp_path / "blobs" / "sha512" / root.digest.encoded).read_bytes() == store._blobs[root.digest]
+    assert (tmp_path / "blobs" / "sha512" / root.digest.encoded).read_bytes() == store.blobs[root.digest]
     assert {path.name for path in (tmp_path / "blobs").iterdir()} == {"sha512"}
 
 
@@ -354,7 +354,7 @@ async def test_edge_41_a_manifest_arrives_byte_for_byte_wherever_it_goes(
         pulled = MemoryStore()
         await there.push(OciArchive(tmp_path / "image.tar"))  # type: ignore[arg-type]
         ledger = await there.pull(pulled)
-    assert (ledger.digest, pulled._blobs) == (root.digest, store._blobs)
+    assert (ledger.digest, pulled.blobs) == (root.digest, store.blobs)
 
 
 async def test_edge_41_another_tag_is_given_to_the_very_bytes() -> None:
@@ -364,7 +364,7 @@ async def test_edge_41_another_tag_is_given_to_the_very_bytes() -> None:
         async with Client(remember=False) as client:
             address = f"{there.registry.host}/shop/api"
             assert (await client.tag(f"{address}:app", "stable")).digest == root.digest
-            assert (await client.manifest(f"{address}:stable")).data == store._blobs[root.digest]
+            assert (await client.manifest(f"{address}:stable")).data == store.blobs[root.digest]
 
 
 # What a document says that it is.
@@ -402,7 +402,7 @@ async def test_edge_42_parameters_of_an_answers_type_are_ignored(parameters: str
         again = await there.push(store)
         assert {str(entry.outcome) for entry in again.entries} == {"exists"}
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
 
 
 # Which of several documents is meant.

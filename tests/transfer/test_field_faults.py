@@ -12,8 +12,8 @@ import pytest
 from mock_registry.clock import ManualClock
 from regsim.core.account import Account
 from regsim.errors import NetworkError, NotFoundError, RegistryError
-from regsim.net.timeouts import Timeouts
-from regsim.registry.conversation import Habits
+from regsim.net import Timeouts
+from regsim.registry.requests import Habits
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop
@@ -90,7 +90,7 @@ async def test_fault_05_and_06_a_download_that_breaks_off_goes_on_where_it_was(
         there.mock.faults.add(f"GET blob {IS_LARGE} times=2 {effect} 1500000")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         assert reasons(ledger) == [effect, effect]
         assert entry_of(ledger, LARGE).attempts == 1
 
@@ -121,7 +121,7 @@ async def test_fault_07_a_range_that_is_answered_otherwise_ends_well_all_the_sam
         there.mock.faults.add(f"GET blob {IS_LARGE} {'times=1 ' if mode == 'lie' else ''}ranges {mode}")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
 
 
 async def test_fault_09_a_trickle_does_not_hold_a_pull_for_ever() -> None:
@@ -144,7 +144,7 @@ async def test_fault_09_a_stall_is_left_and_gone_on_with() -> None:
         there.mock.faults.add(f"GET blob {IS_LARGE} times=1 stall after=1500000 seconds=20")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         assert reasons(ledger) == ["stall"]
 
 
@@ -337,7 +337,7 @@ async def test_fault_29_a_head_that_says_little_or_nothing_is_made_good(lie: str
             assert isinstance(pull.error, NotFoundError)
             assert "sha256:000000" in pull.error.message
         else:
-            assert (pull.error, pulled._blobs) == (None, store._blobs)
+            assert (pull.error, pulled.blobs) == (None, store.blobs)
 
 
 @pytest.mark.parametrize("style", ["opaque", "bare", "unquoted", "absolute", "keep"])
@@ -349,7 +349,7 @@ async def test_fault_31_every_page_of_tags_is_read_however_it_is_linked(style: s
         assert root is not None
         await there.push(store)
         for tag in ("a", "b", "c", "d"):
-            await repository.put_manifest(store._blobs[root.digest], root.media_type, tag, Account())
+            await repository.put_manifest(store.blobs[root.digest], root.media_type, tag, Account())
         assert await repository.tags(Account()) == ("a", "app", "b", "c", "d")
 
 
@@ -359,7 +359,7 @@ async def test_fault_32_a_layer_is_taken_as_it_is_whatever_it_is_said_to_be(enco
         store, pulled = await image(LARGE), MemoryStore()
         await there.push(store)
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
 
 
 @pytest.mark.parametrize("fault", ["HEAD blob answered=200 times=1 collect", "PUT manifest nth=2 collect"])

@@ -11,7 +11,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Challenges, Lifetime, Right, TokenAuth
 from regsim.core import Digest
 from regsim.core.ledger import violations
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport

@@ -12,11 +12,11 @@ from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.spec import ErrorCode, Fault
 from regsim.core import Descriptor, Digest
 from regsim.core.account import Loss, Waste
-from regsim.core.entries import entries
 from regsim.core.ledger import Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.result import Reconciliation, RunResult, TransferResult
+from regsim.core.work import entries
 from regsim.errors import ExitCode
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport

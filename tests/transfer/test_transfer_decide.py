@@ -11,11 +11,10 @@ import pytest
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core import actions as act
 from regsim.core import graph as graph_module
-from regsim.core.account import Account, Loss
+from regsim.core.account import Account, Loss, Waste
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
-from regsim.core.work import Rules
+from regsim.core.work import Labels, Rules, entries
 from regsim.errors import ContentError, NetworkError
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ class Hand:
             reference=self.root.name,
             sends=self.sends,
             receives=self.receives,
-            entries=entries(self.decisions, Labels()),
+            entries=entries(self.decisions.graph(), self.decisions.work, self.decisions.rules, Labels()),
             referenced=self.decisions.referenced,
             error=self.decisions.error,
         )
@@ -587,7 +586,7 @@ def test_blob_and_manifest_of_one_digest_are_two_things() -> None:
     assert ("CheckBlob", inner.descriptor.digest) in asked
     told = [
         (entry.role, entry.outcome)
-        for entry in entries(decisions, Labels())
+        for entry in entries(decisions.graph(), decisions.work, decisions.rules, Labels())
         if entry.digest == inner.descriptor.digest
     ]
     assert told == [("manifest", "transferred"), ("layer", "transferred")]
@@ -617,6 +616,27 @@ def test_octets_that_a_question_cost_are_wasted() -> None:
     hand.answer("upload base")
     entry = hand.ledger().entries[2]
     assert (entry.wasted_sent, entry.wasted_received, entry.wasted) == (2, 1, 3)
+
+
+def test_upload_of_what_another_client_stored_first_is_raced_and_wasted() -> None:
+    hand = copy(image("app", "base"))
+    hand.answer("ask app", None)
+    hand.answer("read app")
+    hand.answer("ask base", None)
+    hand.answer("upload base", Evidence.HEAD)
+    entry = hand.ledger().entries[2]
+    assert (entry.outcome, entry.evidence) == ("exists", "head")
+    assert (entry.wasted_sent, entry.wasted_received) == (4, 4)
+    assert entry.losses == (Waste(Loss.RACED, 8),)
+    assert [str(loss) for loss in Loss] == [
+        "probe",
+        "read-again",
+        "range-overlap",
+        "cut",
+        "not-needed",
+        "raced",
+        "failed",
+    ]
 
 
 def test_manifest_that_a_copy_read_though_it_was_there_has_its_bytes_wasted() -> None:
@@ -827,7 +847,7 @@ def test_entry_says_what_its_descriptor_says() -> None:
     hand = pull(app)
     hand.answer_all()
     labels = Labels({Digest.of(b"base"): "RUN make"}, {Digest.of(b"base"): Digest.of(b"the real one")})
-    entry = entries(hand.decisions, labels)[2]
+    entry = entries(hand.decisions.graph(), hand.decisions.work, hand.decisions.rules, labels)[2]
     assert entry == Entry(
         digest=Digest.of(b"base"),
         size=4,

@@ -12,9 +12,9 @@ import pytest
 
 from regsim.core import Digest, Role
 from regsim.core import actions as act
-from regsim.core.entries import Labels
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.core.schedule import CONCURRENT_CHECKS, DEFAULT_JOBS
+from regsim.core.work import Labels
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore, node_store
@@ -388,7 +388,7 @@ async def test_bytes_that_are_not_what_they_should_be_reach_no_registry(
 ) -> None:
     store = MemoryStore()
     await stock(store, "v1", b"honest")
-    store._blobs[Digest.of(b"honest")] = b"forged"
+    store.blobs[Digest.of(b"honest")] = b"forged"
     ledger = await push(store, registry).run()
     assert isinstance(ledger.error, ContentError)
     assert ledger.entries[2].evidence is Evidence.ERROR
@@ -566,7 +566,7 @@ async def test_action_that_fails_is_told_as_failed(registry: Registry, stock: St
             failed.append(event.step)
 
     await stock(store, "v1", b"base")
-    del store._blobs[Digest.of(b"base")]
+    del store.blobs[Digest.of(b"base")]
     await push(store, registry, listener=note).run()
     assert "upload" in failed
 
@@ -596,7 +596,7 @@ async def test_bytes_in_a_descriptor_are_as_good_as_those_in_the_store(
 ) -> None:
     store, config = MemoryStore(), b'{"inlined": 1}'
     await stock(store, "v1", b"base", config=config, inlined=True)
-    del store._blobs[Digest.of(config)]
+    del store.blobs[Digest.of(config)]
     pushed = await push(store, registry).run()
     assert told(pushed) == [("transferred", "upload")] * 3
     source = RegistrySource(registry.repository("shop/api"))

@@ -17,7 +17,7 @@ from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent, MemoryStore, SkipRule, node_store
@@ -25,11 +25,12 @@ from regsim.transfer.ends import (
     Destination,
     LocalDestination,
     LocalSource,
+    PlannedDestination,
+    PlannedSource,
     RegistryDestination,
     RegistrySource,
     Source,
 )
-from regsim.transfer.plan import PlannedDestination, PlannedSource
 
 Stock = Callable[..., Awaitable[Descriptor]]
 
@@ -159,7 +160,7 @@ async def test_tag_whose_manifest_is_gone_finds_nothing() -> None:
     store, image = MemoryStore(), document(A)
     destination = LocalDestination(store)
     await destination.put_manifest(image, "v1", Account())
-    del store._blobs[image.descriptor.digest]
+    del store.blobs[image.descriptor.digest]
     assert await destination.find("v1", Account()) is None
 
 

@@ -23,12 +23,12 @@ from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.decide import Decisions
-from regsim.core.entries import Labels, entries
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
-from regsim.core.work import Rules
+from regsim.core.manifest import parse
+from regsim.core.work import Labels, Rules, entries
 from regsim.errors import NetworkError, NotFoundError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
@@ -38,12 +38,14 @@ from regsim.transfer.ends import (
     Destination,
     LocalDestination,
     LocalSource,
+    PlannedDestination,
+    PlannedSource,
     RegistryDestination,
     RegistrySource,
     Source,
 )
-from regsim.transfer.plan import PlannedDestination, PlannedSource
-from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
+from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
+from tests.transfer.answers import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -599,7 +601,9 @@ class Model:
             runs = set[tuple[Digest, ...]]() if rule is SkipRule.CHAIN else None
             model.nodes[name] = HeldSets(present=Evidence.LOCAL, runs=runs)
         for root in story.family:
-            fill_holdings(model.nodes[BUILDER], Start((), tuple(root.below()), {}))
+            fill_holdings(
+                model.nodes[BUILDER], Start((), tuple(each for each in root.below() if each.is_document), {})
+            )
         for name, start in story.starts.items():
             fill_holdings(model.end(name).holdings, start)
         return model
@@ -623,14 +627,14 @@ class Model:
         holdings = self.end(step.repository).holdings
         digest = holdings.tags.pop(step.reference, None)
         if digest is None:
-            del holdings.manifests[step.reference]
+            del holdings.manifests[Digest(step.reference)]
             holdings.tags = {tag: held for tag, held in holdings.tags.items() if held != step.reference}
 
 
 def fill_holdings(holdings: HeldSets, start: Start) -> None:
     holdings.blobs |= {Digest(digest_of(raw)) for raw in start.blobs}
     for item in start.documents:
-        holdings.manifests[item.digest] = (item.descriptor, item.raw)
+        holdings.manifests[item.descriptor.digest] = parse(item.descriptor, item.raw)
         if holdings.runs is not None:
             layers = tuple(map(Digest, item.layers))
             holdings.runs |= {layers[:length] for length in range(1, len(layers) + 1)}
@@ -844,7 +848,8 @@ class Hand:
         """Answer one action, and look at what it was and at what it leads to."""
         self.pending.remove(action)
         self.require_place(action)
-        found = self.decisions.succeed(action, self.transfer._answer(action))
+        answers = Answers(self.transfer.source, self.transfer.destination)
+        found = self.decisions.succeed(action, answers.answer(action))
         assert self.decisions.error is None or found == []
         self.pending += found
         self.last = action
@@ -872,7 +877,7 @@ class Hand:
             reference="",
             sends=sends,
             receives=receives,
-            entries=entries(self.decisions, Labels()),
+            entries=entries(self.decisions.graph(), self.decisions.work, self.decisions.rules, Labels()),
             referenced=self.decisions.referenced,
             error=self.decisions.error,
         )
@@ -994,6 +999,6 @@ async def lose_or_spoil(wire: Wire, step: Move | Delete, raw: bytes, random: Ran
         if held is not None and digest in held.blobs:
             await wire.mock.state.unlink_blob(place, digest)
     elif random.random() < 0.5:
-        wire.builder._blobs.pop(Digest(digest), None)
+        wire.builder.blobs.pop(Digest(digest), None)
     else:
-        wire.builder._blobs[Digest(digest)] = random.choice((raw[:-1], raw + b"!", raw[:-1] + b"!"))
+        wire.builder.blobs[Digest(digest)] = random.choice((raw[:-1], raw + b"!", raw[:-1] + b"!"))

@@ -19,7 +19,7 @@ from regsim.core import Descriptor, Digest
 from regsim.core.actions import MountAnswer
 from regsim.core.ledger import Entry, Evidence, Ledger, violations
 from regsim.errors import RegistryError
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile

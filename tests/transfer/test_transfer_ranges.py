@@ -17,7 +17,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.core.media_types import OCI_LAYER
 from regsim.errors import ContentError, NetworkError
-from regsim.net.timeouts import Timeouts
+from regsim.net import Timeouts
 from regsim.registry.ranges import Ranges, Room
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore
@@ -43,7 +43,7 @@ async def test_a_large_blob_comes_in_stretches_each_asked_for_once() -> None:
         there.forget()
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         entry = entry_of(ledger, LARGE)
         assert (entry.attempts, entry.requests, entry.wire_received) == (1, STRETCHES, len(LARGE))
         assert there.asked("GET", "blob").count(206) == STRETCHES
@@ -66,7 +66,7 @@ async def test_each_stretch_goes_on_where_it_broke_off(effect: str) -> None:
         there.mock.faults.add(f"GET blob {IS_LARGE} every=5 times=3 {effect} 100000")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         assert reasons(ledger) == [effect] * 3
         assert entry_of(ledger, LARGE).requests == STRETCHES + 3
 
@@ -79,7 +79,7 @@ async def test_a_stretch_that_falls_silent_is_left_and_gone_on_with() -> None:
         there.mock.faults.add(f"GET blob {IS_LARGE} nth=3 stall after=100000 seconds=20")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         assert reasons(ledger) == ["stall"]
 
 
@@ -100,7 +100,7 @@ async def test_where_range_is_ignored_the_first_answer_is_made_do_with() -> None
         there.mock.faults.add("GET blob ranges ignore")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
         entry = entry_of(ledger, LARGE)
         assert (entry.attempts, entry.requests, reasons(ledger)) == (1, 1, [])
 
@@ -117,7 +117,7 @@ async def test_a_range_that_is_answered_otherwise_ends_well_all_the_same(mode: s
         there.mock.faults.add(f"GET blob {IS_LARGE} {when}ranges {mode}")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
 
 
 @pytest.mark.parametrize(("mode", "reason"), [("ignore", "range-ignored"), ("bare", "range-wrong")])
@@ -129,7 +129,7 @@ async def test_from_a_range_that_went_wrong_on_the_rest_comes_in_one_stream(mode
         rule = there.mock.faults.add(f"GET blob {IS_LARGE} nth=6 ranges {mode}")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs, rule.applied) == (None, store._blobs, 1)
+        assert (ledger.error, pulled.blobs, rule.applied) == (None, store.blobs, 1)
         entry = entry_of(ledger, LARGE)
         assert [str(each.reason) for each in entry.retries] == [reason]
         # What was ahead of its turn, and no more, came in vain, and the retry says so.
@@ -148,7 +148,7 @@ async def test_a_stretch_that_broke_off_and_then_went_wrong_keeps_what_it_has(st
         there.mock.faults.add(f"GET blob header=range=bytes={start + 100_000}-* times=1 ranges {mode}")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
         entry = entry_of(ledger, LARGE)
         assert reasons(ledger) == ["cut", "range-ignored" if mode == "ignore" else "range-wrong"]
         assert entry.wasted == sum(each.wasted for each in entry.retries)
@@ -172,7 +172,7 @@ async def test_bytes_from_elsewhere_are_found_out_and_come_once_more_in_one_stre
         there.mock.faults.add(f"GET blob {IS_LARGE} nth=4 ranges lie octets=7")
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
         assert reasons(ledger) == ["wrong-bytes"]
         assert entry_of(ledger, LARGE).wasted == len(LARGE)
         there.mock.faults.add(f"GET blob {IS_LARGE} corrupt 100")
@@ -200,7 +200,7 @@ async def test_more_stretches_than_connections_wait_for_none_but_a_free_one(conn
         there.forget()
         pulled = MemoryStore()
         ledger = await there.pull(pulled, jobs=6)
-        assert (ledger.error, ledger.summary.wasted, pulled._blobs) == (None, 0, store._blobs)
+        assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
 
 
 async def test_without_room_for_stretches_ahead_of_their_turn_they_come_one_by_one() -> None:
@@ -211,7 +211,7 @@ async def test_without_room_for_stretches_ahead_of_their_turn_they_come_one_by_o
         there.forget()
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
-        assert (ledger.error, pulled._blobs) == (None, store._blobs)
+        assert (ledger.error, pulled.blobs) == (None, store.blobs)
         assert entry_of(ledger, LARGE).requests == STRETCHES
 
 
@@ -303,7 +303,7 @@ def test_whatever_the_sizes_and_troubles_the_bytes_and_the_accounts_are_right(
                 there.mock.faults.add(f"GET blob nth={nth} {fault}")
             pulled = MemoryStore()
             ledger = await there.pull(pulled)
-            assert (ledger.error, pulled._blobs) == (None, store._blobs)
+            assert (ledger.error, pulled.blobs) == (None, store.blobs)
             assert [ranges.room.take() for _ in range(room + 1)] == [True] * room + [False]
 
     asyncio.run(pull())

@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from regsim.core import Descriptor, Platform, graph, media_types
+from regsim.core import Descriptor, Platform, graph, media_types, selection
 from regsim.core.account import Account
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Ledger, Outcome, violations
 from regsim.core.manifest import index_document
+from regsim.core.selection import Choice
 from regsim.errors import ContentError, NotFoundError
 from regsim.scenario.reconcile import reconcile
 from regsim.store.memory import BytesContent, MemoryStore, node_store
-from regsim.transfer import selection
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
     LocalSource,
+    PlannedDestination,
     RegistryDestination,
     RegistrySource,
 )
-from regsim.transfer.plan import PlannedDestination
-from regsim.transfer.selection import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -11,7 +11,7 @@ from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.ledger import Ledger, violations
 from regsim.core.manifest import encode
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile

@@ -19,11 +19,12 @@ from mock_registry.auth import TokenAuth
 from regsim.core.ledger import violations
 from regsim.core.manifest import parse
 from regsim.errors import ContentError, NetworkError, RegistryError
-from regsim.registry.connection import Connection
+from regsim.net import Timeouts
+from regsim.registry import Connection
 from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
-from regsim.registry.transport import Timeouts, Transport
+from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore

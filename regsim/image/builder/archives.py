@@ -1,7 +1,7 @@
 """Local tar archives that ADD unpacks: plain, gzip, zstd, bzip2 or xz.
 
 Owns telling an archive from other files, and reading one. What an archive may hold is what a layer may
-(`image.layer_read`), but for deletions. Must not know where its files are put.
+(`image.layer_read`), but for deletions. Must not know where the files go.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _MAX_MEMORY = 2**27
 
 
 def is_archive(entry: Entry) -> bool:
-    """Tell whether a file is a tar archive, compressed or not, by how it begins.
+    """Return whether a file is a tar archive, compressed or not, by its first bytes.
 
     Raises:
-        UsageError: to find out takes too much memory.
+        UsageError: decompressing it takes too much memory.
     """
     if entry.kind is not Kind.FILE or entry.content is None:
         return False

@@ -44,7 +44,7 @@ class Bases(Protocol):
             platform: which image of an index.
 
         Raises:
-            RegsimError: there is none, or it cannot be read.
+            RegsimError: there is no such image, or it cannot be read.
         """
 
 

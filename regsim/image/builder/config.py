@@ -42,11 +42,11 @@ class Config:
     """A config that instructions change.
 
     Attributes:
-        document: platform and whatever else a base says at the top; without config, history and rootfs.
+        document: platform and other keys of a base's config; without config, history and rootfs.
         config: how a container starts.
         history: one line an instruction, the base's first.
         diff_ids: of all layers, base first.
-        author: who made it, if anybody says.
+        author: its author, if one is named.
     """
 
     document: dict[str, Any]
@@ -65,7 +65,7 @@ class Config:
         """Read the config of a base.
 
         Raises:
-            ContentError: it is none.
+            ContentError: it is not a config.
         """
         try:
             document = json.loads(raw)
@@ -75,11 +75,13 @@ class Config:
             platform = {key: document[key] for key in _PLATFORM_KEYS if document.get(key)}
             author = document.get("author")
             if not isinstance(config, dict):
-                raise TypeError("config")  # noqa: TRY301  (told with the others)
+                raise TypeError("config")  # noqa: TRY301  (reported with the others)
             _check_lists(config)
-            encode(document)  # what cannot be written again (lone surrogates) is no text
+            encode(document)  # what cannot be written again (lone surrogates) is not text
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ContentError("a base's config is malformed", hint="it is no image to build on") from error
+            raise ContentError(
+                "a base's config is malformed", hint="it is not an image to build on"
+            ) from error
         return cls(
             document=platform,
             config={key: value for key, value in config.items() if value is not None},
@@ -111,7 +113,7 @@ class Config:
 
     @property
     def user(self) -> str:
-        """Who runs commands; empty for root."""
+        """The user that runs commands; empty for root."""
         return str(self.config.get("User") or "")
 
     @property
@@ -133,7 +135,7 @@ class Config:
         self.history.append(line)
 
     def set_env(self, name: str, value: str) -> None:
-        """Set a variable, where it stood or at the end."""
+        """Set a variable, in its place or at the end."""
         names = [str(each).partition("=")[0] for each in self.config.setdefault("Env", [])]
         if name in names:
             self.config["Env"][names.index(name)] = f"{name}={value}"
@@ -147,7 +149,7 @@ class Config:
         return f"{joined}/" if path.endswith(("/", "/.")) and joined != "/" else joined
 
     def shell_words(self, command: Command) -> list[str]:
-        """Return a command's words; one that is no exec form goes to the shell."""
+        """Return a command's words; one that is not in exec form goes to the shell."""
         if command.is_exec:
             return list(command.words)
         return [*(self.config.get("Shell") or DEFAULT_SHELL), *command.words]
@@ -232,7 +234,7 @@ def change(
     *,
     has_cmd: bool,
 ) -> str | None:
-    """Let an instruction change a config, and return its line in the history; None if it has none.
+    """Apply an instruction to a config, and return its line in the history; None if it has none.
 
     Args:
         config: what it changes.

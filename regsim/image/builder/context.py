@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 class Ignore:
-    """Tells what patterns leave out.
+    """Patterns of files to leave out.
 
     Args:
         patterns: lines as a `.dockerignore` has them; comments and empty lines are skipped.
-        name: where they stand, for the error message.
+        name: their file or flag, for errors.
 
     Raises:
-        UsageError: one of them is none.
+        UsageError: one of them is malformed.
     """
 
     def __init__(self, patterns: Sequence[str], name: str = ".dockerignore") -> None:
@@ -50,15 +50,15 @@ class Ignore:
         self._any = bool(self._matcher.patterns)
 
     def __bool__(self) -> bool:
-        """Tell whether there are any patterns."""
+        """Return whether there are any patterns."""
         return self._any
 
     def excludes(self, path: bytes) -> bool:
-        """Tell whether a path, relative to the context, is left out."""
+        """Return whether a path, relative to the context, is left out."""
         return self._any and self._matcher.matches(os.fsdecode(path))
 
     def excludes_all_below(self, path: bytes) -> bool:
-        """Tell whether nothing in an excluded directory can be taken in again by a `!` pattern."""
+        """Return whether no `!` pattern can include anything in an excluded directory."""
         return not self._matcher.may_match_under(os.fsdecode(path))
 
 
@@ -75,7 +75,7 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What tells that a file is the same as before: size, inode, times of modification and change in ns."""
+    """What identifies a version of a file: size, inode, times of modification and change in nanoseconds."""
 
     size: int
     inode: int
@@ -88,7 +88,7 @@ class Stamp:
         return cls(status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
 
     def settled(self, now: int) -> bool:
-        """Tell whether any write from `now` on, in nanoseconds, will change the stamp."""
+        """Return whether any write from `now` on, in nanoseconds, will change the stamp."""
         granularity = _COARSE if self.changed % _SECOND == 0 else _FINE
         return self.changed + granularity < now
 
@@ -97,7 +97,7 @@ class Checksums:
     """The SHA-256 of files, kept in a small file between runs.
 
     Args:
-        memory: where they are kept; None to forget them. A file that cannot be used counts as empty.
+        memory: the file that keeps them; None to keep none. A file that cannot be used counts as empty.
     """
 
     def __init__(self, memory: Path | None) -> None:
@@ -129,7 +129,7 @@ class Checksums:
         return found
 
     def save(self) -> None:
-        """Keep what was asked for in this run. That it cannot be kept is no error: it only takes time."""
+        """Keep what was asked for in this run. A failure is ignored: it only costs time."""
         if self._memory is None or self._used == self._known:
             return
         raw = json.dumps({"version": _VERSION, "files": self._used}, separators=(",", ":")).encode()
@@ -183,7 +183,7 @@ _SPECIAL = {
 
 
 class Context:
-    """A `Source` over a directory. Owners are root, since who built an image is nobody's business.
+    """A `Source` over a directory. All owners are root: an image does not show who built it.
 
     Args:
         root: the directory.
@@ -191,7 +191,7 @@ class Context:
         checksums: of its files.
 
     Raises:
-        LocalFileError: it is no directory.
+        LocalFileError: it is not a directory.
     """
 
     name = "the context"
@@ -230,7 +230,7 @@ class Context:
     def children(self, path: bytes) -> list[Entry]:
         """Return what is in a directory and not left out, sorted by name.
 
-        A directory that is left out is there nevertheless if something in it is not.
+        A directory that is left out is listed if something in it is not left out.
 
         Raises:
             ContentError: it is nested too deep.
@@ -349,7 +349,7 @@ def read_ignore(root: Path, dockerfile: Path) -> Ignore:
         dockerfile: whose own file is named like it, with `.dockerignore` added.
 
     Raises:
-        UsageError: a pattern is none, or the file is no text.
+        UsageError: a pattern is malformed, or the file is not text.
         LocalFileError: it cannot be read.
     """
     for file in (dockerfile.with_name(f"{dockerfile.name}.dockerignore"), root / ".dockerignore"):

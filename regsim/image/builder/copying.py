@@ -29,7 +29,7 @@ class Source(Protocol):
         """What messages call it."""
 
     def find(self, path: bytes) -> Entry | None:
-        """Return what is at a path, of a symbolic link the link itself; None where there is nothing."""
+        """Return what is at a path, without following a symbolic link; None if there is nothing."""
 
     def hint(self, path: bytes) -> str:
         """Return why something may be missing at a path, as an error's hint."""
@@ -41,7 +41,7 @@ class Source(Protocol):
         """Return the SHA-256, in hexadecimal, of each file among `entries`, by its path.
 
         Raises:
-            ContentError: one of them is nothing that can be copied from here.
+            ContentError: one of them cannot be copied from here.
         """
 
 
@@ -105,7 +105,7 @@ def take(
         parents: keep the directories above a source.
 
     Raises:
-        UsageError: a pattern is none.
+        UsageError: a pattern is malformed.
         ContentError: there is nothing at a path, or nothing matches any pattern; or what is there cannot be
             copied.
         LocalFileError: the source cannot be read.
@@ -258,8 +258,8 @@ class Placement:
             destination: from the root; with `/` at its end it is a directory.
 
         Raises:
-            ContentError: several files have one destination that is no directory, or a file and a directory
-                have the same place; it is named.
+            ContentError: several files have one destination that is not a directory, or a file and a
+                directory have the same place; it is named.
         """
         place = self.directory_of(taken, destination)
         for source in taken:
@@ -294,7 +294,7 @@ class Placement:
         return place
 
     def make_directory(self, path: bytes) -> None:
-        """Let there be a directory, and those above it, with mode 0755.
+        """Make a directory and those above it, with mode 0755, unless they exist.
 
         Raises:
             ContentError: something else is there.
@@ -319,7 +319,7 @@ class Placement:
                 raise ContentError(f"{shown(above)!r} in the image is a {there.kind}, not a directory")
 
     def put(self, path: bytes, entry: Entry, checksum: str | None = None) -> None:
-        """Put one entry at a path, in place of whatever file is there.
+        """Put one entry at a path, in place of a file that is there.
 
         Args:
             path: its place.

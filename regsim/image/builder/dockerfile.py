@@ -86,7 +86,7 @@ def _healthcheck(written: Written, flags: Flags, problems: Problems) -> Healthch
 
 
 def _duration(text: str) -> int | None:
-    """Return nanoseconds; None where `text` is no duration."""
+    """Return nanoseconds; None if `text` is not a duration."""
     if text == "0":
         return 0
     total, at = Fraction(0), 0
@@ -113,10 +113,10 @@ def read_dockerfile(text: str, name: str, problems: Problems | None = None) -> D
     Args:
         text: what it says.
         name: what messages call it.
-        problems: takes what is wrong, so that the caller may add more before it raises; None to raise here.
+        problems: collects mistakes, so that the caller may add more before it raises; None to raise here.
 
     Raises:
-        DockerfileError: it has mistakes (unless `problems` takes them).
+        DockerfileError: it has mistakes (unless `problems` collects them).
     """
     found = problems if problems is not None else Problems(name)
     script = parse_script(text, found)
@@ -151,7 +151,7 @@ def read_trigger(text: str, name: str) -> Instruction:
     """Read the instruction of an ONBUILD that a base image carries.
 
     Raises:
-        DockerfileError: it has mistakes, or is no single instruction.
+        DockerfileError: it has mistakes, or is not a single instruction.
     """
     problems = Problems(name)
     script = parse_script(text, problems)
@@ -192,7 +192,7 @@ def _copy(written: Written, flags: Flags, problems: Problems) -> Copy | None:
     heredocs = {each.name: each for each in written.heredocs}
     names = [heredoc_name(word) if not written.is_exec else None for word in words]
     if not written.is_exec and heredoc_name(destination) is not None:
-        problems.add(written.line, "a heredoc is no destination", "name a path in the image after it")
+        problems.add(written.line, "a heredoc is not a destination", "name a path in the image after it")
     sources = [word for word, name in zip(words, names, strict=True) if name is None]
     _check_sources(written, sources, flags, problems)
     return Copy(

@@ -1,6 +1,6 @@
 """What a RUN leaves behind, as declared: no command is executed.
 
-Owns the declared effect, its entries, and made-up contents. Must not know where declarations are written.
+Owns the declared effect, its entries, and generated contents. Must not know where declarations are written.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class MadeFile:
     """A file that a command leaves.
 
     Attributes:
-        size: bytes of a made-up content; of a given one its own.
-        content: what it holds; None to make it up.
-        seed: made-up contents of one seed, size and ratio are equal; None to take the file's path.
+        size: bytes of a generated content; a given one has its own.
+        content: what it holds; None to generate it.
+        seed: generated contents of one seed, size and ratio are equal; None for the file's path.
         ratio: how many times smaller a compressor makes it; 1 is content that does not compress.
         mode: permission bits.
         uid: number of the owner.
@@ -139,7 +139,7 @@ def _given(data: bytes) -> Iterator[bytes]:
 
 
 def made_up(seed: str, size: int, ratio: float) -> Iterator[bytes]:
-    """Yield made-up content: the same on every machine, and `ratio` times larger than a compressor makes it.
+    """Yield generated content: the same on every machine, and compressible by `ratio`.
 
     Of each 256 KiB the first part is noise that occurs nowhere else, the rest is zeros.
     """

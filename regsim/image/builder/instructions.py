@@ -35,7 +35,7 @@ class Copy:
     """COPY, or with `is_add` ADD.
 
     Args:
-        line: where it stands.
+        line: its line in the Dockerfile.
         is_add: whether it is ADD.
         unpack: whether local tar archives are unpacked: of ADD they are, unless `--unpack=false`.
         sources: paths or patterns in the source.
@@ -68,7 +68,7 @@ class Run:
     """RUN: a command, which is not executed here.
 
     Args:
-        line: where it stands.
+        line: its line in the Dockerfile.
         command: the program, or what the shell gets.
         key: by what name its effects are declared: the command on one line, each run of spaces as one.
     """
@@ -124,10 +124,10 @@ class Words:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck:
-    """HEALTHCHECK. Times are in nanoseconds, as a config has them; 0 where nothing is said.
+    """HEALTHCHECK. Times are in nanoseconds, as in a config; 0 if not given.
 
     Args:
-        line: where it stands.
+        line: its line in the Dockerfile.
         test: `NONE`; `CMD` and words; or `CMD-SHELL` and a line.
         times: `Interval`, `Timeout`, `StartPeriod`, `StartInterval`.
         retries: how many failures in a row.
@@ -141,7 +141,7 @@ class Healthcheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onbuild:
-    """ONBUILD: an instruction for those who build on this image, as it is written."""
+    """ONBUILD: an instruction for images that are built on this one, as written."""
 
     line: int
     trigger: str

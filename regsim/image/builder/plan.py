@@ -1,4 +1,4 @@
-"""Which stages of a Dockerfile are built, in which order, and what is wrong before anything is.
+"""Which stages of a Dockerfile are built, in which order, and the mistakes that need no image to be found.
 
 Owns the names of stages and the checks that need no image. Must not know layers.
 """
@@ -69,7 +69,7 @@ def make_plan(dockerfile: Dockerfile, problems: Problems, request: Request) -> P
 
     Args:
         dockerfile: what it says.
-        problems: takes mistakes.
+        problems: collects mistakes.
         request: what was asked for.
 
     Raises:

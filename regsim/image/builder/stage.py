@@ -1,4 +1,4 @@
-"""One stage being built: its instructions done one after the other, from the cache where they can be.
+"""One stage being built: its instructions one after the other, from the cache if possible.
 
 Owns what each instruction reads and leaves, and so what decides a step's key: the layers below, the
 instruction with its variables replaced, and what it copies or is declared to leave. Metadata alone decides
@@ -46,11 +46,11 @@ async def owner(text: str, read: Callable[[bytes], Awaitable[bytes]]) -> tuple[i
     """Return the numbers of a user and a group.
 
     A user number without a group is the group's number too; a user name has the group of its line. root is 0
-    whatever the files say, and where there are none.
+    whether or not the files list it.
 
     Args:
         text: `user`, `user:group`, names or numbers.
-        read: returns a file of the image, nothing where there is none.
+        read: returns a file of the image, or nothing if it does not exist.
 
     Raises:
         UsageError: a name is not in those files, or a number is too large.
@@ -149,7 +149,7 @@ class StageBuilder:
             source: what COPY and ADD copy from.
 
         Raises:
-            RegsimError: it cannot be done; whatever is at fault is named.
+            RegsimError: it cannot be done; the file, flag or value at fault is named.
         """
         match instruction:
             case Copy():
@@ -228,7 +228,7 @@ class StageBuilder:
         sources = [self._expand(each) for each in copy.sources]
         written = self._expand(copy.destination)
         destination = self.config.absolute(written or ".")
-        # A variable that is not set says nothing, as in BuildKit.
+        # An unset variable changes nothing, as in BuildKit.
         chown = self._expand(copy.chown or "") or None
         chmod = self._expand(copy.chmod or "")
         mode = _mode(chmod) if chmod else None
@@ -290,7 +290,7 @@ def _left(effect: Effect, files: Files, timestamp: int) -> Placement:
 
     Raises:
         UsageError: it deletes what is not there.
-        ContentError: a file cannot be where it is declared.
+        ContentError: a file cannot be at its declared path.
     """
     placement = Placement(find=files.find, timestamp=timestamp)
     for path in effect.delete:

@@ -74,7 +74,7 @@ class Heredoc:
     """A file that stands in the Dockerfile itself.
 
     Args:
-        name: its terminator, and its name where it is copied.
+        name: its terminator, and its name when it is copied.
         content: what it holds.
         expand: whether variables in it are replaced: its terminator is not quoted.
     """
@@ -170,7 +170,7 @@ def parse_script(text: str, problems: Problems) -> Script:
 
 
 def heredoc_name(word: str) -> str | None:
-    """Return which heredoc a word stands for, None where it is an ordinary word."""
+    """Return the heredoc that a word stands for, None for an ordinary word."""
     found = parse_heredoc(word)
     return found.name if found is not None else None
 
@@ -191,7 +191,7 @@ class Flags:
     values: dict[str, list[str]] = field(default_factory=dict)
 
     def get(self, name: str) -> str | None:
-        """Return a flag's value, None where it was not given."""
+        """Return a flag's value, None if it was not given."""
         return self.values[name][0] if name in self.values else None
 
     def all(self, name: str) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ class Flags:
         return tuple(self.values.get(name, ()))
 
     def on(self, name: str, *, default: bool = False) -> bool:
-        """Tell whether a flag is on."""
+        """Return whether a flag is on."""
         return default if name not in self.values else self.values[name][0] == "true"
 
 
@@ -250,7 +250,7 @@ MAX_WORD = 1024 * 1024
 
 
 def expand(word: str, values: Mapping[str, str], escape: str) -> str:
-    """Return a word with its quotes removed and its variables replaced, by nothing where they are not set.
+    """Return a word with its quotes removed and its variables replaced, unset ones by nothing.
 
     Raises:
         UsageError: its syntax is wrong, it asks for a variable that is not set (`${x:?}`), or it gets too

@@ -1,8 +1,8 @@
 """Where layers come from while an image is built: the build cache, or a writer.
 
 Owns how the key of a step is looked up, how a layer is written and remembered, and what is reported of each
-step. Must not know instructions. Nothing in the cache is trusted that is not whole: a step is kept after its
-layer, and counts only while that layer is there with its size.
+step. Must not know instructions. An incomplete entry of the cache is never used: a step is kept
+after its layer, and counts only while that layer is there with its size.
 
     DIR/layers/      an image layout without tags: the layers
     DIR/steps/       one small file for each step, by its key
@@ -66,7 +66,7 @@ class Cache:
     """Steps and layers in a directory, which several builds may use at once.
 
     Args:
-        directory: where it is; made when something is written.
+        directory: its place; made when something is written.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -74,16 +74,16 @@ class Cache:
         self.layers = LayoutStore(directory / "layers", create=True)
 
     async def find(self, key: str) -> Step | None:
-        """Return what was made under a key, if its layer is still there."""
+        """Return what was kept under a key, if its layer is still there."""
         raw = await asyncio.to_thread(self._read, self._step(key), _MAX_STEP)
         step = _from_json(raw) if raw is not None else None
         try:
             return step if step is not None and await self.layers.has(step.layer) else None
         except RegsimError:
-            return None  # something else stands in its place
+            return None  # something else is in its place
 
     async def keep(self, key: str, step: Step) -> None:
-        """Remember what was made under a key; its layer is in `layers` already.
+        """Keep the result of a step under a key; its layer is in `layers` already.
 
         Raises:
             LocalFileError: it cannot be written.

@@ -163,16 +163,14 @@ class _Document:
             raise _unusable(path, "it is not a JSON object")
         if path.name == ".dockercfg":
             return cls(path=path, auths=document, helpers={}, store="")
-        auths, helpers = document.get("auths") or {}, document.get("credHelpers") or {}
-        store = document.get("credsStore") or ""
-        for name, value, kind in (
-            ("auths", auths, dict),
-            ("credHelpers", helpers, dict),
-            ("credsStore", store, str),
-        ):
-            if not isinstance(value, kind):
+        kinds = {"auths": dict, "credHelpers": dict, "credsStore": str}
+        values = {name: document.get(name) or kind() for name, kind in kinds.items()}
+        for name, kind in kinds.items():
+            if not isinstance(values[name], kind):
                 raise _unusable(path, f"{name} is not {'an object' if kind is dict else 'a string'}")
-        return cls(path=path, auths=auths, helpers=helpers, store=store)
+        return cls(
+            path=path, auths=values["auths"], helpers=values["credHelpers"], store=values["credsStore"]
+        )
 
     def helper(self, host: str) -> str:
         """Return the suffix of the helper that is named for a registry, or nothing."""

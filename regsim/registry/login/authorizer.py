@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import AuthenticationError, RegsimError
 from regsim.net.address import origin
-from regsim.net.answer import refusal
+from regsim.registry.answer import refusal
 from regsim.registry.login.challenge import (
     Challenge,
     Need,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.core.account import Account
-    from regsim.net.answer import Answer
-from regsim.registry.login.token_service import Ask
+    from regsim.registry.answer import Answer
+    from regsim.registry.login.token_service import Ask
 
 _BASIC, _BEARER = "basic", "bearer"
 # Other requests may use up a token for one use before this one does; but a registry that refuses every token

@@ -24,7 +24,7 @@ from urllib.parse import quote, quote_plus, urlencode
 from regsim.core.reference import is_loopback
 from regsim.errors import AuthenticationError, RegistryError
 from regsim.net import address
-from regsim.net.answer import Body, refusal
+from regsim.registry.answer import Body, refusal
 from regsim.registry.login.challenge import covers
 from regsim.registry.login.credentials import refusal_hint
 from regsim.registry.login.single_flight import SingleFlight
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from regsim.core.account import Account
     from regsim.net.address import Origin
-    from regsim.net.answer import Answer
+    from regsim.registry.answer import Answer
     from regsim.registry.login.challenge import Scopes
     from regsim.registry.login.credentials import Credentials
     from regsim.registry.retry import Patience

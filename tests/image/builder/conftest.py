@@ -19,7 +19,7 @@ from regsim.image.compression import compressor
 from regsim.image.layer_read import read_layer
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY
-from regsim.registry.connection import Connection
+from regsim.registry import Connection
 from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 
 def names(entries: object) -> list[str]:
-    """Return the paths of all that is no directory."""
+    """Return the paths of all that is not a directory."""
     assert isinstance(entries, dict)
     return sorted(path for path, entry in entries.items() if entry.kind is not Kind.DIRECTORY)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass
 
 import pytest
 
 from regsim.core import Descriptor, Digest, media_types
-from regsim.core.entries import Labels
 from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Evidence, Ledger, Tally, violations
 from regsim.core.manifest import parse
+from regsim.core.work import Labels
 from regsim.errors import NotFoundError
-from regsim.transfer.untimed import ModelEnd, ModelRegistry, ModelTransfer
+from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,6 @@ def test_candidate_that_holds_nothing_costs_a_question(stale: str) -> None:
     assert stale == "library/base" or stale not in registry.repositories
 
 
-def test_node_has_nothing_to_mount_from() -> None:
-    assert not node().is_held_by("library/base", Digest.of(b"base"))
-
-
 def test_copy_reads_and_writes_between_repositories() -> None:
     registry = ModelRegistry()
     api, web = registry.repository("shop/api"), registry.repository("shop/web")
@@ -229,3 +226,24 @@ def test_tag_and_digest_both_name_what_was_pushed() -> None:
     move(image.held(), api)
     assert api.holdings.resolve("v1") == api.holdings.resolve(image.root.digest) == image.root
     assert api.holdings.resolve("v2") is None
+
+
+@pytest.mark.parametrize("in_chains", [False, True])
+def test_a_node_and_its_pull_take_two_kilobytes(*, in_chains: bool) -> None:
+    registry = ModelRegistry()
+    labels = Labels()
+    move(Image.of(*map(str, range(7))).held(), registry.repository("shop/api"))
+    pulled: list[tuple[ModelEnd, Ledger]] = []
+    tracemalloc.start()
+    try:
+        for _ in range(1000):
+            end = node(in_chains=in_chains)
+            transfer = ModelTransfer(
+                source=registry.repository("shop/api"), reference="v1", destination=end, labels=labels
+            )
+            pulled.append((end, transfer.run()))
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {ledger.summary.wire_received for _, ledger in pulled} == {pulled[0][1].summary.wire_received}
+    assert used / len(pulled) < (2_200 if in_chains else 1_600)

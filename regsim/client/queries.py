@@ -6,34 +6,57 @@ Owns these calls, each of which imports what it alone needs. Must not know how a
 from __future__ import annotations
 
 import asyncio
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from regsim.client.address import RECORD, Address, Local, local_store, parse
+from regsim.client.image_address import RECORD, Address, Local, local_store, parse
 from regsim.core import Descriptor, Reference
 from regsim.core.account import Account
 from regsim.core.reference import check_tag
+from regsim.core.selection import EVERYTHING, Choice
 from regsim.errors import RegistryError, UsageError
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
-from regsim.transfer.selection import EVERYTHING, Choice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from regsim.client.contents import Histories, ImageTree
     from regsim.client.inspection import Inspection
     from regsim.client.opener import Opener, Readable
     from regsim.core.image import Image
     from regsim.image.store import Inventory, Removed
+    from regsim.registry import Connection
+    from regsim.registry.ranges import Ranges
 
 # distribution 2 deletes by digest only, and says so in one of these ways.
 _NOT_BY_TAG = frozenset({400, 405})
 
 
-class Reader:
+class Queries:
     """Reads, tags and deletes what addresses name; see `Client`, which is one."""
 
-    def __init__(self, opener: Opener) -> None:
-        self._opener = opener
+    def __init__(
+        self, connection: Connection, *, ranges: int = 1, warn: Callable[[str], None] | None = None
+    ) -> None:
+        self._connection, self._warn = connection, warn
+        self._ranges: Ranges | None = None
+        if ranges != 1:
+            from regsim.registry.ranges import Ranges
+
+            self._ranges = Ranges(count=ranges)
+
+    @cached_property
+    def _opener(self) -> Opener:
+        from regsim.client.opener import Opener
+
+        return Opener(self._connection, self._warn, self._ranges)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if "_opener" in vars(self):
+            await self._opener.close()
 
     async def resolve(self, address: str | Address) -> Descriptor:
         """Return media type, digest and size in bytes of what an address names (end-3)."""
@@ -50,13 +73,13 @@ class Reader:
         Raises:
             UsageError: the address names an index of several images.
         """
-        from regsim.client.inspection import only_config  # noqa: PLC0415  (most calls inspect nothing)
+        from regsim.client.inspection import only_config
 
         return await only_config(*await self._open(address), str(address))
 
     async def inspect(self, address: str | Address) -> Inspection:
         """Return what an address names: each image of an index, and the config and layers of each."""
-        from regsim.client.inspection import inspect  # noqa: PLC0415  (most calls inspect nothing)
+        from regsim.client.inspection import inspect
 
         return await inspect(*await self._open(address))
 
@@ -70,7 +93,7 @@ class Reader:
         Raises:
             NotFoundError: there is no image for a platform that was chosen.
         """
-        from regsim.client.inspection import chosen  # noqa: PLC0415  (most calls inspect nothing)
+        from regsim.client.inspection import chosen
 
         return await chosen(*await self._open(address), choice, str(address))
 
@@ -91,7 +114,7 @@ class Reader:
         Raises:
             NotFoundError: there is no image for a platform that was chosen.
         """
-        from regsim.client.contents import histories, recorded_history  # noqa: PLC0415  (moving reads no tars)
+        from regsim.client.contents import histories, recorded_history
 
         if isinstance(address, str) and address.startswith(RECORD):
             return await asyncio.to_thread(recorded_history, address.removeprefix(RECORD), choice)
@@ -111,7 +134,7 @@ class Reader:
             UsageError: the address names several images, or something without files.
             ContentError: a layer is damaged or hostile; the file is named.
         """
-        from regsim.client.contents import tree  # noqa: PLC0415  (moving reads no tars)
+        from regsim.client.contents import tree
 
         if isinstance(address, str) and address.startswith(RECORD):
             raise UsageError(
@@ -227,7 +250,7 @@ class Reader:
         Args:
             store: a layout's directory; None: the local store.
         """
-        from regsim.image.store import take_inventory  # noqa: PLC0415  (moving looks at no store as a whole)
+        from regsim.image.store import take_inventory
 
         return await asyncio.to_thread(take_inventory, _store(store))
 
@@ -242,7 +265,7 @@ class Reader:
         Raises:
             LocalFileError: there is no such image, or a transfer into that store is running.
         """
-        from regsim.image.store import remove  # noqa: PLC0415  (as for usage)
+        from regsim.image.store import remove
 
         return await asyncio.to_thread(remove, _store(store), images)
 
@@ -256,7 +279,7 @@ class Reader:
         Raises:
             LocalFileError: a transfer into that store is running.
         """
-        from regsim.image.store import prune  # noqa: PLC0415  (as for usage)
+        from regsim.image.store import prune
 
         return await asyncio.to_thread(prune, _store(store), dry_run=dry_run)
 

@@ -78,6 +78,8 @@ def parse(text: str) -> Address:
     """
     if not text.strip():
         raise UsageError("an address is empty", hint=f"write HOST/NAME:TAG, {_FORMS}")
+    if text.startswith(("http://", "https://")):
+        raise UsageError(f"an image is not named by a URL: {text!r}", hint="leave out what is before HOST")
     if text.startswith("docker://"):
         return Reference.parse(text.removeprefix("docker://"))
     match = _TRANSPORT.fullmatch(text)

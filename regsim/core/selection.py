@@ -1,28 +1,27 @@
 """Which part of an image is transferred: what a choice of platforms keeps, and what it leaves out.
 
-Owns the choice. Reads indexes, and of a single image the config, before a transfer begins; what was read is
-kept, so that no manifest is read twice, and paid for by the account of the content that it is. Must not know
-how anything is moved.
+Decides what has to be read for the choice, before a transfer begins: indexes, and of a single image the
+config. What was read is kept, so no manifest is read twice, and is charged to the account of that content.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from regsim.core import Digest, Platform, manifest, media_types, parse_config
+from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.graph import MAX_DEPTH, MAX_REFERENCES
 from regsim.core.platform import choose
 from regsim.errors import ContentError, NotFoundError, UsageError
-from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
 
     from regsim.core import Descriptor, Document
-    from regsim.transfer.ends import Source
 
 _SHOWN = 12
 
@@ -65,7 +64,7 @@ class Selection:
         kept: the digests of what stays in indexes; None keeps all.
         unselected: descriptors of indexes that were left out.
         read: manifests that were read for it and are part of the transfer, with what that cost.
-        account: has what it cost to read all else beside it.
+        account: is charged for what was read and is not transferred, in `beside`.
     """
 
     root: Descriptor
@@ -75,9 +74,13 @@ class Selection:
     read: dict[Digest, tuple[bytes, Account]] = field(default_factory=dict)
 
     def settle(self, kept: Container[Digest] = ()) -> None:
-        """Keep of what was read only this for the transfer; the rest was read beside it."""
+        """Keep only this of what was read for the transfer; charge the rest to `account`."""
         for digest in [digest for digest in self.read if digest not in kept]:
             self.account.beside.append((digest, self.read.pop(digest)[1]))
+
+    def document(self, descriptor: Descriptor) -> Document:
+        """Return a manifest that was read."""
+        return manifest.parse(descriptor, self.read[descriptor.digest][0])
 
     def keeps(self, document: Document) -> Document:
         """Return a document without what was left out of it; its bytes stay what they are."""
@@ -86,12 +89,15 @@ class Selection:
         return document.only(self.kept)
 
 
-async def select(source: Source, selection: Selection, choice: Choice, name: str) -> None:
+Choosing = Generator[act.FetchManifest | act.FetchConfig, bytes, None]
+"""Yields what is to be read of the source, and is sent its verified bytes."""
+
+
+def choosing(selection: Selection, choice: Choice, name: str) -> Choosing:
     """Choose what is transferred of the root.
 
     Args:
-        source: where it is read.
-        selection: names what the reference does, and is told what comes of it, also if that is a failure.
+        selection: names what the reference does, and is told what was chosen, also if that fails.
         choice: what is wanted of it.
         name: the reference, as errors call it.
 
@@ -105,10 +111,10 @@ async def select(source: Source, selection: Selection, choice: Choice, name: str
             raise _several(name)
         return
     if not media_types.is_index(selection.root.media_type):
-        await _check_only(source, selection, choice.platforms, name)
+        yield from _check_only(selection, choice.platforms, name)
         return
-    tree = _Tree(source, selection)
-    await tree.open(selection.root, None, ())
+    tree = _Tree(selection)
+    yield from tree.open(selection.root, None, ())
     chosen = [tree.images[place] for place in _places(tree, choice.platforms, name)]
     if len({image.digest for image, _ in chosen}) == 1 and not choice.sparse:
         selection.root = chosen[0][0]
@@ -143,15 +149,15 @@ def _missing(wanted: Platform, there: list[str], name: str) -> NotFoundError:
     return NotFoundError(f"{name} has no image for {wanted}", hint=hint)
 
 
-async def _check_only(source: Source, selection: Selection, wanted: Sequence[Platform], name: str) -> None:
+def _check_only(selection: Selection, wanted: Sequence[Platform], name: str) -> Choosing:
     """Hold a single image's own config against what is wanted; an artifact is for every platform."""
-    document = await _read(source, selection, selection.root)
-    config = document.config
+    yield from _read(selection, selection.root)
+    config = selection.document(selection.root).config
     if config is None or config.media_type not in media_types.CONFIGS or config.size > MAX_CONFIG_SIZE:
         return
     # It is read again with the other blobs: this once it serves no transfer.
     account = selection.account.aside(config.digest)
-    raw = config.data or await read_all(source.content(config, account), limit=MAX_CONFIG_SIZE)
+    raw = config.data or (yield act.FetchConfig(descriptor=config, account=account))
     platform = parse_config(raw).platform
     if platform.os and not any(platform.satisfies(each) for each in wanted):
         raise _missing(wanted[0], [str(platform)], name)
@@ -160,37 +166,35 @@ async def _check_only(source: Source, selection: Selection, wanted: Sequence[Pla
 class _Tree:
     """The images that an index names, through any indexes in it, in their order."""
 
-    def __init__(self, source: Source, selection: Selection) -> None:
-        self._source, self._selection = source, selection
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
         self.images: list[tuple[Descriptor, tuple[Digest, ...]]] = []  # and the indexes that lead to each
         self.platforms: list[Platform | None] = []
         self.named: list[Digest] = []
 
-    async def open(self, index: Descriptor, platform: Platform | None, path: tuple[Digest, ...]) -> None:
+    def open(self, index: Descriptor, platform: Platform | None, path: tuple[Digest, ...]) -> Choosing:
         """Take in what an index names; an image that says no platform has that of its index."""
         if len(path) > MAX_DEPTH:
             raise ContentError(f"an index is nested more than {MAX_DEPTH} deep")
         if index.digest in path:
             raise ContentError(f"index {index.digest.short} names itself")
-        document = await _read(self._source, self._selection, index)
+        yield from _read(self._selection, index)
+        document = self._selection.document(index)
         below = (*path, index.digest)
         self.named += [each.descriptor.digest for each in document.successors]
         if len(self.named) > MAX_REFERENCES:
             raise ContentError(f"an index of more than {MAX_REFERENCES:,} references")
         for descriptor in (each.descriptor for each in document.successors):
             if media_types.is_index(descriptor.media_type):
-                await self.open(descriptor, descriptor.platform or platform, below)
+                yield from self.open(descriptor, descriptor.platform or platform, below)
             else:
                 self.images.append((descriptor, below))
                 self.platforms.append(descriptor.platform or platform)
 
 
-async def _read(source: Source, selection: Selection, descriptor: Descriptor) -> Document:
-    held = selection.read.get(descriptor.digest)
-    if held is None:
+def _read(selection: Selection, descriptor: Descriptor) -> Choosing:
+    if descriptor.digest not in selection.read:
         account = Account()
-        held = selection.read[descriptor.digest] = (b"", account)  # so that a failure is paid for too
-        raw = await source.manifest(descriptor, account)
-        account.held += len(raw) if source.remote else 0
-        held = selection.read[descriptor.digest] = (raw, account)
-    return manifest.parse(descriptor, held[0])
+        selection.read[descriptor.digest] = (b"", account)  # so that a failure is paid for too
+        raw = yield act.FetchManifest(descriptor=descriptor, account=account, from_destination=False)
+        selection.read[descriptor.digest] = (raw, account)

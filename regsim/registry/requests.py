@@ -1,0 +1,179 @@
+"""Requests to one repository: their targets, the rights that they need, and how they are repeated.
+
+Owns what was learned of a registry on the way. Must not know what the answers mean.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypedDict
+
+from regsim.core import Digest
+from regsim.core.account import Loss
+from regsim.core.reference import check_repository, check_tag
+from regsim.errors import NetworkError
+from regsim.registry.answer import warnings_of
+from regsim.registry.login.challenge import DELETE, PULL, PUSH, Need, Scope, Scopes
+from regsim.registry.retry import Patience
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Unpack
+
+    from regsim.core.account import Account
+    from regsim.registry.answer import Answer, Body
+    from regsim.registry.transport import Transport
+
+_READS = frozenset({"GET", "HEAD"})
+# Of a registry that sends more different ones, the others are not passed on.
+_MAX_WARNINGS = 20
+
+
+def log_warning(message: str) -> None:
+    """Write a warning to the log."""
+    logging.getLogger("regsim.registry").warning("%s", message)
+
+
+@dataclass(slots=True, kw_only=True)
+class Habits:
+    """What a registry has shown in a run; shared by all who talk to it.
+
+    Attributes:
+        single_post: it takes a small blob that comes with the POST. Others ignore its bytes and open a
+            session (docker's), and asking would waste them: so a caller that knows says so.
+        largest: bytes of a request body, if it has refused larger ones.
+        ranges: it has not been seen to answer a Range with something else.
+        told: the warnings that it has sent, each of which is passed on once.
+    """
+
+    single_post: bool = False
+    largest: int | None = None
+    ranges: bool = True
+    told: set[str] = field(default_factory=set)
+
+
+class Options(TypedDict, total=False):
+    """Of a request; see `Transport.send`."""
+
+    headers: Mapping[str, str]
+    body: Body
+    content: bool
+    limit: int | None
+    deadline: float
+
+
+class Requests:
+    """What is asked of one repository goes through here.
+
+    Args:
+        transport: to the registry. It is not closed here.
+        name: of the repository, such as `library/golang`.
+        writes: something will be written to it: the right to push is asked for from the start, so that one
+            token is enough.
+        patience: for requests that may be repeated without harm; None: three retries.
+        warn: told what the user should know though the work goes on; None: the log.
+        habits: what is known of the registry; None: nothing.
+
+    Raises:
+        InvalidReferenceError: `name` is not a repository name.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        name: str,
+        *,
+        writes: bool = False,
+        patience: Patience | None = None,
+        warn: Callable[[str], None] | None = None,
+        habits: Habits | None = None,
+    ) -> None:
+        self.transport = transport
+        self.name = check_repository(name)
+        self.patience = patience or Patience()
+        self.warn = warn or log_warning
+        self.habits = habits or Habits()
+        self._writes = writes
+
+    def blob_target(self, digest: Digest) -> str:
+        """Return the target of a blob (end-2, end-10)."""
+        return f"/v2/{self.name}/blobs/{digest}"
+
+    def manifest_target(self, reference: str) -> str:
+        """Return the target of a manifest by tag or digest (end-3, end-7, end-9).
+
+        Raises:
+            InvalidReferenceError: it is neither.
+        """
+        checked = Digest(reference) if ":" in reference else check_tag(reference)
+        return f"/v2/{self.name}/manifests/{checked}"
+
+    @property
+    def uploads_target(self) -> str:
+        """The target that opens uploads (end-4a, end-11)."""
+        return f"/v2/{self.name}/blobs/uploads/"
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        *,
+        mounts_from: str | None = None,
+        **options: Unpack[Options],
+    ) -> Answer:
+        """Send a request that may be repeated, and repeat it while there is patience; as `send`.
+
+        Raises:
+            NetworkError: no try got a whole answer.
+            RegistryError: the last try's answer was still one that asks to come back.
+        """
+
+        async def send() -> Answer:
+            before = account.received
+            try:
+                return await self.send(method, target, account, mounts_from=mounts_from, **options)
+            except NetworkError:
+                if options.get("content"):
+                    account.waste(received=account.received - before, loss=Loss.CUT)
+                raise
+
+        return await self.patience.ask(send, account)
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        account: Account,
+        *,
+        mounts_from: str | None = None,
+        deletes: bool = False,
+        **options: Unpack[Options],
+    ) -> Answer:
+        """Send a request once, as soon as the host is not being left to recover; as `Transport.send`.
+
+        Args:
+            method: of HTTP.
+            target: at the registry.
+            account: is charged.
+            mounts_from: another repository that is read from, which takes one token for both.
+            deletes: what is deleted is content, not an upload.
+            **options: as for `Transport.send`.
+        """
+        await self.patience.ready()
+        need = self._need(method, mounts_from=mounts_from, deletes=deletes)
+        answer = await self.transport.send(method, target, account, need=need, **options)
+        for text in warnings_of(answer):
+            if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
+                self.habits.told.add(text)
+                self.warn(f"{self.transport.host} says: {text}")
+        return answer
+
+    def _need(self, method: str, *, mounts_from: str | None, deletes: bool) -> Need:
+        # Cancelling an upload takes the right to push in most registries; those that want more say so.
+        actions = (PULL,) if method in _READS and not self._writes else (PULL, PUSH)
+        scopes: Scopes = (Scope.repository(self.name, *((DELETE,) if deletes else actions)),)
+        if mounts_from is not None:
+            scopes += (Scope.repository(mounts_from, PULL),)
+        return Need(repository=self.name, scopes=scopes)
