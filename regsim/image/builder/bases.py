@@ -19,7 +19,7 @@ from regsim.image.builder.instructions import Text
 from regsim.image.listing import Listing
 from regsim.image.opened import OpenImage
 from regsim.store.entry import Entry, Kind
-from regsim.synth.layer_plan import plan
+from regsim.synth.recipe import plan
 
 if TYPE_CHECKING:
     from regsim.core import Platform
