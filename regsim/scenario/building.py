@@ -15,8 +15,7 @@ from regsim.core.image import Image
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse
 from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, UsageError
-from regsim.image.builder.bases import base_of
-from regsim.image.builder.builder import build
+from regsim.image.builder.builder import base_of, build
 from regsim.image.builder.context import Context, read_ignore
 from regsim.image.builder.syntax import MAX_DOCKERFILE
 from regsim.image.builder.work import Request

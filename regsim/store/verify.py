@@ -107,7 +107,9 @@ async def verified(
     verifier = verifier or Verifier(descriptor)
 
     async def read() -> bytes:
-        while chunk := await anext(stream, None):
+        async for chunk in stream:
+            if not chunk:
+                continue
             if len(chunk) > _SMALL:
                 await in_thread(partial(verifier.update, chunk))
             else:
