@@ -30,7 +30,7 @@ from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recorded import load_record
-from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
+from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -188,10 +188,8 @@ async def open_images(
         UsageError: a layer cannot be made as small as the scenario says, or a Dockerfile is wrong.
         LocalFileError, NotFoundError, ContentError: a layout cannot be read.
     """
-    folder = default_folder()
-    forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
-    source = ImageSource(recipes, forge, without_bytes=not generate)
+    source = ImageSource(recipes, LayerForge(default_folder()), without_bytes=not generate)
     images = Images(
         made=source,
         labels=Labels(recorded=source.recorded_digests),

@@ -26,7 +26,7 @@ from regsim.image.builder.work import Request, Work, ignore_report
 from regsim.image.listing import Listing
 from regsim.image.opened import Files, OpenImage
 from regsim.store.entry import Entry, Kind
-from regsim.synth.layer_plan import plan
+from regsim.synth.recipe import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
