@@ -14,7 +14,7 @@ from regsim.core.account import Account
 from regsim.core.image import Image
 from regsim.core.manifest import parse as parse_manifest
 from regsim.errors import UsageError
-from regsim.image.builder.bases import base_of
+from regsim.image.builder.builder import base_of
 from regsim.image.opened import OpenImage
 from regsim.synth.images import ImageSource
 from regsim.synth.recorded import load_record

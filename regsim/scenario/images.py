@@ -19,8 +19,7 @@ from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.core.suggest import did_you_mean
 from regsim.core.work import Labels
 from regsim.errors import ContentError, NotFoundError, RegsimError, UsageError
-from regsim.image.builder.bases import base_of
-from regsim.image.builder.builder import build
+from regsim.image.builder.builder import base_of, build
 from regsim.image.builder.context import Context, read_ignore
 from regsim.image.builder.syntax import MAX_DOCKERFILE
 from regsim.image.builder.work import Request
@@ -98,7 +97,7 @@ class Images:
         return self._built[name]
 
     async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
-        """Return an image of the scenario as something to build on (`image.builder.bases.Bases`).
+        """Return an image of the scenario as something to build on (`image.builder.work.Bases`).
 
         Raises:
             UsageError: the scenario has no image of that name, or it is an index.
