@@ -14,11 +14,11 @@ from regsim.core.account import Account
 from regsim.core.image import Image
 from regsim.core.manifest import parse as parse_manifest
 from regsim.errors import UsageError
-from regsim.image.builder.bases import base_of
+from regsim.image.builder.builder import base_of
 from regsim.image.opened import OpenImage
 from regsim.synth.images import ImageSource
 from regsim.synth.recorded import load_record
-from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
+from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
     from regsim.client.opener import Opener
@@ -62,9 +62,7 @@ def hosts_of(address: str) -> set[str]:
 
 
 async def _recorded(name: str) -> OpenImage:
-    folder = default_folder()
-    forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
-    source = ImageSource([load_record(name).image_recipe(name)], forge)
+    source = ImageSource([load_record(name).image_recipe(name)], LayerForge(default_folder()))
     return await base_of(source, name)
 
 

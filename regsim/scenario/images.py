@@ -19,8 +19,7 @@ from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
 from regsim.core.suggest import did_you_mean
 from regsim.core.work import Labels
 from regsim.errors import ContentError, NotFoundError, RegsimError, UsageError
-from regsim.image.builder.bases import base_of
-from regsim.image.builder.builder import build
+from regsim.image.builder.builder import base_of, build
 from regsim.image.builder.context import Context, read_ignore
 from regsim.image.builder.syntax import MAX_DOCKERFILE
 from regsim.image.builder.work import Request
@@ -31,7 +30,7 @@ from regsim.store.layout import LayoutStore
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recorded import load_record
-from regsim.synth.synthetic import LayerForge, RememberedLayers, default_folder
+from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +97,7 @@ class Images:
         return self._built[name]
 
     async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
-        """Return an image of the scenario as something to build on (`image.builder.bases.Bases`).
+        """Return an image of the scenario as something to build on (`image.builder.work.Bases`).
 
         Raises:
             UsageError: the scenario has no image of that name, or it is an index.
@@ -189,10 +188,8 @@ async def open_images(
         UsageError: a layer cannot be made as small as the scenario says, or a Dockerfile is wrong.
         LocalFileError, NotFoundError, ContentError: a layout cannot be read.
     """
-    folder = default_folder()
-    forge = LayerForge(RememberedLayers(folder) if folder is not None else None)
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
-    source = ImageSource(recipes, forge, without_bytes=not generate)
+    source = ImageSource(recipes, LayerForge(default_folder()), without_bytes=not generate)
     images = Images(
         made=source,
         labels=Labels(recorded=source.recorded_digests),

@@ -23,8 +23,15 @@ from regsim.image.builder.dockerfile import command_key
 from regsim.image.builder.effects import Effect, MadeFile, check_effect
 from regsim.scenario.fields import NUMBER, SIZE, Mapped, Several, Written, free_text, key, word
 from regsim.store.entry import check_path as check_path_in_image
-from regsim.synth.layer_plan import minimum_size
-from regsim.synth.recipe import MAX_FILES, MAX_RATIO, MAX_SIZE, LayerRecipe, check_path, layer_key
+from regsim.synth.recipe import (
+    MAX_FILES,
+    MAX_RATIO,
+    MAX_SIZE,
+    LayerRecipe,
+    check_path,
+    layer_key,
+    minimum_size,
+)
 
 if TYPE_CHECKING:
     from regsim.scenario.reader import Reader

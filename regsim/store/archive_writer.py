@@ -13,7 +13,6 @@ does not matter. Docker, podman and skopeo unpack such layers themselves.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import secrets
@@ -31,7 +30,7 @@ from regsim.store import layout_index
 from regsim.store.archive import place
 from regsim.store.docker_archive import IMAGE_NAME, MANIFEST
 from regsim.store.entry import Entry, Kind
-from regsim.store.files import ASIDE, AsideFile, file_errors, open_regular, read_bounded
+from regsim.store.files import ASIDE, AsideFile, file_errors, open_regular, read_bounded, try_lock
 from regsim.store.layout import LayoutStore
 from regsim.store.layout_index import digest_of, ref_name
 from regsim.store.protocols import CHUNK
@@ -62,7 +61,7 @@ class AsideDirectory:
                 self.path.mkdir()
                 self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 # The sweeper may have been there between making and locking: then take another name.
-                if _take(self._lock) and os.fstat(self._lock).st_nlink:
+                if try_lock(self._lock) and os.fstat(self._lock).st_nlink:
                     return
                 os.close(self._lock)
 
@@ -79,18 +78,10 @@ def _sweep(directory: Path) -> None:
         with suppress(OSError):
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                if _take(lock):
+                if try_lock(lock):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(lock)
-
-
-def _take(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 # Tars end on a multiple of twenty blocks, as every tar program has it.

@@ -274,7 +274,7 @@ def locked(path: Path) -> Iterator[None]:
     """
     with path.open("r+b") as file:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while not _take(file.fileno()):
+        while not try_lock(file.fileno()):
             if time.monotonic() > deadline:
                 raise LocalFileError(
                     f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
@@ -302,7 +302,7 @@ def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> I
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         deadline = time.monotonic() + seconds
-        while not _take(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
+        while not try_lock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
             if time.monotonic() > deadline:
                 raise LocalFileError(
                     f"{directory} is in use: somebody is writing or removing images there",
@@ -314,7 +314,8 @@ def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> I
         os.close(descriptor)
 
 
-def _take(descriptor: int, lock: int = fcntl.LOCK_EX) -> bool:
+def try_lock(descriptor: int, lock: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file or directory (flock(2)), and return whether no other process had it locked."""
     try:
         fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
     except BlockingIOError:

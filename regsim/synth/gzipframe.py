@@ -1,9 +1,9 @@
-"""Gzip made by hand: stored blocks for noise, runs for zeros, nothing left to a compressor's taste.
+"""Gzip written by hand: stored blocks for noise, runs for zeros, and no compressor.
 
-Owns the framing (RFC 1952) and the two kinds of deflate blocks used (RFC 1951): stored ones, and those
-with the fixed Huffman codes, in which the only match is a repetition of the byte before. So the size of
-what will be written is known beforehand (`header_bits`, `zeros_bits`), and the bytes are the same on every
-machine. Must not know layers or recipes.
+Owns the framing (RFC 1952) and the two kinds of deflate blocks used (RFC 1951): stored blocks, and blocks
+with the fixed Huffman codes, in which the only match repeats the byte before. So the size of the output is
+known before it is written (`gzip_size`), and the bytes are the same on every machine. Must not know layers
+or recipes.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ from __future__ import annotations
 import re
 import zlib
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from regsim.store.tar_write import CHECKSUM_FIELD, MAX_NAME, SIZE_FIELD
+from regsim.store.tar_write import BLOCK, CHECKSUM_FIELD, END, MAX_NAME, SIZE_FIELD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_STORED = 65535
 MAX_COMMENT = 512  # Go's reader refuses a longer one, its NUL included
-GZIP_HEADER = 10
-GZIP_TRAILER = 8
 EMPTY_STORED = b"\0\0\0\xff\xff"
-
-BLOCK_START_BITS = 3
-BLOCK_END_BITS = 7
 
 # Longer stretches of zeros are written in slices of this many bytes, each with a first zero of its own.
 ZEROS_SLICE = 1024 * 1024
 _ZEROS = memoryview(bytes(ZEROS_SLICE))
 _LONGEST = 258
 _SHORTEST = 3
+_HEADER = 10
+_TRAILER = 8
+_BLOCK_START_BITS = 3
+_BLOCK_END_BITS = 7
 _RUN = re.compile(rb"(.)\1{3,}", re.DOTALL)
 _FLAG_COMMENT = 0x10
 _OS_UNKNOWN = 255
@@ -87,69 +89,85 @@ def _reversed_codes() -> bytes:
     return bytes(_symbol(value)[0] & 0xFF for value in range(256))
 
 
-def _literals(data: bytes) -> tuple[int, int]:
-    if data.isascii():  # then each code has eight bits, and a table does it
-        return int.from_bytes(data.translate(_reversed_codes()), "little"), 8 * len(data)
+def _joined(codes: Iterable[tuple[int, int]]) -> tuple[int, int]:
     bits, count = 0, 0
-    for value in data:
-        code, length = _symbol(value)
-        bits |= code << count
-        count += length
-    return bits, count
-
-
-@lru_cache(maxsize=4096)
-def _repeat(value: int, times: int) -> tuple[int, int]:
-    """Return the code for a byte and its repetitions, `times` in all, at most 258 + 1 of them."""
-    bits, count = _symbol(value)
-    rest = times - 1
-    more, length = _match(rest) if rest >= _SHORTEST else _literals(bytes([value]) * rest)
-    return bits | more << count, count + length
-
-
-def _with_runs(data: bytes) -> tuple[int, int]:
-    """Return the code for bytes in which runs of four and more are repetitions."""
-    bits, count, position = 0, 0, 0
-    for run in _RUN.finditer(data):
-        for more, length in (
-            _literals(data[position : run.start()]),
-            _repeat(run[1][0], run.end() - run.start()),
-        ):
-            bits |= more << count
-            count += length
-        position = run.end()
-    more, length = _literals(data[position:])
-    return bits | more << count, count + length
-
-
-# All headers of a layer are the same here, or nearly all.
-_cached_with_runs = lru_cache(maxsize=1024)(_with_runs)
-
-
-def header_code(header: bytes) -> tuple[int, int]:
-    """Return the code for a tar header and its length in bits.
-
-    The length depends on the header's path alone: what depends on the file's size is never repeated.
-    """
-    bits, count = _with_runs(header[:MAX_NAME])
-    for more, length in (
-        _cached_with_runs(header[MAX_NAME : SIZE_FIELD.start]),
-        _literals(header[SIZE_FIELD]),
-        _cached_with_runs(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
-        _literals(header[CHECKSUM_FIELD]),
-        _cached_with_runs(header[CHECKSUM_FIELD.stop :]),
-    ):
+    for more, length in codes:
         bits |= more << count
         count += length
     return bits, count
 
 
+def _literals(data: bytes) -> tuple[int, int]:
+    if data.isascii():  # each code has eight bits, so a table suffices
+        return int.from_bytes(data.translate(_reversed_codes()), "little"), 8 * len(data)
+    return _joined(map(_symbol, data))
+
+
+def _again(value: int, times: int) -> tuple[int, int]:
+    """Return the code that repeats the byte before, `value`, at most 258 times."""
+    return _match(times) if times >= _SHORTEST else _literals(bytes([value]) * times)
+
+
+@lru_cache(maxsize=1024)  # the same for nearly all headers of a layer
+def _with_runs(data: bytes) -> tuple[int, int]:
+    """Return the code for at most 259 bytes in which runs of four and more are repetitions."""
+    codes, position = [], 0
+    for run in _RUN.finditer(data):
+        value, times = run[1][0], run.end() - run.start()
+        codes += [_literals(data[position : run.start()]), _symbol(value), _again(value, times - 1)]
+        position = run.end()
+    return _joined([*codes, _literals(data[position:])])
+
+
+def header_code(header: bytes) -> tuple[int, int]:
+    """Return the code for a tar header and its length in bits.
+
+    The length depends on the header's path alone: the fields that depend on the file's size have no runs.
+    """
+    return _joined(
+        (
+            _with_runs(header[:MAX_NAME]),
+            _with_runs(header[MAX_NAME : SIZE_FIELD.start]),
+            _literals(header[SIZE_FIELD]),
+            _with_runs(header[SIZE_FIELD.stop : CHECKSUM_FIELD.start]),
+            _literals(header[CHECKSUM_FIELD]),
+            _with_runs(header[CHECKSUM_FIELD.stop :]),
+        )
+    )
+
+
 @lru_cache(maxsize=65536)
-def zeros_bits(count: int) -> int:
-    """Return the length in bits of the code for `count` zeros, 1 to `ZEROS_SLICE` of them."""
+def _zeros_bits(count: int) -> int:
+    """Return the length in bits of the code for `count` zeros, written in slices of `ZEROS_SLICE`."""
+    if count > ZEROS_SLICE:
+        slices, rest = divmod(count, ZEROS_SLICE)
+        return slices * _zeros_bits(ZEROS_SLICE) + (_zeros_bits(rest) if rest else 0)
     whole, rest = divmod(count - 1, _LONGEST)
-    last = _match(rest)[1] if rest >= _SHORTEST else _literals(bytes(rest))[1]
-    return _symbol(0)[1] + whole * _match(_LONGEST)[1] + last
+    return _symbol(0)[1] + whole * _match(_LONGEST)[1] + _again(0, rest)[1]
+
+
+def gzip_size(files: Iterable[tuple[int, int, int]], tail: int) -> int:
+    """Return the bytes that `GzipWriter` makes of a tar, without a comment and empty blocks.
+
+    Args:
+        files: of each file, the bits of its header (`header_code`), bytes of noise, and its size in bytes.
+        tail: zeros after the end of the tar, in bytes.
+    """
+    bits, entering = 8 * _HEADER, _BLOCK_START_BITS
+    for header_bits, noise, size in files:
+        bits += header_bits + entering
+        entering = 0
+        if noise:
+            blocks = -(-noise // MAX_STORED)
+            # The first block's start and lengths are an empty block's five bytes; its start is counted here.
+            bits += _BLOCK_END_BITS + _BLOCK_START_BITS
+            bits = 8 * (-(-bits // 8) - 1 + noise + blocks * len(EMPTY_STORED))
+            entering = _BLOCK_START_BITS
+        if zeros := size - noise + -size % BLOCK:
+            bits += entering + _zeros_bits(zeros)
+            entering = 0
+    bits += entering + _zeros_bits(len(END) + tail) + _BLOCK_END_BITS
+    return -(-bits // 8) + _TRAILER
 
 
 @cache
@@ -198,7 +216,7 @@ class TarWriter:
         self._hash(_ZEROS[:count])
 
     def finish(self) -> None:
-        """Write what follows the tar: nothing."""
+        """Write the end of the stream: nothing for a plain tar."""
 
     def take(self) -> bytes:
         """Return the bytes that are ready, once."""
@@ -222,7 +240,7 @@ class GzipWriter(TarWriter):
         stamp: four bytes of the header that mean nothing to readers of layers (RFC 1952, MTIME).
         comment: text of the header, without NUL and at most 511 bytes; None for no comment.
         empty_blocks: blocks of five bytes that hold nothing.
-        noise: bytes that `noise` will be given in all, known beforehand to mark the last block.
+        noise: bytes that `noise` is given in all; needed to mark the last block.
         hasher: sees the uncompressed bytes.
     """
 
@@ -251,7 +269,7 @@ class GzipWriter(TarWriter):
             self._add(*_symbol(256))
             self._in_block = False
         self._noise_left -= len(data)
-        self._add(0, BLOCK_START_BITS)
+        self._add(0, _BLOCK_START_BITS)
         self._align()
         length = len(data).to_bytes(2, "little")
         self._emit(length + bytes(byte ^ 0xFF for byte in length))
@@ -265,10 +283,10 @@ class GzipWriter(TarWriter):
         self._add(*_symbol(0))
         whole, rest = divmod(count - 1, _LONGEST)
         self._longest(whole)
-        self._add(*(_match(rest) if rest >= _SHORTEST else _literals(bytes(rest))))
+        self._add(*_again(0, rest))
 
     def finish(self) -> None:
-        """Write what ends the member."""
+        """Write the end of the last block and the trailer."""
         self._enter()
         self._add(*_symbol(256))
         self._align()
@@ -276,7 +294,7 @@ class GzipWriter(TarWriter):
 
     def _enter(self) -> None:
         if not self._in_block:
-            self._add(_FIXED | (self._noise_left == 0), BLOCK_START_BITS)
+            self._add(_FIXED | (self._noise_left == 0), _BLOCK_START_BITS)
             self._in_block = True
 
     def _account(self, data: bytes | memoryview) -> None:

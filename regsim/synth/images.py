@@ -19,7 +19,7 @@ from regsim.core.image import Image
 from regsim.core.manifest import index_document, manifest_document, parse
 from regsim.errors import UsageError
 from regsim.store.memory import AbsentContent, BytesContent, is_document
-from regsim.synth.layer_plan import plan
+from regsim.synth.recipe import plan
 from regsim.synth.synthetic import LayerForge, LayerInfo, SyntheticLayer, stand_in
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class UnmadeLayer:
         Raises:
             UsageError: the recipe cannot be met.
         """
-        return SyntheticLayer(self.recipe, (await self.forge.layer(self.recipe)).descriptor)
+        return SyntheticLayer(self.recipe, (await self.forge.layer(plan(self.recipe))).descriptor)
 
 
 class ImageSource:
@@ -140,7 +140,15 @@ class ImageSource:
         *,
         without_bytes: bool = False,
     ) -> None:
-        self._images, self._indexes = _by_key(recipes)
+        self._images: dict[str, ImageRecipe] = {}
+        self._indexes: dict[str, IndexRecipe] = {}
+        for recipe in recipes:
+            if recipe.key in self._images or recipe.key in self._indexes:
+                raise UsageError(f"there are two images called {recipe.key!r}")
+            if isinstance(recipe, IndexRecipe):
+                self._indexes[recipe.key] = recipe
+            else:
+                self._images[recipe.key] = recipe
         self._forge = forge or LayerForge()
         self._without_bytes = without_bytes
         self._made: dict[str, Image] = {}
@@ -151,7 +159,9 @@ class ImageSource:
             # Each image is visited once, so that a long chain of bases takes linear time.
             sound.update(self._chain(key, sound))
         for index in self._indexes.values():
-            _check_members(index, self._images)
+            missing = [key for key in index.images if key not in self._images]
+            if missing:
+                raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is not an image")
 
     @property
     def recorded_digests(self) -> Mapping[Digest, Digest]:
@@ -232,12 +242,11 @@ class ImageSource:
         return Image.of(parse(self._keep(raw, media_types.OCI_MANIFEST), raw), config)
 
     async def _layer_infos(self, recipes: list[LayerRecipe]) -> list[LayerInfo]:
+        plans = [plan(recipe) for recipe in recipes]
         if self._without_bytes:
-            return [stand_in(recipe) for recipe in recipes]
-        for recipe in recipes:
-            plan(recipe)  # so that what cannot be met is said plainly, and not in a group of errors
+            return [stand_in(planned) for planned in plans]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._forge.layer(recipe)) for recipe in recipes]
+            tasks = [group.create_task(self._forge.layer(planned)) for planned in plans]
         return [task.result() for task in tasks]
 
     async def _make_index(self, index: IndexRecipe) -> Descriptor:
@@ -251,24 +260,3 @@ class ImageSource:
         descriptor = Descriptor.of(raw, media_type)
         self._documents[descriptor.digest] = BytesContent(descriptor, raw)
         return descriptor
-
-
-def _by_key(
-    recipes: Iterable[ImageRecipe | IndexRecipe],
-) -> tuple[dict[str, ImageRecipe], dict[str, IndexRecipe]]:
-    images: dict[str, ImageRecipe] = {}
-    indexes: dict[str, IndexRecipe] = {}
-    for recipe in recipes:
-        if recipe.key in images or recipe.key in indexes:
-            raise UsageError(f"there are two images called {recipe.key!r}")
-        if isinstance(recipe, IndexRecipe):
-            indexes[recipe.key] = recipe
-        else:
-            images[recipe.key] = recipe
-    return images, indexes
-
-
-def _check_members(index: IndexRecipe, images: Mapping[str, ImageRecipe]) -> None:
-    missing = [key for key in index.images if key not in images]
-    if missing:
-        raise UsageError(f"index {index.key!r} lists {missing[0]!r}, which is not an image")

@@ -31,7 +31,7 @@ from regsim.core.suggest import did_you_mean
 from regsim.errors import ContentError, LocalFileError, RegsimError, UsageError
 from regsim.store.files import read_bounded
 from regsim.synth.images import ImageRecipe, Instruction
-from regsim.synth.recipe import recorded_recipe
+from regsim.synth.recipe import LayerRecipe
 
 MAX_RECORD_SIZE = 1024 * 1024
 _VERSION = 1
@@ -167,13 +167,14 @@ def _instruction(line: dict[str, Any]) -> Instruction:
     if layer is None:
         return Instruction(created_by=created_by, created=created, comment=comment)
     descriptor = Descriptor.from_json({**layer, "mediaType": layer["media_type"]}, where=created_by)
-    uncompressed_size, content_size = (_size(layer, key) for key in ("uncompressed_size", "content_size"))
-    recipe = recorded_recipe(
-        descriptor.digest,
-        descriptor.size,
+    content_size = _size(layer, "content_size")
+    recipe = LayerRecipe(
+        key=f"recorded {descriptor.digest}",
+        size=descriptor.size,
         media_type=descriptor.media_type,
-        uncompressed_size=uncompressed_size,
-        content_size=content_size,
+        uncompressed_size=_size(layer, "uncompressed_size"),
+        files=0 if content_size == 0 else None,  # only directories
+        recorded=descriptor.digest,
     )
     return Instruction(
         created_by=created_by, recipe=recipe, created=created, comment=comment, content_size=content_size

@@ -19,7 +19,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import RegsimError
@@ -27,7 +27,7 @@ from regsim.store.files import read_bounded, sweep, write_whole
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_write import BLOCK, END
 from regsim.synth.gzipframe import MAX_STORED, ZEROS_SLICE, GzipWriter, Hashing, TarWriter
-from regsim.synth.layer_plan import LayerPlan, file_header, plan
+from regsim.synth.recipe import LayerPlan, file_header, plan
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
@@ -52,16 +52,6 @@ class LayerInfo:
     descriptor: Descriptor
     diff_id: Digest
     uncompressed_size: int
-
-
-class LayerMemory(Protocol):
-    """Remembers between runs what making a layer taught."""
-
-    def recall(self, identity: str) -> LayerInfo | None:
-        """Return what was remembered of a recipe, if anything."""
-
-    def remember(self, identity: str, info: LayerInfo) -> None:
-        """Keep what was learned of a recipe, if possible."""
 
 
 class SyntheticLayer:
@@ -92,57 +82,43 @@ class SyntheticLayer:
 class LayerForge:
     """Learns the digests of layers by making them once, in a worker thread.
 
-    Layers of equal recipes are made once, also when asked for at the same time.
+    Layers of equal recipes are made once, even if they are requested at the same time.
 
     Args:
-        memory: what is known from earlier runs; None to know nothing.
+        folder: where digests are remembered between runs (`RememberedLayers`); None to remember nothing.
     """
 
-    def __init__(self, memory: LayerMemory | None = None) -> None:
-        self._memory = memory
+    def __init__(self, folder: Path | None = None) -> None:
+        self._memory = RememberedLayers(folder) if folder is not None else None
         self._known: dict[str, LayerInfo] = {}
         self._making: dict[str, asyncio.Lock] = {}
 
-    async def layer(self, recipe: LayerRecipe) -> LayerInfo:
-        """Return digest, size, diff ID and uncompressed size of a layer.
-
-        Raises:
-            UsageError: the recipe cannot be met.
-        """
-        identity = recipe.identity
+    async def layer(self, planned: LayerPlan) -> LayerInfo:
+        """Return digest, size, diff ID and uncompressed size of a layer."""
+        identity = planned.identity
         async with self._making.setdefault(identity, asyncio.Lock()):
-            info = self._known.get(identity) or self._recalled(recipe, identity)
+            info = self._known.get(identity)
+            if info is None and self._memory is not None:
+                info = self._memory.recall(planned)
             if info is None:
-                info = await _learn(plan(recipe))
+                info = await _learn(planned)
                 if self._memory is not None:
-                    self._memory.remember(identity, info)
+                    self._memory.remember(planned, info)
             self._known[identity] = info
         return info
 
-    def _recalled(self, recipe: LayerRecipe, identity: str) -> LayerInfo | None:
-        info = self._memory.recall(identity) if self._memory is not None else None
-        if info is None or (info.descriptor.media_type, info.descriptor.size) != (
-            recipe.media_type,
-            recipe.size,
-        ):
-            return None
-        return info
+
+def stand_in(planned: LayerPlan) -> LayerInfo:
+    """Return a stand-in for a layer of which no bytes will move: invented digests of the right length."""
+    blob, tar = (Digest.of(f"stand-in {kind} {planned.identity}".encode()) for kind in ("blob", "tar"))
+    return _described(planned, blob, tar)
 
 
-def stand_in(recipe: LayerRecipe) -> LayerInfo:
-    """Return a stand-in for a layer of which no bytes will move: invented digests of the right length.
-
-    Raises:
-        UsageError: the recipe cannot be met.
-    """
-    planned = plan(recipe)
+def _described(planned: LayerPlan, digest: Digest, diff_id: Digest) -> LayerInfo:
+    recipe = planned.recipe
     return LayerInfo(
-        descriptor=Descriptor(
-            media_type=recipe.media_type,
-            digest=Digest.of(f"stand-in blob {planned.identity}".encode()),
-            size=recipe.size,
-        ),
-        diff_id=Digest.of(f"stand-in tar {planned.identity}".encode()),
+        descriptor=Descriptor(media_type=recipe.media_type, digest=digest, size=recipe.size),
+        diff_id=diff_id,
         uncompressed_size=planned.uncompressed_size,
     )
 
@@ -242,14 +218,10 @@ def _make(planned: LayerPlan, cancelled: threading.Event) -> LayerInfo:
         if cancelled.is_set():
             break
     digest = Digest(f"sha256:{blob.hexdigest()}")
-    return LayerInfo(
-        descriptor=Descriptor(media_type=planned.recipe.media_type, digest=digest, size=planned.recipe.size),
-        diff_id=digest if tar is None else Digest(f"sha256:{tar.hexdigest()}"),
-        uncompressed_size=planned.uncompressed_size,
-    )
+    return _described(planned, digest, digest if tar is None else Digest(f"sha256:{tar.hexdigest()}"))
 
 
-# Some 300 bytes each, so a few megabytes on most disks.
+# About 300 bytes each.
 MAX_LAYERS = 4096
 _MAX_FILE_SIZE = 4096
 _FOLDER = "layers"
@@ -268,42 +240,38 @@ def default_folder() -> Path | None:
 
 
 class RememberedLayers:
-    """A `LayerMemory` in a directory, safe under any number of processes.
+    """Remembers in a directory what making a layer taught. Any number of processes may share it.
 
     Args:
-        folder: where; it is made when there is something to keep.
-        most: how many layers are kept; the longest unused half goes when there are more.
+        folder: where; it is created when there is something to keep.
+        most: how many layers are kept; beyond that the half that was unused the longest is removed.
     """
 
     def __init__(self, folder: Path, *, most: int = MAX_LAYERS) -> None:
         self._folder = folder
         self._most = most
 
-    def recall(self, identity: str) -> LayerInfo | None:
-        """Return what was remembered of a recipe; anything damaged counts as forgotten."""
-        path = self._folder / identity
+    def recall(self, planned: LayerPlan) -> LayerInfo | None:
+        """Return what was remembered of a layer; a damaged file counts as forgotten."""
+        path = self._folder / planned.identity
         try:
             document = json.loads(read_bounded(path, _MAX_FILE_SIZE))
-            info = _info(document) if document.pop("check") == _check(identity, document) else None
+            if document.pop("check") != _check(planned, document):
+                return None
+            info = _described(planned, Digest(document["digest"]), Digest(document["diff_id"]))
         except (OSError, RegsimError, ValueError, KeyError, TypeError, AttributeError):
             return None
         with suppress(OSError):
-            os.utime(path)  # so that what is used stays
+            os.utime(path)  # the files used last are kept
         return info
 
-    def remember(self, identity: str, info: LayerInfo) -> None:
-        """Keep what was learned of a recipe, if the disk allows."""
-        document: dict[str, Any] = {
-            "media_type": info.descriptor.media_type,
-            "digest": info.descriptor.digest,
-            "size": info.descriptor.size,
-            "diff_id": info.diff_id,
-            "uncompressed_size": info.uncompressed_size,
-        }
-        document["check"] = _check(identity, document)
+    def remember(self, planned: LayerPlan, info: LayerInfo) -> None:
+        """Keep a layer's digests, if the disk allows."""
+        document: dict[str, Any] = {"digest": info.descriptor.digest, "diff_id": info.diff_id}
+        document["check"] = _check(planned, document)
         with suppress(OSError, RegsimError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self._folder / identity, json.dumps(document).encode(), durable=False)
+            write_whole(self._folder / planned.identity, json.dumps(document).encode(), durable=False)
             self._forget_some()
 
     def _forget_some(self) -> None:
@@ -326,18 +294,6 @@ def _last_used(path: Path) -> float:
         return 0.0
 
 
-def _info(document: dict[str, Any]) -> LayerInfo:
-    return LayerInfo(
-        descriptor=Descriptor(
-            media_type=document["media_type"],
-            digest=Digest(document["digest"]),
-            size=document["size"],
-        ),
-        diff_id=Digest(document["diff_id"]),
-        uncompressed_size=document["uncompressed_size"],
-    )
-
-
-def _check(identity: str, document: dict[str, Any]) -> str:
-    # A wrong digest would be found only after pushing it all, so a torn or edited file must not pass.
-    return hashlib.sha256(f"{identity} {json.dumps(document, sort_keys=True)}".encode()).hexdigest()
+def _check(planned: LayerPlan, document: dict[str, Any]) -> str:
+    # A wrong digest shows only when the whole layer has been pushed, so a torn or edited file must not pass.
+    return hashlib.sha256(f"{planned.identity} {json.dumps(document, sort_keys=True)}".encode()).hexdigest()

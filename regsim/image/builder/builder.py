@@ -1,25 +1,32 @@
-"""From a Dockerfile and a context to an image: stages in order, the last one's config and manifest.
+"""Images from Dockerfiles: the stages in order, and the config and layers of the last one.
 
-Owns what a build is asked for. Must not know where the image goes.
+Owns what a build does with its stages, and synthetic and recorded images as bases: what their layers hold is
+known without generating them, and how a container of theirs starts is read from the instructions in their
+history. Must not know registries, layouts, scenarios, or where the image goes.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Platform
+from regsim.core.manifest import encode
 from regsim.errors import DockerfileError, RegsimError, UsageError
-from regsim.image.builder.config import Config
+from regsim.image.builder.config import Config, change
 from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
-from regsim.image.builder.instructions import Copy
+from regsim.image.builder.instructions import Copy, Text
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
 from regsim.image.builder.stage import StageBuilder
 from regsim.image.builder.syntax import Problems
 from regsim.image.builder.work import Request, Work, ignore_report
+from regsim.image.listing import Listing
 from regsim.image.opened import Files, OpenImage
+from regsim.store.entry import Entry, Kind
+from regsim.synth.recipe import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +36,62 @@ if TYPE_CHECKING:
     from regsim.image.builder.work import Cache, StepReport
     from regsim.image.opened import OpenLayer
     from regsim.store.layout import LayoutStore
+    from regsim.synth.images import ImageSource
+    from regsim.synth.recipe import LayerRecipe
+
+# What an instruction in a history says of how a container starts, in words that a Dockerfile has too.
+_METADATA = re.compile(
+    r"(?:/bin/sh -c #\(nop\)\s+)?(?P<text>(?:ENV|WORKDIR|USER|CMD|ENTRYPOINT|EXPOSE)\s.*)", re.DOTALL
+)
+_WORDS = re.compile(r'"\s+"')
+
+
+async def base_of(source: ImageSource, key: str) -> OpenImage:
+    """Return a synthetic or recorded image as something to build on.
+
+    Args:
+        source: where it is made.
+        key: what it is called there.
+
+    Raises:
+        UsageError: there is no such image, or a layer cannot be made.
+    """
+    made = await source.image(key)
+    image = await OpenImage.of(made, source.content, key)
+    recipes = [line.recipe for line in source.recipe_of(key).instructions if line.recipe is not None]
+    layers = (
+        replace(layer, known=_listing(recipe)) for layer, recipe in zip(image.layers, recipes, strict=True)
+    )
+    return replace(image, raw=_configured(image.raw), layers=tuple(layers))
+
+
+def _listing(recipe: LayerRecipe) -> Listing:
+    entries = (Entry(path=file.path, kind=Kind.FILE, size=file.size) for file in plan(recipe).files)
+    return Listing(entries=tuple(entries), checksums={})
+
+
+def _configured(raw: bytes) -> bytes:
+    """Return a config with what its history says of how a container starts."""
+    config = Config.of(raw)
+    for line in config.history:
+        match = _METADATA.fullmatch(str(line.get("created_by", "")))
+        if match is None:
+            continue
+        try:
+            instruction = read_trigger(_WORDS.sub('", "', match["text"]), "history")
+            if isinstance(instruction, Text) and instruction.name == "WORKDIR":
+                config.config["WorkingDir"] = config.absolute(instruction.value)
+            else:
+                change(config, instruction, str, str.split, has_cmd=False)
+        except RegsimError:
+            continue  # a history is free text, and says only what it says
+    document = {
+        **config.document,
+        "config": config.config,
+        "rootfs": {"type": "layers", "diff_ids": config.diff_ids},
+        "history": config.history,
+    }
+    return encode(document)
 
 
 async def build(

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError, RegsimError
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.core import Platform
-    from regsim.image.builder.bases import Bases
     from regsim.image.builder.context import Context
     from regsim.image.builder.effects import Effect
     from regsim.image.compression import Compressor
     from regsim.image.listing import Listing
+    from regsim.image.opened import OpenImage
 
 _VERSION = 1
 _MAX_STEP = 64 * 1024
@@ -179,6 +179,21 @@ class StepReport:
     seconds: float = 0.0
     size: int = 0
     layer: Descriptor | None = None
+
+
+class Bases(Protocol):
+    """Finds images by the names that a Dockerfile gives them."""
+
+    async def open(self, name: str, platform: Platform) -> OpenImage:
+        """Return the image of a name.
+
+        Args:
+            name: what stands after FROM, or in `--from=`.
+            platform: which image of an index.
+
+        Raises:
+            RegsimError: there is no such image, or it cannot be read.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

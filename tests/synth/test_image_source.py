@@ -11,7 +11,7 @@ from regsim.errors import NotFoundError, UsageError
 from regsim.store.protocols import Unmade
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
-from regsim.synth.recipe import LayerRecipe, layer_key, recorded_recipe
+from regsim.synth.recipe import LayerRecipe, layer_key
 from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ async def test_without_bytes_a_layer_can_be_made_and_has_its_real_digest_then() 
 @pytest.mark.parametrize("without_bytes", [False, True])
 async def test_recorded_digests_are_told_for_layers_that_stand_for_real_ones(*, without_bytes: bool) -> None:
     real = Digest.of(b"a real layer")
-    recorded = recorded_recipe(real, 5000, media_type=media_types.OCI_LAYER_GZIP)
+    recorded = LayerRecipe(key=f"recorded {real}", size=5000, recorded=real)
     source = ImageSource(
         [image("mixed", Instruction(recipe=recorded), layer("mixed", 1))], without_bytes=without_bytes
     )

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from regsim.synth.recipe import LayerRecipe
+from regsim.synth.recipe import LayerPlan, LayerRecipe, plan
 from regsim.synth.synthetic import LayerInfo, RememberedLayers, default_folder, stand_in
 
 ROOT = Path(__file__).parents[2]
 
 
-def sample(number: int) -> tuple[str, LayerInfo]:
-    recipe = LayerRecipe(key=str(number), size=5000)
-    return recipe.identity, stand_in(recipe)
+def sample(number: int) -> tuple[LayerPlan, LayerInfo]:
+    planned = plan(LayerRecipe(key=str(number), size=5000))
+    return planned, stand_in(planned)
 
 
 def test_what_was_remembered_is_recalled_by_the_next_run(tmp_path: Path) -> None:
-    identity, info = sample(1)
-    assert RememberedLayers(tmp_path / "deep/cache").recall(identity) is None
-    RememberedLayers(tmp_path / "deep/cache").remember(identity, info)
-    assert RememberedLayers(tmp_path / "deep/cache").recall(identity) == info
+    planned, info = sample(1)
+    assert RememberedLayers(tmp_path / "deep/cache").recall(planned) is None
+    RememberedLayers(tmp_path / "deep/cache").remember(planned, info)
+    assert RememberedLayers(tmp_path / "deep/cache").recall(planned) == info
     assert RememberedLayers(tmp_path / "deep/cache").recall(sample(2)[0]) is None
 
 
@@ -30,10 +30,10 @@ def test_what_was_remembered_is_recalled_by_the_next_run(tmp_path: Path) -> None
     "damage", ["cut", "emptied", "edited", "other kind", "not json", "huge", "a directory"]
 )
 def test_damaged_memory_counts_as_forgotten_and_is_written_anew(tmp_path: Path, damage: str) -> None:
-    identity, info = sample(1)
+    planned, info = sample(1)
     memory = RememberedLayers(tmp_path)
-    memory.remember(identity, info)
-    path = tmp_path / identity
+    memory.remember(planned, info)
+    path = tmp_path / planned.identity
     raw = path.read_bytes()
     path.unlink()
     if damage == "a directory":
@@ -43,22 +43,24 @@ def test_damaged_memory_counts_as_forgotten_and_is_written_anew(tmp_path: Path, 
             {
                 "cut": raw[:-20],
                 "emptied": b"",
-                "edited": raw.replace(b"5000", b"5001"),
+                "edited": raw.replace(b"digest", b"x")
+                .replace(b"diff_id", b"digest")
+                .replace(b"x", b"diff_id"),
                 "other kind": b"[1]",
                 "not json": b"\xff\xfe",
                 "huge": raw + b" " * 5000,
             }[damage]
         )
-    assert memory.recall(identity) is None
-    memory.remember(identity, info)
-    assert (memory.recall(identity) == info) is (damage != "a directory")
+    assert memory.recall(planned) is None
+    memory.remember(planned, info)
+    assert (memory.recall(planned) == info) is (damage != "a directory")
 
 
 def test_file_of_one_recipe_does_not_pass_for_another(tmp_path: Path) -> None:
-    identity, info = sample(1)
+    planned, info = sample(1)
     memory = RememberedLayers(tmp_path)
-    memory.remember(identity, info)
-    (tmp_path / identity).rename(tmp_path / sample(2)[0])
+    memory.remember(planned, info)
+    (tmp_path / planned.identity).rename(tmp_path / sample(2)[0].identity)
     assert memory.recall(sample(2)[0]) is None
 
 
@@ -72,9 +74,9 @@ def test_folder_that_cannot_be_made_is_as_good_as_none(tmp_path: Path) -> None:
 def test_memory_is_bounded_and_keeps_what_is_used(tmp_path: Path) -> None:
     memory = RememberedLayers(tmp_path, most=10)
     for number in range(10):
-        identity, info = sample(number)
-        memory.remember(identity, info)
-        os.utime(tmp_path / identity, (number, number))
+        planned, info = sample(number)
+        memory.remember(planned, info)
+        os.utime(tmp_path / planned.identity, (number, number))
     memory.recall(sample(0)[0])
     memory.remember(*sample(10))
     kept = {number for number in range(11) if memory.recall(sample(number)[0])}
@@ -84,15 +86,14 @@ def test_memory_is_bounded_and_keeps_what_is_used(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from regsim.synth.recipe import LayerRecipe
-from regsim.synth.synthetic import RememberedLayers
-from regsim.synth.synthetic import stand_in
+from regsim.synth.recipe import LayerRecipe, plan
+from regsim.synth.synthetic import RememberedLayers, stand_in
 memory = RememberedLayers(Path(sys.argv[1]), most=20)
 for number in range(100):
-    recipe = LayerRecipe(key=str(number), size=5000)
-    memory.remember(recipe.identity, stand_in(recipe))
-    found = memory.recall(recipe.identity)
-    assert found in (None, stand_in(recipe))
+    planned = plan(LayerRecipe(key=str(number), size=5000))
+    memory.remember(planned, stand_in(planned))
+    found = memory.recall(planned)
+    assert found in (None, stand_in(planned))
 """
 
 

@@ -10,7 +10,7 @@ from regsim.errors import ContentError, UsageError
 from regsim.store.verify import read_all
 from regsim.synth import recorded
 from regsim.synth.images import ImageSource
-from regsim.synth.layer_plan import plan
+from regsim.synth.recipe import plan
 from regsim.synth.recorded import Record, load_record, record_names, records_folder
 
 if TYPE_CHECKING:
@@ -55,6 +55,14 @@ def test_same_recorded_digest_means_the_same_recipe_in_every_record() -> None:
             if line.recipe is not None:
                 recipes.setdefault(line.recipe.recorded, set()).add(line.recipe)
     assert all(len(each) == 1 for each in recipes.values())
+
+
+def test_layer_of_a_record_keeps_its_identity() -> None:
+    """Digests are remembered by identity; `test_synthetic_layers` holds the bytes that follow from one."""
+    first = load_record(ARM).instructions[0].recipe
+    assert first is not None
+    assert first.key == f"recorded {first.recorded}"
+    assert first.identity == "0727c1494c7b5e7bcc3c0d68680511861095b1aa6499af6a47da951e0437a9ca"
 
 
 def test_upgrade_moves_what_the_question_says() -> None:
