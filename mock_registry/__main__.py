@@ -19,7 +19,7 @@ from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
 from .errors import MissingPackageError
 from .faults.options import add_behaviour_options, faults_from_options, namespaces_from_options
-from .profiles import profile_named
+from .faults.profiles import profile_named
 from .service import SESSION_LIFETIME, Namespaces, warning_headers
 from .tls import Certificate, CertificateError
 

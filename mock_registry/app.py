@@ -33,8 +33,9 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
+    from .faults.effect import Surroundings
+    from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
-    from .profiles import Profile
     from .server import Limits, Server
     from .server.server import SparePort
     from .tls import Certificate
@@ -77,7 +78,7 @@ class MockRegistry:
         spool_directory: Where the spool directory is made, if ``storage`` is not given.
         warnings: Sentences that every answer carries in Warning headers, 4,096 bytes of them at most.
         namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories.
-        profile: Behave as a named registry does, see `mock_registry.profiles`.
+        profile: Behave as a named registry does, see `mock_registry.faults.profiles`.
         faults: Rules by which it misbehaves, see `mock_registry.faults`.
         seed: From which all chance in faults follows.
         clock: Seconds, monotonic; times in the journal, ages of sessions and blobs, pace of faults.
@@ -125,7 +126,7 @@ class MockRegistry:
             )
         self.storage = storage
         if isinstance(profile, str):
-            from .profiles import profile_named  # noqa: PLC0415 (loaded only when one is asked for)
+            from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only when one is asked for)
 
             profile = profile_named(profile)
         self.profile = profile
@@ -160,6 +161,11 @@ class MockRegistry:
         self._under_way = 0
         self._quiet = asyncio.Event()
         self.holders = 0  # servers and contexts that use it now
+        self._habits: Habits | None = None
+        if self.profile is not None:
+            from .faults import profiles  # noqa: PLC0415 (loaded only with a profile)
+
+            self._habits = profiles.Habits(self.profile, self._surroundings())
         for fault in (*(self.profile.faults if self.profile else ()), *faults):
             self.faults.add(fault)
 
@@ -167,12 +173,15 @@ class MockRegistry:
     def faults(self) -> "Rules":
         """The rules by which it misbehaves, to be listed, added and removed at any time."""
         if self._rules is None:
-            from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults)
-            from .faults.rules import Rules  # noqa: PLC0415 (as above)
+            from .faults.rules import Rules  # noqa: PLC0415 (loaded only for faults)
 
-            surroundings = Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
-            self._rules = Rules(surroundings, seed=self._seed)
+            self._rules = Rules(self._surroundings(), seed=self._seed)
         return self._rules
+
+    def _surroundings(self) -> "Surroundings":
+        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
+
+        return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
 
     @property
     def repositories(self) -> tuple[str, ...]:
@@ -253,7 +262,7 @@ class MockRegistry:
         try:
             response = await self._respond(exchange)
             await exchange.drain(self.settings.drain_limit)
-        except Severed as severed:  # a profile's way, rather than a fault's
+        except Severed as severed:  # by a profile
             await exchange.sever(reset=severed.reset)
             return
         except CutShort as cut:
@@ -268,17 +277,17 @@ class MockRegistry:
 
     async def _respond(self, exchange: Exchange, admitted: "Admitted | None" = None) -> Response:
         try:
-            if self.profile is None:
+            if self._habits is None:
                 handler = find_handler(exchange, read_only=self.settings.read_only)
             if self.auth is not None and exchange.address.route is not Route.TOKEN:
                 exchange.access = await self.auth.identify(exchange)
                 self.auth.check(exchange)
             if admitted is not None and (made_up := await admitted()) is not None:
                 return made_up
-            if self.profile is None:
+            if self._habits is None:
                 response = await handler(self._service, exchange)
             else:
-                response = await self.profile.answer(self._service, exchange, self._dispatch)
+                response = await self._habits.answer(exchange, self._dispatch)
         except Refusal as refusal:
             response = refusal.response()
         except StorageFull as error:

@@ -4,7 +4,7 @@ Owns the grammar of rules, which requests they are for, what they do, and which 
 Must not know what a correct registry does beyond what its handlers answer.
 """
 
-from .answers import BodyLimit, Encode, ExpireTokens, Headers, Location, RateLimit, Status
+from .answers import BodyLimit, ExpireTokens, Headers, Location, RateLimit, Status
 from .connection import (
     Bandwidth,
     Corrupt,
@@ -20,7 +20,7 @@ from .connection import (
     Timeout,
     Trickle,
 )
-from .content import Lie, Ranges, Redirect
+from .content import Encode, Lie, Ranges, Redirect
 from .effect import EFFECTS, Effect
 from .fault import Fault, Rule, Stream, When
 from .parsing import FaultError, Problem, parse_faults

@@ -6,7 +6,6 @@ Owns error bodies as registries and the proxies before them write them. All time
 import json
 import math
 import time
-import zlib
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Annotated, Any, ClassVar, Literal
@@ -18,7 +17,7 @@ from mock_registry.journal import Route
 
 from .effect import Effect, Incident, effect
 from .fault import APART
-from .quantities import COUNT, FLAG, HEADERS, INTEGER, NAMES, NUMBER, OCTETS, STATUS, TEXT, QuantityError
+from .quantities import COUNT, FLAG, HEADERS, INTEGER, NAMES, NUMBER, OCTETS, STATUS, TEXT
 from .streams import Refused, Source, Until
 
 SESSION_ROUTES = frozenset({Route.UPLOAD, Route.UPLOADS})
@@ -234,57 +233,6 @@ class Location(Effect):
         host = self.host or own.hostname or ""
         host = f"[{host}]" if ":" in host else host
         return f"{scheme}://{host}:{port}{rest}" if port else f"{scheme}://{host}{rest}"
-
-
-@effect
-class Encode(Effect):
-    """Add a Content-Encoding, as a proxy may.
-
-    Attributes:
-        encoding: The header's value.
-        compress: Encode the body accordingly; otherwise it is sent as it is.
-    """
-
-    methods: ClassVar = frozenset({"GET", "HEAD"})
-
-    encoding: Annotated[str, TEXT] = "gzip"
-    compress: Annotated[bool, FLAG] = False
-
-    def __post_init__(self) -> None:
-        Effect.__post_init__(self)
-        if self.compress and self.encoding not in ("gzip", "x-gzip", "deflate"):
-            raise QuantityError(f"compress: {self.encoding} is not supported, only gzip, x-gzip and deflate")
-
-    async def reply(self, incident: Incident, response: Response) -> Response:
-        """Add the header."""
-        if response.status in (200, 206):
-            put(response, b"content-encoding", self.encoding.encode())
-            response.measured = not self.compress
-            incident.note()
-        return response
-
-    def give(self, incident: Incident, source: Source) -> Source:
-        """Compress the body."""
-        bits = 15 if self.encoding == "deflate" else 31
-        return _Compressed(source, bits) if self.compress and incident.applied else source
-
-
-class _Compressed:
-    """A body, compressed on the way."""
-
-    def __init__(self, source: Source, bits: int) -> None:
-        self._source = source
-        self._compressor = zlib.compressobj(wbits=bits)
-        self._ready = b""
-        self._ended = False
-
-    async def read(self, most: int) -> bytes:
-        while not self._ready and not self._ended:
-            piece = await self._source.read(most)
-            self._ended = not piece
-            self._ready = self._compressor.compress(piece) if piece else self._compressor.flush()
-        piece, self._ready = self._ready[:most], self._ready[most:]
-        return piece
 
 
 @dataclass(slots=True)

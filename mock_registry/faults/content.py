@@ -1,9 +1,10 @@
-"""Effects on blobs: existence checks that lie, ranges other than those asked for, redirects to another host.
+"""Effects on blobs: wrong existence checks and ranges, added encodings, redirects to another host.
 
 Owns answers to HEAD and to Range that no correct registry gives, and the URLs of the other host.
 """
 
 import time
+import zlib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote, urlsplit
@@ -262,3 +263,54 @@ def _xml(status: int, code: str, message: str) -> Response:
     error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     body = f"<?xml version='1.0' encoding='UTF-8'?>{error}".encode()
     return Response(status, [(b"content-type", b"application/xml")], body)
+
+
+@effect
+class Encode(Effect):
+    """Add a Content-Encoding, as a proxy may.
+
+    Attributes:
+        encoding: The header's value.
+        compress: Encode the body accordingly; otherwise it is sent as it is.
+    """
+
+    methods: ClassVar = frozenset({"GET", "HEAD"})
+
+    encoding: Annotated[str, TEXT] = "gzip"
+    compress: Annotated[bool, FLAG] = False
+
+    def __post_init__(self) -> None:
+        Effect.__post_init__(self)
+        if self.compress and self.encoding not in ("gzip", "x-gzip", "deflate"):
+            raise QuantityError(f"compress: {self.encoding} is not supported, only gzip, x-gzip and deflate")
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """Add the header."""
+        if response.status in (200, 206):
+            put(response, b"content-encoding", self.encoding.encode())
+            response.measured = not self.compress
+            incident.note()
+        return response
+
+    def give(self, incident: Incident, source: Source) -> Source:
+        """Compress the body."""
+        bits = 15 if self.encoding == "deflate" else 31
+        return _Compressed(source, bits) if self.compress and incident.applied else source
+
+
+class _Compressed:
+    """A body, compressed on the way."""
+
+    def __init__(self, source: Source, bits: int) -> None:
+        self._source = source
+        self._compressor = zlib.compressobj(wbits=bits)
+        self._ready = b""
+        self._ended = False
+
+    async def read(self, most: int) -> bytes:
+        while not self._ready and not self._ended:
+            piece = await self._source.read(most)
+            self._ended = not piece
+            self._ready = self._compressor.compress(piece) if piece else self._compressor.flush()
+        piece, self._ready = self._ready[:most], self._ready[most:]
+        return piece

@@ -129,6 +129,9 @@ class Standing(Protocol):
     def end(self, incident: "Incident") -> None:
         """End an incident."""
 
+    def expects(self, response: Response) -> bool:
+        """Tell whether the handler's response matches."""
+
     def note(self, incident: "Incident") -> None:
         """Record that the effect did something."""
 

@@ -225,6 +225,12 @@ def error_codes(response: Response) -> list[str]:
 class Rule:
     """A fault in force. As a context manager, it is removed at the end of the block.
 
+    Args:
+        fault: What was asked for.
+        name: Unique among the registry's rules.
+        seed: The seed of everything random in it.
+        remove: Takes it out of force. A profile's rule has none, and is not named in the journal.
+
     Attributes:
         fault: What was asked for.
         effect: What it does.
@@ -237,7 +243,7 @@ class Rule:
     """
 
     def __init__(
-        self, fault: Fault, name: str, *, seed: int = 0, quiet: bool = False, remove: "Callable[[Rule], None]"
+        self, fault: Fault, name: str, *, seed: int = 0, remove: "Callable[[Rule], None] | None" = None
     ) -> None:
         self.fault = fault
         self.effect = fault.effect
@@ -248,7 +254,6 @@ class Rule:
         self.waits = fault.user is not None or fault.answered is not None
         self.late = fault.when == When.AFTER or fault.answered is not None
         self._seed = f"{seed}/{name}"
-        self._quiet = quiet
         self._counts: dict[str | None, int] = {}
         self._open: set[Incident] = set()
         self._memory: dict[type, Any] = {}
@@ -265,6 +270,10 @@ class Rule:
         """Tell whether it is for a repository."""
         pattern = self.fault.repository
         return pattern is None or _glob(pattern, path=True).fullmatch(repository) is not None
+
+    def expects(self, response: Response) -> bool:
+        """Tell whether the handler's response matches."""
+        return self.fault.expects(response)
 
     def strike(self, exchange: Exchange) -> str | None:
         """Count a matching request; if it is its turn, return the seed of what is random in it."""
@@ -300,7 +309,7 @@ class Rule:
         """Record that the effect did something, in the journal too."""
         self._open.discard(incident)
         self.applied += 1
-        if not self._quiet:
+        if self._remove is not None:
             names = incident.exchange.fault
             incident.exchange.fault = f"{names},{self.name}" if names else self.name
 
@@ -330,7 +339,8 @@ class Rule:
 
     def remove(self) -> None:
         """Take the rule out of force. Requests that it holds go on."""
-        self._remove(self)
+        if self._remove is not None:
+            self._remove(self)
 
     def __enter__(self) -> Self:
         return self

@@ -5,10 +5,9 @@ Owns their names and their help.
 
 import argparse
 
-from mock_registry.profiles import NAMES
-
 from .fault import Fault
 from .parsing import parse_line
+from .profiles import NAMES
 
 
 def add_behaviour_options(parser: argparse.ArgumentParser) -> None:

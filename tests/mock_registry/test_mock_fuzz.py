@@ -18,9 +18,9 @@ import pytest
 
 from mock_registry import handlers
 from mock_registry.exchange import Severed
+from mock_registry.faults.profiles import NAMES as PROFILES
 from mock_registry.handlers.discovery import get_tags
 from mock_registry.journal import Journal, Route
-from mock_registry.profiles import NAMES as PROFILES
 from mock_registry.server import Limits
 
 if TYPE_CHECKING:

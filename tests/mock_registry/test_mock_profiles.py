@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-import mock_registry.profiles
+import mock_registry.faults
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth
 from mock_registry.clock import ManualClock
 from mock_registry.faults import Status
-from mock_registry.profiles import NAMES, Profile, profile_named
+from mock_registry.faults.profiles import NAMES, Profile, profile_named
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -55,8 +56,8 @@ async def test_a_profile_answers_every_question_as_its_registry_did(name: str) -
 
 def test_every_question_has_an_answer_and_every_answer_a_question() -> None:
     assert list(probing.QUESTIONS) == list(probe_answers.ANSWERS) == list(probe_answers.OWN)
-    folder = Path(mock_registry.profiles.__file__).parent
-    for readme in (folder / "README.md", folder.parent / "README.md"):
+    folder = Path(mock_registry.faults.__file__).parent
+    for readme in (folder / "PROFILES.md", folder.parent / "README.md"):
         assert f"{len(probing.QUESTIONS)} questions" in readme.read_text()
 
 
@@ -173,9 +174,10 @@ async def test_a_setting_that_is_given_wins_over_the_profile(with_settings: Open
 
 
 async def test_a_profile_may_be_made_by_hand(with_settings: OpenWith) -> None:
-    [quirk] = [each for each in profile_named("ggcr").quirks if "no body" in each.what]
-    async with with_settings(profile=Profile("mine", "my own", (quirk,))) as peer:
-        assert (await peer.http.get("/v2/")).content == b""
+    async with with_settings(profile=Profile("mine", "my own", ("base answered=200 status 403",))) as peer:
+        assert (await peer.http.get("/v2/")).status_code == 403
+        assert peer.registry.journal[0].fault is None
+        assert len(peer.registry.faults) == 0
 
 
 def test_an_unknown_profile_is_refused_with_what_may_be_meant() -> None:
@@ -185,10 +187,18 @@ def test_an_unknown_profile_is_refused_with_what_may_be_meant() -> None:
         MockRegistry(profile="distribution-2.9")
 
 
-def test_two_registries_of_one_profile_remember_nothing_of_each_other() -> None:
-    first, second = profile_named("ecr"), profile_named("ecr")
-    stands_still = [each.wrapper for each in first.quirks if "stands still" in each.what]
-    assert stands_still != [each.wrapper for each in second.quirks if "stands still" in each.what]
+async def test_two_registries_of_one_profile_remember_nothing_of_each_other() -> None:
+    first, second = MockRegistry(profile="ggcr"), MockRegistry(profile="ggcr")
+    content = b"any bytes"
+    path = f"/v2/app/manifests/sha256:{hashlib.sha256(content).hexdigest()}"
+    async with (
+        httpx.AsyncClient(transport=first.transport(), base_url="http://first") as one,
+        httpx.AsyncClient(transport=second.transport(), base_url="http://second") as other,
+    ):
+        for http in (one, other):
+            assert (await http.put(path, content=content)).status_code == 201
+        await one.delete(path)
+        assert [(await http.get(path)).status_code for http in (one, other)] == [404, 200]
 
 
 # What was reported of registries that nobody can run here
@@ -335,22 +345,20 @@ async def test_acr_redirects_blobs_and_resumes_nothing(with_settings: OpenWith) 
 # What is written of them
 
 SOURCE = re.compile(r"[\w.-]+/[\w.-]+(?:#\d+| [\w/.]+)")
-README = (Path(mock_registry.profiles.__file__).parent / "README.md").read_text()
+README = (Path(mock_registry.faults.__file__).parent / "PROFILES.md").read_text()
+ROWS = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (`.+`) \|$", README, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_quirk_stands_in_the_readme_with_its_evidence(name: str) -> None:
+def test_every_rule_of_a_profile_stands_in_the_readme_with_its_evidence(name: str) -> None:
     profile = profile_named(name)
-    assert f"`{name}`" in README
-    assert profile.registry in README
-    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", README, re.MULTILINE)
-    told = {(what, evidence) for names, what, evidence in rows if f"`{name}`" in names}
-    assert told == {(quirk.what, quirk.evidence) for quirk in profile.quirks}
+    assert f"| `{name}` | {profile.registry} |" in README
+    rules = [rule for names, _, _, cell in ROWS if f"`{name}`" in names for rule in cell.split(" <br> ")]
+    told = [rule.strip("`").replace("\\n", "\n") for rule in rules]
+    assert sorted(told) == sorted((*profile.rules, *profile.faults))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_quirk_has_evidence_and_does_something(name: str) -> None:
-    for quirk in profile_named(name).quirks:
-        sources = quirk.evidence.split(", ")
-        assert [each for each in sources if each != "probe" and not SOURCE.fullmatch(each)] == []
-        assert bool(quirk.wrapper) != bool(quirk.faults)
+def test_every_quirk_has_evidence() -> None:
+    sources = [source for _, _, evidence, _ in ROWS for source in evidence.split(", ")]
+    assert len(ROWS) > 80
+    assert [each for each in sources if each != "probe" and not SOURCE.fullmatch(each)] == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from mock_registry.profiles import NAMES
+from mock_registry.faults.profiles import NAMES
 from regsim.core.ledger import Outcome, violations
 from regsim.core.result import Mode, RunResult
 from regsim.errors import ExitCode, ScenarioError, UsageError

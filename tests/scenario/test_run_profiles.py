@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mock_registry import MockRegistry
-from mock_registry.profiles import NAMES as PROFILES
+from mock_registry.faults.profiles import NAMES as PROFILES
 from regsim.core.ledger import Outcome, violations
 from regsim.core.result import Mode, RunResult
 from regsim.scenario import wire_world as world_module

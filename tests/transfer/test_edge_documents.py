@@ -14,9 +14,7 @@ import httpx
 import pytest
 import respx
 
-from mock_registry.journal import Route
-from mock_registry.profiles.describing import one_tag
-from mock_registry.profiles.quirk import Profile, Quirk
+from mock_registry.faults.profiles import Profile
 from regsim.client.client import Client
 from regsim.core import Descriptor, Platform, media_types
 from regsim.core.account import Account
@@ -270,7 +268,7 @@ async def test_edge_40_a_wrong_byte_under_a_sha512_is_found() -> None:
 ONE_TAG = Profile(
     "one-tag",
     "a registry that knows sha512, but no tags beside a digest",
-    (Quirk("one push sets one tag", "none", one_tag, frozenset({Route.MANIFEST})),),
+    ("manifest ignore query=yes",),
 )
 
 
