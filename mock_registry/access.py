@@ -3,8 +3,8 @@
 Owns the words for that. Must not know how anybody proves who they are.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 
 class Action(StrEnum):
@@ -15,36 +15,26 @@ class Action(StrEnum):
     DELETE = "delete"
 
 
-class Access(Protocol):
-    """The standing of one request."""
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one request may do. This class itself is for a registry without authentication: everything.
 
-    @property
-    def user(self) -> str | None:
-        """Who it is; ``None`` for someone who did not say."""
+    Attributes:
+        user: The name that the request proved; ``None`` for an anonymous client.
+    """
 
-    def may(self, action: Action, repository: str) -> bool:
-        """Tell whether this request may do that with the repository."""
-
-    def sees(self, repository: str) -> bool:
-        """Tell whether the client may read the repository, with this request or another one."""
-
-    def spend(self, octets: int) -> None:
-        """Take note of the bytes of both bodies, now that the request is over."""
-
-
-class _Open:
-    """Everybody may do everything: a registry without authentication."""
-
-    user = None
+    user: str | None
 
     def may(self, action: Action, repository: str) -> bool:  # noqa: ARG002 (everything is allowed)
+        """Tell whether this request may do that with the repository."""
         return True
 
     def sees(self, repository: str) -> bool:  # noqa: ARG002 (as above)
+        """Tell whether the client may read the repository, with this request or another one."""
         return True
 
     def spend(self, octets: int) -> None:
-        pass
+        """Count the bytes of both bodies, now that the request is over."""
 
 
-OPEN: Access = _Open()
+OPEN = Access(None)

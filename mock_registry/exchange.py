@@ -266,8 +266,7 @@ class Exchange:
         body = b"" if self.method == "HEAD" or not response.length else response.body
         if isinstance(body, bytes):
             await self.begin(response)
-            self.bytes_out += len(body)
-            await self._hand_over({"type": "http.response.body", "body": body})
+            await self.deliver(body, more=False)
         else:
             await self._answer_stretch(response, body)
         self.response_complete = True
@@ -351,8 +350,7 @@ class Exchange:
                 if not chunk:
                     raise OSError("the blob's file is shorter than the blob")
                 offset, count = offset + len(chunk), count - len(chunk)
-                self.bytes_out += len(chunk)
-                await self._hand_over({"type": "http.response.body", "body": chunk, "more_body": count > 0})
+                await self.deliver(chunk, more=count > 0)
         finally:
             if watch:
                 watch.cancel()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Protocol, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, cast, overload
 from urllib.parse import unquote_to_bytes
 
 from .errors import close_to
@@ -89,7 +89,7 @@ class Record:
 
 
 class Draft:
-    """A record that is being written, with the fields of `Record`, all of which must be set.
+    """A record that is being written: every field of `Record` must be set, then `finish` called.
 
     A frozen class is slow to fill, since each of its fields is written by a call: that took longer than all
     else that the journal does for a request.
@@ -97,23 +97,9 @@ class Draft:
 
     __slots__ = Record.__slots__
 
-    number: int
-    method: str
-    target: str
-    route: Route
-    repository: str | None
-    reference: str | None
-    digest: str | None
-    session: str | None
-    mounted_from: str | None
-    status: int | None
-    bytes_in: int
-    bytes_out: int
-    complete: bool
-    fault: str | None
-    started: float
-    ended: float | None
-    user: str | None
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: object, /) -> None: ...
 
     def finish(self) -> Record:
         """Turn the draft into the record, which has the same slots."""

@@ -145,7 +145,6 @@ class State:
 
     Args:
         storage: Where bytes live.
-        identifier: Makes session identifiers.
         clock: Seconds, from any origin, that never go back.
         session_lifetime: Seconds without a request after which a session ends; ``None`` keeps it.
     """
@@ -154,7 +153,6 @@ class State:
         self,
         storage: Storage,
         *,
-        identifier: Callable[[], str] = lambda: os.urandom(16).hex(),
         clock: Callable[[], float] = time.monotonic,
         session_lifetime: float | None = None,
     ) -> None:
@@ -163,7 +161,7 @@ class State:
         self.session_lifetime = session_lifetime
         self.repositories: dict[str, Repository] = {}
         self.sessions: dict[str, UploadSession] = {}
-        self.make_identifier = identifier
+        self.make_identifier: Callable[[], str] = lambda: os.urandom(16).hex()
         self._holders: Counter[Digest] = Counter()
 
     @property

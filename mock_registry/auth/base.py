@@ -91,10 +91,9 @@ def _actions(text: str) -> frozenset[Action]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a user's rights allow; an `Access`."""
+class Standing(Access):
+    """What a user's rights allow."""
 
-    user: str | None
     rights: Rights
 
     def may(self, action: Action, repository: str) -> bool:
@@ -104,9 +103,6 @@ class Standing:
     def sees(self, repository: str) -> bool:
         """Tell whether the user may read the repository, perhaps with another token."""
         return self.rights.allow(self.user, Action.PULL, repository)
-
-    def spend(self, octets: int) -> None:
-        """Do nothing: rights are not used up."""
 
 
 class AuthOptions(TypedDict, total=False):

@@ -53,20 +53,16 @@ class Token:
     def __post_init__(self) -> None:
         self.granted = {scope.name: frozenset(scope.actions) for scope in self.scopes if scope != CATALOG}
 
-    def allows(self, action: Action, repository: str) -> bool:
-        """Tell whether the token is good for that."""
-        return action in self.granted.get(repository, ())
-
 
 @dataclass(frozen=True, slots=True)
 class TokenStanding(Standing):
-    """What a token allows, on behalf of the user it was made for; an `Access`."""
+    """What a token allows, on behalf of the user it was made for."""
 
     token: Token
 
     def may(self, action: Action, repository: str) -> bool:
         """Tell whether the token is good for that."""
-        return self.token.allows(action, repository)
+        return action in self.token.granted.get(repository, ())
 
     def spend(self, octets: int) -> None:
         """Use the token's bytes up."""

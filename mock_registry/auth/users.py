@@ -47,9 +47,6 @@ class Pairs:
         self._known = {name: _sealed(self._key, name, password) for name, password in pairs.items()}
         self._nobody = os.urandom(hashlib.blake2b.MAX_DIGEST_SIZE)
 
-    def __repr__(self) -> str:
-        return f"Pairs({len(self._known)} users)"
-
     async def verify(self, name: str, password: str) -> bool:
         """Tell whether the password is that user's, in a time that depends on neither."""
         return hmac.compare_digest(self._known.get(name, self._nobody), _sealed(self._key, name, password))
@@ -91,9 +88,6 @@ class Htpasswd:
         """
         text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
         return cls(_parse(text.splitlines(), os.fspath(path)))
-
-    def __repr__(self) -> str:
-        return f"Htpasswd({len(self._hashes)} users)"
 
     async def verify(self, name: str, password: str) -> bool:
         """Tell whether the password is that user's."""

@@ -24,6 +24,7 @@ from .protocol import (
     SessionEnded,
     StorageFull,
     TagDeleted,
+    unlink,
     write_all,
 )
 
@@ -162,7 +163,7 @@ class ChangeLog:
                 raise
             if not isinstance(change, _FREEING):
                 raise StorageFull(error.errno, "no room left to write a change down") from error
-            _unlink(RESERVE, self._directory)
+            unlink(RESERVE, self._directory)
             self._has_reserve = False
             self._write(_encode(change))
         self.lines += 1
@@ -202,7 +203,7 @@ class ChangeLog:
             os.rename(ASIDE, NAME, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:
             os.close(descriptor)
-            _unlink(ASIDE, self._directory)
+            unlink(ASIDE, self._directory)
             raise
         os.close(self._descriptor)
         self._descriptor, self._size, self.lines = descriptor, len(content), len(lines) - 1
@@ -249,8 +250,3 @@ def _open(name: str, directory: int, flags: int) -> int:
         os.close(descriptor)
         raise DamagedLogError(f"{name} is not a file")
     return descriptor
-
-
-def _unlink(name: str, directory: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory)

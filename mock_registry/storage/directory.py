@@ -18,7 +18,7 @@ from mock_registry.spec import Algorithm, Digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
 from .files import DirectoryBlob, Library
-from .place import Barrier, DirectoryError, Place, look, names, open_file, unlink
+from .place import Barrier, DirectoryError, Place, look, names, open_file
 from .protocol import (
     NO_ROOM,
     Change,
@@ -29,6 +29,7 @@ from .protocol import (
     StorageFull,
     Threads,
     Upload,
+    unlink,
     write_all,
 )
 

@@ -20,6 +20,8 @@ from .protocol import Blob, BlobRemoved, Storage, Threads, Upload, write_all
 SPOOL_THRESHOLD = 1 << 18
 """Bytes up to which content stays in memory: configs and small layers, which are most of all requests."""
 
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+
 
 class Spool:
     """A temporary directory, made when first needed and removed at the latest with its owner.
@@ -33,51 +35,20 @@ class Spool:
         self._remove: weakref.finalize[[str, bool], Spool] | None = None
         self.directory: Path | None = None
 
-    def create(self, name: str) -> "SpoolFile":
-        """Create an empty file, and the directory if this is the first."""
+    def path(self, name: str) -> Path:
+        """Return where to keep a file, and create the directory if this is the first."""
         if self.directory is None:
             path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
             # Not TemporaryDirectory, which warns when a registry is dropped without having been closed.
             self._remove = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
             self.directory = Path(path)
-        return SpoolFile(self.directory / name)
+        return self.directory / name
 
     def close(self) -> None:
-        """Remove the directory and all in it. A later `create` makes a new one."""
+        """Remove the directory and all in it. A later `path` makes a new one."""
         if self._remove is not None:
             self._remove()
         self._remove = self.directory = None
-
-
-class SpoolFile:
-    """A file that is appended to, then only read. Its descriptor is open only while it grows."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._descriptor: int | None = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600
-        )
-
-    def append(self, chunks: Sequence[bytes]) -> None:
-        """Write all the chunks.
-
-        Raises:
-            OSError: As the system says; part of the chunks may be in the file.
-        """
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-        write_all(self._descriptor, chunks)
-
-    def pause(self) -> None:
-        """Close the descriptor until the next append."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def remove(self) -> None:
-        """Delete the file. Readers that have it open read on."""
-        self.pause()
-        self.path.unlink(missing_ok=True)
 
 
 class MemoryBlob:
@@ -157,49 +128,53 @@ class MemoryUpload(Upload):
         self._storage = storage
         self._session = session
         self._chunks: list[bytes] = []
-        self._file: SpoolFile | None = None
+        self._path: Path | None = None
+        self._descriptor: int | None = None
         self._charged = 0
 
     def _writer(self, count: int) -> Callable[[Sequence[bytes]], None]:
         self._storage.charge(count)
         self._charged += count
-        if self._file is None:
+        if self._path is None:
             if self.size + count <= self._storage.threshold:
                 return self._chunks.extend
-            self._file = self._storage.spool.create(self._session)
-            self._file.append(self._chunks)
+            self._path = self._storage.spool.path(self._session)
+            self._descriptor = os.open(self._path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+            write_all(self._descriptor, self._chunks)
             self._chunks = []
-        return self._file.append
+        descriptor = self._descriptor
+        if descriptor is None:
+            descriptor = self._descriptor = os.open(self._path, _APPEND)
+        return lambda chunks: write_all(descriptor, chunks)
 
     def _hash_again(self, algorithm: Algorithm) -> str:
-        if self._file is None:
+        if self._path is None:
             return hashlib.new(algorithm, b"".join(self._chunks)).hexdigest()
-        with self._file.path.open("rb", buffering=0) as file:
+        with self._path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
     async def settle(self) -> None:
         """Close the descriptor: a session may wait long for its next chunk."""
-        if self._file is not None:
-            self._file.pause()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     async def commit(self, digest: Digest) -> Blob:
         """Keep the content: the spool file stays where it is, so nothing is copied."""
-        blob: Blob
-        if self._file is None:
-            blob = MemoryBlob(b"".join(self._chunks))
-        else:
-            self._file.pause()
-            blob = FileBlob(self._file.path, self.size)
+        await self.settle()
+        kept = b"".join(self._chunks)
+        blob = MemoryBlob(kept) if self._path is None else FileBlob(self._path, self.size)
         self._storage.keep(digest, blob)
-        self._file, self._chunks, self._charged = None, [], 0
+        self._path, self._chunks, self._charged = None, [], 0
         return blob
 
     async def discard(self) -> None:
         """Free the space."""
-        if self._file is not None:
-            self._file.remove()
+        await self.settle()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
         self._storage.charge(-self._charged)
-        self._file, self._chunks, self._charged = None, [], 0
+        self._path, self._chunks, self._charged = None, [], 0
 
 
 class MemoryStorage(Storage):

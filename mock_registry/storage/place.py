@@ -177,12 +177,6 @@ def open_file(name: str, folder: int) -> int:
     return os.open(name, _READ, dir_fd=folder)
 
 
-def unlink(name: str, folder: int) -> None:
-    """Remove a name, unless it is missing or a folder; what a link points to stays."""
-    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
-        os.unlink(name, dir_fd=folder)
-
-
 def _close_all(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())

@@ -9,6 +9,7 @@ returned. Methods that are not coroutines never suspend, so that the state and i
 """
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -204,6 +205,12 @@ def write_all(descriptor: int, chunks: Sequence[bytes]) -> None:
         rest -= written
         if rest:
             chunks = [b"".join(chunks)[written:]]
+
+
+def unlink(name: str, folder: int) -> None:
+    """Remove a name, unless it is missing or a folder; what a link points to stays."""
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(name, dir_fd=folder)
 
 
 @dataclass(frozen=True, slots=True)

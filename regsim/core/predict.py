@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss, Waste
 from regsim.core.holdings import runs_of
-from regsim.core.ledger import Direction, Entry, Evidence, Outcome, Tally
+from regsim.core.ledger import Entry, Evidence, Outcome, Tally
 from regsim.core.work import mounts_worth_trying
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from regsim.core import Digest
     from regsim.core.graph import Graph, Place
     from regsim.core.holdings import HeldSets
-    from regsim.core.work import Labels
+    from regsim.core.work import Labels, Rules
 
 # What became of a place: its outcome, the evidence, the repository it was mounted from, HTTP requests, and
 # octets that were received.
@@ -55,16 +55,14 @@ class Predictor:
 
     Args:
         graph: of the image.
-        from_registry: the source is a registry.
-        to_registry: the destination is a registry.
+        rules: which ends are registries.
         labels: what is known of layers beside their descriptors.
         resolving: HTTP requests that resolving the reference takes.
         lacking: manifests of the graph that the source does not hold.
     """
 
     graph: Graph
-    from_registry: bool
-    to_registry: bool
+    rules: Rules
     labels: Labels
     resolving: int = 0
     lacking: frozenset[Digest] = frozenset()
@@ -130,27 +128,27 @@ class Predictor:
         digest = place.descriptor.digest
         requests = 0 if place.parent else self.resolving
         vouched = self._vouched(place, known)
-        if self.to_registry and vouched:
+        if self.rules.to_registry and vouched:
             exists = known[digest] = True
         else:
-            requests += self.to_registry
+            requests += self.rules.to_registry
             asked = tag if tag is not None and place is self.graph.root else digest
             found = held.resolve(asked)
             exists = known[digest] = found is not None and found.digest == digest
             if not exists and asked != digest:
                 # The tag names something else or nothing; its manifest may still be there.
-                requests += self.to_registry
+                requests += self.rules.to_registry
                 known[digest] = held.resolve(digest) is not None
         # A pull reads a manifest that exists in its own store; a push or copy reads the source's.
-        reads = self.to_registry or not exists
+        reads = self.rules.to_registry or not exists
         if reads and digest in self.lacking:
-            return Outcome.FAILED, Evidence.ERROR, None, requests + self.from_registry, 0
-        received = place.descriptor.size if reads and self.from_registry else 0
-        requests += reads and self.from_registry
+            return Outcome.FAILED, Evidence.ERROR, None, requests + self.rules.from_registry, 0
+        received = place.descriptor.size if reads and self.rules.from_registry else 0
+        requests += reads and self.rules.from_registry
         if exists:
-            evidence = Evidence.MANIFEST if vouched else self._present_by
+            evidence = Evidence.MANIFEST if vouched else self.rules.present_by
             return Outcome.EXISTS, evidence, None, requests, received
-        return Outcome.TRANSFERRED, self._moved_by, None, requests + self.to_registry, received
+        return Outcome.TRANSFERRED, self.rules.moved_by, None, requests + self.rules.to_registry, received
 
     def _blob(
         self,
@@ -162,29 +160,29 @@ class Predictor:
     ) -> _Fate:
         descriptor = place.descriptor
         vouched = self._vouched(place, known)
-        if vouched and self.to_registry:
+        if vouched and self.rules.to_registry:
             return Outcome.EXISTS, Evidence.MANIFEST, None, 0, 0
-        requests = int(self.to_registry)
+        requests = int(self.rules.to_registry)
         run: tuple[Digest, ...] = ()
         if place.layer is not None and place.parent is not None:
             run = self._runs[place.parent.descriptor.digest][place.layer]
         evidence = held.has(descriptor.digest, run)
         if evidence is not None:
             return Outcome.EXISTS, Evidence.MANIFEST if vouched else evidence, None, requests, 0
-        if not self.to_registry:
-            if descriptor.data is not None and self.from_registry:
+        if not self.rules.to_registry:
+            if descriptor.data is not None and self.rules.from_registry:
                 return Outcome.INLINED, None, None, 0, 0
-            received = descriptor.size if self.from_registry else 0
-            return Outcome.TRANSFERRED, self._moved_by, None, int(self.from_registry), received
+            received = descriptor.size if self.rules.from_registry else 0
+            return Outcome.TRANSFERRED, self.rules.moved_by, None, int(self.rules.from_registry), received
         for repository in candidates(descriptor.digest)[: mounts_worth_trying(descriptor.size)]:
             # A candidate is looked at before it is tried.
             requests += 1
             if holds(repository, descriptor.digest):
                 return Outcome.MOUNTED, Evidence.CREATED, repository, requests + 1, 0
         # A session is opened, and the content sent in one PUT; a copy reads it from its source first.
-        requests += 2 + self.from_registry
-        received = descriptor.size if self.from_registry else 0
-        return Outcome.TRANSFERRED, self._moved_by, None, requests, received
+        requests += 2 + self.rules.from_registry
+        received = descriptor.size if self.rules.from_registry else 0
+        return Outcome.TRANSFERRED, self.rules.moved_by, None, requests, received
 
     def _vouched(self, place: Place, known: dict[Digest, bool]) -> bool:
         """Tell whether the destination holds the manifest that names this, and so answers for it."""
@@ -198,7 +196,7 @@ class Predictor:
             failed = fates[place.number][0] is Outcome.FAILED
             if failed and parent is not None and fates[parent.number][0] is Outcome.TRANSFERRED:
                 *_, requests, received = fates[parent.number]
-                requests -= self.to_registry  # it was not put
+                requests -= self.rules.to_registry  # it was not put
                 fates[parent.number] = (Outcome.FAILED, Evidence.BLOCKED, None, requests, received)
         return fates
 
@@ -223,14 +221,14 @@ class Predictor:
         outcome, evidence, mounted_from, requests, received = fate
         descriptor = place.descriptor
         moved = outcome is Outcome.TRANSFERRED
-        sent = descriptor.size if moved and self.to_registry else 0
+        sent = descriptor.size if moved and self.rules.to_registry else 0
         loss = Loss.FAILED if outcome is Outcome.FAILED else Loss.NOT_NEEDED
         return Entry(
             digest=descriptor.digest,
             size=descriptor.size,
             media_type=descriptor.media_type,
             role=place.role,
-            direction=Direction.between(from_registry=self.from_registry, to_registry=self.to_registry),
+            direction=self.rules.direction,
             outcome=outcome,
             evidence=evidence,
             mounted_from=mounted_from,
@@ -245,13 +243,3 @@ class Predictor:
             created_by=self.labels.created_by.get(descriptor.digest),
             recorded_digest=self.labels.recorded.get(descriptor.digest),
         )
-
-    @property
-    def _present_by(self) -> Evidence:
-        return Evidence.HEAD if self.to_registry else Evidence.LOCAL
-
-    @property
-    def _moved_by(self) -> Evidence:
-        if self.to_registry:
-            return Evidence.UPLOAD
-        return Evidence.DOWNLOAD if self.from_registry else Evidence.STORED

@@ -57,6 +57,12 @@ class Rules:
     candidates: Callable[[Digest], tuple[str, ...]] = no_candidates
     keeps: Callable[[Document], Document] = keep_all
 
+    @classmethod
+    def between(cls, *, from_registry: bool, to_registry: bool) -> Rules:
+        """Return the rules between two ends, without a tag, candidates or a choice."""
+        direction = Direction.between(from_registry=from_registry, to_registry=to_registry)
+        return cls(direction=direction, from_registry=from_registry, to_registry=to_registry)
+
     @property
     def present_by(self) -> Evidence:
         """How a manifest that is there is known."""

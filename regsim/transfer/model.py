@@ -15,7 +15,7 @@ from regsim.core.holdings import HeldSets
 from regsim.core.ledger import Direction, Evidence, Ledger
 from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.predict import Predictor
-from regsim.core.work import Labels, no_candidates
+from regsim.core.work import Labels, Rules, no_candidates
 from regsim.errors import NotFoundError, RegsimError
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def _predictor(root: Descriptor, source: ModelEnd, destination: ModelEnd, labels
     graph = Graph.of(root, documents)
     return Predictor(
         graph=graph,
-        from_registry=source.remote,
-        to_registry=destination.remote,
+        rules=Rules.between(from_registry=source.remote, to_registry=destination.remote),
         labels=labels,
         resolving=int(source.remote),
         lacking=frozenset(

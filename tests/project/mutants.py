@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).parents[2]
 COPIED = ("regsim", "mock_registry", "scenarios", "tests", "pyproject.toml")
 TARGETS = (
-    *(f"regsim/core/{name}.py" for name in ("decide", "work", "graph", "holdings", "schedule")),
+    *(f"regsim/core/{name}.py" for name in ("decide", "predict", "work", "graph", "holdings", "schedule")),
     *(f"regsim/core/{name}.py" for name in ("selection", "account", "ledger")),
     "regsim/transfer",
     "regsim/scenario/reconcile.py",
 )
-TESTS = ("tests/core", "tests/transfer", "tests/network", "tests/scenario")
+TESTS = ("tests/core", "tests/transfer", "tests/scenario")
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 
 MEMORY = 2 * 2**30  # a mutant may collect things for ever

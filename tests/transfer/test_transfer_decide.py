@@ -15,7 +15,7 @@ from regsim.core.account import Account, Loss, Waste
 from regsim.core.decide import Decisions
 from regsim.core.ledger import Direction, Entry, Evidence, Ledger, Outcome, violations
 from regsim.core.work import Labels, Rules, entries
-from regsim.errors import ContentError, NetworkError
+from regsim.errors import ContentError, NetworkError, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -861,3 +861,32 @@ def test_entry_says_what_its_descriptor_says() -> None:
         created_by="RUN make",
         recorded_digest=Digest.of(b"the real one"),
     )
+
+
+# A manifest that is refused because blobs are missing.
+
+
+@pytest.mark.parametrize("code", ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"])
+def test_refused_manifest_has_its_blobs_looked_at_and_is_put_again_once(code: str) -> None:
+    hand = push(image("app", "base"))
+    hand.answer_all(["base"], until="put app")
+    refused = RegistryError("blobs are missing", codes=(code,))
+    put = hand.pending.pop("put app")
+    assert hand.note(hand.decisions.fail(put, refused)) == ["ask config", "ask base"]
+    assert hand.answer("ask config", Evidence.HEAD) == []
+    assert hand.answer("ask base", None) == ["upload base"]
+    assert hand.answer("upload base") == ["put app"]
+    again = hand.pending.pop("put app")
+    assert isinstance(again, act.PutManifest)
+    assert again.patiently
+    assert hand.decisions.fail(again, refused) == []
+    assert hand.decisions.error is refused
+    assert hand.told == ["app failed error", "config transferred upload", "base transferred upload"]
+
+
+def test_manifest_that_is_refused_for_another_reason_is_not_put_again() -> None:
+    hand = push(image("app"))
+    hand.answer_all(until="put app")
+    refused = RegistryError("not so", codes=("MANIFEST_INVALID",))
+    assert hand.decisions.fail(hand.pending.pop("put app"), refused) == []
+    assert hand.decisions.error is refused

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mock_registry import MockRegistry
 from regsim.core import media_types
+from regsim.registry import Connection
+from regsim.registry.repository import Registry
+from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent, MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
@@ -17,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from regsim.core import Descriptor
-    from regsim.registry.repository import Registry
     from regsim.store.protocols import Content
     from tests.transfer.conftest import Stock
 
@@ -117,3 +120,22 @@ async def test_a_pull_tells_what_was_received_and_a_local_copy_the_size(
         done = [each for each in heard if (each.step, each.moment) == (Step.DOWNLOAD, Moment.COMPLETED)]
         assert len(done) == 2
         assert all(each.moved == each.descriptor.size for each in done)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_a_mount_tells_whether_it_was_granted(stock: Stock, granted: bool) -> None:
+    store = MemoryStore()
+    await stock(store, "v1", b"layer")
+    async with (
+        MockRegistry(mount=granted) as mock,
+        Transport("127.0.0.1:5000", Connection(transport=mock.transport())) as transport,
+    ):
+        registry = Registry(transport)
+        base = RegistryDestination(registry.repository("library/base"))
+        await Transfer(LocalSource(store), "v1", base, tag="v1").run()
+        heard: list[Event] = []
+        options = Options(listener=heard.append, candidates=lambda _: ("library/base",))
+        to = RegistryDestination(registry.repository("app"))
+        await Transfer(LocalSource(store), "v1", to, tag="v1", options=options).run()
+    told = [each.found for each in heard if (each.step, each.moment) == (Step.MOUNT, Moment.COMPLETED)]
+    assert told == [granted, granted]
