@@ -191,7 +191,7 @@ async def in_thread(
 
 
 async def finished(work: asyncio.Future[Any], stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for work that is not cancelled with who waits, as in a thread; who is stops it, and still waits.
+    """Wait for work in a thread. A waiter that is cancelled stops the work, and still waits for its end.
 
     Raises:
         Exception: what the work raised.
@@ -261,7 +261,7 @@ async def hand_stream(stream: AsyncIterable[bytes], takers: Sequence[Taker], blo
 
 
 async def hand_in_thread(data: bytes, takers: Sequence[Taker]) -> None:
-    """Hand bytes over, in a thread; who is cancelled still waits for it."""
+    """Hand bytes over in a thread; a waiter that is cancelled still waits for it."""
     await in_thread(partial(hand, memoryview(data), takers))
 
 
