@@ -18,8 +18,8 @@ from typing import Any, TextIO
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
 from .auth.options import add_auth_options, auth_from_options
 from .errors import MissingPackageError
-from .faults.options import add_behaviour_options, faults_from_options, namespaces_from_options
-from .faults.profiles import profile_named
+from .faults.parsing import parse_line
+from .faults.profiles import NAMES, profile_named
 from .service import SESSION_LIFETIME, Namespaces, warning_headers
 from .tls import Certificate, CertificateError
 
@@ -106,8 +106,10 @@ def _understand(options: argparse.Namespace) -> None:
         raise ValueError("--durable is for what is kept in a directory: give it one with --dir")
     options.auth = auth_from_options(options)
     options.tls = None if options.tls is None else Certificate.parse(options.tls)
-    options.faults = faults_from_options(options)
-    options.namespaces = namespaces_from_options(options)
+    options.faults = [parse_line(line) for line in options.fault]
+    options.namespaces = {
+        host: prefix for host, _, prefix in (each.partition("=") for each in options.namespace)
+    }
     Namespaces(options.namespaces)  # both complain here of what they cannot say
     warning_headers(options.warning)
     options.profile = None if options.profile is None else profile_named(options.profile)
@@ -133,8 +135,38 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_auth_options(parser)
     _add_storage_options(parser)
-    add_behaviour_options(parser)
+    _add_behaviour_options(parser)
     return parser
+
+
+def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
+    """Add what makes it behave differently from a correct registry."""
+    group = parser.add_argument_group("behaviour")
+    group.add_argument("--profile", choices=NAMES, help="answer as a named registry does (default: none)")
+    group.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="WORDS",
+        help="misbehave: '[METHOD] [ROUTE] [CONDITION=VALUE…] EFFECT [VALUE] [ATTRIBUTE=VALUE…]', such as "
+        "'PATCH upload nth=2 reset after=100kB' or 'GET blob toxicity=0.1 status 503'; repeatable",
+    )
+    group.add_argument(
+        "--warning",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="add a Warning header with this text to every answer; repeatable",
+    )
+    group.add_argument(
+        "--namespace",
+        action="append",
+        default=[],
+        metavar="HOST[=PREFIX]",
+        help="stand in for this host, as a proxy does: pulls with ?ns=HOST are answered from the "
+        "repositories below the prefix; repeatable",
+    )
+    group.add_argument("--seed", type=int, default=0, help="the seed of random faults (default: %(default)s)")
 
 
 def _add_storage_options(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """What asyncio's transports do not offer: files sent by the kernel, resets, and what a peer has acknowledged.
 
-Owns what the kernel is asked for. Must not know of HTTP.
+Owns the calls to the kernel. Must not know HTTP.
 """
 
 import asyncio

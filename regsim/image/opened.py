@@ -1,6 +1,6 @@
 """Images whose layers can be read: to build on, to copy from, to run containers from, or to push.
 
-Owns when layers are read, which is not before their content is asked for, and the files that they make
+Owns when layers are read, which is not before their content is requested, and the files that they make
 together. Must not know instructions, containers, or where images come from.
 """
 

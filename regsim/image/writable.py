@@ -1,7 +1,7 @@
 """A container's writable layer over an image's tree: what a change leaves, and what is a layer of it.
 
 Owns the rules of a union mount: what is below stays as it is, a changed file comes up whole, what is removed
-is whited out, and a directory that was removed and made anew is opaque. Must not know where contents are
+is whited out, and a directory that was removed and recreated is opaque. Must not know where contents are
 kept: it does no I/O.
 
 Paths are followed as the kernel follows them in a container, whose root they do not leave. But nothing is

@@ -39,7 +39,7 @@ _MAX_QUOTE = 300
 _MAX_DIGITS = 19  # of an int64, as sizes are
 _CONTENT_RANGE = re.compile(r"bytes (?P<first>[0-9]{1,19})-(?P<last>[0-9]{1,19})/(?P<total>[0-9]{1,19}|\*)")
 _WARNING = re.compile(r'(?<!\d)299 +\S+ +"((?:[^"\\]|\\.)*)"')
-# What is never closed goes on to the end, or each further opening would look for its end there anew.
+# An unclosed part extends to the end, or each further opening would search to the end again.
 _HIDDEN = re.compile(
     r"<(?:(?P<raw>script|style)\b.*?(?:</(?P=raw)\s*+>|\Z)|head\b.*?(?:</head\s*+>|(?=<body\b)|\Z))",
     re.DOTALL | re.IGNORECASE,

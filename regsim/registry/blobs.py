@@ -1,6 +1,6 @@
 """Blobs of a repository: whether one is there, and reading it (distribution-spec, end-2; RFC 9110, 14).
 
-Owns the question and its second opinion, and a download through its cuts: what is asked for, what the answers
+Owns the question and its second opinion, and a download through its cuts: what is requested, what the answers
 bring, and what was wasted. Must not know where the bytes go: the store that takes them verifies them.
 """
 
@@ -154,7 +154,7 @@ class RangeError(NetworkError):
 
 
 class Download:
-    """The bytes of a blob from `start` to before `end`, asked for until all of them have come, once.
+    """The bytes of a blob from `start` to before `end`, requested until all of them have arrived, once.
 
     Args:
         repository: that holds the blob.
@@ -165,7 +165,7 @@ class Download:
         strict: an answer that is not to its Range ends it with `RangeError`; else the blob comes whole once
             more, and what is held already is wasted.
         block: bytes that are handed on at once, at most.
-        on_range: told of each answer to a Range what is wrong with it; None: nothing.
+        on_range: called for each answer to a Range with what is wrong with it, or None.
 
     Attributes:
         start: the first byte.
@@ -298,10 +298,10 @@ class Download:
         came = ContentRange.of(answer.headers)
         text = answer.headers.get("Content-Range", "")
         if came is None or came.first > self.offset:
-            raise RangeError(f"{self._name} was asked for from byte {self.offset}, and came as {text!r:.100}")
+            raise RangeError(f"{self._name} was requested from byte {self.offset}, and came as {text!r:.100}")
         self._check_size(came.total)
         if came.last >= self.end:
-            raise RangeError(f"{self._name} was asked for before byte {self.end}, and came as {text!r:.100}")
+            raise RangeError(f"{self._name} was requested before byte {self.end}, and came as {text!r:.100}")
         self._on_range(None)
         return self.offset - came.first
 

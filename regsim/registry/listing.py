@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_PAGE = 4 * 1024 * 1024  # bytes
 MAX_PAGES = 1000
 MAX_LIST = 64 * 1024 * 1024  # bytes of all pages together: a million names
-# distribution's registry lists 100 repositories where nobody asks for more, and 1000 at most.
+# distribution's registry lists 100 repositories by default, and 1000 at most.
 CATALOG = "/v2/_catalog?n=1000"
 
 # Some leave out the brackets (distribution-spec#116), or the quotes.

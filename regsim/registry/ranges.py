@@ -118,7 +118,7 @@ class _Window:
     """The parts of a blob that are under way: the one whose turn it is, and those ahead of their turn.
 
     A part ahead never waits for another one while it has a connection: there is room for all of it before it
-    is asked for. So each comes to its end in whatever order connections become free.
+    is requested. So each comes to its end in whatever order connections become free.
     """
 
     def __init__(self, blob: RangedBlob, start: int, takers: Sequence[Taker]) -> None:
@@ -126,7 +126,7 @@ class _Window:
         self._blob = blob
         self._takers = (*takers, self._gain)
         self._size = blob.descriptor.size
-        self._next = start  # the first byte that was not asked for
+        self._next = start  # the first byte that was not requested
         self._part: Download | None = None  # whose turn it is
         self._turn: _Ahead | None = None  # the same, if it came ahead
         self._ahead: deque[_Ahead] = deque()
@@ -154,12 +154,12 @@ class _Window:
             await self._part.pour(*self._takers)
 
     async def give_up(self, error: RangeError) -> None:
-        """Let what is left come in one stream; what came of it before is wasted."""
+        """Fetch the rest in one stream; what had arrived of it is wasted."""
         self._blob.account.retried(error.reason, received=await self.close())
         self._whole = True
 
     async def close(self) -> int:
-        """End all that is under way; return how many octets arrived that were not handed on."""
+        """End all that is under way; return how many bytes arrived that were not handed on."""
         begun = [self._part, *(each.part for each in self._ahead)]
         kept = self.offset - self._part.start if self._part else 0
         left = [*self._ahead, *([self._turn] if self._turn else [])]

@@ -121,7 +121,7 @@ def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descript
     try:
         found = _named(Descriptor.of(answer.body, media_types.OCI_INDEX), answer.body)
     except ContentError as error:
-        raise RegistryError(f"{name} was asked for referrers: {error.message}") from error
+        raise RegistryError(f"cannot list the referrers of {name}: {error.message}") from error
     # A registry that does not say that it has filtered has not.
     return [each for each in found if artifact_type in (None, each.artifact_type)]
 

@@ -45,7 +45,7 @@ class Repository(Requests):
         name: such as `library/golang`.
         writes: something will be written to it.
         patience: how long to keep trying; None: three retries.
-        warn: told what the user should know though the work goes on; None: the log.
+        warn: receives warnings for the user; the work goes on; None: the log.
         habits: what is known of the registry; None: nothing.
         ranges: how large blobs are divided to be read; None: they are not.
 
@@ -278,7 +278,7 @@ class Registry:
     Args:
         transport: to the registry. It is not closed here.
         patience: how long to keep trying; None: three retries.
-        warn: told what the user should know though the work goes on; None: the log.
+        warn: receives warnings for the user; the work goes on; None: the log.
         habits: what is known of it; None: nothing yet.
         ranges: how large blobs are divided to be read; None: they are not.
     """

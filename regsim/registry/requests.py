@@ -69,10 +69,10 @@ class Requests:
     Args:
         transport: to the registry. It is not closed here.
         name: of the repository, such as `library/golang`.
-        writes: something will be written to it: the right to push is asked for from the start, so that one
+        writes: something will be written to it: the right to push is requested from the start, so that one
             token is enough.
         patience: for requests that may be repeated without harm; None: three retries.
-        warn: told what the user should know though the work goes on; None: the log.
+        warn: receives warnings for the user; the work goes on; None: the log.
         habits: what is known of the registry; None: nothing.
 
     Raises:

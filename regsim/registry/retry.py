@@ -126,8 +126,8 @@ class Patience:
         Args:
             failures: how many tries had failed before this one.
             failure: what happened; its `Retry-After` is heeded.
-            account: is told of the retry.
-            reason: what it is told; None: what the failure is called.
+            account: charged with the retry.
+            reason: recorded in the account; None: the failure's own.
         """
         if failures >= self._policy.retries or self._left <= 0:
             return False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regsim.registry.requests import Requests
 
 EMPTY = Body.of(b"")
-# Whatever a registry asks for, a piece of an upload is not larger.
+# No piece of an upload is larger, even if a registry asks for more.
 MAX_PIECE = 1024 * 1024 * 1024
 
 # Both ends are inclusive, and the unit is left out, but not by everybody (distribution#2363, #3496).

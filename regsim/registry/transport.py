@@ -1,7 +1,7 @@
 """HTTP to one registry host: bytes out, bytes in, every one of them counted.
 
-Owns redirects, timeouts, headers and who is told which credentials. Must not know repositories, retries of
-failed requests, or what a request is good for, beyond whether its bodies are content (an Account's `sent` and
+Owns redirects, timeouts, headers and which host gets which credentials. Must not know repositories, retries
+of failed requests, or what a request is for, beyond whether its bodies are content (an Account's `sent` and
 `received`) or not (`overhead`).
 
 Decisions, and why:
@@ -11,7 +11,7 @@ Decisions, and why:
 - A GET or HEAD whose connection died of age, before a byte of an answer, is sent once more on a fresh one,
   and counted once more: the registry may have seen the first one.
 - Targets go out byte for byte (the `target` extension), never through a URL library's re-encoding.
-- Bodies are taken raw and asked for as `identity`: a decoded layer no longer has its digest.
+- Bodies are requested as `identity` and read raw: a decoded layer no longer has its digest.
 - Redirects are followed by hand, for GET and HEAD, without credentials to another origin.
 - The environment is trusted for certificates (`SSL_CERT_FILE`, `SSL_CERT_DIR`, the system's store), not
   for proxies or netrc: what a run moves shall not depend on who started it.
@@ -136,7 +136,7 @@ class Transport:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
             target: `/path[?query]` at this registry, or an absolute URL, used byte for byte.
             account: is charged.
-            headers: beside those of every request.
+            headers: in addition to those of every request.
             body: None sends none.
             content: the bodies are a blob's or a manifest's.
             limit: bytes of the answer's body that are read; None leaves it to the caller, who closes it.
@@ -222,7 +222,7 @@ class Transport:
         if to.scheme == "http" and self._origin.scheme == "https" and not here:
             raise RegistryError(
                 f"{self.host} points to plain HTTP: {address.without_query(url)}",
-                hint="a registry behind a TLS proxy must be told so (X-Forwarded-Proto, relative URLs)",
+                hint="a registry behind a TLS proxy must know it (X-Forwarded-Proto, relative URLs)",
             )
         return url
 

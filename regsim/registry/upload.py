@@ -1,6 +1,6 @@
 """Writing a blob: mount, session, pieces, commit (distribution-spec, end-4 to end-6, end-11, end-14).
 
-Owns how a blob gets through whatever goes wrong: sessions go on at the byte that the registry holds, each one
+Owns how an upload survives failures: sessions go on at the byte that the registry holds, each one
 ends committed or cancelled, and nothing is committed twice. Must not know why a blob is written, or whether
 it had to be.
 """
@@ -145,7 +145,7 @@ class _Upload:
         self._source = source
         self._account = account
         self._trusting = True  # what registries say of how much they hold
-        self._sent = 0  # octets, of those that are not wasted
+        self._sent = 0  # bytes, of those that are not wasted
         self._adopt(session)
 
     def _adopt(self, session: UploadSession | None) -> None:

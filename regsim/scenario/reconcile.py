@@ -32,7 +32,7 @@ _UNSURE = frozenset({400, 404, 409, 416, 429})
 # A copy reads once and writes once.
 _UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
-# Octets and requests by the digest that they were about; under None what belongs to no digest.
+# Bytes and requests by the digest that they were about; under None what belongs to no digest.
 Count = Counter[str | None]
 
 
@@ -189,7 +189,7 @@ def _content_out(record: Record) -> int:
 
 
 def _sent(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iterator[str]:
-    """Compare uploads. The octets of a session that was never committed name no digest in the journal."""
+    """Compare uploads. The bytes of a session that was never committed name no digest in the journal."""
     unnamed = journal[None] - ledger[None]
     for digest in _digests(ledger, journal):
         ours, theirs = ledger[digest], journal[digest]

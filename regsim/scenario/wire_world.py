@@ -67,7 +67,7 @@ class WireWorld(Ends["Source", "Destination"]):
     Attributes:
         url: of the registry.
         stack: closes what is opened.
-        warn: is told what the user should know though the work goes on.
+        warn: receives warnings for the user; the work goes on.
         connect: opens a way to it, with the credentials and the trust that it takes.
         registry: the registry itself if it is ours, and its journal can be read.
         beside: what was spent on requests that belong to no transfer.
@@ -226,7 +226,7 @@ def _auth(login: Login, password: str) -> Auth | None:
 
 
 def check_registry(scenario: Scenario, prefix: str | None = None) -> None:
-    """Check that a scenario's registry can be asked for, and its repositories be named below a prefix.
+    """Check that a scenario's registry can be used, and its repositories be named below a prefix.
 
     Raises:
         UsageError: it cannot, or they cannot.
@@ -266,7 +266,7 @@ async def wire_world(
         seed: decides all chance in the faults of a mock registry.
         prefix: put all repositories below this one; None: a fresh one where the registry is not ours.
         keep: delete nothing afterwards.
-        warn: is told what the user should know though the work goes on.
+        warn: receives warnings for the user; the work goes on.
         connect: opens a way to a registry that is not ours.
 
     Raises:

@@ -193,5 +193,5 @@ class Ends(ABC, Generic[S, D]):
 
 
 def wanted_at(place: Place) -> str:
-    """Return what a place is asked for: its digest if it names one, else its tag."""
+    """Return the digest that a place names, else its tag."""
     return place.digest or place.tag or DEFAULT_TAG

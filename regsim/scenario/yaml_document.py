@@ -2,7 +2,7 @@
 
 Owns the YAML reader: the only module that imports it. What it hands on is plain (text, lists, mappings),
 typed by the rules of YAML 1.2's core schema. Must not know what a scenario says.
-Mistakes are noted in `Problems`; reading goes on wherever it can, so that all are told at once.
+Mistakes are noted in `Problems`; reading goes on wherever it can, so that all are reported at once.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlN
         text: the document.
         source: what positions say, a file name or (with `rank` above 0) a whole `--set` option.
         problems: where mistakes are noted.
-        rank: 0 for the file, n for the nth override; problems are told in this order.
+        rank: 0 for the file, n for the nth override; problems are reported in this order.
 
     Raises:
         Rejected: the text cannot be read to its end.

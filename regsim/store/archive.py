@@ -152,7 +152,7 @@ class MemberContent:
             raise ContentError(
                 f"{path}: the member {self.file.name!r} has {left} bytes, "
                 f"its descriptor says {self.descriptor.size}",
-                hint="the archive is damaged; write it anew",
+                hint="the archive is damaged; write it again",
             )
         file = self.archive.open()
         reading = wrap(file)
@@ -183,7 +183,7 @@ class OciArchive(Listed):
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
         member = self._index.find(place(descriptor.digest)) if self._index else None
         if self._index is None or member is None:
-            return AbsentContent(descriptor, str(self.path), "it is not whole; write it anew")
+            return AbsentContent(descriptor, str(self.path), "it is not whole; write it again")
         return MemberContent(descriptor, self._index, member)
 
     def _opened(self) -> TarIndex:

@@ -3,7 +3,7 @@
 Owns reading and writing the blobs of a layout, its own or another tool's. Must not know registries.
 What is there is complete: each blob is written aside, hashed on the way, and renamed when it is right.
 
-Blobs are not flushed to the disk one by one unless `durable` is asked for: killing the process loses
+Blobs are not flushed to the disk one by one unless `durable` is requested: killing the process loses
 nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
 `index.json` is always flushed, since no hash protects it.
 """
@@ -125,13 +125,13 @@ class FileContent:
         if size is not None and size != self.descriptor.size:
             raise ContentError(
                 f"{self.path} has {size} bytes, its descriptor says {self.descriptor.size}",
-                hint="the image layout is damaged; write that image anew",
+                hint="the image layout is damaged; write that image again",
             )
         try:
             return open_regular(self.path)
         except FileNotFoundError as error:
             raise LocalFileError(
-                f"the image layout lacks {self.path}", hint="it is not whole; write that image anew"
+                f"the image layout lacks {self.path}", hint="it is not whole; write that image again"
             ) from error
 
 
@@ -284,7 +284,7 @@ class LayoutStore(Listed):
         return descriptor
 
     async def link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
-        """Take over a blob of another layout as a hard link: no byte is copied, and none is read.
+        """Take over a blob of another layout as a hard link: no byte is read or copied.
 
         Returns:
             Whether it is here now; False where the other layout lacks it or file systems cannot do so.

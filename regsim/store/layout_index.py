@@ -58,7 +58,7 @@ class Listing:
 
     @property
     def manifests(self) -> list[Any]:
-        """Its entries, unchecked: a malformed one is an error only if it is asked for."""
+        """Its entries, unchecked: a malformed one is an error only if it is requested."""
         entries: list[Any] = self.document["manifests"]
         return entries
 
@@ -108,7 +108,7 @@ class Listing:
         self, reference: str, unlisted: Callable[[Digest], Descriptor | None]
     ) -> list[Descriptor]:
         if not reference:
-            # What is listed without a tag beside what has one refers to it, or was replaced.
+            # An untagged entry next to tagged ones refers to one of them, or was replaced.
             tagged = [each for tag in self.tags() for each in self.tagged(tag)]
             images = list({each.digest: each for each in tagged}.values()) or self.everything()
             return [named(each) for each in images]
@@ -222,7 +222,7 @@ def parse_object(raw: bytes, where: str) -> dict[str, Any]:
             encode(value)  # half a surrogate pair is not text, and could not be written again
     except (ValueError, RecursionError) as error:
         raise ContentError(
-            f"{where} is not JSON", hint="the image layout is damaged; write it anew"
+            f"{where} is not JSON", hint="the image layout is damaged; write it again"
         ) from error
     if not isinstance(value, dict):
         raise ContentError(f"{where} is not a JSON object", hint="the image layout is damaged")
@@ -317,7 +317,7 @@ def read_index(root: Path) -> Listing:
         return Listing.parse(read_bounded(path, MAX_INDEX_SIZE), str(path))
     except FileNotFoundError as error:
         raise LocalFileError(
-            f"{root} is not a whole image layout: it has no {INDEX}", hint="write it anew"
+            f"{root} is not a whole image layout: it has no {INDEX}", hint="write it again"
         ) from error
 
 
@@ -359,7 +359,7 @@ def remove(root: Path, digest: Digest, reference: str) -> None:
 
 
 def replace_manifests(root: Path, index: Listing, manifests: list[Any]) -> None:
-    """Write `index.json` anew with another list of manifests. The caller has the marker locked."""
+    """Write `index.json` again with another list of manifests. The caller has the marker locked."""
     write_whole(root / INDEX, encode({**index.document, "manifests": manifests}), durable=True)
 
 

@@ -1,7 +1,7 @@
 """Content in memory, a store that keeps all bytes there, and a node's store that drops them after hashing.
 
 Owns the two skip rules that clients follow (`SkipRule`) and the stores that behave so. Must not know files or
-transfers: which layers are asked for, and in what order, is decided elsewhere.
+transfers: which layers are requested, and in what order, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class AbsentContent:
     """Content that is absent, which shows when it is opened.
 
     Args:
-        descriptor: what was asked for.
+        descriptor: what was requested.
         where: the place that lacks it, as the error names it.
         hint: what to try next.
     """

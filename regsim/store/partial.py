@@ -1,4 +1,4 @@
-"""Blobs that have come in part: kept beside the others when their writer is interrupted, even killed.
+"""Blobs that arrived in part: kept beside the others when their writer is interrupted, even killed.
 
 Owns their names, their bounds, and going on with them. What is kept proves nothing: it is hashed again, and
 the whole has to be right in the end. Must not know layouts, or where the rest comes from.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from regsim.store.protocols import Content
 
 PARTIAL = ".regsim-partial-"
-# Of a smaller blob, coming again costs no more than looking at what is kept.
+# Of a smaller blob, another download costs no more than a look at what is kept.
 WORTH_KEEPING = 1024 * 1024
 MOST = 32
 LONGEST = 7 * 24 * 3600.0  # seconds
@@ -102,7 +102,7 @@ def parts(directory: Path) -> dict[Path, int]:
 
 
 def tidy(directory: Path) -> None:
-    """Delete parts of blobs that nobody has gone on with for long, and of the others the oldest."""
+    """Delete parts of blobs that were not continued for long, and of the others the oldest."""
     found: list[tuple[float, Path]] = []
     for path in directory.glob(f"{PARTIAL}*"):
         with suppress(OSError):

@@ -87,7 +87,7 @@ class Seekable(Content, Protocol):
 
 @runtime_checkable
 class Unmade(Content, Protocol):
-    """Content that cannot be opened under the digest that it goes by, but can be made.
+    """Content that cannot be opened under its digest, but can be made.
 
     An optional capability, found with `isinstance`: the model's layers have made-up digests.
     """

@@ -31,7 +31,7 @@ _WORTH_TWO = 8 * CHUNK
 
 
 class Relay:
-    """Bytes from a source to those who take them.
+    """Bytes from a source to its takers.
 
     Args:
         fill: writes the next bytes into a buffer, in a thread, and returns how many; 0: there are no more.
@@ -145,7 +145,7 @@ class Threads:
 
         Args:
             relay: is run once.
-            stop: called when this is cancelled: must wake its thread from whatever it waits for.
+            stop: called when this is cancelled: must wake its thread from any wait.
 
         Raises:
             Exception: what its `fill` or a taker raised.
@@ -170,7 +170,7 @@ class Threads:
 async def in_thread(
     work: Callable[[], T], *, stop: Callable[[], None] = lambda: None, lost: Callable[[T], None] | None = None
 ) -> T:
-    """Do work in a thread that must not go on behind the back of who was cancelled, who still waits for it.
+    """Do work in a thread. A caller that is cancelled stops the work, and still waits for its end.
 
     Args:
         work: what to do; it cannot be cancelled itself.
@@ -191,7 +191,7 @@ async def in_thread(
 
 
 async def finished(work: asyncio.Future[Any], stop: Callable[[], None] = lambda: None) -> None:
-    """Wait for work that is not cancelled with who waits, as in a thread; who is stops it, and still waits.
+    """Wait for work in a thread. A waiter that is cancelled stops the work, and still waits for its end.
 
     Raises:
         Exception: what the work raised.
@@ -261,7 +261,7 @@ async def hand_stream(stream: AsyncIterable[bytes], takers: Sequence[Taker], blo
 
 
 async def hand_in_thread(data: bytes, takers: Sequence[Taker]) -> None:
-    """Hand bytes over, in a thread; who is cancelled still waits for it."""
+    """Hand bytes over in a thread; a waiter that is cancelled still waits for it."""
     await in_thread(partial(hand, memoryview(data), takers))
 
 

@@ -55,7 +55,7 @@ class LayerInfo:
 
 
 class SyntheticLayer:
-    """A layer's content, made anew each time it is opened.
+    """A layer's content, made again each time it is opened.
 
     Args:
         recipe: what it is made from.

@@ -438,7 +438,7 @@ async def test_a_token_answer_without_end_is_not_read_to_it(
     world.get(url__startswith=REALM).mock(return_value=httpx.Response(200, stream=body))
     world.head(BLOB).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(404)))
     async with client(world, patience) as repository:
-        with pytest.raises(AuthenticationError, match="answered something else"):
+        with pytest.raises(AuthenticationError, match="did not answer a token request with a token"):
             await repository.has_blob(LAYER, Account())
     assert MAX_TOKEN_ANSWER <= body.given < 2 * MAX_TOKEN_ANSWER
 
@@ -464,7 +464,7 @@ async def test_what_is_no_token_is_taken_for_none(
     world.get(url__startswith=REALM).respond(200, text=document)
     head = world.head(BLOB).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(404)))
     async with client(world, patience) as repository:
-        with pytest.raises(AuthenticationError, match=r"auth\.example/token was asked for a token, and"):
+        with pytest.raises(AuthenticationError, match=r"auth\.example/token did not answer a token request"):
             await repository.has_blob(LAYER, Account())
     assert head.call_count == 1
 

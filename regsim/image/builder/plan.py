@@ -70,7 +70,7 @@ def make_plan(dockerfile: Dockerfile, problems: Problems, request: Request) -> P
     Args:
         dockerfile: what it says.
         problems: collects mistakes.
-        request: what was asked for.
+        request: what was requested.
 
     Raises:
         DockerfileError: there are mistakes, found here or before.

@@ -2,7 +2,7 @@
 
 Owns what each instruction reads and leaves, and so what decides a step's key: the layers below, the
 instruction with its variables replaced, and what it copies or is declared to leave. Metadata alone decides
-nothing: a new LABEL builds no layer anew. Must not know which stages there are.
+nothing: a new LABEL rebuilds no layer. Must not know which stages there are.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class StageBuilder:
             source: what COPY and ADD copy from.
 
         Raises:
-            RegsimError: it cannot be done; the file, flag or value at fault is named.
+            RegsimError: it cannot be done; the file, flag or value that is wrong is named.
         """
         match instruction:
             case Copy():

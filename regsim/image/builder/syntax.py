@@ -2,7 +2,7 @@
 
 Owns the seam to `e2b_dockerfile_utils`, a port of BuildKit's parser and shell lexer, and the wording
 `Dockerfile:LINE: …`. Must not know what an instruction means. The parser stops at the first mistake; here the
-instruction at fault is replaced and the rest is parsed again, so that all mistakes are reported at once.
+instruction that is wrong is replaced and the rest is parsed again, so that all mistakes are reported at once.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ class Login:
         account: is charged for further requests.
 
     Attributes:
-        authorization: to send; None if none is asked for, as far as is known.
+        authorization: to send; None if no credentials are known to be needed.
     """
 
     def __init__(self, authorizer: Authorizer, need: Need, account: Account) -> None:

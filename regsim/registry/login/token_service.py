@@ -1,4 +1,4 @@
-"""Token services: where a registry may send its clients for tokens, and how they are asked for.
+"""Token services: which ones a registry may name, and how tokens are requested.
 
 Owns the rules for realms; the requests by GET, or by POST as OAuth2 has it, and the reading of their answers
 (distribution's "Token Authentication Specification" and "OAuth2 Token Authentication"); and the tokens that
@@ -166,7 +166,7 @@ class Token:
 
     Attributes:
         value: the token itself.
-        scopes: that were asked for; the service may have granted less, and does not say so.
+        scopes: that were requested; the service may have granted less, and does not say so.
         ends: when it is no longer used, in seconds of the service's clock.
         refresh: a refresh token for the next one; empty if none was given.
     """
@@ -312,7 +312,7 @@ def _token(answer: Answer, scopes: Scopes, asked: float) -> Token:
     document = _document(answer)
     value = _text(document, "token") or _text(document, "access_token")
     if not answer.whole or not value or not _TOKEN.fullmatch(value):
-        raise AuthenticationError(f"{where} was asked for a token, and answered something else")
+        raise AuthenticationError(f"{where} did not answer a token request with a token")
     return Token(
         value=value,
         scopes=scopes,
