@@ -126,7 +126,7 @@ class MockRegistry:
             )
         self.storage = storage
         if isinstance(profile, str):
-            from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only when one is asked for)
+            from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only when one is requested)
 
             profile = profile_named(profile)
         self.profile = profile

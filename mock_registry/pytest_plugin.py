@@ -120,7 +120,7 @@ def _settings(item: pytest.Item) -> dict[str, Any]:
 
 
 def _make(settings: dict[str, Any]) -> "MockRegistry":
-    """Return the registry that is asked for, without what concerns its port."""
+    """Return the requested registry, without what concerns its port."""
     __tracebackhide__ = True
     from .app import MockRegistry  # noqa: PLC0415 (see above)
 
@@ -154,7 +154,7 @@ def _check_names(make: Callable[..., object], settings: Mapping[str, Any]) -> No
 
 
 def _auth(auth: "Auth | str | None", logins: dict[str, Any]) -> "Auth | None":
-    """Return the way to log in that is asked for, in words or as it is."""
+    """Return the requested way to log in, from words or as given."""
     __tracebackhide__ = True
     from .auth.options import auth_from_words  # noqa: PLC0415 (see above)
 
@@ -171,7 +171,7 @@ def _auth(auth: "Auth | str | None", logins: dict[str, Any]) -> "Auth | None":
 def _close(registry: "MockRegistry") -> None:
     """Release what a registry holds: in a thread, since the test's own may run an event loop."""
     import asyncio  # noqa: PLC0415 (see above)
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (likewise)
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 (see above)
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, asyncio.wait_for(registry.aclose(), _PATIENCE)).result()

@@ -9,7 +9,7 @@ foreign exceptions are translated where they enter (`remote.troubles`, `content`
     │   └── DockerfileError   2   a Dockerfile is invalid; carries every problem at once
     ├── ScenarioError         2   a scenario is invalid; carries every problem at once
     ├── RegistryError         3   the registry refused, or answered what no registry may answer
-    │   ├── NotFoundError     3   the registry (or the store) lacks what was asked for
+    │   ├── NotFoundError     3   the registry (or the store) lacks what was requested
     │   └── AuthenticationError 3 credentials are missing, or were not accepted
     ├── NetworkError          4   no answer: refused, reset, cut, timed out
     ├── ContentError          5   bytes are not what their descriptor says
@@ -146,7 +146,7 @@ class RegistryError(RegsimError):
 
 
 class NotFoundError(RegistryError):
-    """The registry or store answered that it does not hold what was asked for."""
+    """The registry or store answered that it does not hold what was requested."""
 
 
 class AuthenticationError(RegistryError):

@@ -1,6 +1,6 @@
 """Bearer tokens (RFC 6750): the registry's side, and the token service at ``/token``.
 
-Owns the decision for registries with tokens, and how a token is asked for: by GET as registries have it, and
+Owns the decision for registries with tokens, and how a token is requested: by GET as registries have it, and
 by POST as OAuth2 has it.
 """
 

@@ -1,6 +1,6 @@
 """Tokens: which scopes are granted, how long they are valid, and how a token service hands them over.
 
-Owns their making, their expiry, their use and the documents. Must not know how they are asked for.
+Owns their making, their expiry, their use and the documents. Must not know how they are requested.
 """
 
 import hashlib
@@ -147,7 +147,7 @@ def grant(
     Args:
         rights: Who may do what.
         user: Who asks.
-        wanted: What is asked for.
+        wanted: What is requested.
         catalog: Whether tokens for the catalog are handed out at all.
     """
     actions: dict[str, set[str]] = {}

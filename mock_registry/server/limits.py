@@ -82,7 +82,7 @@ class Share:
     """What one request holds of its body: bytes that wait for the app, and bytes that the app may keep.
 
     An app gathers what it is given until it has enough to be worth writing, and does not tell when it has
-    used it. One that was told that memory is scarce has used all it had when it asks for more.
+    used it. An app that knows that memory is scarce has used all it had when it requests more.
 
     Args:
         budget: Whose share it is.
@@ -112,7 +112,7 @@ class Share:
             self._budget.held += count
 
     def lend(self, count: int) -> bool:
-        """Give bytes to the app, and return whether it is to be told that memory is scarce."""
+        """Give bytes to the app, and return whether to report that memory is scarce."""
         self._told = self._budget.scarce
         self.waiting -= count
         kept = min(self._lent + count, self._gathered)
@@ -121,7 +121,7 @@ class Share:
         return self._told
 
     def used(self) -> bool:
-        """Note that the app asks for more; return whether that shows that it has used what it had."""
+        """Note that the app requests more; return whether it has therefore used what it had."""
         if not self._told:
             return False
         self._told = False

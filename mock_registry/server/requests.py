@@ -37,7 +37,7 @@ class Head:
         method: Of the last head, once it is known.
         content_length: Of the last complete head; ``None`` without one.
         framing: The header by which the last complete head announces a body; nothing if it has none.
-        expects_continue: The last complete head asks for 100 Continue.
+        expects_continue: The last complete head expects 100 Continue.
     """
 
     def __init__(self, limits: Limits, *, scheme: str, client: object, server: object) -> None:
@@ -149,7 +149,7 @@ class Head:
             elif name == b"expect":
                 self.expects_continue = value.strip().lower() == b"100-continue" and version == "1.1"
         if version not in ("1.0", "1.1"):
-            raise HeadRefused(505, f"HTTP/{version} is not spoken here")
+            raise HeadRefused(505, f"HTTP/{version} is not supported")
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             raise HeadRefused(400, "a request has one Host header")
 
@@ -163,7 +163,7 @@ def _origin_form(target: bytes) -> bytes:
 
 
 class Receiver(Protocol):
-    """What is told of the requests of a connection, in order."""
+    """Receives the requests of a connection, in order."""
 
     def request_begun(self, scope: Scope, *, keep_alive: bool) -> None:
         """Take a head; ``keep_alive`` tells whether another request may follow."""
@@ -183,7 +183,7 @@ class Requests:
 
     Args:
         head: For the heads of this connection.
-        receiver: Is told of them.
+        receiver: Receives them.
 
     Attributes:
         reading: A body is arriving, or could be.
@@ -231,10 +231,10 @@ class Requests:
         return len(data)
 
     def _decline(self) -> None:
-        """Go on with HTTP/1.1 after an offer to speak another protocol, which is not taken.
+        """Go on with HTTP/1.1 after an offer of another protocol, which is declined.
 
         The parser stops at the end of such a head. What follows is its body, if it has one, for which another
-        parser is told the framing; else it is the next request.
+        parser gets the framing; else it is the next request.
         """
         self._parser = httptools.HttpRequestParser(self)
         if self.reading:
@@ -299,7 +299,7 @@ class Requests:
             self._receiver.body_arrived(body)
 
     def on_message_complete(self) -> None:
-        """End the request, unless its body follows an offer to speak another protocol."""
+        """End the request, unless its body follows an offer of another protocol."""
         if self.reading and not (self.head.framing and self._offered()):
             self.reading = False
             self._receiver.request_ended()

@@ -199,7 +199,7 @@ class Handshake(asyncio.Protocol):
 
 
 class SparePort:
-    """Another port of the same app, which is opened when its address is first asked for.
+    """Another port of the same app, which is opened when its address is first used.
 
     Args:
         stack: Closes it.

@@ -170,7 +170,7 @@ class DirectoryStorage(Storage):
         return None if found is None else DirectoryBlob(self._library, digest, found)
 
     def take(self, session: str, digest: Digest, size: int) -> DirectoryBlob:
-        """Make an upload the content of its digest, from the moment when the change is written.
+        """Make an upload the content of its digest, from the moment the change is written.
 
         Args:
             session: Names the upload's file.

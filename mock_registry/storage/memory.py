@@ -70,7 +70,7 @@ class MemoryBlob:
         return self
 
     def read(self, offset: int, count: int) -> bytes:
-        """Return a slice; the content itself when all of it is asked for."""
+        """Return a slice; the content itself when all of it is requested."""
         return self.content[offset : offset + count]
 
     def __enter__(self) -> Self:

@@ -169,7 +169,7 @@ class _Bases:
             UsageError: the name is not an address, or --creds would be sent to two registries.
         """
         from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
-        from regsim.client.opener import Opener  # noqa: PLC0415  (likewise)
+        from regsim.client.opener import Opener  # noqa: PLC0415  (see above)
 
         hosts = hosts_of(self._names.get(name, name))
         if self._addressed is None or not self._hosts.keys() >= hosts:

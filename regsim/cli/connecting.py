@@ -66,7 +66,7 @@ class Connecting:
             creds: credentials from further flags, by host.
             jobs: blobs that a transfer moves at the same time.
             ranges: connections over which a large blob is read.
-            warn: is told what the user should know though the work goes on.
+            warn: receives warnings for the user; the work goes on.
 
         Raises:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.

@@ -1,4 +1,4 @@
-"""The account of one piece of work at one registry: requests, body octets and retries, as they happen."""
+"""The account of one piece of work at one registry: requests, body bytes and retries, as they happen."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class Reason(StrEnum):
 
 
 class Loss(StrEnum):
-    """Why body octets were wasted, where nothing was retried.
+    """Why body bytes were wasted, where nothing was retried.
 
     Attributes:
         PROBE: a GET that answered a question which a HEAD had left open.
         READ_AGAIN: content of a copy was read again, from an earlier byte, to be sent again.
-        OVERLAP: an answer to a Range began before the byte that was asked for.
+        OVERLAP: an answer to a Range began before the requested byte.
         CUT: an answer that was read whole broke off, and was asked for again.
         NOT_NEEDED: a manifest was read, and the destination turned out to hold it.
         RACED: another client stored the same content first.
@@ -49,7 +49,7 @@ class Loss(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Waste:
-    """Body octets that were sent or received and served no outcome, and why."""
+    """Body bytes that were sent or received and served no outcome, and why."""
 
     reason: Loss
     wasted: int
@@ -66,7 +66,7 @@ class Retry:
     Attributes:
         reason: a `Reason`, a status such as `503`, or a `Trouble` of the network.
         seconds: waited before it.
-        wasted: body octets, sent or received, that were wasted because of it.
+        wasted: body bytes, sent or received, that were wasted because of it.
     """
 
     reason: str
@@ -87,23 +87,23 @@ _SUMS = (*_COUNTS, *_SIDES, "retries", "losses", "beside")
 class Account:
     """Counts what the requests made on its behalf cost. Headers are not counted.
 
-    Three figures are counted by different code: an octet is sent or received when a connection takes or gives
+    Three figures are counted by different code: a byte is sent or received when a connection takes or gives
     it, useful when the content that it belongs to is accepted, and wasted where it is wasted. None of them is
     computed from the others, so the law "sent = useful + wasted" can fail.
 
     Attributes:
         requests: HTTP requests sent, every retry included.
         attempts: times that the content was started to be moved (1 unless a transfer was restarted).
-        sent: octets of bodies of blob uploads and manifest PUTs.
-        received: octets of bodies of 200 and 206 answers to blob and manifest GETs.
-        overhead: octets of all other bodies, both ways: errors, lists, tokens, redirects.
-        resumed: octets of the content that an interrupted earlier run had left, and that did not come again.
+        sent: bytes of bodies of blob uploads and manifest PUTs.
+        received: bytes of bodies of 200 and 206 answers to blob and manifest GETs.
+        overhead: bytes of all other bodies, both ways: errors, lists, tokens, redirects.
+        resumed: bytes of the content that an interrupted earlier run had left, and that did not come again.
         divided: the content came in several stretches at a time, one of which may be wrong.
-        useful_sent, useful_received: octets of content that its destination accepted.
-        wasted_sent, wasted_received: octets that served no outcome; `retries` and `losses` say why.
-        held: octets of a manifest that was read, and is useful once it is stored.
+        useful_sent, useful_received: bytes of content that its destination accepted.
+        wasted_sent, wasted_received: bytes that served no outcome; `retries` and `losses` say why.
+        held: bytes of a manifest that was read, and is useful once it is stored.
         retries: why anything was asked or moved again, in order.
-        losses: octets that were wasted without a retry.
+        losses: bytes that were wasted without a retry.
         beside: accounts of other content that the work led to, by digest; None if no digest is known.
     """
 
@@ -130,11 +130,11 @@ class Account:
         self.waste(sent=sent, received=received)
 
     def waste(self, *, sent: int = 0, received: int = 0, loss: Loss | None = None) -> None:
-        """Note that body octets were wasted; or, with negative figures, that they were useful after all.
+        """Note that body bytes were wasted; or, with negative figures, that they were useful after all.
 
         Args:
-            sent: octets.
-            received: octets.
+            sent: bytes.
+            received: bytes.
             loss: why; None charges the last retry, if there is one.
         """
         self.wasted_sent += sent
@@ -159,14 +159,14 @@ class Account:
         self.losses = [loss for loss in self.losses if loss.wasted]
 
     def lose(self, loss: Loss | None = None) -> None:
-        """Note that all octets so far were wasted, those that had been useful too."""
+        """Note that all bytes so far were wasted, those that had been useful too."""
         self.useful_sent = self.useful_received = self.held = 0
         self._read = None
         self.waste(sent=self.standing, received=self.received - self.wasted_received, loss=loss)
 
     @property
     def standing(self) -> int:
-        """Octets that were sent and not wasted so far."""
+        """Bytes that were sent and not wasted so far."""
         return self.sent - self.wasted_sent
 
     def reads_from(self, offset: int) -> None:
@@ -181,7 +181,7 @@ class Account:
         self._read = (self._read[0] if self._read else 0, offset)
 
     def accepted(self, *, received: int) -> None:
-        """Note that content of so many octets, which came over the wire, is stored at its destination."""
+        """Note that content of so many bytes, which came over the wire, is stored at its destination."""
         self.useful_received += received
         if self._read is not None and self._read[1] - self._read[0] < received:
             # An earlier reading is the one that was accepted.

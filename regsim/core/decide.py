@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from regsim.core import actions as act
 from regsim.core import manifest
 from regsim.core.account import Loss, Reason
-from regsim.core.graph import MANIFEST_ROLES, Content, Walk
+from regsim.core.graph import Content, Walk, needs
 from regsim.core.ledger import Direction, Evidence, Outcome, Tally
 from regsim.core.manifest import Role
 from regsim.core.work import Work, keep_all, mounts_worth_trying
@@ -186,7 +186,7 @@ class Decisions:
             yield from self._read(work)
         self._happen(self._settled[place.content])
         yield self._listed[place.content]
-        for child in _children(work):
+        for child in needs(work.document):
             yield self._in_place[child]
         if work.outcome is None:
             yield from self._put(work)
@@ -249,7 +249,7 @@ class Decisions:
 
         The registry has lied about them, or collected them meanwhile, or does not see them yet.
         """
-        blobs = [child for child in _children(work) if not child.is_manifest]
+        blobs = [child for child in needs(work.document) if not child.is_manifest]
         for blob in blobs:
             if self._in_place[blob].happened:
                 self._in_place[blob] = Signal()
@@ -385,13 +385,3 @@ class Decisions:
         if work is not None and work.outcome is None:
             work.end(Outcome.FAILED, Evidence.ERROR)
         self.error = self.error or error
-
-
-def _children(work: Work) -> list[Content]:
-    """Return what has to be in place before a manifest is put."""
-    successors = work.document.successors if work.document else ()
-    return [
-        Content(each.role in MANIFEST_ROLES, each.descriptor.digest)
-        for each in successors
-        if not each.is_foreign
-    ]

@@ -31,6 +31,15 @@ class Content(NamedTuple):
     digest: Digest
 
 
+def needs(document: Document | None) -> list[Content]:
+    """Return what has to be in place before a manifest is: all that it names, but what stays where it is."""
+    return [
+        Content(each.role in MANIFEST_ROLES, each.descriptor.digest)
+        for each in (document.successors if document is not None else ())
+        if not each.is_foreign
+    ]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """One reference: the root, or one descriptor in a manifest or index.
@@ -79,12 +88,10 @@ class Graph:
         places: one for each reference, in the order of the ledger.
         documents: the manifests and indexes that were opened, by digest. What stands in one is listed once,
             below its first place.
-        layers: the digests of the layers of each manifest, base first.
     """
 
     places: tuple[Place, ...]
     documents: Mapping[Digest, Document]
-    layers: Mapping[Digest, tuple[Digest, ...]]
 
     @classmethod
     def of(cls, root: Descriptor, documents: Mapping[Digest, Document]) -> Graph:
@@ -105,12 +112,6 @@ class Graph:
     def root(self) -> Place:
         """The place of the root."""
         return self.places[0]
-
-    def run(self, place: Place) -> tuple[Digest, ...]:
-        """Return the layers from the base up to this one; empty if it is no layer of a manifest."""
-        if place.parent is None or place.layer is None:
-            return ()
-        return self.layers[place.parent.descriptor.digest][: place.layer + 1]
 
 
 class Walk:
@@ -206,7 +207,7 @@ class Walk:
         firsts, places = dict(self._firsts), list(self._places)
         for place in reversed(self._ahead):
             places.append(_numbered(place, len(places), firsts))
-        return Graph(tuple(places), dict(self._documents), dict(self._layers))
+        return Graph(tuple(places), dict(self._documents))
 
 
 def _numbered(place: Place, number: int, firsts: dict[Content, int]) -> Place:

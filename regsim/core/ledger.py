@@ -85,7 +85,7 @@ _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
 class Entry:
     """One reference at one destination: the root, or one descriptor in a manifest or index.
 
-    All sizes are bytes. `wire_*` are body octets (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
+    All sizes are bytes. `wire_*` are body bytes (DESIGN 5, "Wire bytes"); `wasted_*` the part of them
     that served no outcome, and `useful_*` the part that its destination accepted; `resumed` what an
     interrupted earlier run had left in place. `retries` tells why anything was asked or moved again, and what
     was wasted by it; `losses` what was wasted otherwise.
@@ -116,7 +116,7 @@ class Entry:
 
     @property
     def wasted(self) -> int:
-        """Body octets that were wasted, sent and received."""
+        """Body bytes that were wasted, sent and received."""
         return self.wasted_sent + self.wasted_received
 
     def to_json(self) -> dict[str, Any]:

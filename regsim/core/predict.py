@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regsim.core.work import Labels, Rules
 
 # What became of a place: its outcome, the evidence, the repository it was mounted from, HTTP requests, and
-# octets that were received.
+# bytes that were received.
 _Fate = tuple[Outcome, "Evidence | None", "str | None", int, int]
 
 _MOVED = frozenset({Outcome.TRANSFERRED, Outcome.MOUNTED})

@@ -7,7 +7,7 @@ The grammar of names, tags and digests is the specification's; the defaults (`do
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from regsim.core.descriptor import Digest
@@ -117,10 +117,6 @@ class Reference:
     def target(self) -> str:
         """What to ask the registry for: the digest if there is one, else the tag."""
         return self.digest or self.tag or DEFAULT_TAG
-
-    def with_repository(self, repository: str) -> Reference:
-        """Return the same tag and digest in another repository of the same host."""
-        return replace(self, repository=check_repository(repository))
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""

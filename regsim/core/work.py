@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Account, Loss
-from regsim.core.graph import MANIFEST_ROLES, Content
+from regsim.core.graph import needs
 from regsim.core.ledger import Direction, Entry, Evidence, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.core.descriptor import Descriptor, Digest
-    from regsim.core.graph import Graph, Place
+    from regsim.core.graph import Content, Graph, Place
     from regsim.core.manifest import Document
 
 
@@ -233,11 +233,5 @@ class _Builder:
     def _is_blocked(self, place: Place) -> bool:
         """Tell whether a manifest could not be put because something that it names is not in place."""
         document = self.graph.documents.get(place.descriptor.digest) if place.is_manifest else None
-        for each in document.successors if document is not None else ():
-            if each.is_foreign:
-                continue
-            content = Content(each.role in MANIFEST_ROLES, each.descriptor.digest)
-            work = self.works.get(content)
-            if work is None or work.outcome in (None, Outcome.FAILED):
-                return True
-        return False
+        works = (self.works.get(content) for content in needs(document))
+        return any(work is None or work.outcome in (None, Outcome.FAILED) for work in works)

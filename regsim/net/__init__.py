@@ -17,7 +17,7 @@ class Timeouts:
         connect: TCP and TLS, until a connection stands.
         read: the longest silence while an answer or a part of its body is awaited.
         write: until the connection takes the next part of a body.
-        commit: silence after the last octet of an upload, while the registry hashes and moves it
+        commit: silence after the last byte of an upload, while the registry hashes and moves it
             (ghcr takes 11 s for 700 MB).
         pool: until one of the connections is free; its holder is bound by the other timeouts.
         metadata: a whole exchange that moves no blob. A trickle never stalls, but ends here.

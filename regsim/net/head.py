@@ -14,7 +14,7 @@ import httpx
 
 Header = tuple[bytes, bytes]
 
-# Octets of everything before a body, preliminary answers included. Signed URLs take some kilobytes.
+# Bytes of everything before a body, preliminary answers included. Signed URLs take some kilobytes.
 MAX_HEAD = 64 * 1024
 MAX_HEADERS = 256
 
@@ -108,7 +108,7 @@ class Head:
         return self._seen > 0
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take in octets; return those behind the head once it is whole, None before.
+        """Take in bytes; return those behind the head once it is whole, None before.
 
         Raises:
             RemoteProtocolError: they are no head, or too large a one.
@@ -160,7 +160,7 @@ class Head:
 
     @property
     def length(self) -> int | None:
-        """Octets of the body; None: its end is told by chunks, or by the end of the connection."""
+        """Bytes of the body; None: it ends with the last chunk, or with the connection."""
         if self._method == b"HEAD" or self.status in _BODILESS:
             return 0
         if self.chunked:

@@ -107,7 +107,7 @@ class DockerArchive(OciArchive):
                 f"{index.path} has {len(image.layers)} layers of an image whose config names {len(diff_ids)}"
             )
         pairs = tuple(zip(image.layers, diff_ids, strict=True))
-        # One layer is often there many times, such as an empty one: it is looked at once.
+        # One layer is often listed many times, such as an empty one: it is read once.
         contents = {pair: _layer(index, *pair) for pair in dict.fromkeys(pairs)}
         layers = [contents[pair] for pair in pairs]
         manifest = manifest_document(config, [each.descriptor for each in layers])

@@ -19,7 +19,7 @@ OPAQUE_NAME = b".wh..wh..opq"
 
 MAX_NAME = 255
 MAX_PATH = 4096
-# What mode has beside the kind: permissions, set-user-ID, set-group-ID and the sticky bit.
+# The bits of a mode without the kind: permissions, set-user-ID, set-group-ID and the sticky bit.
 PERMISSIONS = 0o7777
 
 Opener = Callable[[], Iterator[bytes]]

@@ -118,7 +118,7 @@ def regular_size(path: Path) -> int | None:
     """Return the size in bytes of a regular file, None where there is nothing.
 
     Raises:
-        LocalFileError: something else stands there, or it cannot be told.
+        LocalFileError: something else stands there, or that cannot be determined.
     """
     try:
         status = path.lstat()
@@ -143,7 +143,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     with open_regular(path, follow=True) as file:
         pieces, room = [], limit + 1
         with file_errors(path, "read"):
-            # Python makes room for all that is asked for, however small the file.
+            # Python makes room for all that is requested, however small the file.
             while room > 0 and (piece := file.read(min(room, _PIECE))):
                 pieces.append(piece)
                 room -= len(piece)
@@ -160,7 +160,7 @@ class AsideFile(GuardedFile):
 
     Args:
         directory: where to write; in the same file system as the target.
-        kept: name of a file that is to outlive its writer, and be gone on with by the next one.
+        kept: name of a file that outlives its writer, and that the next writer continues.
 
     Attributes:
         outlives: it is such a file.
@@ -292,7 +292,7 @@ def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> I
 
     Args:
         directory: an existing one.
-        alone: whether nobody else may use it meanwhile; else only those who would be alone are kept out.
+        alone: an exclusive lock; else a shared one.
         seconds: how long to wait for others.
 
     Raises:

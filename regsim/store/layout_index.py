@@ -108,7 +108,7 @@ class Listing:
         self, reference: str, unlisted: Callable[[Digest], Descriptor | None]
     ) -> list[Descriptor]:
         if not reference:
-            # What is listed without a tag beside what has one refers to it, or was replaced.
+            # An untagged entry next to tagged ones refers to one of them, or was replaced.
             tagged = [each for tag in self.tags() for each in self.tagged(tag)]
             images = list({each.digest: each for each in tagged}.values()) or self.everything()
             return [named(each) for each in images]

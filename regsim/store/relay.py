@@ -31,7 +31,7 @@ _WORTH_TWO = 8 * CHUNK
 
 
 class Relay:
-    """Bytes from a source to those who take them.
+    """Bytes from a source to its takers.
 
     Args:
         fill: writes the next bytes into a buffer, in a thread, and returns how many; 0: there are no more.
@@ -145,7 +145,7 @@ class Threads:
 
         Args:
             relay: is run once.
-            stop: called when this is cancelled: must wake its thread from whatever it waits for.
+            stop: called when this is cancelled: must wake its thread from any wait.
 
         Raises:
             Exception: what its `fill` or a taker raised.
@@ -170,7 +170,7 @@ class Threads:
 async def in_thread(
     work: Callable[[], T], *, stop: Callable[[], None] = lambda: None, lost: Callable[[T], None] | None = None
 ) -> T:
-    """Do work in a thread that must not go on behind the back of who was cancelled, who still waits for it.
+    """Do work in a thread. A caller that is cancelled stops the work, and still waits for its end.
 
     Args:
         work: what to do; it cannot be cancelled itself.

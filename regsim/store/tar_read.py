@@ -217,7 +217,7 @@ class TarReader:
             if size:
                 raise self._wrong("is a directory to some readers, and to others a file with content")
             kind = Kind.DIRECTORY  # how tars before ustar wrote one
-        # Only files have content, whatever size a header gives: all readers agree on that.
+        # Only files have content, whatever size a header gives; all readers agree.
         size = size if kind is Kind.FILE else 0
         member = Member(
             name=name,

@@ -1,8 +1,8 @@
 """Tar headers: ustar, with a PAX header where ustar has no room (POSIX pax, "ustar Interchange Format").
 
 Owns the bytes before and after a file's content. Must not know the order of a layer, compression or digests.
-What it writes is the same on every machine: no user names, no access times, nothing that the entry does not
-say. Not `tarfile`: it takes three times as long for a header (20 µs to 7), and takes names as text only.
+The bytes are the same on every machine: no user names, no access times, nothing but the entry. Not `tarfile`:
+it takes three times as long for a header (20 µs to 7), and accepts names as text only.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _TYPES = {
 _DEVICES = frozenset({Kind.CHAR, Kind.BLOCK})
 _PAX_NAME = b"././@PaxHeader"
 _BINARY = (b"hdrcharset", b"BINARY")
-_NO_NAMES = bytes(64)  # user and group: numbers say who owns a file
+_NO_NAMES = bytes(64)  # user and group names; the numeric IDs suffice
 _NO_DEVICES = bytes(16)
 _REST = bytes(12)
 

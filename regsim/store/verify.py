@@ -48,7 +48,7 @@ class Verifier:
         """Take in more bytes.
 
         Raises:
-            ContentError: there are more bytes than the descriptor says; told at the first one beyond.
+            ContentError: there are more bytes than the descriptor says; raised at the first one beyond.
         """
         self.seen += len(data)
         if self.seen > self._descriptor.size:
@@ -101,7 +101,7 @@ async def verified(
     async with aclosing(_checked(content, verifier, checked)) as stream:
         async for chunk in stream:
             total += len(chunk)
-            if total > content.descriptor.size:  # a verifier in another thread may not have told yet
+            if total > content.descriptor.size:  # a verifier in another thread may not have raised yet
                 raise verifier.wrong_size(f"at least {total}")
             if held and chunk:
                 yield held

@@ -154,7 +154,9 @@ class Transfer:
             raise NotFoundError(
                 f"{self._name} does not exist", hint="check the name and the tag", codes=(MANIFEST_UNKNOWN,)
             )
-        selection = await self._select(descriptor)
+        selection = self._selection = Selection(descriptor, self._resolving)
+        await select(self._source, selection, self._options.choice, self._name)
+        selection.settle(selection.kept or (selection.root.digest,))
         rules = Rules(
             direction=self._direction,
             to_registry=self._destination.remote,
@@ -164,12 +166,6 @@ class Transfer:
             keeps=keep_all if selection.kept is None else selection.keeps,
         )
         return Decisions(selection.root, rules, self._resolving)
-
-    async def _select(self, descriptor: Descriptor) -> Selection:
-        selection = self._selection = Selection(descriptor, self._resolving)
-        await select(self._source, selection, self._options.choice, self._name)
-        selection.settle(selection.kept or (selection.root.digest,))
-        return selection
 
     async def _perform(self, action: act.Action) -> object:
         with self._progress.following(action) as answered:

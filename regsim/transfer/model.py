@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ModelRegistry:
-    """A registry as repositories of digests; a repository is there as soon as it is asked for."""
+    """A registry as repositories of digests; a repository is there as soon as it is requested."""
 
     repositories: dict[str, HeldSets] = field(default_factory=dict)
     _predictors: dict[tuple[Digest, bool, bool], Predictor] = field(default_factory=dict)

@@ -61,12 +61,12 @@ def test_places_stand_depth_first_and_the_first_with_a_content_leads() -> None:
     assert [graph.places[number].parent for number in (0, 3)] == [None, graph.places[1]]
 
 
-def test_a_layer_knows_the_run_below_it_and_nothing_else_has_one() -> None:
+def test_a_layer_knows_its_number_among_the_layers_and_nothing_else_has_one() -> None:
     image = manifest(blob("base"), blob("top"))
     root = index(image.descriptor, blob("odd"))
     graph = Graph.of(root.descriptor, known(root, image))
-    base, top = Digest.of(b"base"), Digest.of(b"top")
-    assert [graph.run(place) for place in graph.places] == [(), (), (), (base,), (base, top), ()]
+    assert [place.layer for place in graph.places] == [None, None, None, 0, 1, None]
+    assert [place.depth for place in graph.places] == [0, 1, 2, 2, 2, 1]
 
 
 def test_a_manifest_that_is_not_known_is_not_opened() -> None:

@@ -155,11 +155,6 @@ def test_any_text_is_a_reference_or_a_clear_refusal(text: str) -> None:
         assert Reference.parse(str(reference)) == reference
 
 
-def test_other_repository_keeps_tag_and_digest() -> None:
-    reference = Reference.parse(f"example.com/app:v1@{DIGEST}").with_repository("other/app")
-    assert str(reference) == f"example.com/other/app:v1@{DIGEST}"
-
-
 @pytest.mark.parametrize(
     ("host", "loopback"),
     [

@@ -106,7 +106,7 @@ def test_a_registry_that_does_not_start_leaves_nothing_behind(run: Try, engine: 
     engine.is_("ends-at-once")
     result = run("def test_one(registry_container):\n    pass\n")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*ended by itself: configuration error: no storage*"])
+    result.stdout.fnmatch_lines(["*has stopped: configuration error: no storage*"])
     assert engine.containers() == []
 
 

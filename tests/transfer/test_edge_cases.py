@@ -45,8 +45,15 @@ def router() -> respx.MockRouter:
 
 
 @pytest.fixture
-def registry(router: respx.MockRouter) -> Registry:
-    return Registry(Transport(HOST, Connection(transport=httpx.MockTransport(router.async_handler))))
+def registry(router: respx.MockRouter, habits: Habits) -> Registry:
+    network = httpx.MockTransport(router.async_handler)
+    return Registry(Transport(HOST, Connection(transport=network)), habits=habits)
+
+
+@pytest.fixture
+def habits() -> Habits:
+    """What the client knows of the registry."""
+    return Habits()
 
 
 async def upload(registry: Registry, raw: bytes = SMALL) -> Account:
@@ -319,9 +326,9 @@ async def test_edge_28_a_piece_that_is_kept_in_part_is_sent_on_from_there() -> N
 
 
 async def test_edge_28_a_range_that_tells_the_piece_alone_is_understood(
-    router: respx.MockRouter, registry: Registry
+    router: respx.MockRouter, registry: Registry, habits: Habits
 ) -> None:
-    registry._habits.largest = 1000
+    habits.largest = 1000
     ends = iter([999, 1999, 2999])
     router.post(UPLOADS).respond(202, headers={"Location": "/u"})
     router.patch(f"{HOST}/u").mock(
@@ -332,9 +339,9 @@ async def test_edge_28_a_range_that_tells_the_piece_alone_is_understood(
 
 
 async def test_edge_29_a_piece_at_the_wrong_place_is_followed_by_one_at_the_right_one(
-    router: respx.MockRouter, registry: Registry
+    router: respx.MockRouter, registry: Registry, habits: Habits
 ) -> None:
-    registry._habits.largest = 1000
+    habits.largest = 1000
     answers = [
         httpx.Response(202, headers={"Range": "0-999"}),
         httpx.Response(416, headers={"Range": "0-499", "Location": "/u"}),
@@ -369,8 +376,10 @@ async def test_edge_30_pieces_are_as_large_as_the_registry_asks() -> None:
         assert await there.holds(store)
 
 
-async def test_edge_30_but_not_larger_than_any_piece_is(router: respx.MockRouter, registry: Registry) -> None:
-    registry._habits.largest = 1000
+async def test_edge_30_but_not_larger_than_any_piece_is(
+    router: respx.MockRouter, registry: Registry, habits: Habits
+) -> None:
+    habits.largest = 1000
     headers = {"Location": "/u", "OCI-Chunk-Min-Length": "9" * 18}
     router.post(UPLOADS).respond(202, headers=headers)
     session = await registry.repository("shop/api").mount(LAYER.digest, "library/base", Account())
@@ -387,8 +396,10 @@ async def test_edge_31_pieces_and_commits_may_be_answered_as_ecr_and_others_do(p
         assert await there.holds(store)
 
 
-async def test_edge_32_every_body_tells_its_length(router: respx.MockRouter, registry: Registry) -> None:
-    registry._habits.largest = 1000
+async def test_edge_32_every_body_tells_its_length(
+    router: respx.MockRouter, registry: Registry, habits: Habits
+) -> None:
+    habits.largest = 1000
     post = router.post(UPLOADS).respond(202, headers={"Location": "/u"})
     patch = router.patch(f"{HOST}/u").respond(202)
     put = router.put(url__startswith=f"{HOST}/u").respond(201)
