@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 from urllib.parse import unquote_to_bytes
 
 from .errors import close_to
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _SECRET = frozenset(
     b"access_token client_secret code id_token identity_token identitytoken pass passwd password"
@@ -106,13 +109,6 @@ class Draft:
         record: Any = self
         record.__class__ = Record
         return cast("Record", record)
-
-
-class TextSink(Protocol):
-    """Anything that text can be written to."""
-
-    def write(self, text: str, /) -> object:
-        """Write the text."""
 
 
 class Conditions(TypedDict, total=False):
@@ -218,7 +214,7 @@ class Journal(Sequence[Record]):
         """Return the digest that an upload session was committed as; ``None`` if it was not."""
         return None if session is None else self._committed.get(session)
 
-    def dump(self, file: TextSink) -> None:
+    def dump(self, file: "SupportsWrite[str]") -> None:
         """Write the records as JSON Lines, one object a record with the fields of `Record`."""
         for record in self:
             file.write(json.dumps(asdict(record)) + "\n")

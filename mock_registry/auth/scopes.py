@@ -46,11 +46,6 @@ class Scope:
 CATALOG = Scope("registry", "catalog", (ANY_ACTION,))
 
 
-def repository_scope(name: str, *actions: Action) -> Scope:
-    """Return the scope of actions on a repository."""
-    return Scope(REPOSITORY, name, tuple(map(str, actions)))
-
-
 def parse_scopes(values: Iterable[str]) -> list[Scope]:
     """Read scope parameters, each of several scopes with spaces between; other texts are left out."""
     texts = [text for value in values for text in value.split()]
@@ -84,8 +79,8 @@ class Demand:
         if self.action is None:
             return ()
         actions = (Action.PULL, Action.PUSH) if self.action is Action.PUSH else (self.action,)
-        scopes = (repository_scope(self.repository, *actions),)
-        return (*scopes, repository_scope(self.source, Action.PULL)) if self.source else scopes
+        scopes = (Scope(REPOSITORY, self.repository, actions),)
+        return (*scopes, Scope(REPOSITORY, self.source, (Action.PULL,))) if self.source else scopes
 
 
 def demand_of(exchange: Exchange, *, cancel_needs_delete: bool) -> Demand:

@@ -38,15 +38,6 @@ TABLE: dict[Route, dict[str, Handler]] = {
     },
     Route.UPLOADS: {"POST": post_upload},
 }
-_READS = {
-    route: {
-        method: handler
-        for method, handler in methods.items()
-        if method in ("GET", "HEAD") or route is Route.TOKEN
-    }
-    for route, methods in TABLE.items()
-}
-"""The part of it that a read-only registry serves."""
 
 
 def find_handler(exchange: Exchange, *, read_only: bool) -> Handler:
@@ -56,7 +47,9 @@ def find_handler(exchange: Exchange, *, read_only: bool) -> Handler:
         Refusal: 404 without a route, 400 for a bad name, 405 for another method.
     """
     methods = TABLE[exchange.address.route]
-    served = _READS[exchange.address.route] if read_only else methods
+    served = methods
+    if read_only and exchange.address.route is not Route.TOKEN:
+        served = {method: handler for method, handler in methods.items() if method in ("GET", "HEAD")}
     handler = served.get(exchange.method)
     if not exchange.address.valid:
         raise Refusal(400, Fault(ErrorCode.NAME_INVALID, "not a repository name", exchange.address.name))

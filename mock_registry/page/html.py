@@ -4,6 +4,7 @@ Owns escaping: text that is not `Html` is escaped where it is put into an elemen
 registry holds.
 """
 
+import html
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -15,7 +16,6 @@ NAMES = 4
 """Names in a row."""
 
 _UNIT = 1000
-_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
 
 
 class Html(str):
@@ -31,7 +31,7 @@ def escape(text: Node) -> Html:
     """Return anything as markup; what is markup already stays as it is, and ``None`` is nothing."""
     if isinstance(text, Html):
         return text
-    return Html() if text is None else Html(str(text).translate(_ESCAPES))
+    return Html() if text is None else Html(html.escape(str(text)))
 
 
 def join(*nodes: Node) -> Html:

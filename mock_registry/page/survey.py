@@ -5,10 +5,9 @@ it is shown.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias
 
 from mock_registry.access import Access
 from mock_registry.journal import Journal, Record, Route
@@ -18,8 +17,6 @@ from mock_registry.state import Repository, State
 
 RECORDS = 100_000
 """The newest records of the journal that are added up: a journal without a limit may hold millions."""
-
-Sees: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class Survey:
         return sum(layer.saved for layer in self.layers.values())
 
 
-def survey(state: State, sees: Sees) -> Survey:
+def survey(state: State, sees: Callable[[str], bool]) -> Survey:
     """Look through all repositories that a reader sees."""
     repositories = tuple(repository for name, repository in sorted(state.repositories.items()) if sees(name))
     images: Counter[Digest] = Counter()
@@ -152,7 +149,7 @@ class Traffic:
     older: int
 
 
-def traffic(journal: Journal, access: Access, *, newest: int = RECORDS) -> Traffic:
+def traffic(journal: Journal, access: Access) -> Traffic:
     """Add up the requests that a reader may know of.
 
     Those are the ones about repositories that they may read, and, of requests about no repository, their own.
@@ -161,15 +158,11 @@ def traffic(journal: Journal, access: Access, *, newest: int = RECORDS) -> Traff
     sees = cache(access.sees)
     routes: dict[Route, Total] = {}
     whole = Total()
-    for record in _newest(journal, newest):
+    for record in journal[-RECORDS:]:
         if record.route is Route.PAGE:
             continue
         known = record.user == access.user if record.repository is None else sees(record.repository)
         if known:
             routes.setdefault(record.route, Total()).add(record)
             whole.add(record)
-    return Traffic(dict(sorted(routes.items())), whole, max(0, len(journal) - newest))
-
-
-def _newest(journal: Journal, count: int) -> Sequence[Record]:
-    return journal[-count:] if len(journal) > count else tuple(journal)
+    return Traffic(dict(sorted(routes.items())), whole, max(0, len(journal) - RECORDS))

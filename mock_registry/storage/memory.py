@@ -23,34 +23,6 @@ SPOOL_THRESHOLD = 1 << 18
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
 
 
-class Spool:
-    """A temporary directory, made when first needed and removed at the latest with its owner.
-
-    Args:
-        parent: Where to make it; ``None`` is the system's place for temporary files.
-    """
-
-    def __init__(self, parent: str | os.PathLike[str] | None = None) -> None:
-        self._parent = parent
-        self._remove: weakref.finalize[[str, bool], Spool] | None = None
-        self.directory: Path | None = None
-
-    def path(self, name: str) -> Path:
-        """Return where to keep a file, and create the directory if this is the first."""
-        if self.directory is None:
-            path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
-            # Not TemporaryDirectory, which warns when a registry is dropped without having been closed.
-            self._remove = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
-            self.directory = Path(path)
-        return self.directory / name
-
-    def close(self) -> None:
-        """Remove the directory and all in it. A later `path` makes a new one."""
-        if self._remove is not None:
-            self._remove()
-        self._remove = self.directory = None
-
-
 class MemoryBlob:
     """Small content, which is its own reader."""
 
@@ -138,7 +110,7 @@ class MemoryUpload(Upload):
         if self._path is None:
             if self.size + count <= self._storage.threshold:
                 return self._chunks.extend
-            self._path = self._storage.spool.path(self._session)
+            self._path = self._storage.spool_path(self._session)
             self._descriptor = os.open(self._path, _APPEND | os.O_CREAT | os.O_EXCL, 0o600)
             write_all(self._descriptor, self._chunks)
             self._chunks = []
@@ -184,6 +156,9 @@ class MemoryStorage(Storage):
         directory: Where the spool directory is made; ``None`` is the system's place for temporary files.
         threshold: Bytes up to which content stays in memory.
         capacity: Bytes that fit, content and open uploads together; ``None`` asks only the file system.
+
+    Attributes:
+        spool: The spool directory, made when first needed and removed at the latest with this storage.
     """
 
     def __init__(
@@ -193,7 +168,9 @@ class MemoryStorage(Storage):
         threshold: int = SPOOL_THRESHOLD,
         capacity: int | None = None,
     ) -> None:
-        self.spool = Spool(directory)
+        self.spool: Path | None = None
+        self._parent = directory
+        self._remove_spool: weakref.finalize[[str, bool], MemoryStorage] | None = None
         self.threads = Threads()
         self.threshold = threshold
         self._capacity = capacity
@@ -214,6 +191,15 @@ class MemoryStorage(Storage):
         if count > 0 and self._capacity is not None and self._used + count > self._capacity:
             raise OSError(errno.ENOSPC, "the capacity of the storage is used up")
         self._used += count
+
+    def spool_path(self, name: str) -> Path:
+        """Return where to keep a file, and make the spool directory if this is the first."""
+        if self.spool is None:
+            path = tempfile.mkdtemp(prefix="mock-registry-", dir=self._parent)
+            # Not TemporaryDirectory, which warns when a registry is dropped without having been closed.
+            self._remove_spool = weakref.finalize(self, shutil.rmtree, path, True)  # noqa: FBT003 (ignore_errors)
+            self.spool = Path(path)
+        return self.spool / name
 
     async def open_upload(self, session: str, algorithm: Algorithm) -> MemoryUpload:
         """Begin an upload. Nothing touches the disk below the threshold."""
@@ -241,5 +227,7 @@ class MemoryStorage(Storage):
         """Remove the spool directory, and forget what it held."""
         for digest in [digest for digest, blob in self._blobs.items() if isinstance(blob, FileBlob)]:
             self.remove(digest)
-        self.spool.close()
+        if self._remove_spool is not None:
+            self._remove_spool()
+        self._remove_spool = self.spool = None
         self.threads.close()

@@ -127,7 +127,7 @@ class Peer:
             folders = [*(storage.path / "blobs").iterdir(), storage.path / "uploads"]
         else:
             assert isinstance(storage, MemoryStorage)
-            folders = [storage.spool.directory] if storage.spool.directory else []
+            folders = [storage.spool] if storage.spool else []
         return sorted(file for folder in folders for file in folder.iterdir())
 
     def codes(self, answer: httpx.Response) -> list[str]:

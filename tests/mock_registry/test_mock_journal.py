@@ -210,7 +210,7 @@ async def test_leaving_the_last_context_removes_the_spool_directory(tmp_path: Pa
         async with registry.serve():
             assert inside(tmp_path) == []  # made only when needed
             assert isinstance(registry.storage, MemoryStorage)
-            registry.storage.spool.path("x").touch()
+            registry.storage.spool_path("x").touch()
         assert len(inside(tmp_path)) == 1
     assert inside(tmp_path) == []
 
@@ -220,7 +220,7 @@ def test_a_registry_that_nobody_closed_removes_its_spool_directory_when_it_is_co
 ) -> None:
     registry = MockRegistry(spool_directory=tmp_path)
     assert isinstance(registry.storage, MemoryStorage)
-    registry.storage.spool.path("x").touch()
+    registry.storage.spool_path("x").touch()
     del registry
     assert inside(tmp_path) == []
 

@@ -145,7 +145,7 @@ async def push(registry, content):
 
 def test_one(mock_registry):
     assert asyncio.run(push(mock_registry, bytes(1_000_000))) == 201
-    spools.append(mock_registry.storage.spool.directory)
+    spools.append(mock_registry.storage.spool)
     assert len(list(spools[0].iterdir())) == 1
 
 def test_what_is_left():
