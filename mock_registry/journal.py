@@ -112,7 +112,7 @@ class Draft:
 
 
 class Conditions(TypedDict, total=False):
-    """What records can be asked for; ``None`` is no condition."""
+    """Conditions on records; ``None`` is no condition."""
 
     repository: str | None
     method: str | None
