@@ -9,13 +9,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict, Unpack, cast, overload
 from urllib.parse import unquote_to_bytes
 
 from .errors import close_to
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 _SECRET = frozenset(
     b"access_token client_secret code id_token identity_token identitytoken pass passwd password"
@@ -214,7 +211,7 @@ class Journal(Sequence[Record]):
         """Return the digest that an upload session was committed as; ``None`` if it was not."""
         return None if session is None else self._committed.get(session)
 
-    def dump(self, file: "SupportsWrite[str]") -> None:
+    def dump(self, file: TextIO) -> None:
         """Write the records as JSON Lines, one object a record with the fields of `Record`."""
         for record in self:
             file.write(json.dumps(asdict(record)) + "\n")
