@@ -1,7 +1,7 @@
 """Effects on the connection and its pace: it ends, nothing more comes, or everything comes late.
 
 Owns when a connection breaks, in bytes of bodies, and when bytes are passed on, by the registry's clock. The
-server ends connections: under one that cannot be told how, a reset becomes a FIN, and an end before the head
+server ends connections: under one without that extension, a reset becomes a FIN, and an end before the head
 of the response a 502.
 """
 
