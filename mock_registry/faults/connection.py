@@ -330,7 +330,7 @@ class Corrupt(OnBody):
 
     def __post_init__(self) -> None:
         OnBody.__post_init__(self)
-        if not 1 <= self.mask <= 0xFF:  # noqa: PLR2004 (a byte)
+        if self.mask not in range(1, 256):
             raise QuantityError(f"mask: {self.mask} is not a byte's mask, 1 to 255")
 
     def through(self, incident: Incident, source: Source) -> Source:
