@@ -213,8 +213,7 @@ class Journal(Sequence[Record]):
 
     def dump(self, file: TextIO) -> None:
         """Write the records as JSON Lines, one object a record with the fields of `Record`."""
-        for record in self:
-            file.write(json.dumps(asdict(record)) + "\n")
+        file.writelines(json.dumps(asdict(record)) + "\n" for record in self)
 
 
 def redact_query(query: bytes) -> bytes:
