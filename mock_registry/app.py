@@ -316,7 +316,7 @@ class MockRegistry:
         """Serve on a port, in this event loop.
 
         Args:
-            host: Address to bind; loopback unless told otherwise.
+            host: Address to bind; loopback by default.
             port: 0 takes any free one; ``server.url`` tells which.
             limits: Sizes and times of the server.
             tls: A certificate with its key, or ``"self-signed"`` for one made on the spot, whose authority's
@@ -374,7 +374,7 @@ class MockRegistry:
         """Free the blobs that no manifest of their repository mentions. Safe while clients push.
 
         Args:
-            grace: Seconds that a blob stays after it was last pushed, mounted or told to be there.
+            grace: Seconds that a blob stays after it was last pushed, mounted or found by a HEAD or GET.
         """
         return await collect(self.state, grace)
 

@@ -244,8 +244,9 @@ class Exchange:
     async def drain(self, limit: int) -> None:
         """Read and count what is left of the request's body, up to a limit in bytes.
 
-        A client that is told no while it sends would else lose the answer with the connection, and the two
-        accounts would differ by what was under way. A client that waits for 100 Continue has sent nothing.
+        Otherwise a client that is refused while it sends would lose the answer with the connection, and the
+        two accounts would differ by the bytes under way. A client that waits for 100 Continue has sent
+        nothing.
         """
         if not self._begun and self.header(b"expect"):
             return
@@ -320,8 +321,8 @@ class Exchange:
     async def sever(self, *, reset: bool) -> None:
         """End the connection here.
 
-        A server that cannot be told ends it when the app leaves a response unfinished; of no response at all
-        it would make one of its own, so that one is given here: 502.
+        A server without that extension ends it when the app leaves a response unfinished. If there were no
+        response at all it would make its own, so one is given here: 502.
         """
         try:
             if self._offers(SEVER):

@@ -116,7 +116,7 @@ class TextSink(Protocol):
 
 
 class Conditions(TypedDict, total=False):
-    """What records can be asked for; ``None`` is no condition."""
+    """Conditions on records; ``None`` is no condition."""
 
     repository: str | None
     method: str | None

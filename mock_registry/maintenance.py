@@ -38,7 +38,8 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 class _Replay:
     """The outcome of changes, worked out before any content is read: most of it may be outdated.
 
-    Manifests are in `Repository.lost`, by their media types, until their content is read.
+    Manifests are in `Repository.lost`, by their media types, until their content is read. The times at which
+    blobs were used are not known.
     """
 
     def __init__(self, changes: Iterable[Change]) -> None:
@@ -56,16 +57,16 @@ class _Replay:
             case SessionCommitted():
                 session = self.sessions.pop(change.session, None)
                 if session is not None:
-                    self._repository(session.repository).blobs.add(change.digest)
+                    self._repository(session.repository).blobs[change.digest] = 0.0
             case _:
                 self._follow_content(change, self._repository(change.repository))
 
     def _follow_content(self, change: Change, repository: Repository) -> None:
         match change:
             case BlobLinked():
-                repository.blobs.add(change.digest)
+                repository.blobs[change.digest] = 0.0
             case BlobUnlinked():
-                repository.blobs.discard(change.digest)
+                repository.blobs.pop(change.digest, None)
             case ManifestStored():
                 repository.lost[change.digest] = change.media_type
                 repository.tags.update(dict.fromkeys(change.tags, change.digest))
@@ -208,8 +209,9 @@ def unreferenced(repository: Repository, *, before: float) -> Sequence[Digest]:
     if repository.lost:
         return []
     needed = {digest for manifest in repository.manifests.values() for digest in manifest.mentioned}
-    used = repository.used
-    return sorted(digest for digest in repository.blobs - needed if used.get(digest, before) <= before)
+    return sorted(
+        digest for digest, used in repository.blobs.items() if digest not in needed and used <= before
+    )
 
 
 async def expire_sessions(state: State) -> int:

@@ -24,7 +24,7 @@ _FRESH = ("auth", "journal", "profile", "storage")
 
 
 class RegistryFactory:
-    """Makes registries that last as long as the test, as its markers tell unless told otherwise.
+    """Makes registries that last as long as the test. Its markers give the defaults.
 
     Args:
         settings: What the markers tell.

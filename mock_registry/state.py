@@ -109,15 +109,15 @@ class Repository:
     """One repository's content. Read it freely; change it through `State`.
 
     Attributes:
-        used: When each blob was last pushed, mounted, or told to be there, in seconds of the clock.
+        blobs: The blobs that it holds, each with the time at which it was last pushed, mounted, or told to
+            be there, in seconds of the clock.
         lost: Manifests that could not be read at the start, with their media types: absent until they are
             pushed again, but not forgotten.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.blobs: set[Digest] = set()
-        self.used: dict[Digest, float] = {}
+        self.blobs: dict[Digest, float] = {}
         self.lost: dict[Digest, str] = {}
         self.manifests: dict[Digest, Manifest] = {}
         self.tags: dict[str, Digest] = {}
@@ -189,7 +189,7 @@ class State:
         repository = self.repository(name)
         if repository is None or digest not in repository.blobs:
             return None  # deleted while it was inspected
-        repository.used[digest] = self.clock()
+        repository.blobs[digest] = self.clock()
         return blob
 
     def holders(self, digest: Digest) -> list[str]:
@@ -276,9 +276,8 @@ class State:
     def _link(self, name: str, digest: Digest) -> None:
         repository = self._make(name)
         if digest not in repository.blobs:
-            repository.blobs.add(digest)
             self._holders[digest] += 1
-        repository.used[digest] = self.clock()
+        repository.blobs[digest] = self.clock()
 
     async def unlink_blob(self, name: str, digest: Digest) -> None:
         """Hide content from a repository; the last one to do so frees the space."""
@@ -289,8 +288,7 @@ class State:
         """Hide content from a repository, at once; the space is free after the storage's next `sync`."""
         repository = self.repositories[name]
         self.storage.record(BlobUnlinked(name, digest))
-        repository.blobs.remove(digest)
-        repository.used.pop(digest, None)
+        del repository.blobs[digest]
         self._release(digest)
 
     def _release(self, digest: Digest) -> None:
@@ -339,9 +337,8 @@ class State:
     def adopt(self, repository: Repository) -> None:
         """Take in a repository that is written down already."""
         self.repositories[repository.name] = repository
-        self._holders.update(repository.blobs)
-        self._holders.update([*repository.manifests, *repository.lost])
-        repository.used = dict.fromkeys(repository.blobs, self.clock())
+        self._holders.update([*repository.blobs, *repository.manifests, *repository.lost])
+        repository.blobs = dict.fromkeys(repository.blobs, self.clock())
 
     def clear(self) -> None:
         """Forget everything, as before what is written down is read."""

@@ -70,7 +70,7 @@ class _Call:
     def __init__(self, scope: Scope, timeouts: dict[str, float | None]) -> None:
         self._scope = scope
         self._timeouts = timeouts
-        self._waiters: list[asyncio.Future[None]] = []
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._offered: bytes | None = None
         self._offering = True
@@ -84,20 +84,13 @@ class _Call:
     def start(self, app: App, done: Callable[["_Call"], None]) -> None:
         """Let the app begin."""
         self._task = asyncio.ensure_future(app(self._scope, self._receive, self._send))
-        self._task.add_done_callback(lambda _: self._change())
+        self._task.add_done_callback(lambda _: self._changed.set())
         self._task.add_done_callback(lambda _: done(self))
-
-    def _change(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     async def _until(self, true: Callable[[], object]) -> None:
         while not true():
-            waiter = asyncio.get_running_loop().create_future()
-            self._waiters.append(waiter)
-            await waiter
+            self._changed.clear()
+            await self._changed.wait()
 
     @property
     def _over(self) -> bool:
@@ -120,7 +113,7 @@ class _Call:
             self._end_taken = True
             return {"type": "http.request", "body": b"", "more_body": False}
         body, self._offered = self._offered, None
-        self._change()
+        self._changed.set()
         return {"type": "http.request", "body": body, "more_body": True}
 
     async def _send(self, message: Message) -> None:
@@ -143,12 +136,12 @@ class _Call:
             )
         else:
             await self._deliver(message.get("body", b""), more=message.get("more_body", False))
-        self._change()
+        self._changed.set()
 
     async def _deliver(self, body: bytes, *, more: bool) -> None:
         if body:
             self._piece = body
-            self._change()
+            self._changed.set()
             await self._until(lambda: self._piece is None or self._gone)
         if self._piece is not None:
             self._piece = None
@@ -160,7 +153,7 @@ class _Call:
     async def offer(self, chunk: bytes) -> bool:
         """Offer a piece of the request's body, and return whether the app wants more."""
         self._offered = chunk
-        self._change()
+        self._changed.set()
         # An app that answers before it has read everything is not waited for.
         await self._in_time(
             "write",
@@ -172,7 +165,7 @@ class _Call:
         """Tell that the request's body is whole, unless the app did not want all of it."""
         if self._offered is None:
             self._offering = False
-            self._change()
+            self._changed.set()
 
     async def head(self) -> tuple[int, Headers]:
         """Return status and headers of the response."""
@@ -191,7 +184,7 @@ class _Call:
         if self._piece is None and self._sending and self._severed is not None:
             raise self._severed
         body, self._piece = self._piece or b"", None
-        self._change()
+        self._changed.set()
         return body
 
     async def _in_time(self, kind: str, true: Callable[[], object]) -> None:
@@ -216,7 +209,7 @@ class _Call:
     async def hang_up(self) -> None:
         """Let the app know that the client is gone, and wait a little until it has noticed."""
         self._gone = True
-        self._change()
+        self._changed.set()
         if self._task is not None and not self._task.done():
             await asyncio.wait([self._task], timeout=_GRACE)
             self._task.cancel()

@@ -183,7 +183,7 @@ class Auth(ABC):
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
 
     def at(self, url: str, port: int) -> AbstractContextManager[None]:
-        """Hand out tokens at an origin of their own meanwhile, where `second_origin` asks for that.
+        """Issue tokens at their own origin while the context is open, if `second_origin` is set.
 
         Args:
             url: The origin.

@@ -1,6 +1,6 @@
 """The headers Authorization and WWW-Authenticate (RFC 7617, RFC 6750), as clients and registries word them.
 
-Owns their syntax. Must not judge what credentials are worth, nor know why a client is asked for them.
+Owns their syntax. Must not check credentials, nor know why they are required.
 """
 
 import binascii

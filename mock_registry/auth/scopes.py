@@ -18,7 +18,7 @@ ANY_ACTION = "*"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a token is asked for, or good for.
+    """What a token is requested for, or grants.
 
     Attributes:
         kind: ``repository`` or ``registry``; a plugin's class in brackets is kept.

@@ -116,7 +116,7 @@ class TokenAuth(Auth):
 
     @contextmanager
     def at(self, url: str, port: int) -> Iterator[None]:
-        """Hand out tokens at an origin of their own meanwhile.
+        """Issue tokens at their own origin while the context is open.
 
         Args:
             url: The origin.
@@ -200,7 +200,7 @@ class TokenAuth(Auth):
     # The token service
 
     async def answer_token(self, exchange: Exchange) -> Response:
-        """Hand out a token, and note who asked for it.
+        """Issue a token, and note its user.
 
         Raises:
             Refusal: The client gets no token, or tokens are served elsewhere (404).

@@ -1,7 +1,7 @@
 """Effects on the connection and its pace: it ends, nothing more comes, or everything comes late.
 
 Owns when a connection breaks, in bytes of bodies, and when bytes are passed on, by the registry's clock. The
-server ends connections: under one that cannot be told how, a reset becomes a FIN, and an end before the head
+server ends connections: under one without that extension, a reset becomes a FIN, and an end before the head
 of the response a 502.
 """
 
@@ -330,7 +330,7 @@ class Corrupt(OnBody):
 
     def __post_init__(self) -> None:
         OnBody.__post_init__(self)
-        if not 1 <= self.mask <= 0xFF:  # noqa: PLR2004 (a byte)
+        if self.mask not in range(1, 256):
             raise QuantityError(f"mask: {self.mask} is not a byte's mask, 1 to 255")
 
     def through(self, incident: Incident, source: Source) -> Source:

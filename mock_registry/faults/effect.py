@@ -59,8 +59,6 @@ class Scene:
     Attributes:
         exchange: The exchange.
         service: The registry.
-        inlet: The request's body as the server has it.
-        gate: The request's body as the handler reads it.
         drains: Whether the rest of the request's body is read before the answer.
         closes: Whether the connection ends with the answer.
         left: Whether the peer was seen to leave during a wait.
@@ -70,12 +68,21 @@ class Scene:
         self.exchange = exchange
         self.surroundings = surroundings
         self.service = surroundings.service
-        gone = exchange.until_gone if exchange.tells_gone else None
-        self.inlet = Inlet(exchange.receive, patient=exchange.header(b"expect") is not None, gone=gone)
-        self.gate = Gate(self.inlet)
         self.drains = True
         self.closes = False
         self.left = False
+
+    @cached_property
+    def inlet(self) -> Inlet:
+        """The request's body as the server has it."""
+        exchange = self.exchange
+        gone = exchange.until_gone if exchange.tells_gone else None
+        return Inlet(exchange.receive, patient=exchange.header(b"expect") is not None, gone=gone)
+
+    @cached_property
+    def gate(self) -> Gate:
+        """The request's body as the handler reads it."""
+        return Gate(self.inlet)
 
     async def take_rest(self) -> None:
         """Read and count what is left of the request's body, past all stages."""

@@ -235,14 +235,9 @@ def _wrong(
 
 
 def _make(effect: Effect, conditions: Mapping[str, Any]) -> Fault:
-    unknown = [name for name in conditions if name not in _CONDITIONS]
-    if unknown:
-        raise FaultError(
-            *(
-                Problem((name,), f"unknown condition {name!r}{close_to(name, [*_CONDITIONS])}")
-                for name in unknown
-            )
-        )
+    if unknown := [name for name in conditions if name not in _CONDITIONS]:
+        hints = [f"unknown condition {name!r}{close_to(name, [*_CONDITIONS])}" for name in unknown]
+        raise FaultError(*(Problem((name,), hint) for name, hint in zip(unknown, hints, strict=True)))
     try:
         return Fault(effect, **conditions)
     except QuantityError as error:

@@ -91,7 +91,7 @@ def _read_count(value: object) -> int:
 
 def _read_status(value: object) -> int:
     status = _read_integer(value)
-    if not 200 <= status <= 599:  # noqa: PLR2004 (final answers)
+    if status not in range(200, 600):
         raise QuantityError(f"{status} is not the status of a final response, 200 to 599")
     return status
 

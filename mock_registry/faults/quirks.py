@@ -111,7 +111,7 @@ class ErrorType(Effect):
 
     value: Annotated[str, TEXT]
 
-    async def reply(self, incident: Incident, response: Response) -> Response:  # noqa: ARG002
+    async def reply(self, incident: Incident, response: Response) -> Response:  # noqa: ARG002 (a moment of every effect)
         """Change it."""
         if response.status >= _REFUSED and header_of(response, b"content-type") == "application/json":
             put(response, b"content-type", self.value.encode())
@@ -240,7 +240,7 @@ class TagsUnordered(Effect):
         incident.exchange.ask(b"")
         return None
 
-    async def reply(self, incident: Incident, response: Response) -> Response:  # noqa: ARG002
+    async def reply(self, incident: Incident, response: Response) -> Response:  # noqa: ARG002 (a moment of every effect)
         """Mix them."""
         if response.status != _OK:
             return response

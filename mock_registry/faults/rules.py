@@ -148,7 +148,7 @@ class Course(Scene):
 
     async def _reply(self, response: Response) -> Response:
         for rule in self._waiting:
-            if rule.fault.expects(response):
+            if rule.expects(response):
                 self._incidents += self._strike(rule)
         for incident in self._incidents:
             response = await incident.effect.reply(incident, response)

@@ -41,7 +41,7 @@ def _require_link(service: Service, exchange: Exchange, digest: Digest) -> None:
 
 
 async def get_blob(service: Service, exchange: Exchange) -> Response:
-    """Serve a blob, whole or the range asked for (end-2)."""
+    """Serve a blob, whole or the requested range (end-2)."""
     digest, blob = await _find(service, exchange)
     etag = f'"{digest}"'
     headers = [

@@ -10,12 +10,22 @@ from mock_registry.state import Repository
 from .blobs import matches
 
 
-def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
+def _reference(exchange: Exchange) -> str:
+    """Return the tag or the digest that ends the path.
+
+    Raises:
+        Refusal: 400; it is neither.
+    """
     reference = exchange.reference = exchange.address.last or ""
     if ":" in reference and not is_digest(reference):
         raise Refusal(
             400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference)
         )
+    return reference
+
+
+def _find(service: Service, exchange: Exchange) -> tuple[Repository, Manifest]:
+    reference = _reference(exchange)
     if is_digest(reference):
         exchange.digest = reference
     repository = service.state.repository(exchange.repository)
@@ -52,7 +62,7 @@ async def get_manifest(service: Service, exchange: Exchange) -> Response:
 
 async def put_manifest(service: Service, exchange: Exchange) -> Response:
     """Store a manifest byte for byte under a tag or its digest (end-7a, end-7b)."""
-    reference = exchange.reference = exchange.address.last or ""
+    reference = _reference(exchange)
     algorithm, tags = _targets(reference, exchange)
     content = await read_content(service, exchange)
     try:
@@ -73,10 +83,6 @@ def _targets(reference: str, exchange: Exchange) -> tuple[Algorithm, list[str]]:
     if is_digest(reference):
         tags = exchange.query.get("tag", [])
         algorithm = algorithm_of(reference)
-    elif ":" in reference:
-        raise Refusal(
-            400, Fault(ErrorCode.DIGEST_INVALID, "the reference is no sha256 or sha512 digest", reference)
-        )
     else:
         tags, algorithm = [reference], Algorithm.SHA256
     for tag in tags:

@@ -243,7 +243,7 @@ def _expected(exchange: Exchange, session: UploadSession) -> int | None:
 def _out_of_order(session: UploadSession, sent: str) -> Refusal:
     fault = Fault(
         ErrorCode.BLOB_UPLOAD_INVALID,
-        f"the next octet is {session.size}",
+        f"the next byte is {session.size}",
         {"sent": sent, "size": session.size},
     )
     return Refusal(416, fault, headers=_position(session))

@@ -4,9 +4,9 @@ Owns the order of the sections and what a browser is allowed. All text that clie
 annotations, what a config says) is cut, made legible and escaped. There is no script, and the policy lets
 none run.
 
-A look at the page is journalled like every other request, since the journal is an account of all of them and
-a client that asks for ``/`` by mistake should be found out. It has a route of its own, so that it can be told
-apart, and the totals on the page leave that route out.
+A look at the page is journalled like every other request, since the journal has all of them, and a client
+that requests ``/`` by mistake should be noticed. It has its own route, and the totals on the page leave
+that route out.
 """
 
 import hashlib

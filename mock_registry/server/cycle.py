@@ -91,9 +91,8 @@ class Cycle:
         self._chunks: deque[bytes] = deque()
         self._ended = False
         self._cut = False
-        self._departure: asyncio.Future[None] | None = None
         self._answer: int | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._changed = asyncio.Event()
         self._status: int | None = None
         self._headers: Headers = []
         self._head_written = False
@@ -112,12 +111,12 @@ class Cycle:
         """Take bytes of the body."""
         self.share.add(len(data))
         self._chunks.append(data)
-        self._wake()
+        self._changed.set()
 
     def end(self) -> None:
         """Know that the body is complete."""
         self.body_complete = True
-        self._wake()
+        self._changed.set()
 
     def cut(self, answer: int | None) -> None:
         """Know that nothing more will arrive; ``answer`` is a status that the peer can still read."""
@@ -125,13 +124,7 @@ class Cycle:
         self._answer = answer
         if not self.body_complete:
             self.keep_alive = False
-        if self._departure is not None and not self._departure.done():
-            self._departure.set_result(None)
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._changed.set()
 
     # What the app calls
 
@@ -154,9 +147,9 @@ class Cycle:
 
     async def _until_gone(self) -> None:
         """Return when the peer has gone, or sends no more of what it should."""
-        if not self._cut:
-            self._departure = asyncio.get_running_loop().create_future()
-            await self._departure
+        while not self._cut:
+            self._changed.clear()
+            await self._changed.wait()
 
     async def receive(self) -> Message:
         """Return the next event of the request, as ASGI describes them."""
@@ -166,8 +159,8 @@ class Cycle:
             if self._expects_continue:
                 self._expects_continue = False
                 self.connection.write(CONTINUE)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            self._changed.clear()
+            await self._changed.wait()
         if self._chunks:
             return self._next()
         if self.body_complete and not self._ended:
@@ -275,4 +268,4 @@ class Cycle:
         self.finished = True
         if self._left and not self._is_head:
             self.keep_alive = False  # shorter than announced: only the end of the connection tells
-        self._wake()
+        self._changed.set()

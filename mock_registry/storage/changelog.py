@@ -111,7 +111,7 @@ class ChangeLog:
     """The changes of one registry, in order.
 
     A line is one ``write``: when the process is killed, the file has all of the line, none of it, or its
-    beginning, which is cut off at the next start. Nobody was told of such a change.
+    beginning, which is cut off at the next start. No client got an answer for such a change.
 
     Args:
         directory: Descriptor of the directory to keep the file in, which stays the caller's.

@@ -1,4 +1,4 @@
-"""Files that are named after their digests: looked at each time, read again when something wrote to them.
+"""Files that are named after their digests: checked each time, and read again if something wrote to them.
 
 Owns the decision whether a file may be served under its digest, by a mark that a verified file bears. Must
 not know how a file comes to its place, nor what the state says of it.
@@ -186,7 +186,7 @@ class Library:
 
 
 class DirectoryBlob:
-    """A file that is named after its digest: looked at each time, read again if it was touched."""
+    """A file that is named after its digest: checked each time, and read again if it was touched."""
 
     __slots__ = ("_digest", "_library", "_stat")
 

@@ -44,7 +44,7 @@ class Place:
     """An open and locked directory.
 
     Everything inside is reached from a folder's descriptor by one name that is not followed if it is a link:
-    wherever links in the directory point, nothing there is read, written or removed.
+    nothing outside is read, written or removed through links in the directory.
 
     Args:
         path: Made if it is missing, with its parents.

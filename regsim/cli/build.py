@@ -49,7 +49,7 @@ class Compression(StrEnum):
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class BuildFlags(Printing):
-    """What a build can be told.
+    """The options of a build.
 
     Attributes:
         file: the Dockerfile; CONTEXT/Dockerfile by default.

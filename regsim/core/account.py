@@ -32,7 +32,7 @@ class Loss(StrEnum):
         PROBE: a GET that answered a question which a HEAD had left open.
         READ_AGAIN: content of a copy was read again, from an earlier byte, to be sent again.
         OVERLAP: an answer to a Range began before the requested byte.
-        CUT: an answer that was read whole broke off, and was asked for again.
+        CUT: an answer that was read whole broke off, and was requested again.
         NOT_NEEDED: a manifest was read, and the destination turned out to hold it.
         RACED: another client stored the same content first.
         FAILED: the work failed or was cancelled.

@@ -1,7 +1,7 @@
 """The decisions of push, pull and copy, without any I/O (DESIGN 1).
 
 The life of a blob and the life of a manifest each read from top to bottom: generators that yield actions and
-are sent the answers. `Decisions` says what to do next, is told the answers, and can write the ledger at any
+are sent the answers. `Decisions` says what to do next, takes the answers, and can write the ledger at any
 moment, also of a transfer that failed or was interrupted half-way. It never waits, reads or sends.
 
 Its order: children before parents, an existence check before every upload, a mount before an upload, the
@@ -262,7 +262,7 @@ class Decisions:
         if work.vouched and self.rules.to_registry:
             work.end(Outcome.EXISTS, Evidence.MANIFEST)
         else:
-            # A local store is asked for each blob: a look is free, and a hole is mended.
+            # A local store is checked for each blob: that is free, and a hole is repaired.
             check = act.CheckBlob(
                 descriptor=work.descriptor,
                 account=work.begin(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 CANONICAL = "sha256"
-"""The algorithm that is meant where none is said."""
+"""The default algorithm."""
 _ENCODED_LENGTH = {"sha256": 64, "sha512": 128}
 _SHAPE = re.compile(r"(?P<algorithm>[a-z0-9]+(?:[+._-][a-z0-9]+)*):(?P<encoded>[a-zA-Z0-9=_-]+)")
 _HEX = re.compile(r"[0-9a-f]+")

@@ -1,6 +1,6 @@
 """What an image is made of: every reference from a root down, in the order of the ledger.
 
-Owns the order, and the limits that hostile documents meet. Must not know what becomes of the content.
+Owns the order, and the limits that hostile documents meet. Must not know how the content is used.
 """
 
 from __future__ import annotations

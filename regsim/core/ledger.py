@@ -1,4 +1,4 @@
-"""The ledger: what became of every reference of a transfer, and the laws that its figures obey (DESIGN 5).
+"""The ledger: the outcome of every reference of a transfer, and the rules that its figures obey (DESIGN 5).
 
 Owns the words that reports print. Must not know how anything was moved. Everything that a report shows is
 derived here from entries; `violations` is the judge that every run is put before.
@@ -36,7 +36,7 @@ class Direction(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of one reference."""
+    """The outcome of one reference."""
 
     TRANSFERRED = "transferred"
     EXISTS = "exists"

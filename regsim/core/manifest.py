@@ -63,7 +63,7 @@ class Document:
         return next((each.descriptor for each in self.successors if each.role is Role.CONFIG), None)
 
     def only(self, digests: Container[Digest]) -> Document:
-        """Return the same bytes, of whose successors only these are looked at."""
+        """Return the same bytes with only these successors."""
         return replace(
             self, successors=tuple(each for each in self.successors if each.descriptor.digest in digests)
         )

@@ -50,7 +50,7 @@ class Platform:
 
     @classmethod
     def wanted(cls, text: str) -> Platform:
-        """Read a platform that a user asks for; `linux/aarch64` means `linux/arm64`.
+        """Read a platform that a user requests; `linux/aarch64` means `linux/arm64`.
 
         Raises:
             InvalidReferenceError: the text has another shape.
@@ -82,10 +82,10 @@ class Platform:
         return document
 
     def satisfies(self, wanted: Platform) -> bool:
-        """Tell whether an image for this platform answers a request for `wanted`.
+        """Return whether an image for this platform answers a request for `wanted`.
 
-        A variant that is not said is the architecture's usual one. An asked for `os.version` may be the
-        beginning of the image's, up to a dot.
+        A missing variant is the architecture's usual one. A requested `os.version` may be the beginning
+        of the image's, up to a dot.
         """
         if (self.os, self.architecture) != (wanted.os, wanted.architecture):
             return False
@@ -103,15 +103,15 @@ class Platform:
 
     @property
     def is_usual(self) -> bool:
-        """Whether the variant is the one that is meant where none is said."""
+        """Whether the variant is the architecture's default."""
         return self._usual == _DEFAULT_VARIANTS.get(self.architecture)
 
 
 def choose(images: Sequence[Platform | None], wanted: Platform) -> int | None:
-    """Return the place of the image that `wanted` asks for; None if there is no such image.
+    """Return the position of the image that `wanted` selects; None if there is no such image.
 
-    Of several that would do, the first is taken, as clients do, but one of the usual variant before others:
-    who asks for linux/arm is not served with v5 because that stands first.
+    Of several that match, the first is taken, as clients do, but one of the usual variant before others:
+    a request for linux/arm does not get v5 because that is listed first.
     """
     found = [
         (not platform.is_usual, place)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from regsim.core.holdings import HeldSets
     from regsim.core.work import Labels, Rules
 
-# What became of a place: its outcome, the evidence, the repository it was mounted from, HTTP requests, and
+# The result of a place: its outcome, the evidence, the repository it was mounted from, HTTP requests, and
 # bytes that were received.
 _Fate = tuple[Outcome, "Evidence | None", "str | None", int, int]
 
@@ -175,7 +175,7 @@ class Predictor:
             received = descriptor.size if self.rules.from_registry else 0
             return Outcome.TRANSFERRED, self.rules.moved_by, None, int(self.rules.from_registry), received
         for repository in candidates(descriptor.digest)[: mounts_worth_trying(descriptor.size)]:
-            # A candidate is looked at before it is tried.
+            # A candidate is checked before it is tried.
             requests += 1
             if holds(repository, descriptor.digest):
                 return Outcome.MOUNTED, Evidence.CREATED, repository, requests + 1, 0

@@ -97,7 +97,7 @@ def choosing(selection: Selection, choice: Choice, name: str) -> Choosing:
     """Choose what is transferred of the root.
 
     Args:
-        selection: names what the reference does, and is told what was chosen, also if that fails.
+        selection: names what the reference does, and receives the choice, also if that fails.
         choice: what is wanted of it.
         name: the reference, as errors call it.
 

@@ -20,7 +20,7 @@ _BEGINNING, _SUGGESTED = 3, 3
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that is most like `word`, or None if none is close."""
+    """Return the known word that is most like `word`, or None if no word is close."""
     by_lower = {candidate.lower(): candidate for candidate in known}
     matches = difflib.get_close_matches(word.lower()[:200], by_lower, n=1, cutoff=_ALIKE)
     return by_lower[matches[0]] if matches else None

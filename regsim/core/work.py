@@ -121,7 +121,7 @@ class Work:
             account.held = 0
 
     def revoke(self) -> tuple[int, int]:
-        """Return how many useful octets were sent and received, which they are no longer."""
+        """Return how many bytes that were sent and received are no longer useful."""
         sent = sum(account.useful_sent for account in self.accounts)
         received = sum(account.useful_received for account in self.accounts)
         for account in self.accounts:

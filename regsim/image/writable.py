@@ -137,7 +137,7 @@ class WritableLayer:
     def changes(self) -> Iterator[Entry]:
         """Yield the entries of the layer, whiteouts and opaque directories included, in no order.
 
-        Only what changed is looked at: the rest is the same nodes as below.
+        Only what changed is compared; the rest is the same nodes as below.
         """
         pending = [(b"", self._below.root.children, self.tree.root.children)]
         while pending:

@@ -104,7 +104,7 @@ class Incoming(httpx.AsyncByteStream):
 
         Args:
             takers: each is handed every piece, in order; a piece is theirs until they return.
-            arrived: told, in a thread, of how many bytes have arrived, before they are handed on.
+            arrived: called in a thread with the number of bytes that arrived, before they are handed on.
             block: bytes that are handed on at once, at most.
 
         Raises:

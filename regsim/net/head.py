@@ -82,7 +82,7 @@ class Head:
         status: the HTTP status.
         reason: the words behind it.
         headers: as they came.
-        excess: more came behind the body, which nobody asked for.
+        excess: unsolicited bytes followed the body.
     """
 
     def __init__(self, method: bytes) -> None:
@@ -173,11 +173,11 @@ class Head:
         """Whether the body comes in chunks.
 
         Raises:
-            RemoteProtocolError: it comes in a coding that nobody asked for.
+            RemoteProtocolError: it has an unsolicited coding.
         """
         codings = self._values(b"transfer-encoding")
         if codings and [each.lower() for each in codings] != [b"chunked"]:
-            raise httpx.RemoteProtocolError("a transfer coding that was not asked for")
+            raise httpx.RemoteProtocolError("a transfer coding that was not requested")
         return bool(codings)
 
     @property
@@ -221,7 +221,7 @@ class Head:
     # What the parser calls
 
     def on_message_begin(self) -> None:
-        """Note that another answer begins, which nobody asked for."""
+        """Note that another, unsolicited answer begins."""
         if self._body_complete:
             self.excess = True
 

@@ -41,13 +41,13 @@ class Line:
 
         Args:
             context: decides about the certificate.
-            name: of the peer, or its bare address; told to it (SNI) and looked for in its certificate.
+            name: of the peer, or its bare address; sent to it (SNI) and checked against its certificate.
 
         Raises:
             ConnectError: the peer is not trusted, or does not speak TLS.
         """
         try:
-            # Ragged ends are told, since by them a body without length may have been cut short.
+            # Ragged ends are errors, since they may have cut a body without length short.
             self._sock = sock = context.wrap_socket(
                 self._sock, server_hostname=name, do_handshake_on_connect=False, suppress_ragged_eofs=False
             )

@@ -65,7 +65,7 @@ class Pool:
 
         Args:
             origin: whom it leads to.
-            waits: of which `pool` and `connect` are heeded.
+            waits: of which `pool` and `connect` are used.
             fresh: it must not have served before.
 
         Raises:
@@ -223,7 +223,7 @@ async def _dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, second
     """Connect to an origin.
 
     Args:
-        origin: https ones are spoken to through TLS.
+        origin: https ones are reached through TLS.
         context: for TLS; called when it is needed.
         seconds: for all of it.
 

@@ -41,7 +41,7 @@ def network(connections: int, trust: Trust, *, proxy: Proxy | None) -> httpx.Asy
 class SocketTransport(httpx.AsyncBaseTransport):
     """An httpx transport over sockets, HTTP/1.1 only.
 
-    Of a request's extensions it heeds `target`, `timeout` and `fresh` (use no connection that has served
+    Of a request's extensions it uses `target`, `timeout` and `fresh` (use no connection that has served
     before). It sets `stale` if a connection that had served before ended without a byte of a response.
     The stream of its responses is an `Incoming`, which can also be read in threads.
 

@@ -174,7 +174,7 @@ class Answer:
 
         Args:
             takers: each is handed every piece, in order; a piece is theirs until they return.
-            arrived: told of how many bytes have arrived, before they are handed on; in any thread.
+            arrived: called with the number of bytes that arrived, before they are handed on; in any thread.
             block: bytes that are handed on at once, at most.
 
         Raises:

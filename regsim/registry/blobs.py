@@ -99,9 +99,9 @@ def _size(answer: Answer) -> int | None:
 class RemoteBlob:
     """A blob of a repository, as content. Each opening is one attempt to move it.
 
-    After a cut it goes on at the byte it holds. A request that brought a chunk's worth renews the patience,
-    so the number of requests is bounded by the size. A registry that answers a Range with something else is
-    asked for all of it once more.
+    After a cut it continues at the first missing byte. A request that brought at least a chunk resets the
+    count of retries, so the number of requests is bounded by the size. If a registry answers a Range with
+    something else, the whole blob is requested once more.
     """
 
     repository: Requests
@@ -294,7 +294,7 @@ class Download:
         self.end = self._descriptor.size
 
     def _behind(self, answer: Answer) -> int:
-        """Read `Content-Range`; a start before the one asked for is made good by skipping."""
+        """Read `Content-Range`; a start before the requested one is corrected by skipping."""
         came = ContentRange.of(answer.headers)
         text = answer.headers.get("Content-Range", "")
         if came is None or came.first > self.offset:

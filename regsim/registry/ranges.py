@@ -75,7 +75,7 @@ class Ranges:
             raise UsageError(f"{self.count} ranges of a blob at once", hint=f"1 to {MOST_RANGES}")
 
     def divide(self, size: int) -> bool:
-        """Tell whether so many bytes come in several parts at once."""
+        """Return whether this number of bytes is fetched in several parts at once."""
         return self.count > 1 and size >= self.least
 
 

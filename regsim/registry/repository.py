@@ -35,7 +35,7 @@ _DELETED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}
 
 
 class Repository(Requests):
-    """A repository, spoken to over a transport to its registry; most arguments are as for `Requests`.
+    """A repository, reached over a transport to its registry; most arguments are as for `Requests`.
 
     Every method raises `NetworkError` if no whole answer came in spite of retries, and `RegistryError` with
     the registry's own words if it refused.
@@ -121,7 +121,7 @@ class Repository(Requests):
     async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
         """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
 
-        Whatever is not a clear yes counts as no. A mount that is refused costs more than that, and
+        Any answer but a clear yes counts as no. A mount that is refused costs more than that, and
         opens a session.
         """
         return await blobs.is_held_by(self, check_repository(repository), digest, account)
@@ -207,7 +207,7 @@ class Repository(Requests):
     ) -> tuple[Descriptor, ...]:
         """Return what refers to a manifest (end-12): descriptors with their artifact types and annotations.
 
-        A registry that does not know the question is asked for the fallback tag instead.
+        If a registry does not support the request, the fallback tag is read instead.
 
         Args:
             subject: the manifest's digest; it need not be there.

@@ -44,7 +44,7 @@ class Habits:
             session (docker's), and asking would waste them: so a caller that knows says so.
         largest: bytes of a request body, if it has refused larger ones.
         ranges: it has not been seen to answer a Range with something else.
-        told: the warnings that it has sent, each of which is passed on once.
+        told: the warnings that it has sent; each is passed on once.
     """
 
     single_post: bool = False

@@ -1,7 +1,7 @@
-"""Patience: which failures are worth another try, how often, and how long to wait before it.
+"""Retries: which failures are retried, how often, and after how long a wait.
 
-Owns the policy, the waiting, and one back-off for all who talk to a host. Must not know what is being tried:
-who asks also counts, so that every retry shows in the account.
+Owns the policy, the waiting, and one back-off for all clients of a host. Must not know what is being tried:
+the caller counts, so that every retry shows in the account.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Policy:
     Attributes:
         retries: tries of one request after the first one.
         base: seconds before the first retry; each later one waits twice as long.
-        longest: seconds that no wait exceeds, whatever the registry asks for.
+        longest: the most seconds of a wait, whatever the registry requests.
         statuses: that are worth another try.
         total: retries in all, whatever they are of: the budget of a run at one host.
     """
@@ -70,7 +70,7 @@ class Patience:
 
     Args:
         policy: how long to keep trying.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
         random: a number in [0, 1), for jitter: many clients must not come back at once.
         now: seconds since the epoch, to read a `Retry-After` that is a date.
     """
@@ -125,7 +125,7 @@ class Patience:
 
         Args:
             failures: how many tries had failed before this one.
-            failure: what happened; its `Retry-After` is heeded.
+            failure: what happened; its `Retry-After` is respected.
             account: charged with the retry.
             reason: recorded in the account; None: the failure's own.
         """

@@ -66,8 +66,8 @@ class Transport:
     """HTTP to one registry host.
 
     Args:
-        host: `host[:port]`, or an http or https URL of one. Without a scheme a loopback host is spoken
-            to in plain HTTP, any other with TLS.
+        host: `host[:port]`, or an http or https URL of one. Without a scheme, a loopback host is reached
+            by plain HTTP, any other by TLS.
         connection: how to connect to it, and as whom; None: sockets, no credentials, the defaults.
         patience: with its token service; None: three retries.
 
@@ -87,7 +87,7 @@ class Transport:
         self._proxy = how.proxy if how.transport is None else None
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Parsing a URL takes httpx as long as all else about a small request takes us. Our own sockets read
-        # the target from its extension, and only need to be told the origin.
+        # the target from its extension, and only need the origin.
         self._home = httpx.URL(self.base) if isinstance(self._network, SocketTransport) else None
         self._authorizer = Authorizer(
             host,
@@ -129,7 +129,7 @@ class Transport:
     ) -> Answer:
         """Send a request, follow its redirects, and return the answer.
 
-        If the registry asks for credentials, or for a better token, it is sent again with them: a body from
+        If the registry requests credentials, or for a better token, it is sent again with them: a body from
         its beginning, as another attempt.
 
         Args:
@@ -204,7 +204,7 @@ class Transport:
         return answer.status in _REDIRECTS and "Location" in answer.headers
 
     async def _redirected(self, answer: Answer, redirects: int) -> str:
-        """Return where a redirect leads, after so many others."""
+        """Return where a redirect leads, given the number of earlier ones."""
         where = address.without_query(answer.url)
         await answer.read(seconds=self.timeouts.metadata)
         # A body cannot be sent twice here, and a POST must not turn into a GET.
@@ -215,7 +215,7 @@ class Transport:
         return self._absolute(address.resolve(answer.url, answer.location or ""))
 
     def _absolute(self, target: str) -> str:
-        """Return the URL of a target, unless it would be spoken to in plain HTTP without being asked."""
+        """Return the URL of a target, unless it would be reached by plain HTTP against the configuration."""
         url = self.base + target if target.startswith("/") else target
         to = self._origin_of(url)
         here = is_loopback(self.host) and is_loopback(address.host_of(url))

@@ -56,9 +56,9 @@ _DOUBTFUL = frozenset(
 )
 _FORGOTTEN = "BLOB_UPLOAD_UNKNOWN"
 _WRONG_DIGEST = "DIGEST_INVALID"
-# What is tried in turn where a request was too large for the registry, or for a proxy before it.
+# Tried in turn if a request was too large for the registry, or for a proxy before it.
 _PIECES = tuple(size * 1024 * 1024 for size in (64, 16, 4, 1))
-# Of a piece, one part in so many has to be kept, or keeping it counts as a failure.
+# The registry must keep this fraction (1/n) of a piece, or the piece counts as failed.
 _FEW = 4
 # A blob up to this goes with the POST where the registry is known to take it.
 SINGLE_POST = 64 * 1024
@@ -113,7 +113,7 @@ class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still ge
         failure: what to raise if this was the last try.
         reason: what the account calls it.
         wait: it may pass, given time.
-        anew: the session is of no use any more.
+        anew: the session is unusable.
         gone: the registry does not know it, so there is nothing to cancel either.
     """
 

@@ -136,7 +136,7 @@ class _Registry:
 
     def _add(self, record: Record, digest: str | None) -> None:
         content_in, content_out = _content_in(record), _content_out(record)
-        # Who asks for a tag has another digest in mind than the one that it still names.
+        # A request for a tag may mean another digest than the one that the tag still names.
         about = None if _asks_for_tag(record) else digest
         self.requests[about] += 1
         self.taken[about] += content_in
@@ -163,7 +163,7 @@ def _asks_for_tag(record: Record) -> bool:
 
 
 def _doubtful(record: Record) -> str | None:
-    """Return the digest of content that may be there though its client was not told that it was stored.
+    """Return the digest of content that may be there though its client got no answer that says so.
 
     The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed,
     or that somebody else's was first.
@@ -234,7 +234,7 @@ def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) 
     for digest in sorted({*client.uploaded, *registry.stored}):
         ours, theirs = client.uploaded[digest], registry.stored[digest]
         if digest in registry.found:
-            # Who was not told that it is stored asks, and finds it.
+            # A client that does not know that it is stored asks, and finds it.
             theirs = max(theirs, min(ours, theirs + registry.doubtful[digest]))
         if ours > theirs or (ours < theirs and digest not in disturbed):
             yield f"uploads, {digest}: ledger {ours}, journal {theirs}"

@@ -1,7 +1,7 @@
-"""A registry in a container of its own: started by whatever engine there is, awaited, and removed again.
+"""A registry in a container of its own: started by the engine that is installed, awaited, and removed.
 
 Owns which engine is used, and the life of the container. Must not know scenarios, nor what the registry is
-used for. Engines are spoken to by their command lines, in the words that docker and podman share.
+used for. Engines are called by their command lines, with the options that docker and podman share.
 """
 
 from __future__ import annotations
@@ -204,16 +204,16 @@ async def registry_container(
     """Start a registry in a container and remove it again, also after errors and cancellation.
 
     Its port 5000 is published on a free port of the loopback interface. Where the engine cannot do that (as
-    without a network of its own) the container shares this machine's network, and is told a free port in the
-    words of docker's registry (`REGISTRY_HTTP_ADDR`).
+    without a network of its own) the container shares this machine's network, and gets a free port in
+    the variable of docker's registry (`REGISTRY_HTTP_ADDR`).
 
     Args:
         image: pulled only if the engine does not have it.
         environment: variables for the registry; deletes are allowed unless they say otherwise.
         volumes: files and directories of this machine and where the registry finds them, to be read only.
-        tls: the registry has been told to speak TLS.
+        tls: the registry is configured for TLS.
         engine: None: see `find_engine`.
-        tell: is told what takes time, and what was left behind.
+        tell: receives messages before slow work, and about what was left behind.
 
     Raises:
         UsageError: there is no engine, or `image` is not an image's name.

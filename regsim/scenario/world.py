@@ -82,7 +82,7 @@ class Job(Generic[S, D]):
     Attributes:
         member: the machine that does it.
         source: the end that is read.
-        reference: what is asked for there.
+        reference: what is requested there.
         destination: the end that is written to.
         tag: what it is called there; None if it is not tagged.
         name: what reports call it.

@@ -2,7 +2,7 @@
 
 Owns the YAML reader: the only module that imports it. What it hands on is plain (text, lists, mappings),
 typed by the rules of YAML 1.2's core schema. Must not know what a scenario says.
-Mistakes are noted in `Problems`; reading goes on wherever it can, so that all are reported at once.
+Mistakes are noted in `Problems`; reading continues where possible, so that all are reported at once.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Problems:
 
     @property
     def full(self) -> bool:
-        """Whether there are more mistakes than are told."""
+        """Whether there are more mistakes than are reported."""
         return len(self.noted) > _MAX_REPORTED
 
     def reject(self, where: Position, what: str, hint: str = "") -> NoReturn:

@@ -1,4 +1,4 @@
-"""The asyncio driver: does what `core.decide` asks for, over real stores and registries.
+"""The asyncio driver: carries out the decisions of `core.decide` over real stores and registries.
 
 Owns concurrency, cancellation and the clock of one transfer. Decides nothing about what moves.
 """
@@ -44,9 +44,9 @@ class Options:
         jobs: blobs moved at the same time.
         candidates: repositories of the destination's registry to try a mount from, best first.
         labels: what is known of layers already; configs that pass by add to it.
-        listener: is told each event.
+        listener: receives each event.
         clock: seconds, for the duration.
-        tick: waits until the listener is to be told again how far moves have come.
+        tick: waits until the progress of moves is to be reported again.
         choice: what is transferred of an index.
     """
 
@@ -186,7 +186,7 @@ class Transfer:
             case act.FetchManifest():
                 answer = raw = await self._manifest(action)
                 if not self._source.remote:
-                    # Also if the image is there already: its config is then not asked for.
+                    # Also if the image is there already: its config is then not requested.
                     await self._read_config(_config_of(action.descriptor, raw), self._source, action)
             case act.CheckBlob():
                 answer = await destination.has(action)

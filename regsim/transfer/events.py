@@ -88,7 +88,7 @@ async def tick() -> None:
 
 @dataclass(slots=True)
 class _Move:
-    """An upload or download under way: octets on its account when it began, and moved when last told."""
+    """An upload or download under way: bytes on its account when it began, and moved when last reported."""
 
     begun: int
     told: int = 0
@@ -99,10 +99,10 @@ class Progress:
     """Tells a listener of actions.
 
     Attributes:
-        listener: is told each event.
+        listener: receives each event.
         sends: the destination is a registry: what moved is what was sent to it.
         receives: the source is one: failing that, what moved is what was received from it.
-        tick: waits until moves under way are to be told of again.
+        tick: waits until moves under way are to be reported again.
     """
 
     listener: Listener

@@ -261,7 +261,7 @@ def picture(peer: Peer) -> object:
     """Return all that the state knows."""
     state = peer.registry.state
     repositories = {
-        name: (each.blobs, dict(each.manifests), each.tags) for name, each in state.repositories.items()
+        name: (set(each.blobs), dict(each.manifests), each.tags) for name, each in state.repositories.items()
     }
     sessions = {each.identifier: (each.repository, each.size) for each in state.sessions.values()}
     return repositories, sessions, state.digests

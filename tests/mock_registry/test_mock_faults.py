@@ -252,6 +252,15 @@ async def test_a_rule_may_wait_for_what_the_handler_decides(peer: Peer) -> None:
     assert await statuses(peer, 1, "/v2/app/tags/list") == [200]
 
 
+async def test_a_rule_may_wait_for_one_of_several_answers(peer: Peer) -> None:
+    await peer.push("app", CONTENT)
+    peer.registry.faults.add("answered='404 NAME_UNKNOWN,405' status 403")
+    assert await statuses(peer, 1, "/v2/nobody/tags/list") == [403]
+    assert (await peer.http.post("/v2/_catalog")).status_code == 403
+    assert await statuses(peer, 1, f"/v2/app/blobs/{peer.digest(b'absent')}") == [404]
+    assert await statuses(peer, 1, "/v2/app/tags/list") == [200]
+
+
 async def chances(open_peer: OpenPeer, seed: int, *, extra: bool = False) -> list[int]:
     async with open_peer("process", seed=seed) as peer:
         if extra:

@@ -69,6 +69,7 @@ LINES = {
     "rate_limit 0.5 burst=3 per=client retry_after=date": Fault(RateLimit(0.5, 3, "client", "date")),
     "query='mount=sha256:*' status 403": Fault(Status(403), query="mount=sha256:*"),
     "answered=404 status 403": Fault(Status(403), answered="404"),
+    "answered='404 BLOB_UNKNOWN, 5xx' status 403": Fault(Status(403), answered="404 BLOB_UNKNOWN,5xx"),
     "lie exists octets=7": Fault(Lie("exists", octets=7)),
 }
 

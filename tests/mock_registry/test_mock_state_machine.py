@@ -922,7 +922,7 @@ class Machine(RuleBasedStateMachine):
         assert set(state.repositories) == set(self.shelves)
         for name, shelf in self.shelves.items():
             repository = state.repositories[name]
-            assert repository.blobs == set(shelf.blobs)
+            assert set(repository.blobs) == set(shelf.blobs)
             assert repository.tags == shelf.tags
             assert {key: each.content for key, each in repository.manifests.items()} == {
                 key: each.content for key, each in shelf.manifests.items()

@@ -745,7 +745,11 @@ async def require_end(story: Story, wire: Wire, model: Model) -> None:
     for place in REPOSITORIES:
         shelf, held = story.end[place], wire.mock.state.repositories.get(place)
         if held is not None:
-            assert (held.blobs, set(held.manifests), held.tags) == (shelf.blobs, shelf.manifests, shelf.tags)
+            assert (set(held.blobs), set(held.manifests), held.tags) == (
+                shelf.blobs,
+                shelf.manifests,
+                shelf.tags,
+            )
         else:
             assert shelf == Shelf()
     for place in (*REPOSITORIES, *NODES):

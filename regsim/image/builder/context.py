@@ -129,7 +129,7 @@ class Checksums:
         return found
 
     def save(self) -> None:
-        """Keep what was asked for in this run. A failure is ignored: it only costs time."""
+        """Keep what was used in this run. A failure is ignored: it only costs time."""
         if self._memory is None or self._used == self._known:
             return
         raw = json.dumps({"version": _VERSION, "files": self._used}, separators=(",", ":")).encode()

@@ -282,7 +282,7 @@ def _words(written: Written, _flags: Flags, problems: Problems) -> Words | None:
         problems.add(written.line, "SHELL takes words in JSON form", 'such as SHELL ["/bin/bash", "-c"]')
         return None
     if not values or "" in values:
-        problems.add(written.line, f"{written.name} takes at least one argument, and none is empty")
+        problems.add(written.line, f"{written.name} takes at least one argument, and no empty ones")
         return None
     return Words(line=written.line, name=written.name, values=values)
 

@@ -283,7 +283,7 @@ def expand_content(content: str, values: Mapping[str, str], escape: str) -> str:
 
 
 class _Metered(Mapping[str, str]):
-    """Values of which only so many letters are handed out: later would be too late to count them."""
+    """Values with a limit on the letters handed out; counting them later would be too late."""
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values

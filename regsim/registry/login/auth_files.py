@@ -60,7 +60,7 @@ class AuthFiles:
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """The files that are looked at, in order, whether or not they exist."""
+        """The files that are read, in order, whether or not they exist."""
         return (self._explicit,) if self._explicit is not None else tuple(_usual_paths(self._environment))
 
     def check(self) -> None:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 _BASIC, _BEARER = "basic", "bearer"
 # Other requests may use up a token for one use before this one does; but a registry that refuses every token
-# must not be asked for ever.
+# must not be asked forever.
 MAX_ROUNDS = 8
 # If a registry names another token service each time, the oldest are forgotten.
 MAX_SERVICES = 32
@@ -180,7 +180,7 @@ class Login:
         self.authorization = Authorization(origin, f"Bearer {self._token.value}")
 
     def is_challenge(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Tell whether an answer asks for credentials, or for a better token than was sent."""
+        """Return whether an answer requests credentials, or for a better token than was sent."""
         if status == HTTPStatus.UNAUTHORIZED:
             return True
         if status != HTTPStatus.FORBIDDEN or self._token is None:
