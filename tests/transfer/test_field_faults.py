@@ -285,7 +285,7 @@ async def test_fault_25_who_comes_second_with_a_blob_finds_it_there(status: int)
         there.mock.faults.add("HEAD blob answered=200 times=1 lie absent")
         ledger = await there.push(store)
         layer = entry_of(ledger, LARGE)
-        # What was sent before the refusal came was in vain; who sent all of it cannot know who was first.
+        # What was sent before the refusal is wasted; one that sent all of it cannot know who was first.
         assert (ledger.error, reasons(ledger)) == (None, [str(status)])
         assert (layer.outcome, layer.wasted) in (("exists", layer.wire_sent), ("transferred", 0))
         assert await there.holds(store)

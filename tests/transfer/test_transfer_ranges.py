@@ -132,7 +132,7 @@ async def test_from_a_range_that_went_wrong_on_the_rest_comes_in_one_stream(mode
         assert (ledger.error, pulled.blobs, rule.applied) == (None, store.blobs, 1)
         entry = entry_of(ledger, LARGE)
         assert [str(each.reason) for each in entry.retries] == [reason]
-        # What was ahead of its turn, and no more, came in vain, and the retry says so.
+        # Only what was ahead of its turn is wasted, and the retry says so.
         assert entry.wasted == sum(each.wasted for each in entry.retries) <= 4 * LENGTH + 2 * MIB
         assert entry.attempts == 1
 
