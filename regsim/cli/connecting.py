@@ -34,7 +34,7 @@ class Connecting:
     """How to connect to registries.
 
     Attributes:
-        creds: USER[:PASSWORD] at the registry; without a password, it is asked for at the terminal.
+        creds: USER[:PASSWORD] at the registry; a missing password is read from the terminal.
         authfile: file with credentials, in place of those of podman, skopeo and docker.
         plain_http: use plain HTTP, or never; by default only to this machine, unless certificates are named.
         tls_verify: check the registry's certificate.
@@ -120,7 +120,7 @@ ASKING = Asking()
 
 
 def read_credentials(text: str) -> Credentials:
-    """Read `USER[:PASSWORD]`; a missing password is asked for at the terminal.
+    """Read `USER[:PASSWORD]`; a missing password is read from the terminal.
 
     Raises:
         UsageError: the text has another form, or there is no terminal.

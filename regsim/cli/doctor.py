@@ -166,7 +166,7 @@ async def _engine(environment: Mapping[str, str]) -> Finding:
             answers = answers or answer.code == 0
         except RegsimError as error:
             said.append(f"{name}: {error.message}")
-    detail = "; ".join(said) or "none is installed; only regsim run --registry container needs one"
+    detail = "; ".join(said) or "no engine is installed; only regsim run --registry container needs one"
     return Finding(name="container engine", detail=detail, state=State.OK if answers else State.WARNING)
 
 

@@ -130,7 +130,7 @@ def _load(name: str, flags: RunFlags) -> Scenario:
     if flags.mode is Mode.MODEL:
         check_model(scenario)
     else:
-        from regsim.scenario.wire_world import check_registry  # noqa: PLC0415  (likewise)
+        from regsim.scenario.wire_world import check_registry  # noqa: PLC0415  (the model loads no network)
 
         check_registry(scenario, flags.prefix)
     return scenario
@@ -170,7 +170,7 @@ async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport] 
             images = await open_images(scenario, generate=not flags.model, tell=tell, scratch=scratch)
             world: World = ModelWorld(images=images)
             if connect is not None:
-                from regsim.scenario.wire_world import wire_world  # noqa: PLC0415  (likewise)
+                from regsim.scenario.wire_world import wire_world  # noqa: PLC0415  (the model loads no network)
 
                 wire = wire_world(
                     scenario.registry,

@@ -42,7 +42,7 @@ class Client(Queries):
 
     All raise `UsageError` for text that is not an address, before any request; `NetworkError` if no complete
     answer came, in spite of retries; `RegistryError` if a registry refused (`NotFoundError` if it lacks what
-    was asked for); `ContentError` if bytes do not match their digest; and `LocalFileError` for files.
+    was requested); `ContentError` if bytes do not match their digest; and `LocalFileError` for files.
 
     Args:
         jobs: blobs that one transfer moves at the same time.
@@ -59,7 +59,7 @@ class Client(Queries):
             itself speaks TLS; None: no proxy, whatever the environment says.
         remember: try mounts from the repositories where blobs were seen before, and note where they are now,
             in the user's cache.
-        warn: is told what the user should know though the work goes on; None: the log `regsim.registry`.
+        warn: receives warnings for the user; the work goes on; None: the log `regsim.registry`.
     """
 
     def __init__(

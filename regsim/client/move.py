@@ -1,7 +1,7 @@
 """One push, pull or copy: opening both ends, the transfer, and what refers to the image.
 
-Owns what a transfer between two addresses needs beside the transfer itself: its name, its tag, where to mount
-from, which referrers follow, and what stands in for the destination in a dry run. Must not know command
+Owns what a transfer between two addresses needs apart from the transfer itself: its name, its tag, where to
+mount from, which referrers follow, and what stands in for the destination in a dry run. Must not know command
 lines, nor how anything is printed.
 """
 
@@ -215,7 +215,7 @@ async def _referrers(source: Readable, ledger: Ledger, met: set[Digest], account
         async with turns:
             return await source.referrers(subject, account)
 
-    # All are awaited, whichever fails first: none is left running.
+    # All are awaited, whichever fails first, so that none keeps running.
     answers = await asyncio.gather(*map(ask, subjects), return_exceptions=True)
     found: dict[Digest, Referrer] = {}
     for subject, answer in zip(subjects, answers, strict=True):
@@ -271,7 +271,7 @@ async def _tag(source: Address, destination: Address, reader: Readable) -> str |
     """Return the name of the image at its destination."""
     if isinstance(destination, Reference):
         return destination.tag
-    # A registry needs no tag beside a digest, but a layout or archive lists what it holds only by some name.
+    # A registry needs no tag with a digest, but a layout or archive lists what it holds only by some name.
     tag = destination.tag or source.tag or (source.digest if isinstance(source, Reference) else None)
     if tag is not None or isinstance(source, Reference):
         return tag

@@ -46,7 +46,7 @@ class Opener:
 
     Attributes:
         connection: how to connect to registries, and as whom.
-        warn: is told what the user should know though the work goes on; None: the log.
+        warn: receives warnings for the user; the work goes on; None: the log.
         ranges: how large blobs are divided when they are read; None: they are not.
     """
 
@@ -176,7 +176,7 @@ class LocalImages(LocalSource):
     async def _all_referrers(self, account: Account) -> list[Referrer]:
         found: list[Referrer | None] = []
         for descriptor in await self.documents():
-            # A manifest that cannot be read is an error only where that manifest is asked for.
+            # A manifest that cannot be read is an error only if that manifest is requested.
             with suppress(RegsimError):
                 found.append(referrer_of(descriptor, await self.manifest(descriptor, account)))
         return [each for each in found if each is not None]

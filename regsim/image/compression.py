@@ -69,7 +69,7 @@ class Compressor:
 
     @property
     def identity(self) -> str:
-        """What decides the output beside the input, as part of a cache's key."""
+        """What decides the output apart from the input, as part of a cache's key."""
         return f"{self.name} {self.version} {self.level}"
 
 

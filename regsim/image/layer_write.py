@@ -33,7 +33,7 @@ def write_layer(entries: Iterable[Entry], compressor: Compressor, sink: Sink) ->
     Equal entries give equal bytes, in any order.
 
     Args:
-        entries: at most one for each path, and one opaque entry beside it. Parents may be left out:
+        entries: at most one for each path, and one opaque entry for the same path. Parents may be left out:
             applying the layer makes them, with mode 0755 and root as owner.
         compressor: what the tar goes through.
         sink: takes the blob, in chunks of about 1 MiB.

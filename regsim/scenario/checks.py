@@ -1,7 +1,7 @@
 """What a scenario expects: the words that can be measured, how they are compared, and the verdicts.
 
 Owns the grammar `METRIC[(step N | step NAME | image)] OP NUMBER[unit]`, which is parsed and never evaluated
-as code, and the vocabulary of metrics. Must not know where figures come from: they are asked for through
+as code, and the vocabulary of metrics. Must not know where figures come from: they are read through
 `Figures`, which the runner fills from a result.
 """
 
@@ -202,7 +202,7 @@ def parse_metric(word: str) -> Metric:
     """Return the metric that `word` names.
 
     Raises:
-        UsageError: none is called that.
+        UsageError: there is no metric of that name.
     """
     try:
         return Metric(word)

@@ -210,7 +210,7 @@ class Mapped(BaseModel):
         form: what may be written for it, if that is not a mapping alone.
         one_of: exactly one of these keys must be written.
         reserved: keys whose place is kept for a later version.
-        reserved_forms: such keys that make something else of it; then nothing beside them is judged.
+        reserved_forms: such keys that make something else of it; then nothing else is checked.
         short: the key whose value may stand for the whole.
     """
 
@@ -281,7 +281,7 @@ class Mapped(BaseModel):
                 add(each.where, 'unknown key "<<"', "YAML 1.2 has no merge keys; write the keys out")
             else:
                 add(each.where, f'unknown key "{each[:80]}"', did_you_mean(each, known))
-        # A mistyped key is told as such; that the right one is missing follows from it.
+        # A mistyped key is reported; that the right one is missing follows from it.
         mistyped = {closest(each, known) for each in unknown}
         missing = [name for name, info in known.items() if info.is_required() and name not in entries]
         for name in missing:

@@ -50,12 +50,12 @@ class Images:
 
     Attributes:
         made: the made-up and recorded images.
-        labels: what is known of layers beside their descriptors.
+        labels: what is known of layers apart from their descriptors.
         specs: what the scenario says of each image.
         others: images in layouts, built ones and committed ones, each with what to ask its place for.
         manifests: by image that is pushed, its manifests without any bytes of layers, for the model.
         scratch: keeps the layers of what is built and committed; None if nothing can be.
-        tell: is told what takes a while.
+        tell: receives a message before slow work.
     """
 
     made: ImageSource
@@ -81,7 +81,7 @@ class Images:
         """Build an image from its Dockerfile unless it is built, and return it.
 
         Raises:
-            DockerfileError: its Dockerfile has mistakes; all are told.
+            DockerfileError: its Dockerfile has mistakes; all are reported.
             RegsimError: it cannot be built.
         """
         if name not in self._built:
@@ -180,7 +180,7 @@ async def open_images(
     Args:
         scenario: whose images.
         generate: make layers, to learn their digests; otherwise made-up digests stand in for them.
-        tell: is told what takes a while.
+        tell: receives a message before slow work.
         scratch: an empty directory for what is built from Dockerfiles and committed from containers, which
             must outlive the images; only needed where something is.
 

@@ -63,7 +63,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
 
     Raises:
         LocalFileError: the file cannot be read, or the records are not installed.
-        ScenarioError: it is invalid; every problem is told.
+        ScenarioError: it is invalid; every problem is reported.
     """
     return parse_scenario(read_file(path), path, overrides)
 
@@ -84,7 +84,7 @@ def parse_scenario(
         records: returns the names of recorded images.
 
     Raises:
-        ScenarioError: it is invalid; every problem is told.
+        ScenarioError: it is invalid; every problem is reported.
         LocalFileError: the records are not installed.
     """
     reader = Reader(directory=path.parent)
@@ -113,7 +113,7 @@ def load_effects(path: Path) -> Mapping[str, Effect]:
 
     Raises:
         LocalFileError: it cannot be read.
-        ScenarioError: it is invalid; every problem is told.
+        ScenarioError: it is invalid; every problem is reported.
     """
     reader = Reader(directory=path.parent)
     effects: dict[str, EffectSpec] | None = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_NODE = "node"
 
-# How many images of a circle are told.
+# How many images of a circle are reported.
 _SHOWN = 10
 
 # What is done with a container that is only named.
@@ -81,7 +81,7 @@ class _Names:
         self._reader.problems.add(where, what, hint)
 
     def hint(self, word: str, known: Collection[str]) -> str:
-        """Return what a word was probably meant to be, as long as the mistake is one that is told."""
+        """Return what a word was probably meant to be, if its mistake is reported."""
         return "" if self._reader.problems.full else did_you_mean(word, known)
 
     def _is_known(self, kind: str, name: str, where: Position, known: Collection[str]) -> None:
@@ -180,7 +180,7 @@ class _Containers:
     def _do(self, number: int, act: str, value: YamlNode, *, fails: bool) -> None:
         name = value if act in _BY_NAME else scalar_at(value, "name")
         if not isinstance(name, Scalar) or name.is_null:
-            return  # told already
+            return  # reported already
         if act == "create":
             self._create(name, value, fails=fails)
             return

@@ -39,7 +39,7 @@ async def run(scenario: Scenario, world: World, mode: Mode, tell: Callable[[str]
         scenario: what to do.
         world: what to do it on.
         mode: how `world` does it, for the result.
-        tell: is told each step as it begins.
+        tell: receives each step as it begins.
     """
     return await _Run(scenario, world, mode, tell).finish()
 

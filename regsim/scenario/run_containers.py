@@ -107,7 +107,7 @@ class Containers:
         return result, sight
 
     def failed(self, step: Step, doing: Doing, error: RegsimError, *, expected: bool) -> ContainerResult:
-        """Return what is told of a step that could not be done."""
+        """Return the message for a step that failed."""
         result = self._result(step, doing, self._containers.get(doing.name))
         return replace(result, error=error, expected_error=expected)
 

@@ -79,7 +79,7 @@ class NodeSpec(Mapped):
 
     Attributes:
         name: its key.
-        count: how many; None for a single node that goes by its plain name.
+        count: how many; None for a single node with its plain name.
         skip: which layers it need not pull.
         parallel: how many layers it moves at once.
         store: the OCI layout that keeps what it pulls; None remembers digests and drops the bytes.

@@ -61,7 +61,7 @@ class Create(Doing):
     node: StepNode = key("Which node it runs on; a single one", absent="the only node", default="")
 
     def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Mention the only node where none is named."""
+        """Fill in the only node if the step names no node."""
         if not self.node:
             reader.mentions.append(Mention("default node", "", entries.where))
         return self

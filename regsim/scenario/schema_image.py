@@ -1,6 +1,6 @@
 """Images of a scenario as its file writes them: layers, platforms, and what commands leave behind.
 
-Owns the keys below `images`, those of a file that stands beside a Dockerfile, and how a path and a file in an
+Owns the keys below `images`, those of a file next to a Dockerfile, and how a path and a file in an
 image are written. Must not know the other parts of a scenario: names used here are judged in `names.py`.
 """
 
@@ -338,7 +338,7 @@ class PlatformImage(Mapped):
     )
 
     def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Note what stands beside keys that it does not go with."""
+        """Report keys that do not go together."""
         if "from" in entries and "layers" not in entries:
             hint = "the Dockerfile says FROM" if "dockerfile" in entries else ""
             reader.problems.add(entries.key_at("from"), '"from" goes with "layers" only', hint)
@@ -398,7 +398,7 @@ class ImageSpec(PlatformImage):
     ) = key("An index: for each os/architecture[/variant] an image of its own", default=None)
 
     def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Note what stands beside keys that it does not go with."""
+        """Report keys that do not go together."""
         for name in self.with_dockerfile:
             if name in entries and "dockerfile" not in entries:
                 reader.problems.add(entries.key_at(name), f'"{name}" goes with "dockerfile" only')

@@ -50,7 +50,7 @@ def test_a_machine_without_an_engine_is_fit_for_all_but_containers(
     none = regsim("doctor", "--format", "json")
     assert none.code == 0
     assert states(none)["container engine"] == "warning"
-    assert detail(none, "container engine").startswith("none is installed")
+    assert detail(none, "container engine").startswith("no engine is installed")
     engine.is_("no-info")
     monkeypatch.setenv("REGSIM_ENGINE", engine.command)
     silent = regsim("doctor", "--format", "json")
