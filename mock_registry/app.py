@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from .faults.effect import Surroundings
     from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
-    from .server import Limits, Server
-    from .server.server import SparePort
+    from .server import Limits, Server, SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
 
@@ -325,8 +324,7 @@ class MockRegistry:
         Raises:
             OSError: The address cannot be bound, or the certificate's files cannot be read.
         """
-        from .server import Server  # noqa: PLC0415 (in process, no socket code is loaded)
-        from .server.server import SparePort  # noqa: PLC0415 (as above)
+        from .server import Server, SparePort  # noqa: PLC0415 (in process, no socket code is loaded)
         from .tls import identity  # noqa: PLC0415 (as above)
 
         async with AsyncExitStack() as stack:

@@ -7,7 +7,7 @@ the successors exist is asked elsewhere.
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -97,12 +97,12 @@ def parse_manifest(content: bytes, content_type: str, algorithm: Algorithm) -> M
         digest=digest_of(content, algorithm),
         media_type=media_type,
         content=content,
-        successors=_children(document) if index else _parts(document),
+        successors=_needed(_places(document, index=index), index=index),
         subject=None if subject is None else _descriptor(subject, "subject")[0],
         artifact_type=_artifact_type(document, index=index),
         annotations=_annotations(document),
         mentioned=frozenset(_mentioned(document)),
-        layers=() if index else _layers(document),
+        layers=() if index else tuple((each["digest"], each["mediaType"]) for each in document["layers"]),
     )
 
 
@@ -136,39 +136,24 @@ def _media_type(document: dict[str, Any], content_type: str) -> str:
     return media_type
 
 
-def _parts(document: dict[str, Any]) -> tuple[Successor, ...]:
-    """Return the blobs that an image manifest needs: config, then layers."""
-    layers = document.get("layers")
-    if not isinstance(layers, list):
-        raise ManifestError("layers is not a list")
-    places = [
-        ("config", document.get("config")),
-        *((f"layers[{n}]", layer) for n, layer in enumerate(layers)),
-    ]
-    return _needed(places, lambda _: Kind.BLOB)
-
-
-def _layers(document: dict[str, Any]) -> tuple[tuple[Digest, str], ...]:
-    """Return what an image's layers are, once they have been judged."""
-    return tuple((layer["digest"], layer["mediaType"]) for layer in document["layers"])
-
-
-def _children(document: dict[str, Any]) -> tuple[Successor, ...]:
-    """Return what an index needs."""
-    entries = document.get("manifests")
+def _places(document: dict[str, Any], *, index: bool) -> list[tuple[str, Any]]:
+    """Return what an index (its manifests) or an image (its config, then its layers) refers to, by place."""
+    name = "manifests" if index else "layers"
+    entries = document.get(name)
     if not isinstance(entries, list):
-        raise ManifestError("manifests is not a list")
-    places = [(f"manifests[{n}]", entry) for n, entry in enumerate(entries)]
-    return _needed(places, lambda media_type: Kind.MANIFEST if media_type in MANIFESTS else Kind.EITHER)
+        raise ManifestError(f"{name} is not a list")
+    places = [(f"{name}[{n}]", entry) for n, entry in enumerate(entries)]
+    return places if index else [("config", document.get("config")), *places]
 
 
-def _needed(places: Iterable[tuple[str, Any]], kind: Callable[[str], Kind]) -> tuple[Successor, ...]:
-    """Return each successor once that must exist: neither inlined nor left where it is."""
+def _needed(places: Iterable[tuple[str, Any]], *, index: bool) -> tuple[Successor, ...]:
+    """Return each successor once that must exist: neither inlined nor non-distributable."""
     needed: dict[Successor, None] = {}
     for place, value in places:
         digest, media_type = _descriptor(value, place)
         if media_type not in NON_DISTRIBUTABLE and not _is_inlined(value, digest):
-            needed[Successor(digest, media_type, kind(media_type))] = None
+            child = Kind.MANIFEST if media_type in MANIFESTS else Kind.EITHER
+            needed[Successor(digest, media_type, child if index else Kind.BLOB)] = None
     return tuple(needed)
 
 

@@ -4,6 +4,6 @@ Knows HTTP and ASGI. Must not know that the app it serves is a registry.
 """
 
 from .limits import Limits
-from .server import Server
+from .server import Server, SparePort
 
-__all__ = ["Limits", "Server"]
+__all__ = ["Limits", "Server", "SparePort"]
