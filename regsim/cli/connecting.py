@@ -18,14 +18,14 @@ from regsim.cli.output import Printing, status
 from regsim.core.schedule import DEFAULT_JOBS
 from regsim.errors import UsageError
 from regsim.net.address import Proxy
-from regsim.net.trust import Trust
-from regsim.registry import Connection
-from regsim.registry.login import AuthFiles, Credentials, FixedKeychain, Keychain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
+    from regsim.net.trust import Trust
+    from regsim.registry import Connection
+    from regsim.registry.login import Credentials, Keychain
 
 
 @Parameter(name="*")
@@ -77,6 +77,8 @@ class Connecting:
 
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
+        from regsim.registry import Connection  # noqa: PLC0415  (a model run has the flags and no registry)
+
         return Connection(
             plain_http=self._plain_http,
             trust=self._trust(),
@@ -91,11 +93,15 @@ class Connecting:
         return False if self.plain_http is None and named else self.plain_http
 
     def _trust(self) -> Trust:
+        from regsim.net.trust import Trust  # noqa: PLC0415  (as in `connection`)
+
         trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
         trust.check()
         return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
+        from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (as in `connection`)
+
         files = AuthFiles(os.environ, self.authfile)
         files.check()
         given = dict(creds)
@@ -125,6 +131,8 @@ def read_credentials(text: str) -> Credentials:
     Raises:
         UsageError: the text has another form, or there is no terminal.
     """
+    from regsim.registry.login import Credentials  # noqa: PLC0415  (as in `Connecting.connection`)
+
     user, colon, _ = text.partition(":")
     if user and not colon:
         if sys.stdin is None or not sys.stdin.isatty():

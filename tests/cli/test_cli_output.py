@@ -65,7 +65,7 @@ def test_the_list_of_what_is_heavy_is_not_out_of_date() -> None:
 
 def test_the_model_needs_no_http_and_no_server() -> None:
     loaded = modules_after("run shared-base --model --quiet")
-    assert loaded.isdisjoint({"httpx", "httptools", "mock_registry"})
+    assert loaded.isdisjoint({"httpx", "httptools", "mock_registry", "regsim.registry"})
 
 
 def test_schema_needs_no_network_and_no_server() -> None:
