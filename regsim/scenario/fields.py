@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import (
     TYPE_CHECKING,
+    Annotated,
     Any,
     ClassVar,
     Self,
@@ -20,6 +22,7 @@ from typing import (
 )
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -317,3 +320,17 @@ class Mapped(BaseModel):
     @classmethod
     def _short_schema(cls, properties: JsonSchema) -> JsonSchema:
         return {name: value for name, value in properties[cls.short].items() if name != "description"}
+
+
+def _file(text: str) -> Path:
+    if not text or "\0" in text:
+        raise UsageError(f'no path: "{text[:160]}"', hint="write a path, such as web/Dockerfile")
+    return Path(text)
+
+
+def beside(path: Path, info: ValidationInfo) -> Path:
+    """Return a path of a file as one that can be opened: it is relative to the file's own directory."""
+    return info.context.directory / path if info.context is not None else path
+
+
+FilePath: TypeAlias = Annotated[Path, Written(noun="a path", parse=_file), AfterValidator(beside)]

@@ -16,7 +16,17 @@ from pydantic.json_schema import GenerateJsonSchema
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, parse_condition
-from regsim.scenario.fields import DEFAULT, NUMBER, JsonSchema, Mapped, Several, Written, free_text, key
+from regsim.scenario.fields import (
+    DEFAULT,
+    NUMBER,
+    JsonSchema,
+    Mapped,
+    Several,
+    Written,
+    beside,
+    free_text,
+    key,
+)
 from regsim.scenario.schema_container import NODE_NAME, InContainer
 from regsim.scenario.schema_image import (
     IMAGE_NAME,
@@ -25,7 +35,6 @@ from regsim.scenario.schema_image import (
     ImageSpec,
     LayerSpec,
     PlatformImage,
-    beside,
 )
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec
 from regsim.scenario.schema_step import SEEN, ExpectWritten, Step

@@ -21,7 +21,18 @@ from regsim.core.reference import check_tag
 from regsim.errors import ContentError, UsageError
 from regsim.image.builder.dockerfile import command_key
 from regsim.image.builder.effects import Effect, MadeFile, check_effect
-from regsim.scenario.fields import NUMBER, SIZE, Mapped, Several, Written, free_text, key, word
+from regsim.scenario.fields import (
+    NUMBER,
+    SIZE,
+    FilePath,
+    Mapped,
+    Several,
+    Written,
+    beside,
+    free_text,
+    key,
+    word,
+)
 from regsim.store.entry import check_path as check_path_in_image
 from regsim.synth.recipe import (
     MAX_FILES,
@@ -36,8 +47,6 @@ from regsim.synth.recipe import (
 if TYPE_CHECKING:
     from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
-
-# --- layers ---------------------------------------------------------------------------------------------
 
 
 class LayerFormat(StrEnum):
@@ -142,9 +151,6 @@ class LayerSpec(Mapped):
             too_small = f"{format_size(self.size)} is too small for this layer"
             add(entries.value_at("size"), too_small, f"the smallest is {format_size(least)}")
         return self
-
-
-# --- what commands leave --------------------------------------------------------------------------------
 
 
 def _path_in_image(text: str) -> bytes:
@@ -269,8 +275,6 @@ class EffectSpec(Mapped):
 Command: TypeAlias = Annotated[str, Written(noun="a command, as it stands after RUN", parse=command_key)]
 Runs: TypeAlias = Annotated[dict[Command, EffectSpec], Several("a mapping of commands to what they leave")]
 
-# --- images ---------------------------------------------------------------------------------------------
-
 IMAGE_NAME = word(
     "an image name",
     r"[A-Za-z0-9_][A-Za-z0-9_.:/@+\-]{0,199}",
@@ -299,22 +303,8 @@ def _layout(text: str) -> Layout:
     return Layout(Path(directory), check_tag(tag) if tag or text.endswith(":") else None)
 
 
-def _file(text: str) -> Path:
-    if not text or "\0" in text:
-        raise UsageError(f'no path: "{text[:160]}"', hint="write a path, such as web/Dockerfile")
-    return Path(text)
-
-
-def beside(path: Path, info: ValidationInfo) -> Path:
-    """Return a path of a file as one that can be opened: it is relative to the file's own directory."""
-    return info.context.directory / path if info.context is not None else path
-
-
 def _layout_beside(layout: Layout, info: ValidationInfo) -> Layout:
     return layout._replace(directory=beside(layout.directory, info))
-
-
-FilePath: TypeAlias = Annotated[Path, Written(noun="a path", parse=_file), AfterValidator(beside)]
 
 
 class PlatformImage(Mapped):
