@@ -39,9 +39,9 @@ class RegistryTransport(httpx.AsyncBaseTransport):
         Raises:
             httpx.TransportError: As a real transport would.
         """
-        call = _Call(_scope(request, self._client), request.extensions.get("timeout", {}))
+        call = _Call(self._app, _scope(request, self._client), request.extensions.get("timeout", {}))
         self._calls.add(call)
-        call.start(self._app, self._calls.discard)
+        call.task.add_done_callback(lambda _: self._calls.discard(call))
         try:
             async for chunk in cast("httpx.AsyncByteStream", request.stream):
                 if chunk and not await call.offer(chunk):
@@ -67,11 +67,9 @@ class _Call:
     Each direction holds at most one piece, and its sender waits until it is taken.
     """
 
-    def __init__(self, scope: Scope, timeouts: dict[str, float | None]) -> None:
-        self._scope = scope
+    def __init__(self, app: App, scope: Scope, timeouts: dict[str, float | None]) -> None:
         self._timeouts = timeouts
         self._changed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._offered: bytes | None = None
         self._offering = True
         self._end_taken = False
@@ -80,12 +78,8 @@ class _Call:
         self._sending = True
         self._severed: httpx.TransportError | None = None
         self._gone = False
-
-    def start(self, app: App, done: Callable[["_Call"], None]) -> None:
-        """Let the app begin."""
-        self._task = asyncio.ensure_future(app(self._scope, self._receive, self._send))
-        self._task.add_done_callback(lambda _: self._changed.set())
-        self._task.add_done_callback(lambda _: done(self))
+        self.task: asyncio.Future[None] = asyncio.ensure_future(app(scope, self._receive, self._send))
+        self.task.add_done_callback(lambda _: self._changed.set())
 
     async def _until(self, true: Callable[[], object]) -> None:
         while not true():
@@ -93,12 +87,8 @@ class _Call:
             await self._changed.wait()
 
     @property
-    def _over(self) -> bool:
-        return self._task is None or self._task.done()
-
-    @property
     def _ended(self) -> bool:
-        return self._over or not self._sending or self._severed is not None
+        return self.task.done() or not self._sending or self._severed is not None
 
     # The app's side
 
@@ -203,16 +193,15 @@ class _Call:
             raise httpx.RemoteProtocolError("the app failed") from failure
 
     def _failure(self) -> BaseException | None:
-        task = self._task
-        return task.exception() if task is not None and task.done() and not task.cancelled() else None
+        return self.task.exception() if self.task.done() and not self.task.cancelled() else None
 
     async def hang_up(self) -> None:
         """Let the app know that the client is gone, and wait a little until it has noticed."""
         self._gone = True
         self._changed.set()
-        if self._task is not None and not self._task.done():
-            await asyncio.wait([self._task], timeout=_GRACE)
-            self._task.cancel()
+        if not self.task.done():
+            await asyncio.wait([self.task], timeout=_GRACE)
+            self.task.cancel()
         self._failure()
 
 

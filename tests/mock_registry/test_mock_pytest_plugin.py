@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import mock_registry
+import mock_registry.background  # pytester forgets modules that a project was the first to import
 
 if TYPE_CHECKING:
     from collections.abc import Callable
