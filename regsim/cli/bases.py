@@ -22,7 +22,6 @@ from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
     from regsim.client.opener import Opener
-    from regsim.store.protocols import Content
     from regsim.transfer.ends import Source
 
 _MAX_DEPTH = 4
@@ -78,7 +77,4 @@ async def _image(source: Source, root: Descriptor, platform: Platform, name: str
             raise UsageError(f"{name} has no image for {platform}", hint=f"it has {offered or 'none'}")
         root = fitting[0]
 
-    def content(descriptor: Descriptor) -> Content:
-        return source.content(descriptor, Account())
-
-    return await OpenImage.of(Image.of(document), content, name)
+    return await OpenImage.of(Image.of(document), lambda layer: source.content(layer, Account()), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from regsim.cli.connecting import ASKING, Asking, Connecting
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from regsim.client.inspection import Inspection
     from regsim.core import Descriptor
     from regsim.core.image import Image
-    from regsim.store.memory import BytesContent
 
 
 def inspect(image: str, /, *, flags: Asking = ASKING) -> None:
@@ -42,7 +42,7 @@ def manifest(image: str, /, *, output: Output = None, connecting: Connecting | N
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.manifest(image), _raw(output, connecting), _bytes, address=image)
+    ask(lambda client: client.manifest(image), _raw(output, connecting), attrgetter("data"), address=image)
 
 
 def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
@@ -53,7 +53,7 @@ def config(image: str, /, *, output: Output = None, connecting: Connecting | Non
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.config(image), _raw(output, connecting), _bytes, address=image)
+    ask(lambda client: client.config(image), _raw(output, connecting), attrgetter("data"), address=image)
 
 
 def layers(image: str, /, *, platform: Platforms = (), flags: Asking = ASKING) -> None:
@@ -93,10 +93,6 @@ def referrers(image: str, /, *, artifact_type: str | None = None, flags: Asking 
 
 def _raw(output: Output, connecting: Connecting | None) -> Asking:
     return Asking(output=output, **vars(connecting or Connecting()))
-
-
-def _bytes(content: BytesContent) -> bytes:
-    return content.data
 
 
 def _inspection_json(image: str, found: Inspection) -> dict[str, Any]:

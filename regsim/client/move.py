@@ -287,8 +287,7 @@ def _candidates(
     """Return where to mount from: first the repository that is copied from, then where the blob was seen."""
     if not isinstance(destination, Reference):
         return lambda _: ()
-    sibling = isinstance(source, Reference) and source.host == destination.host
-    first = (source.repository,) if sibling and isinstance(source, Reference) else ()
+    first = (source.repository,) if isinstance(source, Reference) and source.host == destination.host else ()
     # Read once, when the transfer asks for the first time.
     seen = cache(lambda host: Holders(default_path()).read(host))
 
