@@ -54,10 +54,6 @@ class Holders:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def candidates(self, host: str, digest: Digest) -> tuple[str, ...]:
-        """Return repositories of `host` that held the blob, most recent first, `MAX_REPOSITORIES` at most."""
-        return tuple(self.read(host).get(digest, ()))
-
     def add(self, host: str, repository: str, digests: Iterable[Digest]) -> None:
         """Remember that a repository of `host` holds these blobs. The oldest are forgotten for the newest."""
         new = list(dict.fromkeys(digests))
@@ -99,6 +95,7 @@ class Holders:
     def read(self, host: str) -> dict[str, list[str]]:
         """Return the repositories of `host` by digest, oldest digest first.
 
+        Of each digest `MAX_REPOSITORIES` at most, the most recent one first.
         Empty unless the file is wholly as `add` writes it.
         """
         file = self._file(host)

@@ -13,7 +13,7 @@ from regsim.core.reference import check_repository
 from regsim.registry import blobs, listing, manifests, referrers, upload
 from regsim.registry.answer import refusal
 from regsim.registry.login.challenge import CATALOG, Need
-from regsim.registry.ranges import RangedBlob, Ranges
+from regsim.registry.ranges import RangedBlob
 from regsim.registry.requests import Habits, Requests
 from regsim.registry.retry import Patience
 from regsim.registry.session import UploadSession, cancel
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from regsim.core.account import Account
     from regsim.core.manifest import Referrer
     from regsim.registry.answer import Answer
+    from regsim.registry.ranges import Ranges
     from regsim.registry.transport import Transport
     from regsim.store.protocols import Content
 
@@ -35,38 +36,11 @@ _DELETED = frozenset({HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NO_CONTENT}
 
 
 class Repository(Requests):
-    """A repository, reached over a transport to its registry; most arguments are as for `Requests`.
+    """A repository, reached over a transport to its registry; arguments and errors are as for `Requests`.
 
     Every method raises `NetworkError` if no whole answer came in spite of retries, and `RegistryError` with
     the registry's own words if it refused.
-
-    Args:
-        transport: to the registry. It is not closed here.
-        name: such as `library/golang`.
-        writes: something will be written to it.
-        patience: how long to keep trying; None: three retries.
-        warn: receives warnings for the user; the work goes on; None: the log.
-        habits: what is known of the registry; None: nothing.
-        ranges: how large blobs are divided to be read; None: they are not.
-
-    Raises:
-        InvalidReferenceError: `name` is not a repository name.
     """
-
-    def __init__(
-        self,
-        transport: Transport,
-        name: str,
-        *,
-        writes: bool = False,
-        patience: Patience | None = None,
-        warn: Callable[[str], None] | None = None,
-        habits: Habits | None = None,
-        ranges: Ranges | None = None,
-    ) -> None:
-        super().__init__(transport, name, writes=writes, patience=patience, warn=warn, habits=habits)
-        self.host = transport.host
-        self._ranges = ranges or Ranges()
 
     async def resolve(
         self, reference: str, account: Account, *, forbidden_means_absent: bool = False
@@ -128,8 +102,8 @@ class Repository(Requests):
 
     def blob(self, descriptor: Descriptor, account: Account) -> Content:
         """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob` and `RangedBlob`."""
-        if self._ranges.divide(descriptor.size):
-            return RangedBlob(self, descriptor, account, self._ranges)
+        if self.ranges is not None and self.ranges.divide(descriptor.size):
+            return RangedBlob(self, descriptor, account, self.ranges)
         return blobs.RemoteBlob(self, descriptor, account)
 
     async def mount(

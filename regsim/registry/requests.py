@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from regsim.core.account import Account
     from regsim.registry.answer import Answer, Body
+    from regsim.registry.ranges import Ranges
     from regsim.registry.transport import Transport
 
 _READS = frozenset({"GET", "HEAD"})
@@ -74,6 +75,7 @@ class Requests:
         patience: for requests that may be repeated without harm; None: three retries.
         warn: receives warnings for the user; the work goes on; None: the log.
         habits: what is known of the registry; None: nothing.
+        ranges: how large blobs are divided to be read; None: they are not.
 
     Raises:
         InvalidReferenceError: `name` is not a repository name.
@@ -88,12 +90,15 @@ class Requests:
         patience: Patience | None = None,
         warn: Callable[[str], None] | None = None,
         habits: Habits | None = None,
+        ranges: Ranges | None = None,
     ) -> None:
         self.transport = transport
+        self.host = transport.host
         self.name = check_repository(name)
         self.patience = patience or Patience()
         self.warn = warn or log_warning
         self.habits = habits or Habits()
+        self.ranges = ranges
         self._writes = writes
 
     def blob_target(self, digest: Digest) -> str:
@@ -167,7 +172,7 @@ class Requests:
         for text in warnings_of(answer):
             if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
                 self.habits.told.add(text)
-                self.warn(f"{self.transport.host} says: {text}")
+                self.warn(f"{self.host} says: {text}")
         return answer
 
     def _need(self, method: str, *, mounts_from: str | None, deletes: bool) -> Need:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Self
 from weakref import WeakValueDictionary
 
@@ -92,7 +93,7 @@ class Transport:
         self._authorizer = Authorizer(
             host,
             self.base,
-            self._ask_for_token,
+            partial(self.send, limit=MAX_TOKEN_ANSWER, need=None),
             keychain=how.keychain,
             patience=patience,
         )
@@ -177,28 +178,6 @@ class Transport:
                         return answer if limit is None else await answer.read(limit)
         except TimeoutError as error:
             raise unanswered(method, url, deadline or 0.0) from error
-
-    async def _ask_for_token(
-        self,
-        method: str,
-        url: str,
-        account: Account,
-        *,
-        headers: Mapping[str, str] | None = None,
-        body: Body | None = None,
-        authorization: Authorization | None = None,
-        limit: int = MAX_TOKEN_ANSWER,
-    ) -> Answer:
-        return await self.send(
-            method,
-            url,
-            account,
-            headers=headers,
-            body=body,
-            limit=limit,
-            need=None,
-            authorization=authorization,
-        )
 
     def _leads_on(self, answer: Answer) -> bool:
         return answer.status in _REDIRECTS and "Location" in answer.headers

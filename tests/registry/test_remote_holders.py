@@ -21,21 +21,25 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "holders"
 
 
+def candidates(index: Holders, host: str, digest: Digest) -> tuple[str, ...]:
+    return tuple(index.read(host).get(digest, ()))
+
+
 def test_the_most_recent_repository_comes_first(path: Path) -> None:
     index = Holders(path)
     index.add(HOST, "shop/api", [A, B])
     index.add(HOST, "shop/web", [A])
-    assert index.candidates(HOST, A) == ("shop/web", "shop/api")
+    assert candidates(index, HOST, A) == ("shop/web", "shop/api")
     index.add(HOST, "shop/api", [A])
-    assert Holders(path).candidates(HOST, A) == ("shop/api", "shop/web")
-    assert index.candidates(HOST, B) == ("shop/api",)
+    assert candidates(Holders(path), HOST, A) == ("shop/api", "shop/web")
+    assert candidates(index, HOST, B) == ("shop/api",)
 
 
 def test_edge_46_hosts_are_kept_apart_with_their_ports(path: Path) -> None:
     index = Holders(path)
     index.add(HOST, "shop/api", [A])
-    assert index.candidates("127.0.0.1:5001", A) == ()
-    assert index.candidates("../" + HOST, A) == ()
+    assert candidates(index, "127.0.0.1:5001", A) == ()
+    assert candidates(index, "../" + HOST, A) == ()
 
 
 def test_repositories_and_digests_are_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,10 +47,10 @@ def test_repositories_and_digests_are_bounded(path: Path, monkeypatch: pytest.Mo
     index = Holders(path)
     for number in range(MAX_REPOSITORIES + 3):
         index.add(HOST, f"shop/{number}", [A])
-    assert index.candidates(HOST, A)[0] == f"shop/{MAX_REPOSITORIES + 2}"
-    assert len(index.candidates(HOST, A)) == MAX_REPOSITORIES
+    assert candidates(index, HOST, A)[0] == f"shop/{MAX_REPOSITORIES + 2}"
+    assert len(candidates(index, HOST, A)) == MAX_REPOSITORIES
     index.add(HOST, "shop/api", [Digest.of(bytes([number])) for number in range(3)])
-    assert index.candidates(HOST, A) == ()
+    assert candidates(index, HOST, A) == ()
 
 
 @pytest.mark.parametrize(
@@ -59,9 +63,9 @@ def test_a_corrupt_index_is_an_empty_one_and_is_replaced(path: Path, text: str) 
     index.add(HOST, "shop/api", [B])
     file = next(path.glob("*.json"))
     file.write_text(text)
-    assert index.candidates(HOST, A) == ()
+    assert candidates(index, HOST, A) == ()
     index.add(HOST, "shop/api", [A])
-    assert index.candidates(HOST, A) == ("shop/api",)
+    assert candidates(index, HOST, A) == ("shop/api",)
 
 
 def test_a_name_that_is_none_is_never_a_candidate(path: Path) -> None:
@@ -69,14 +73,14 @@ def test_a_name_that_is_none_is_never_a_candidate(path: Path) -> None:
     index.add(HOST, "shop/api", [A])
     file = next(path.glob("*.json"))
     file.write_text(json.dumps({"version": 1, "digests": {A: ["x&y=1", "../x", "ok/name", "", "UPPER"]}}))
-    assert index.candidates(HOST, A) == ("ok/name",)
+    assert candidates(index, HOST, A) == ("ok/name",)
 
 
 def test_a_cache_that_cannot_be_written_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     index = Holders(tmp_path / "file" / "holders")
     index.add(HOST, "shop/api", [A])
-    assert index.candidates(HOST, A) == ()
+    assert candidates(index, HOST, A) == ()
 
 
 def test_a_writer_that_is_stuck_holds_nobody_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +90,7 @@ def test_a_writer_that_is_stuck_holds_nobody_up(path: Path, monkeypatch: pytest.
     with next(path.glob("*.lock")).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         index.add(HOST, "shop/web", [A])
-    assert index.candidates(HOST, A) == ("shop/api",)
+    assert candidates(index, HOST, A) == ("shop/api",)
 
 
 def test_processes_that_write_at_once_lose_nothing_and_leave_no_half_file(path: Path) -> None:
@@ -101,7 +105,7 @@ def test_processes_that_write_at_once_lose_nothing_and_leave_no_half_file(path: 
     index = Holders(path)
     for number in range(4):
         for each in range(20):
-            assert index.candidates(HOST, Digest.of(f"{number}{each}".encode())) == ("shop/api",)
+            assert candidates(index, HOST, Digest.of(f"{number}{each}".encode())) == ("shop/api",)
     assert not list(path.glob(".*"))
 
 

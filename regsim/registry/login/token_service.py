@@ -155,9 +155,8 @@ class Ask(Protocol):
         headers: Mapping[str, str] | None = None,
         body: Body | None = None,
         authorization: Authorization | None = None,
-        limit: int = MAX_TOKEN_ANSWER,
     ) -> Answer:
-        """Return the answer; arguments as for `Transport.request`."""
+        """Return the answer; arguments as for `Transport.send`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
