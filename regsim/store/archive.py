@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from regsim.core import Descriptor, Digest
 
-# An image has at most 100,000 references (`transfer.graph`), and a tar at most as many files of use.
+# An image has at most 100,000 references (`core.graph`), so no archive of images needs more files.
 MAX_MEMBERS = 100_000
 
 _COMPRESSED = {

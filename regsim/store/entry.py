@@ -111,7 +111,7 @@ def _shown(letter: str) -> str:
 
 
 def of_bytes(path: bytes, data: bytes, *, mode: int = 0o644, mtime_ns: int = 0) -> Entry:
-    """Return the entry of a file whose content is in hand."""
+    """Return the entry of a file with this content."""
     return Entry(
         path=path, kind=Kind.FILE, mode=mode, mtime_ns=mtime_ns, size=len(data), content=lambda: iter((data,))
     )

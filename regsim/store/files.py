@@ -100,7 +100,7 @@ def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
         FileNotFoundError: there is nothing; left to the caller, for whom it may be no error.
         LocalFileError: it is a link, a directory, a pipe or a device, or it cannot be read.
     """
-    # Without O_NONBLOCK a pipe that somebody put there would hold us up for ever.
+    # Without O_NONBLOCK, opening a pipe at that place would block for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
         file = GuardedFile(os.open(path, flags), "rb")
@@ -166,7 +166,7 @@ class AsideFile(GuardedFile):
         outlives: it is such a file.
 
     Raises:
-        OSError: somebody else is writing to the `kept` one, or something else stands there.
+        OSError: another writer has the `kept` one, or something other than a file is there.
     """
 
     def __init__(self, directory: Path, *, kept: str | None = None) -> None:
@@ -259,7 +259,7 @@ def sweep(directory: Path) -> None:
 
 
 def remove_unlocked(path: Path) -> None:
-    """Delete a file that nobody is writing to, if it can be."""
+    """Delete a file that no process is writing to, if it can be deleted."""
     with suppress(OSError, LocalFileError), open_regular(path) as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         path.unlink()
@@ -270,7 +270,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock of an existing file, against other processes and other threads.
 
     Raises:
-        LocalFileError: somebody else held it for 30 s.
+        LocalFileError: it was locked elsewhere for 30 s.
     """
     with path.open("r+b") as file:
         deadline = time.monotonic() + _LOCK_SECONDS

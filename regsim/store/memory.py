@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BytesContent:
-    """Content in hand. It is what its maker says: nothing here checks it."""
+    """Content in memory. It is not verified here: the caller vouches for it."""
 
     descriptor: Descriptor
     data: bytes

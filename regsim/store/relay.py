@@ -175,7 +175,7 @@ async def in_thread(
     Args:
         work: what to do; it cannot be cancelled itself.
         stop: called when this is cancelled, to make `work` end soon.
-        lost: is given what `work` returned to nobody, since this was cancelled.
+        lost: receives the result of `work` if this was cancelled meanwhile.
 
     Raises:
         Exception: what `work` raised.
