@@ -22,7 +22,7 @@ from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from regsim.client.client import Client
     from regsim.client.contents import Histories, ImageTree
@@ -85,11 +85,8 @@ def history(
             return tables[0]
         return "\n".join(f"{_title(each)}\n{table}" for each, table in zip(found.images, tables, strict=True))
 
-    def asked(client: Client) -> Awaitable[Histories]:
-        return client.history(image, choice=Choice.of(*platform), sizes=sizes)
-
     ask(
-        asked,
+        lambda client: client.history(image, choice=Choice.of(*platform), sizes=sizes),
         flags,
         render,
         lambda found: [_history_json(each, found.view) for each in found.images],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
+from threading import Semaphore
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss
@@ -27,30 +28,6 @@ MOST_RANGES = 16
 _MIB = 1024 * 1024
 
 
-class Room:
-    """Memory for parts that come before their turn, shared by all blobs of a client.
-
-    Nothing waits for it: if there is none, a blob comes over fewer connections.
-
-    Args:
-        parts: that it has place for.
-    """
-
-    def __init__(self, parts: int = MOST_RANGES) -> None:
-        self._free = parts
-
-    def take(self) -> bool:
-        """Tell whether there was place for one more; it is taken."""
-        if self._free == 0:
-            return False
-        self._free -= 1
-        return True
-
-    def give(self) -> None:
-        """Give a place back."""
-        self._free += 1
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranges:
     """How blobs are divided.
@@ -59,7 +36,8 @@ class Ranges:
         count: connections for one blob, 1 to `MOST_RANGES`.
         least: bytes below which a blob comes in one stream.
         length: bytes of a part. Longer ones cost memory, shorter ones round trips.
-        room: for parts before their turn: 16 of 2 MiB.
+        room: counts places in memory for parts that come before their turn, shared by all blobs of a client:
+            16 of 2 MiB. Nothing waits for one: without it, a blob comes over fewer connections.
 
     Raises:
         UsageError: `count` is another number.
@@ -68,7 +46,7 @@ class Ranges:
     count: int = 1
     least: int = 32 * _MIB
     length: int = 2 * _MIB
-    room: Room = field(default_factory=Room)
+    room: Semaphore = field(default_factory=lambda: Semaphore(MOST_RANGES))
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MOST_RANGES:
@@ -146,7 +124,7 @@ class _Window:
                 await hand_in_thread(piece, self._takers)
             await self._turn.task
             self._turn = None
-            self._blob.ranges.room.give()
+            self._blob.ranges.room.release()
         else:
             self._whole = self._whole or not self._blob.repository.habits.ranges
             self._part = self._make(self.offset, None) if self._whole else self._begin()
@@ -167,7 +145,7 @@ class _Window:
         self._turn = None
         for each in left:
             each.task.cancel()
-            self._blob.ranges.room.give()
+            self._blob.ranges.room.release()
         await finished(asyncio.gather(*(each.task for each in left), return_exceptions=True))
         return sum(each.received - each.noted for each in begun if each is not None) - kept
 
@@ -179,7 +157,7 @@ class _Window:
             and blob.repository.habits.ranges
             and self._next < self._size
             and len(self._ahead) + 1 < blob.ranges.count
-            and blob.ranges.room.take()
+            and blob.ranges.room.acquire(blocking=False)
         ):
             self._ahead.append(_Ahead(self._begin()))
 

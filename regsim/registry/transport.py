@@ -164,7 +164,7 @@ class Transport:
                         method, url, account, headers, body, content=content, credentials=authorization
                     )
                     near = self._origin_of(url) == self._origin
-                    if self._leads_on(answer):
+                    if answer.status in _REDIRECTS and "Location" in answer.headers:
                         url, redirects = await self._redirected(answer, redirects), redirects + 1
                         if login is None:
                             realm_url(self._origin, url, secret=False)
@@ -178,9 +178,6 @@ class Transport:
                         return answer if limit is None else await answer.read(limit)
         except TimeoutError as error:
             raise unanswered(method, url, deadline or 0.0) from error
-
-    def _leads_on(self, answer: Answer) -> bool:
-        return answer.status in _REDIRECTS and "Location" in answer.headers
 
     async def _redirected(self, answer: Answer, redirects: int) -> str:
         """Return where a redirect leads, given the number of earlier ones."""

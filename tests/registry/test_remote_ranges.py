@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, aclosing
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import UsageError
-from regsim.registry.ranges import MOST_RANGES, Ranges, Room
+from regsim.registry.ranges import MOST_RANGES, Ranges
 from regsim.registry.repository import Repository
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ async def test_no_more_parts_come_ahead_of_their_turn_than_there_is_room_for(
     server = Ranged(3)
     async with serve(server) as peer:
         server.peer = peer
-        ranges = Ranges(count=8, least=SIZE, length=LENGTH, room=Room(2))
+        ranges = Ranges(count=8, least=SIZE, length=LENGTH, room=Semaphore(2))
         assert b"".join(await read(link, peer, patience, account, ranges=ranges)) == DATA
     assert server.most == 3
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from threading import Semaphore
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from regsim.core.account import Account
 from regsim.core.media_types import OCI_LAYER
 from regsim.errors import ContentError, NetworkError
 from regsim.net import Timeouts
-from regsim.registry.ranges import Ranges, Room
+from regsim.registry.ranges import Ranges
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, entry_of, image, reasons, shop
@@ -204,7 +205,7 @@ async def test_more_stretches_than_connections_wait_for_none_but_a_free_one(conn
 
 
 async def test_without_room_for_stretches_ahead_of_their_turn_they_come_one_by_one() -> None:
-    ranges = Ranges(count=4, least=MIB, length=LENGTH, room=Room(0))
+    ranges = Ranges(count=4, least=MIB, length=LENGTH, room=Semaphore(0))
     async with shop(ranges=ranges) as there:
         store = await image(LARGE)
         await there.push(store)
@@ -217,12 +218,12 @@ async def test_without_room_for_stretches_ahead_of_their_turn_they_come_one_by_o
 
 @pytest.mark.parametrize("effect", ["cut 100000", "ranges bare", "ranges ignore", "status 404", "reset 0"])
 async def test_all_room_is_given_back_whatever_happens(effect: str) -> None:
-    room = Room(3)
+    room = Semaphore(3)
     async with shop(ranges=Ranges(count=4, least=MIB, length=LENGTH, room=room)) as there:
         await there.push(await image(LARGE))
         there.mock.faults.add(f"GET blob {IS_LARGE} skip=4 {effect}")
         await there.pull()
-    assert [room.take() for _ in range(4)] == [True, True, True, False]
+    assert [room.acquire(blocking=False) for _ in range(4)] == [True, True, True, False]
 
 
 async def test_a_pull_that_broke_off_is_gone_on_with(tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ async def test_a_read_that_is_cancelled_leaves_nothing_running() -> None:
             async with asyncio.timeout(10):
                 await task
         assert [each for each in asyncio.all_tasks() if "/remote/ranges.py" in repr(each)] == []
-        assert [ranges.room.take() for _ in range(17)] == [True] * 16 + [False]
+        assert [ranges.room.acquire(blocking=False) for _ in range(17)] == [True] * 16 + [False]
         async with asyncio.timeout(10):
             await there.mock.settled()
         got = there.mock.journal.records(method="GET", route="blob")
@@ -294,7 +295,7 @@ def test_whatever_the_sizes_and_troubles_the_bytes_and_the_accounts_are_right(
     data = LARGE[:size]
 
     async def pull() -> None:
-        ranges = Ranges(count=count, least=1, length=length, room=Room(room))
+        ranges = Ranges(count=count, least=1, length=length, room=Semaphore(room))
         async with shop(ranges=ranges) as there:
             store = await image(data)
             await there.push(store)
@@ -304,6 +305,6 @@ def test_whatever_the_sizes_and_troubles_the_bytes_and_the_accounts_are_right(
             pulled = MemoryStore()
             ledger = await there.pull(pulled)
             assert (ledger.error, pulled.blobs) == (None, store.blobs)
-            assert [ranges.room.take() for _ in range(room + 1)] == [True] * room + [False]
+            assert [ranges.room.acquire(blocking=False) for _ in range(room + 1)] == [True] * room + [False]
 
     asyncio.run(pull())
