@@ -11,7 +11,7 @@ import platform
 import resource
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -220,10 +220,7 @@ async def _transfers(store: Path) -> RunResult:
 def _check(result: RunResult) -> None:
     if result.errors:
         raise result.errors[0]
-    wrong = [*_failed(result), *result.reconciliation.differences]
+    failed = [f"{each.expression} is {each.actual}" for each in result.checks if not each.passed]
+    wrong = [*failed, *result.reconciliation.differences]
     if wrong or result.reconciliation.matched is not True:
         raise ContentError(f"the accounts are wrong: {wrong[0] if wrong else 'they were not compared'}")
-
-
-def _failed(result: RunResult) -> Iterator[str]:
-    return (f"{each.expression} is {each.actual}" for each in result.checks if not each.passed)

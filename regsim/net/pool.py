@@ -11,6 +11,7 @@ import os
 import socket
 from collections import deque
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +49,7 @@ class Pool:
 
     def __init__(self, total: int, context: Callable[[], ssl.SSLContext], *, idle: float = 15.0) -> None:
         self._total, self._idle_seconds = total, idle
-        self._make_context = context
-        self._context: ssl.SSLContext | None = None
+        self._tls = cache(context)
         self._open = 0  # dialling, busy and idle
         self._idle: list[Connection] = []  # longest idle first
         self._busy: set[Connection] = set()
@@ -134,11 +134,6 @@ class Pool:
             connection.close()
             raise httpx.ConnectError("the client is closed")
         return connection
-
-    def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
-            self._context = self._make_context()
-        return self._context
 
     def _free(self, connection: Connection) -> None:
         """Take back a connection whose exchange is over, or that was closed in its middle."""
