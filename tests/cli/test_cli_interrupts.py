@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Start = Callable[..., Running]
     Scenario = Callable[..., Path]
 
+pytestmark = pytest.mark.long
+
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 BIG = b"big " * 750_000
 

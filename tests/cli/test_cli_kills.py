@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Lawful = Callable[[dict[str, Any]], None]
     Start = Callable[..., Running]
 
+pytestmark = pytest.mark.long
+
 FEW, MANY = 3, 50
 LAYERS = (os.urandom(4_000_000), os.urandom(1_500_000), os.urandom(300_000), b"small")
 TOTAL = sum(map(len, LAYERS))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     Start = Callable[..., Running]
 
+pytestmark = pytest.mark.long
+
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
 
 

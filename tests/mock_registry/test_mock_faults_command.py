@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.long
+
 COMMAND = [sys.executable, "-m", "mock_registry"]
 
 

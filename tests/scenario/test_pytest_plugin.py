@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Try = Callable[..., pytest.RunResult]
 
+pytestmark = pytest.mark.long
+
 pytest_plugins = ["pytester"]
 
 

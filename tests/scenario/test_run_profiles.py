@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Fresh = Callable[[], Path]
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 # What a profile's table says of sharing; where nothing is said, outcomes are those without a profile.
 NO_ISOLATION = {"ggcr"}  # "blobs belong to no repository": what would be mounted is there
