@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import FakeEngine
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 
 @pytest.fixture
