@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, ScenarioError, UsageError
-from regsim.scenario.checks import ImageSelector, StepSelector
+from regsim.scenario.checks import Selector
 from regsim.scenario.names import DEFAULT_NODE, check_names
 from regsim.scenario.reader import Reader, describe
 from regsim.scenario.schema import NodeSpec, Scenario
@@ -200,11 +200,11 @@ def _numbered(step: Step, number: int, node: str) -> Step:
 def _resolved(check: Condition, steps: tuple[Step, ...], images: Collection[str]) -> Condition:
     """Return the check with its step by number, and a reference in the form that results have."""
     match check.selector:
-        case StepSelector(str(name)):
+        case Selector(step=str(name)):
             number = next(step.number for step in steps if step.name == name)
-            return replace(check, selector=StepSelector(number))
-        case ImageSelector(image) if image not in images:
-            return replace(check, selector=ImageSelector(str(Place.parse(image))))
+            return replace(check, selector=Selector(step=number))
+        case Selector(image=str(image)) if image not in images:
+            return replace(check, selector=Selector(image=str(Place.parse(image))))
     return check
 
 

@@ -61,8 +61,8 @@ class Reader:
         if error["type"] in _TOLD:
             return
         given = error.get("ctx", {})
-        if "where" in given:
-            self.problems.add(given["where"], given["what"], given["hint"])
+        if "problem" in given:
+            self.problems.add(*given["problem"])
             return
         node = _at(root, error["loc"])
         words = _WORDS.get(error["type"])
@@ -72,7 +72,8 @@ class Reader:
 
 def refusal(node: YamlNode, what: str, hint: str = "") -> PydanticCustomError:
     """Return the error for a value that cannot be what a key wants."""
-    return PydanticCustomError("refused", "{what}", {"what": what, "hint": hint, "where": node.where})
+    # A tuple, since pydantic takes only text that can be encoded: YAML has escapes of surrogates.
+    return PydanticCustomError("refused", "refused", {"problem": (node.where, what, hint)})
 
 
 def unexpected(node: YamlNode, noun: str, hint: str = "") -> PydanticCustomError:

@@ -20,9 +20,8 @@ from regsim.scenario.checks import (
     COMPARISON_PATTERN,
     METRICS,
     OF_CONTAINERS,
-    Comparison,
+    Condition,
     Kind,
-    Metric,
     parse_comparison,
 )
 from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
@@ -244,7 +243,7 @@ class Expect(Mapped):
 
     noun = "an expectation"
 
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Condition, ...] = ()
     content: Annotated[str, free_text("a content")] | None = key("What the file holds", default=None)
     file: Presence | None = key("Whether the file is there", default=None)
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
@@ -272,7 +271,7 @@ class Expect(Mapped):
         return self.model_copy(update={"comparisons": tuple(getattr(self, name) for name in metrics)})
 
 
-def _comparison(metric: Metric) -> tuple[Any, Any]:
+def _comparison(metric: str) -> tuple[Any, Any]:
     kind, doc = METRICS[metric]
     noun = {Kind.COUNT: "a number of layers", Kind.BYTES: "a size", Kind.RATIO: "a ratio"}[kind]
     written = Written(
@@ -283,10 +282,10 @@ def _comparison(metric: Metric) -> tuple[Any, Any]:
         },
         text=False,
     )
-    return Annotated[Comparison | None, written], key(doc[0].upper() + doc[1:], default=None)
+    return Annotated[Condition | None, written], key(doc[0].upper() + doc[1:], default=None)
 
 
-_COMPARISONS: Any = {metric.value: _comparison(metric) for metric in Metric}
+_COMPARISONS: Any = {metric: _comparison(metric) for metric in METRICS}
 
 # As a file writes it: with a key for each metric.
 ExpectWritten = create_model("Expect", __base__=Expect, **_COMPARISONS)
