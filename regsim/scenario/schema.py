@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias, get_args, get
 from pydantic import AfterValidator, Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, METRICS, Condition, parse_condition
@@ -38,7 +39,6 @@ from regsim.scenario.schema_image import (
 )
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec
 from regsim.scenario.schema_step import SEEN, ExpectWritten, Step
-from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
+from regsim.core.holdings import SkipRule
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.store import memory
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore, SkipRule, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import ChainDigestStore, DigestStore, MemoryStore, node_store
 from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
 
