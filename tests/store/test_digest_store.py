@@ -8,7 +8,7 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.core.holdings import SkipRule
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError, NotFoundError
-from regsim.store import memory
+from regsim.store import node
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
 from regsim.store.node import ChainDigestStore, DigestStore, MemoryStore, node_store
@@ -50,7 +50,7 @@ async def test_huge_manifest_is_refused_unread() -> None:
 
 
 async def test_manifests_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_DOCUMENTS", 10)
+    monkeypatch.setattr(node, "MAX_DOCUMENTS", 10)
     store = DigestStore()
     await store.put(content(b"12345678", media_types.OCI_MANIFEST))
     await store.put(content(b"12345678", media_types.OCI_MANIFEST))
