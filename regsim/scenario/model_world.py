@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from regsim.core.holdings import HeldSets
+from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.result import Mode
 from regsim.errors import NotFoundError, UsageError
 from regsim.scenario.world import Ends, Job, Member, wanted_at
-from regsim.store.memory import SkipRule
 from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:

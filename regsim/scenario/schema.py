@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 from pydantic import AfterValidator, Field
 from pydantic.json_schema import GenerateJsonSchema
 
+from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, Condition, parse_condition
@@ -30,7 +31,6 @@ from regsim.scenario.schema_container import NODE_NAME
 from regsim.scenario.schema_image import IMAGE_NAME, ImageSpec
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec
 from regsim.scenario.schema_step import Step
-from regsim.store.memory import SkipRule
 
 if TYPE_CHECKING:
     from pydantic_core import core_schema

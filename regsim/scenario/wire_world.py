@@ -16,7 +16,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
 from regsim.core import Digest, Role
 from regsim.core.account import Account
-from regsim.core.holdings import HeldSets
+from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Evidence, Outcome
 from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.reference import check_repository
@@ -31,7 +31,7 @@ from regsim.scenario.registry_container import check_image, registry_container
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.world import BLOBS, Ends, Job, Member, wanted_at
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import SkipRule, node_store
+from regsim.store.node import node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,

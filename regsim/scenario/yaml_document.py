@@ -217,7 +217,7 @@ class _Composer:
                 self._add(*self.anchors[event.anchor], where)
             case yaml_events.ScalarEvent():
                 self._tagged(event.tag, where)
-                node = Scalar(event.value, where, quoted=event.style is not None)
+                node = Scalar(self._whole(event.value, where), where, quoted=event.style is not None)
                 self._complete(node, event.anchor, 1)
             case yaml_events.SequenceStartEvent() | yaml_events.MappingStartEvent():
                 self._tagged(event.tag, where)
@@ -241,6 +241,14 @@ class _Composer:
             self.problems.reject(
                 where, "%YAML and %TAG directives are not accepted", "scenarios are YAML 1.2; remove them"
             )
+
+    def _whole(self, text: str, where: Position) -> str:
+        """Return text whose escapes of surrogates, as JSON writes them, are joined into characters."""
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.problems.add(where, "half of a surrogate pair is not a character")
+            return text.encode(errors="replace").decode()
 
     def _tagged(self, tag: object, where: Position) -> None:
         # A bare "!" only says "not plain" and changes nothing here.

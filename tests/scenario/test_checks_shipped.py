@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from regsim.core.holdings import SkipRule
 from regsim.scenario.images import open_images
 from regsim.scenario.load import Shipped, load_scenario, shipped
 from regsim.scenario.schema_container import Commit, Create, InContainer, Presence, Read, Write
 from regsim.scenario.schema_step import Copy, Place, Pull, Push, Step
-from regsim.store.memory import SkipRule
 from regsim.synth.recorded import load_record
 
 if TYPE_CHECKING:

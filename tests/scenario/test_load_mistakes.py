@@ -226,9 +226,3 @@ def test_the_number_of_problems_told_is_bounded() -> None:
 def test_an_error_code_that_no_registry_has_is_refused_with_the_known_ones() -> None:
     [problem] = problems(scenario(steps="- {pull: {reference: x}, expect: {error: FOO}}"))
     assert problem.startswith('s.yaml:4:44: no such error code: "FOO" — known: BLOB_UNKNOWN, ')
-
-
-def test_a_name_with_half_a_surrogate_is_a_mistake_like_others() -> None:
-    assert problems(scenario(images='"\\ud800": {layers: [1MB]}', steps="- pull: {reference: x}")) == [
-        's.yaml:2:3: not an image name: "\ud800" — letters, digits and _ . : / @ + -, such as api:v1'
-    ]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from regsim.core import Platform
+from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.scenario.checks import Selector
 from regsim.scenario.load import parse_scenario
@@ -14,7 +15,6 @@ from regsim.scenario.schema import Client, NodeSpec, Scenario
 from regsim.scenario.schema_image import ImageSpec, LayerFormat, LayerSpec, Layout, PlatformImage
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
-from regsim.store.memory import SkipRule
 
 EVERYTHING = """\
 name: everything
