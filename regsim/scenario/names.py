@@ -68,9 +68,6 @@ class _Names:
                     self._is_known("record", value, where, recorded)
                 case "node":
                     self._is_known("node", value, where, self.nodes)
-                case "default node" if len(self.nodes) > 1:
-                    hint = f"write one of {', '.join(self.nodes)}"
-                    self.add(where, 'several nodes, and no "node" here says which one', hint)
                 case "check":
                     self._selected(value.selector, where, places)
         self._cycles()

@@ -41,11 +41,12 @@ class Mention(NamedTuple):
 class Reader:
     """What one reading of a file has gathered: its mistakes, and the names that it uses.
 
-    `directory` is the file's own, to which paths in it relate.
+    `directory` is the file's own, to which paths in it relate; `nodes` are the names of its nodes.
     """
 
     problems: Problems = field(default_factory=Problems)
     directory: Path = field(default_factory=Path)
+    nodes: tuple[str, ...] = ()
     mentions: list[Mention] = field(default_factory=list)
 
     def read(self, kind: TypeAdapter[T], root: YamlNode) -> T | None:

@@ -7,7 +7,6 @@ how a scenario runs: names used here are judged in `names.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import GetPydanticSchema, create_model
@@ -25,12 +24,12 @@ from regsim.scenario.checks import (
     parse_comparison,
 )
 from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
-from regsim.scenario.reader import Mention, Reader
-from regsim.scenario.schema_container import Act, InContainer, KnownImage, Presence, StepNode
+from regsim.scenario.schema_container import ByNode, InContainer, KnownImage, Presence
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
 
 # Stands for the scenario's registry while a reference without host is parsed; no host is written so.
@@ -134,56 +133,30 @@ Target: TypeAlias = Annotated[
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
-class Verb(StrEnum):
-    """What a step does."""
-
-    PUSH = "push"
-    PULL = "pull"
-    COPY = "copy"
-    TAG = "tag"
-    DELETE = "delete"
-    CONTAINER = "container"
-
-
-class _ByNode(Mapped):
-    """What a node does. An omitted node is the only one, which is filled in when all are known."""
-
-    reserved = ("platform",)
-
-    node: StepNode = key("Which node does it", absent="the only node", default="")
-
-    @classmethod
-    def keys(cls) -> dict[str, FieldInfo]:
-        known = super().keys()
-        return {name: known[name] for name in sorted(known, key="node".__eq__)}
-
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        if not self.node:
-            reader.mentions.append(Mention("default node", "", entries.where))
-        return self
-
-
-class Push(_ByNode):
+class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
+    reserved = ("platform",)
 
     image: KnownImage = key("The image to push, by its key in images")
     to: Target = key("REPOSITORY[:TAG] to write to")
 
 
-class Pull(_ByNode):
+class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
+    reserved = ("platform",)
 
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
 
-class Copy(_ByNode):
+class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
+    reserved = ("platform",)
 
     source: Source = key("What to copy: REPOSITORY[:TAG][@DIGEST]", alias="from")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -225,7 +198,7 @@ def _code(text: str) -> str:
 
 
 # What looking into a container shows, and which of its steps looks.
-SEEN = {"content": Act.READ, "file": Act.READ, "names": Act.LIST}
+SEEN = {"content": "read", "file": "read", "names": "list"}
 
 
 class Expect(Mapped):
@@ -303,7 +276,7 @@ class Step(Mapped):
     """One step. `number` counts from 1."""
 
     noun = "a step"
-    one_of = tuple(Verb)
+    one_of = ("push", "pull", "copy", "tag", "delete", "container")
     reserved_forms = ("prune",)
 
     number: int = 0
@@ -331,14 +304,14 @@ class Step(Mapped):
     def finish(self, entries: Entries, reader: Reader) -> Self:
         """Note what the action of the step cannot show."""
         where, add = entries.key_at("expect"), reader.problems.add
-        verb = next(verb for verb in Verb if verb in entries)
+        verb = next(verb for verb in self.one_of if verb in entries)
         act = self.container.doing.act if self.container is not None else None
         for metric in [comparison.metric for comparison in self.expect.comparisons]:
-            if verb in (Verb.TAG, Verb.DELETE):
+            if verb in ("tag", "delete"):
                 add(where, f"a {verb} moves no layers to count", 'it may expect an "error" only')
-            elif (metric in OF_CONTAINERS) != (verb is Verb.CONTAINER):
+            elif (metric in OF_CONTAINERS) != (verb == "container"):
                 add(where, f'"{metric}" is not measured of a {verb}')
         for name, wanted in SEEN.items():
-            if getattr(self.expect, name) is not None and act is not wanted:
+            if getattr(self.expect, name) is not None and act != wanted:
                 add(where, f'"{name}" is what a container\'s {wanted} shows')
         return self
