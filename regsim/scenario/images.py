@@ -280,10 +280,9 @@ async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest
             history = parse_config(await read_all(store.content(config), limit=MAX_CONFIG_SIZE))
         except RegsimError:
             continue  # whether the content itself is at fault shows when it is moved
-        lines = history.created_by(len(document.layers))
-        for layer, line in zip(document.layers, lines, strict=True):
-            if line is not None:
-                created_by.setdefault(layer.digest, line)
+        for layer, line in zip(document.layers, history.lines(len(document.layers)), strict=True):
+            if line.created_by:
+                created_by.setdefault(layer.digest, line.created_by)
 
 
 async def _created_by(
