@@ -36,7 +36,7 @@ from regsim.scenario.yaml_document import (
     parse,
     scalar_at,
 )
-from regsim.synth.recorded import record_names
+from regsim.synth.recorded import record_names, records_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -216,12 +216,12 @@ def find_scenario(name_or_path: str) -> Path:
     """
     path = Path(name_or_path)
     if path.suffix not in _SUFFIXES and path.name == name_or_path:
-        shipped = _directory() / f"{name_or_path}.yaml"
-        if _is_file(shipped):
-            return shipped
+        shipped = _shipped()
+        if name_or_path in shipped:
+            return shipped[name_or_path]
     if _is_file(path):
         return path
-    names = _names()
+    names = [*_shipped()]
     if path.suffix in _SUFFIXES or path.name != name_or_path:
         match = closest(path.stem, names)
         hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
@@ -231,9 +231,7 @@ def find_scenario(name_or_path: str) -> Path:
 
 def shipped() -> list[Shipped]:
     """Return the scenarios that regsim ships, by name, with the question that each one answers."""
-    directory = _directory()
-    paths = [directory / f"{name}.yaml" for name in _names()]
-    return [Shipped(path.stem, _description(path), path) for path in paths]
+    return [Shipped(name, _description(path), path) for name, path in _shipped().items()]
 
 
 def _is_file(path: Path) -> bool:
@@ -244,15 +242,9 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _names() -> list[str]:
-    return sorted(path.stem for path in _directory().glob("*.yaml"))
-
-
-def _directory() -> Path:
-    package = Path(__file__).parent.parent
-    installed = package / "_scenarios"
-    # In a checkout they lie at the top, where a reader looks for them.
-    return installed if installed.is_dir() else package.parent / "scenarios"
+def _shipped() -> dict[str, Path]:
+    # Records lie in a folder below the scenarios.
+    return {path.stem: path for path in sorted(records_folder().parent.glob("*.yaml"))}
 
 
 def _description(path: Path) -> str:

@@ -7,7 +7,6 @@ rather than on values, since an image with a mistake in it is still defined.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from regsim.core.suggest import did_you_mean
@@ -45,9 +44,9 @@ def check_names(root: Entries, reader: Reader, records: Callable[[], Collection[
 class _Names:
     def __init__(self, root: Entries, reader: Reader) -> None:
         self._reader = reader
-        self._named_nodes = root.get("nodes")
+        nodes = root.get("nodes")
         self.images: Mapping[str, YamlNode] = _entries(root.get("images"))
-        self.nodes = _entries(self._named_nodes) if self._named_nodes is not None else {DEFAULT_NODE: root}
+        self.nodes = {DEFAULT_NODE: root} if nodes is None else _entries(nodes)
         steps = root.get("steps")
         self.steps: Sequence[YamlNode] = steps if isinstance(steps, Items) else ()
         self._step_names = [name for step in self.steps if (name := scalar_at(step, "name")) is not None]
@@ -110,47 +109,38 @@ class _Names:
                     self.add(where, f'no image or reference "{image}"', hint)
 
     def _cycles(self) -> None:
-        bases = {
-            name: str(base)
-            for name, spec in self.images.items()
-            if (base := scalar_at(spec, "from")) is not None
-        }
+        written = {name: scalar_at(spec, "from") for name, spec in self.images.items()}
+        bases = {name: base for name, base in written.items() if base is not None}
         done: set[str] = set()
         for name in bases:
-            # A dict, since it is asked at each step whether the way comes round.
-            path: dict[str, None] = {}
-            each: str | None = name
-            while each is not None and each not in done and each not in path:
-                path[each] = None
-                each = bases.get(each)
-            if each in path and each is not None:
-                around = [*path]
-                around = around[around.index(each) :]
-                spec = self.images[each]
-                where = spec.value_at("from") if isinstance(spec, Entries) else spec.where
+            path: list[str] = []
+            each = str(name)
+            while each in bases and each not in done:
+                done.add(each)
+                path.append(each)
+                each = bases[each]
+            if each in path:
+                around = path[path.index(each) :]
                 shown = [*around[:_SHOWN], *(["…"] if len(around) > _SHOWN else []), each]
+                where = bases[each].where
                 self.add(where, f'"{each}" is built from itself: {" from ".join(shown)}')
-            done.update(path)
 
     def _step_names_once(self) -> None:
-        twice = {name for name, count in Counter(self._step_names).items() if count > 1}
         seen: set[str] = set()
         for name in self._step_names:
-            if name in twice and name in seen:
+            if name in seen:
                 self.add(name.where, f'another step is called "{name}" already')
             seen.add(name)
 
     def _node_names_once(self) -> None:
-        for name, node in self.nodes.items():
-            group, dash, number = name.rpartition("-")
-            if not dash or not number.isdecimal() or number != str(int(number[:9])):
+        for name in self.nodes:
+            group, _, number = name.rpartition("-")
+            if not isinstance(name, Scalar) or not number.isdecimal() or number != str(int(number[:9])):
                 continue
             count = scalar_at(self.nodes.get(group), "count")
             if count is not None and count.isdecimal() and 1 <= int(number) <= int(count[:9]):
-                nodes = self._named_nodes
-                where = nodes.key_at(name) if isinstance(nodes, Entries) else node.where
                 clash = f'"{name}" is also one of the {count} nodes of "{group}"'
-                self.add(where, clash, "rename one of them")
+                self.add(name.where, clash, "rename one of them")
 
 
 class _Containers:

@@ -210,8 +210,10 @@ class FileSpec(Mapped):
     short = "size"
 
     size: Annotated[int, SIZE] = key("Bytes of a made-up content", default=0)
-    content: Annotated[str, free_text("a content")] | None = key("What it holds", default=None)
-    link: Annotated[str, free_text("a target")] | None = key(
+    content: Annotated[bytes, replace(free_text("a content"), parse=str.encode)] | None = key(
+        "What it holds", default=None
+    )
+    link: Annotated[bytes, replace(free_text("a target"), parse=str.encode)] | None = key(
         "Makes it a symbolic link to this target", default=None
     )
     seed: Annotated[str, free_text("a seed")] | None = key(
@@ -234,16 +236,8 @@ class FileSpec(Mapped):
 
     def made(self) -> MadeFile:
         """Return the file as the builder wants it."""
-        return MadeFile(
-            size=self.size,
-            content=None if self.content is None else self.content.encode(),
-            seed=self.seed,
-            ratio=self.ratio,
-            mode=self.mode,
-            uid=self.owner[0],
-            gid=self.owner[1],
-            link=None if self.link is None else self.link.encode(),
-        )
+        uid, gid = self.owner
+        return MadeFile(uid=uid, gid=gid, **self.model_dump(exclude={"owner"}))
 
 
 Files: TypeAlias = Annotated[dict[PathInImage, FileSpec], Several("a mapping of paths to files")]
@@ -312,7 +306,7 @@ class PlatformImage(Mapped):
 
     noun = "a platform's image"
     one_of: ClassVar[tuple[str, ...]] = ("layers", "record")
-    reserved_forms: ClassVar[tuple[str, ...]] = ("dockerfile",)
+    reserved: ClassVar[tuple[str, ...]] = ("dockerfile",)
 
     layers: Annotated[tuple[LayerSpec, ...], Several("a list of layers")] | None = key(
         "Synthetic layers, base first; each a size or a mapping", default=None
@@ -344,7 +338,7 @@ class ImageSpec(PlatformImage):
 
     noun = "an image"
     one_of = ("layers", "record", "oci", "dockerfile", "platforms")
-    reserved_forms = ()
+    reserved = ()
     with_dockerfile: ClassVar[tuple[str, ...]] = ("context", "run", "build_args", "target")
 
     name: str = ""
