@@ -12,14 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Self,
-    TypeAlias,
-)
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -206,6 +199,7 @@ class Mapped(BaseModel):
         noun: how mistakes call it.
         form: what may be written for it, if that is not a mapping alone.
         one_of: exactly one of these keys must be written.
+        goes_with: keys that mean something only with another one.
         reserved: keys whose place is kept for a later version.
         short: the key whose value may stand for the whole.
     """
@@ -217,6 +211,7 @@ class Mapped(BaseModel):
     noun: ClassVar[str]
     form: ClassVar[str] = ""
     one_of: ClassVar[tuple[str, ...]] = ()
+    goes_with: ClassVar[dict[str, str]] = {}
     reserved: ClassVar[tuple[str, ...]] = ()
     short: ClassVar[str] = ""
 
@@ -279,17 +274,15 @@ class Mapped(BaseModel):
         for name in missing:
             if name not in mistyped:
                 add(entries.where, f'{cls.noun} lacks the key "{name}"')
-        chosen = [each for each in entries.words() if each in cls.one_of]
-        if (
-            cls.one_of
-            and not chosen
-            and mistyped.isdisjoint(cls.one_of)
-            and entries.keys().isdisjoint(cls.reserved)
-        ):
+        if cls.one_of and {*entries, *mistyped}.isdisjoint((*cls.one_of, *cls.reserved)):
             names = ", ".join(f'"{name}"' for name in cls.one_of)
             add(entries.where, f"{cls.noun} needs one of {names}")
+        chosen = [each for each in entries.words() if each in cls.one_of]
         for each in chosen[1:]:
             add(each.where, f'{cls.noun} has "{chosen[0]}" already', f'"{each}" excludes it')
+        for name, needed in cls.goes_with.items():
+            if name in entries and needed not in entries:
+                add(entries.key_at(name), f'"{name}" goes with "{needed}" only')
         return not (unknown or missing) and len(chosen) == bool(cls.one_of)
 
     @classmethod

@@ -219,8 +219,7 @@ class Expect(Mapped):
     )
     error: (
         Annotated[
-            str,
-            Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)}),
+            str, Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
         ]
         | None
     ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
