@@ -17,16 +17,7 @@ from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, Condition, parse_condition
-from regsim.scenario.fields import (
-    NUMBER,
-    JsonSchema,
-    Mapped,
-    Several,
-    Written,
-    beside,
-    free_text,
-    key,
-)
+from regsim.scenario.fields import NUMBER, JsonSchema, Mapped, Several, Written, beside, free_text, key
 from regsim.scenario.schema_container import NODE_NAME
 from regsim.scenario.schema_image import IMAGE_NAME, ImageSpec
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec
@@ -130,21 +121,13 @@ class NodeSpec(Mapped):
 # --- the whole ------------------------------------------------------------------------------------------
 
 
-Checks: TypeAlias = Annotated[
-    tuple[
-        Annotated[
-            Condition,
-            Written(
-                noun="a check",
-                parse=parse_condition,
-                schema={"type": "string", "pattern": CONDITION_PATTERN},
-                mentions="check",
-            ),
-        ],
-        ...,
-    ],
-    Several("a list of checks"),
-]
+_CHECK = Written(
+    noun="a check",
+    parse=parse_condition,
+    schema={"type": "string", "pattern": CONDITION_PATTERN},
+    mentions="check",
+)
+Checks: TypeAlias = Annotated[tuple[Annotated[Condition, _CHECK], ...], Several("a list of checks")]
 
 
 class Scenario(Mapped):

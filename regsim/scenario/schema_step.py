@@ -6,7 +6,7 @@ how a scenario runs: names used here are judged in `names.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import GetPydanticSchema, create_model
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Stands for the scenario's registry while a reference without host is parsed; no host is written so.
 _HERE = ""
 
+# Of errors without a code.
+_KINDS = (ExitCode.USAGE, ExitCode.REGISTRY, ExitCode.NETWORK, ExitCode.CONTENT, ExitCode.LOCAL_FILES)
 # distribution-spec, "Error Codes"; those of distribution, ggcr and Harbor; and of errors without a code.
 _CODES = (
     "BLOB_UNKNOWN",
@@ -66,16 +68,7 @@ _CODES = (
     "METHOD_NOT_ALLOWED",
     "NOT_FOUND",
     "PRECONDITION",
-    *(
-        code.name
-        for code in (
-            ExitCode.USAGE,
-            ExitCode.REGISTRY,
-            ExitCode.NETWORK,
-            ExitCode.CONTENT,
-            ExitCode.LOCAL_FILES,
-        )
-    ),
+    *(code.name for code in _KINDS),
 )
 
 # --- places ---------------------------------------------------------------------------------------------
@@ -130,6 +123,10 @@ Target: TypeAlias = Annotated[
     Place, Written(noun="a tag to write to", parse=Place.parse_tag, mentions="place")
 ]
 
+_TAG = Written(
+    noun="a tag", parse=check_tag, schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"}
+)
+
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
@@ -137,7 +134,6 @@ class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
-    reserved = ("platform",)
 
     image: KnownImage = key("The image to push, by its key in images")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -147,7 +143,6 @@ class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
-    reserved = ("platform",)
 
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
@@ -156,7 +151,6 @@ class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
-    reserved = ("platform",)
 
     source: Source = key("What to copy: REPOSITORY[:TAG][@DIGEST]", alias="from")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -168,14 +162,7 @@ class Tag(Mapped):
     noun = "a tag step"
 
     reference: Source = key("What to tag: REPOSITORY[:TAG][@DIGEST]")
-    tag: Annotated[
-        str,
-        Written(
-            noun="a tag",
-            parse=check_tag,
-            schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"},
-        ),
-    ] = key("The new tag, in the same repository")
+    tag: Annotated[str, _TAG] = key("The new tag, in the same repository")
 
 
 class Delete(Mapped):
@@ -197,6 +184,8 @@ def _code(text: str) -> str:
     return text
 
 
+_CODE = Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
+
 # What looking into a container shows, and which of its steps looks.
 SEEN = {"content": "read", "file": "read", "names": "list"}
 
@@ -217,18 +206,16 @@ class Expect(Mapped):
     noun = "an expectation"
 
     comparisons: tuple[Condition, ...] = ()
-    content: Annotated[str, free_text("a content")] | None = key("What the file holds", default=None)
+    content: Annotated[bytes, replace(free_text("a content"), parse=str.encode)] | None = key(
+        "What the file holds", default=None
+    )
     file: Presence | None = key("Whether the file is there", default=None)
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
-    error: (
-        Annotated[
-            str,
-            Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)}),
-        ]
-        | None
-    ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
+    error: Annotated[str, _CODE] | None = key(
+        "The error code with which the step must fail", absent="the step must succeed", default=None
+    )
 
     @classmethod
     def keys(cls) -> dict[str, FieldInfo]:
@@ -277,7 +264,7 @@ class Step(Mapped):
 
     noun = "a step"
     one_of = ("push", "pull", "copy", "tag", "delete", "container")
-    reserved_forms = ("prune",)
+    reserved = ("prune",)
 
     number: int = 0
     push: Push | None = key("A node pushes an image", default=None)
