@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Iterator
 
     from regsim.errors import RegsimError
-    from regsim.scenario.images import Images
+    from regsim.scenario.real_images import RealImages
     from regsim.scenario.schema_container import Doing, Presence
     from regsim.scenario.schema_image import FileSpec
     from regsim.scenario.schema_step import Expect, Step
@@ -56,7 +56,7 @@ class Containers:
         images: what they are made from, and where they are committed to.
     """
 
-    images: Images
+    images: RealImages
     _containers: dict[str, Container] = field(default_factory=dict)
     _nodes: dict[str, str] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
