@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import TypeAdapter
 
 from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, ScenarioError, UsageError
-from regsim.scenario.checks import ImageSelector, StepSelector
+from regsim.scenario.checks import Selector
 from regsim.scenario.names import DEFAULT_NODE, check_names
 from regsim.scenario.reader import Reader, describe
 from regsim.scenario.schema import NodeSpec, Scenario
@@ -43,10 +43,7 @@ if TYPE_CHECKING:
 
     from regsim.image.builder.effects import Effect
     from regsim.scenario.checks import Condition
-    from regsim.scenario.fields import Mapped
     from regsim.scenario.schema_step import Step
-
-M = TypeVar("M", bound="Mapped")
 
 MAX_FILE = 1024 * 1024
 
@@ -100,6 +97,8 @@ def parse_scenario(
     except Rejected:
         raise ScenarioError(problems.lines()) from None
     root = apply_overrides(root, overrides, problems)
+    nodes = root.get("nodes")
+    reader.nodes = tuple(nodes) if isinstance(nodes, Entries) and nodes else (DEFAULT_NODE,)
     scenario = reader.read(_SCENARIO, root)
     check_names(root, reader, records)
     problems.raise_if_any()
@@ -164,47 +163,31 @@ def decode(data: bytes | str, path: Path, problems: Problems) -> str:
 def _completed(scenario: Scenario, path: Path) -> Scenario:
     """Return the scenario with names, numbers and default nodes filled in, and its checks in full."""
     nodes = scenario.nodes or {DEFAULT_NODE: NodeSpec()}
-    steps = tuple(
-        _numbered(step, number, next(iter(nodes))) for number, step in enumerate(scenario.steps, start=1)
-    )
+    numbered = enumerate(scenario.steps, start=1)
+    steps = tuple(step.model_copy(update={"number": number}) for number, step in numbered)
     doings = (step.container.doing for step in steps if step.container is not None)
     images = {*scenario.images, *(each.image for each in doings if isinstance(each, Commit))}
+    named = {name: spec.model_copy(update={"name": name}) for name, spec in scenario.images.items()}
     return scenario.model_copy(
         update={
             "path": path,
             "name": scenario.name or path.stem,
-            "images": _named(scenario.images),
-            "nodes": _named(nodes),
+            "images": named,
+            "nodes": {name: spec.model_copy(update={"name": name}) for name, spec in nodes.items()},
             "steps": steps,
             "checks": tuple(_resolved(check, steps, images) for check in scenario.checks),
         }
     )
 
 
-def _named(specs: Mapping[str, M]) -> dict[str, M]:
-    return {name: spec.model_copy(update={"name": name}) for name, spec in specs.items()}
-
-
-def _numbered(step: Step, number: int, node: str) -> Step:
-    """Return the step with its number, and the only node where it names none."""
-    for key in ("push", "pull", "copy_"):
-        action = getattr(step, key)
-        if action is not None and not action.node:
-            step = step.model_copy(update={key: action.model_copy(update={"node": node})})
-    if step.container is not None and step.container.create is not None and not step.container.create.node:
-        create = step.container.create.model_copy(update={"node": node})
-        step = step.model_copy(update={"container": step.container.model_copy(update={"create": create})})
-    return step.model_copy(update={"number": number})
-
-
 def _resolved(check: Condition, steps: tuple[Step, ...], images: Collection[str]) -> Condition:
     """Return the check with its step by number, and a reference in the form that results have."""
     match check.selector:
-        case StepSelector(str(name)):
+        case Selector(step=str(name)):
             number = next(step.number for step in steps if step.name == name)
-            return replace(check, selector=StepSelector(number))
-        case ImageSelector(image) if image not in images:
-            return replace(check, selector=ImageSelector(str(Place.parse(image))))
+            return replace(check, selector=Selector(step=number))
+        case Selector(image=str(image)) if image not in images:
+            return replace(check, selector=Selector(image=str(Place.parse(image))))
     return check
 
 

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from regsim.core.suggest import did_you_mean
-from regsim.scenario.checks import Condition, ImageSelector, StepSelector
+from regsim.scenario.checks import Selector
 from regsim.scenario.yaml_document import Entries, Items, Scalar, scalar_at
 
 if TYPE_CHECKING:
@@ -68,11 +68,8 @@ class _Names:
                     self._is_known("record", value, where, recorded)
                 case "node":
                     self._is_known("node", value, where, self.nodes)
-                case "default node" if len(self.nodes) > 1:
-                    hint = f"write one of {', '.join(self.nodes)}"
-                    self.add(where, 'several nodes, and no "node" here says which one', hint)
                 case "check":
-                    self._selected(value, where, places)
+                    self._selected(value.selector, where, places)
         self._cycles()
         self._step_names_once()
         self._node_names_once()
@@ -100,13 +97,13 @@ class _Names:
                 "name an image made of layers, or a record",
             )
 
-    def _selected(self, check: Condition, where: Position, places: Collection[str]) -> None:
-        match check.selector:
-            case StepSelector(int(number)) if not 1 <= number <= len(self.steps):
+    def _selected(self, selector: Selector, where: Position, places: Collection[str]) -> None:
+        match selector:
+            case Selector(step=int(number)) if not 1 <= number <= len(self.steps):
                 self.add(where, f"no step {number}", f"steps are counted from 1 to {len(self.steps)}")
-            case StepSelector(str(name)):
+            case Selector(step=str(name)):
                 self._is_known("step", name, where, self._step_names)
-            case ImageSelector(image):
+            case Selector(image=str(image)):
                 known = {**self._pushable, **dict.fromkeys(places)}
                 if image not in known and f"{image}:latest" not in known:
                     hint = self.hint(image, [*known, *(f"step {name}" for name in self._step_names)])

@@ -41,11 +41,12 @@ class Mention(NamedTuple):
 class Reader:
     """What one reading of a file has gathered: its mistakes, and the names that it uses.
 
-    `directory` is the file's own, to which paths in it relate.
+    `directory` is the file's own, to which paths in it relate; `nodes` are the names of its nodes.
     """
 
     problems: Problems = field(default_factory=Problems)
     directory: Path = field(default_factory=Path)
+    nodes: tuple[str, ...] = ()
     mentions: list[Mention] = field(default_factory=list)
 
     def read(self, kind: TypeAdapter[T], root: YamlNode) -> T | None:
@@ -61,8 +62,8 @@ class Reader:
         if error["type"] in _TOLD:
             return
         given = error.get("ctx", {})
-        if "where" in given:
-            self.problems.add(given["where"], given["what"], given["hint"])
+        if "problem" in given:
+            self.problems.add(*given["problem"])
             return
         node = _at(root, error["loc"])
         words = _WORDS.get(error["type"])
@@ -72,7 +73,8 @@ class Reader:
 
 def refusal(node: YamlNode, what: str, hint: str = "") -> PydanticCustomError:
     """Return the error for a value that cannot be what a key wants."""
-    return PydanticCustomError("refused", "{what}", {"what": what, "hint": hint, "where": node.where})
+    # A tuple, since pydantic takes only text that can be encoded: YAML has escapes of surrogates.
+    return PydanticCustomError("refused", "refused", {"problem": (node.where, what, hint)})
 
 
 def unexpected(node: YamlNode, noun: str, hint: str = "") -> PydanticCustomError:

@@ -149,7 +149,7 @@ def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[Chec
     if seen.file is not None:
         yield _verdict(step, f"file == {seen.file}", str(sight.file), passed=sight.file is seen.file)
     if seen.content is not None:
-        wanted = seen.content.encode("utf-8", "surrogateescape")
+        wanted = seen.content.encode()
         there = sight.file is doings.Presence.PRESENT
         passed = there and sight.size == len(wanted) and sight.content == wanted
         yield _verdict(step, f"content == {_quoted(wanted)}", _found(sight), passed=passed)
@@ -189,7 +189,7 @@ async def _read(container: Container, path: bytes, seen: Expect) -> Sight:
         if seen.file is None and seen.content is None:
             raise LocalFileError(f"there is no {'/' + shown(path)!r} in container {container.name}")
         return Sight(file=doings.Presence.ABSENT)
-    most = len((seen.content or "").encode("utf-8", "surrogateescape")) + _SHOWN
+    most = len((seen.content or "").encode()) + _SHOWN
     content, size = await _beginning(container.read(path), most)
     return Sight(content=content, size=size, file=doings.Presence.PRESENT)
 

@@ -155,7 +155,7 @@ class LayerSpec(Mapped):
 
 def _path_in_image(text: str) -> bytes:
     try:
-        path = check_path_in_image(text.removeprefix("/").encode("utf-8", "surrogateescape"))
+        path = check_path_in_image(text.removeprefix("/").encode())
     except ContentError as error:
         raise UsageError(error.message, hint="a path in the image, such as go/main") from error
     if not path:
@@ -236,13 +236,13 @@ class FileSpec(Mapped):
         """Return the file as the builder wants it."""
         return MadeFile(
             size=self.size,
-            content=None if self.content is None else self.content.encode("utf-8", "surrogateescape"),
+            content=None if self.content is None else self.content.encode(),
             seed=self.seed,
             ratio=self.ratio,
             mode=self.mode,
             uid=self.owner[0],
             gid=self.owner[1],
-            link=None if self.link is None else self.link.encode("utf-8", "surrogateescape"),
+            link=None if self.link is None else self.link.encode(),
         )
 
 

@@ -7,7 +7,6 @@ how a scenario runs: names used here are judged in `names.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import GetPydanticSchema, create_model
@@ -20,18 +19,17 @@ from regsim.scenario.checks import (
     COMPARISON_PATTERN,
     METRICS,
     OF_CONTAINERS,
-    Comparison,
+    Condition,
     Kind,
-    Metric,
     parse_comparison,
 )
 from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
-from regsim.scenario.reader import Mention, Reader
-from regsim.scenario.schema_container import Act, InContainer, KnownImage, Presence, StepNode
+from regsim.scenario.schema_container import ByNode, InContainer, KnownImage, Presence
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
 
 # Stands for the scenario's registry while a reference without host is parsed; no host is written so.
@@ -135,56 +133,30 @@ Target: TypeAlias = Annotated[
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
-class Verb(StrEnum):
-    """What a step does."""
-
-    PUSH = "push"
-    PULL = "pull"
-    COPY = "copy"
-    TAG = "tag"
-    DELETE = "delete"
-    CONTAINER = "container"
-
-
-class _ByNode(Mapped):
-    """What a node does. An omitted node is the only one, which is filled in when all are known."""
-
-    reserved = ("platform",)
-
-    node: StepNode = key("Which node does it", absent="the only node", default="")
-
-    @classmethod
-    def keys(cls) -> dict[str, FieldInfo]:
-        known = super().keys()
-        return {name: known[name] for name in sorted(known, key="node".__eq__)}
-
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        if not self.node:
-            reader.mentions.append(Mention("default node", "", entries.where))
-        return self
-
-
-class Push(_ByNode):
+class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
+    reserved = ("platform",)
 
     image: KnownImage = key("The image to push, by its key in images")
     to: Target = key("REPOSITORY[:TAG] to write to")
 
 
-class Pull(_ByNode):
+class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
+    reserved = ("platform",)
 
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
 
-class Copy(_ByNode):
+class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
+    reserved = ("platform",)
 
     source: Source = key("What to copy: REPOSITORY[:TAG][@DIGEST]", alias="from")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -226,7 +198,7 @@ def _code(text: str) -> str:
 
 
 # What looking into a container shows, and which of its steps looks.
-SEEN = {"content": Act.READ, "file": Act.READ, "names": Act.LIST}
+SEEN = {"content": "read", "file": "read", "names": "list"}
 
 
 class Expect(Mapped):
@@ -244,7 +216,7 @@ class Expect(Mapped):
 
     noun = "an expectation"
 
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Condition, ...] = ()
     content: Annotated[str, free_text("a content")] | None = key("What the file holds", default=None)
     file: Presence | None = key("Whether the file is there", default=None)
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
@@ -272,7 +244,7 @@ class Expect(Mapped):
         return self.model_copy(update={"comparisons": tuple(getattr(self, name) for name in metrics)})
 
 
-def _comparison(metric: Metric) -> tuple[Any, Any]:
+def _comparison(metric: str) -> tuple[Any, Any]:
     kind, doc = METRICS[metric]
     noun = {Kind.COUNT: "a number of layers", Kind.BYTES: "a size", Kind.RATIO: "a ratio"}[kind]
     written = Written(
@@ -283,10 +255,10 @@ def _comparison(metric: Metric) -> tuple[Any, Any]:
         },
         text=False,
     )
-    return Annotated[Comparison | None, written], key(doc[0].upper() + doc[1:], default=None)
+    return Annotated[Condition | None, written], key(doc[0].upper() + doc[1:], default=None)
 
 
-_COMPARISONS: Any = {metric.value: _comparison(metric) for metric in Metric}
+_COMPARISONS: Any = {metric: _comparison(metric) for metric in METRICS}
 
 # As a file writes it: with a key for each metric.
 ExpectWritten = create_model("Expect", __base__=Expect, **_COMPARISONS)
@@ -304,7 +276,7 @@ class Step(Mapped):
     """One step. `number` counts from 1."""
 
     noun = "a step"
-    one_of = tuple(Verb)
+    one_of = ("push", "pull", "copy", "tag", "delete", "container")
     reserved_forms = ("prune",)
 
     number: int = 0
@@ -332,14 +304,14 @@ class Step(Mapped):
     def finish(self, entries: Entries, reader: Reader) -> Self:
         """Note what the action of the step cannot show."""
         where, add = entries.key_at("expect"), reader.problems.add
-        verb = next(verb for verb in Verb if verb in entries)
+        verb = next(verb for verb in self.one_of if verb in entries)
         act = self.container.doing.act if self.container is not None else None
         for metric in [comparison.metric for comparison in self.expect.comparisons]:
-            if verb in (Verb.TAG, Verb.DELETE):
+            if verb in ("tag", "delete"):
                 add(where, f"a {verb} moves no layers to count", 'it may expect an "error" only')
-            elif (metric in OF_CONTAINERS) != (verb is Verb.CONTAINER):
+            elif (metric in OF_CONTAINERS) != (verb == "container"):
                 add(where, f'"{metric}" is not measured of a {verb}')
         for name, wanted in SEEN.items():
-            if getattr(self.expect, name) is not None and act is not wanted:
+            if getattr(self.expect, name) is not None and act != wanted:
                 add(where, f'"{name}" is what a container\'s {wanted} shows')
         return self
