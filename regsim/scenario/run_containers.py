@@ -67,11 +67,11 @@ class Containers:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, Sight]:
+    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, tuple[CheckResult, ...]]:
         """Do what a step says.
 
         Returns:
-            What it came to, and what it saw.
+            Its result, and what the step expects of what it saw.
 
         Raises:
             RegsimError: it cannot be done.
@@ -104,7 +104,7 @@ class Containers:
             names=sight.names,
             committed=image,
         )
-        return result, sight
+        return result, tuple(_verdicts(step, sight, result))
 
     def failed(self, step: Step, doing: Doing, error: RegsimError, *, expected: bool) -> ContainerResult:
         """Return the message for a step that failed."""
@@ -143,7 +143,7 @@ class Containers:
         )
 
 
-def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
+def _verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
     """Yield what a step expects of what it saw, and of its figures."""
     seen = step.expect
     if seen.file is not None:
