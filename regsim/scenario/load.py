@@ -36,7 +36,7 @@ from regsim.scenario.yaml_document import (
     parse,
     scalar_at,
 )
-from regsim.synth.recorded import record_names
+from regsim.synth.recorded import record_names, records_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -86,16 +86,13 @@ def parse_scenario(
     """
     reader = Reader(directory=path.parent)
     problems = reader.problems
-    try:
-        root = parse(decode(data, path, problems), str(path), problems)
-        if root is None:
-            problems.reject(
-                Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"'
-            )
-        if not isinstance(root, Entries):
-            problems.reject(root.where, f"expected a scenario: a mapping with steps, found {describe(root)}")
-    except Rejected:
-        raise ScenarioError(problems.lines()) from None
+    root = _root(data, path, problems)
+    if root is None:
+        problems.add(Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"')
+    elif not isinstance(root, Entries):
+        problems.add(root.where, f"expected a scenario: a mapping with steps, found {describe(root)}")
+    if not isinstance(root, Entries):
+        raise ScenarioError(problems.lines())
     root = apply_overrides(root, overrides, problems)
     nodes = root.get("nodes")
     reader.nodes = tuple(nodes) if isinstance(nodes, Entries) and nodes else (DEFAULT_NODE,)
@@ -115,13 +112,8 @@ def load_effects(path: Path) -> Mapping[str, Effect]:
         ScenarioError: it is invalid; every problem is reported.
     """
     reader = Reader(directory=path.parent)
-    effects: dict[str, EffectSpec] | None = {}
-    try:
-        root = parse(decode(read_file(path), path, reader.problems), str(path), reader.problems)
-    except Rejected:
-        raise ScenarioError(reader.problems.lines()) from None
-    if root is not None:
-        effects = reader.read(_RUNS, root)
+    root = _root(read_file(path), path, reader.problems)
+    effects = reader.read(_RUNS, root) if root is not None else None
     reader.problems.raise_if_any()
     return {command: left.effect() for command, left in (effects or {}).items()}
 
@@ -141,23 +133,26 @@ def read_file(path: Path) -> bytes:
         raise LocalFileError(f"cannot read the scenario {path}: {reason}") from error
 
 
-def decode(data: bytes | str, path: Path, problems: Problems) -> str:
-    """Return a file's contents as text.
+def _root(data: bytes | str, path: Path, problems: Problems) -> YamlNode | None:
+    """Return a file's document; None if it is empty.
 
     Raises:
-        Rejected: it is too large, or no UTF-8, which is noted.
+        ScenarioError: it is too large, or neither UTF-8 nor YAML.
     """
-    if len(data) > MAX_FILE:
-        problems.reject(Position(0, 1, 1, str(path)), "larger than 1 MiB, which no scenario is")
-    if isinstance(data, str):
-        return data
+    start = Position(0, 1, 1, str(path))
     try:
-        return data.decode("utf-8-sig")
+        if len(data) > MAX_FILE:
+            problems.reject(start, "larger than 1 MiB, which no scenario is")
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        return parse(text, str(path), problems)
     except UnicodeDecodeError as error:
-        head = data[: error.start].decode("utf-8-sig", errors="replace")
-        where = Position(0, head.count("\n") + 1, len(head) - head.rfind("\n"), str(path))
-        byte = data[error.start]
-        problems.reject(where, f"not UTF-8: byte 0x{byte:02x}", "save the file as UTF-8")
+        head = error.object[: error.start].decode("utf-8-sig", errors="replace")
+        where = replace(start, line=head.count("\n") + 1, column=len(head) - head.rfind("\n"))
+        byte = error.object[error.start]
+        problems.add(where, f"not UTF-8: byte 0x{byte:02x}", "save the file as UTF-8")
+    except Rejected:
+        pass
+    raise ScenarioError(problems.lines())
 
 
 def _completed(scenario: Scenario, path: Path) -> Scenario:
@@ -216,12 +211,12 @@ def find_scenario(name_or_path: str) -> Path:
     """
     path = Path(name_or_path)
     if path.suffix not in _SUFFIXES and path.name == name_or_path:
-        shipped = _directory() / f"{name_or_path}.yaml"
-        if _is_file(shipped):
-            return shipped
+        shipped = _shipped()
+        if name_or_path in shipped:
+            return shipped[name_or_path]
     if _is_file(path):
         return path
-    names = _names()
+    names = [*_shipped()]
     if path.suffix in _SUFFIXES or path.name != name_or_path:
         match = closest(path.stem, names)
         hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
@@ -231,9 +226,7 @@ def find_scenario(name_or_path: str) -> Path:
 
 def shipped() -> list[Shipped]:
     """Return the scenarios that regsim ships, by name, with the question that each one answers."""
-    directory = _directory()
-    paths = [directory / f"{name}.yaml" for name in _names()]
-    return [Shipped(path.stem, _description(path), path) for path in paths]
+    return [Shipped(name, _description(path), path) for name, path in _shipped().items()]
 
 
 def _is_file(path: Path) -> bool:
@@ -244,24 +237,16 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _names() -> list[str]:
-    return sorted(path.stem for path in _directory().glob("*.yaml"))
-
-
-def _directory() -> Path:
-    package = Path(__file__).parent.parent
-    installed = package / "_scenarios"
-    # In a checkout they lie at the top, where a reader looks for them.
-    return installed if installed.is_dir() else package.parent / "scenarios"
+def _shipped() -> dict[str, Path]:
+    # Records lie in a folder below the scenarios.
+    return {path.stem: path for path in sorted(records_folder().parent.glob("*.yaml"))}
 
 
 def _description(path: Path) -> str:
-    problems = Problems()
     try:
-        root = parse(read_file(path).decode(errors="replace"), str(path), problems)
-    except Rejected:
+        return str(scalar_at(_root(read_file(path), path, Problems()), "description") or "")
+    except ScenarioError:
         return ""
-    return str(scalar_at(root, "description") or "")
 
 
 # --- --set PATH=VALUE -----------------------------------------------------------------------------------

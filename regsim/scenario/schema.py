@@ -17,16 +17,7 @@ from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.errors import UsageError
 from regsim.scenario.checks import CONDITION_PATTERN, Condition, parse_condition
-from regsim.scenario.fields import (
-    NUMBER,
-    JsonSchema,
-    Mapped,
-    Several,
-    Written,
-    beside,
-    free_text,
-    key,
-)
+from regsim.scenario.fields import NUMBER, JsonSchema, Mapped, Several, Written, beside, free_text, key
 from regsim.scenario.schema_container import NODE_NAME
 from regsim.scenario.schema_image import IMAGE_NAME, ImageSpec
 from regsim.scenario.schema_registry import MockSpec, RegistrySpec

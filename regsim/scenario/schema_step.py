@@ -6,7 +6,7 @@ how a scenario runs: names used here are judged in `names.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import GetPydanticSchema, create_model
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # Stands for the scenario's registry while a reference without host is parsed; no host is written so.
 _HERE = ""
 
+# Of errors without a code.
+_KINDS = (ExitCode.USAGE, ExitCode.REGISTRY, ExitCode.NETWORK, ExitCode.CONTENT, ExitCode.LOCAL_FILES)
 # distribution-spec, "Error Codes"; those of distribution, ggcr and Harbor; and of errors without a code.
 _CODES = (
     "BLOB_UNKNOWN",
@@ -66,16 +68,7 @@ _CODES = (
     "METHOD_NOT_ALLOWED",
     "NOT_FOUND",
     "PRECONDITION",
-    *(
-        code.name
-        for code in (
-            ExitCode.USAGE,
-            ExitCode.REGISTRY,
-            ExitCode.NETWORK,
-            ExitCode.CONTENT,
-            ExitCode.LOCAL_FILES,
-        )
-    ),
+    *(code.name for code in _KINDS),
 )
 
 # --- places ---------------------------------------------------------------------------------------------
@@ -217,15 +210,16 @@ class Expect(Mapped):
     noun = "an expectation"
 
     comparisons: tuple[Condition, ...] = ()
-    content: Annotated[str, free_text("a content")] | None = key("What the file holds", default=None)
+    content: Annotated[bytes, replace(free_text("a content"), parse=str.encode)] | None = key(
+        "What the file holds", default=None
+    )
     file: Presence | None = key("Whether the file is there", default=None)
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
     error: (
         Annotated[
-            str,
-            Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)}),
+            str, Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
         ]
         | None
     ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
@@ -277,7 +271,7 @@ class Step(Mapped):
 
     noun = "a step"
     one_of = ("push", "pull", "copy", "tag", "delete", "container")
-    reserved_forms = ("prune",)
+    reserved = ("prune",)
 
     number: int = 0
     push: Push | None = key("A node pushes an image", default=None)
