@@ -121,21 +121,13 @@ class NodeSpec(Mapped):
 # --- the whole ------------------------------------------------------------------------------------------
 
 
-Checks: TypeAlias = Annotated[
-    tuple[
-        Annotated[
-            Condition,
-            Written(
-                noun="a check",
-                parse=parse_condition,
-                schema={"type": "string", "pattern": CONDITION_PATTERN},
-                mentions="check",
-            ),
-        ],
-        ...,
-    ],
-    Several("a list of checks"),
-]
+_CHECK = Written(
+    noun="a check",
+    parse=parse_condition,
+    schema={"type": "string", "pattern": CONDITION_PATTERN},
+    mentions="check",
+)
+Checks: TypeAlias = Annotated[tuple[Annotated[Condition, _CHECK], ...], Several("a list of checks")]
 
 
 class Scenario(Mapped):

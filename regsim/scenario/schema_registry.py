@@ -43,6 +43,13 @@ def _profile(text: str) -> str:
     return text
 
 
+_PROFILE = Written(
+    noun="a profile",
+    parse=_profile,
+    schema={"type": "string", "pattern": f"^({'|'.join(map(re.escape, PROFILES))})$"},
+)
+
+
 def _fault(text: str) -> str:
     from mock_registry.faults.parsing import FaultError, parse_line  # noqa: PLC0415  (most scenarios have none)
 
@@ -67,17 +74,9 @@ class MockSpec(Mapped):
     noun = "the mock registry"
 
     auth: Login = key("How the nodes log in; they have what it takes", absent="none", default=Login.NONE)
-    profile: (
-        Annotated[
-            str,
-            Written(
-                noun="a profile",
-                parse=_profile,
-                schema={"type": "string", "pattern": f"^({'|'.join(map(re.escape, PROFILES))})$"},
-            ),
-        ]
-        | None
-    ) = key("The named registry that it behaves like", absent="none: its own behaviour", default=None)
+    profile: Annotated[str, _PROFILE] | None = key(
+        "The named registry that it behaves like", absent="none: its own behaviour", default=None
+    )
     faults: Annotated[
         tuple[Annotated[str, Written(noun="a fault", parse=_fault)], ...], Several("a list of faults")
     ] = key(
@@ -85,6 +84,9 @@ class MockSpec(Mapped):
         absent="none",
         default=(),
     )
+
+
+_IMAGE = word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")
 
 
 class RegistrySpec(Mapped):
@@ -95,9 +97,9 @@ class RegistrySpec(Mapped):
     one_of = ("mock", "container")
 
     mock: MockSpec | None = key("The registry that regsim starts on a loopback port", default=None)
-    container: (
-        Annotated[str, word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")] | None
-    ) = key("The image of a registry that a container engine starts, such as registry:2", default=None)
+    container: Annotated[str, _IMAGE] | None = key(
+        "The image of a registry that a container engine starts, such as registry:2", default=None
+    )
     url: str | None = None
 
     def __str__(self) -> str:

@@ -123,6 +123,10 @@ Target: TypeAlias = Annotated[
     Place, Written(noun="a tag to write to", parse=Place.parse_tag, mentions="place")
 ]
 
+_TAG = Written(
+    noun="a tag", parse=check_tag, schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"}
+)
+
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
@@ -130,7 +134,6 @@ class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
-    reserved = ("platform",)
 
     image: KnownImage = key("The image to push, by its key in images")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -140,7 +143,6 @@ class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
-    reserved = ("platform",)
 
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
@@ -149,7 +151,6 @@ class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
-    reserved = ("platform",)
 
     source: Source = key("What to copy: REPOSITORY[:TAG][@DIGEST]", alias="from")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -161,14 +162,7 @@ class Tag(Mapped):
     noun = "a tag step"
 
     reference: Source = key("What to tag: REPOSITORY[:TAG][@DIGEST]")
-    tag: Annotated[
-        str,
-        Written(
-            noun="a tag",
-            parse=check_tag,
-            schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"},
-        ),
-    ] = key("The new tag, in the same repository")
+    tag: Annotated[str, _TAG] = key("The new tag, in the same repository")
 
 
 class Delete(Mapped):
@@ -189,6 +183,8 @@ def _code(text: str) -> str:
         raise UsageError(f'no such error code: "{text[:60]}"', hint=did_you_mean(text, _CODES))
     return text
 
+
+_CODE = Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
 
 # What looking into a container shows, and which of its steps looks.
 SEEN = {"content": "read", "file": "read", "names": "list"}
@@ -217,12 +213,9 @@ class Expect(Mapped):
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
-    error: (
-        Annotated[
-            str, Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
-        ]
-        | None
-    ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
+    error: Annotated[str, _CODE] | None = key(
+        "The error code with which the step must fail", absent="the step must succeed", default=None
+    )
 
     @classmethod
     def keys(cls) -> dict[str, FieldInfo]:
