@@ -16,13 +16,11 @@ from regsim.core import Digest, Role, media_types
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from _typeshed import DataclassInstance
-
     from regsim.core.account import Account, Retry, Waste
     from regsim.errors import RegsimError
 
 
-def fields_document(value: DataclassInstance, *without: str) -> dict[str, Any]:
+def fields_document(value: Any, *without: str) -> dict[str, Any]:
     """Return the fields of a value, without some, under the keys of the result format: the fields' names."""
     names = (each.name for each in fields(value) if each.name not in without)
     return {name: _document(getattr(value, name)) for name in names}
