@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -15,12 +14,12 @@ from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import Printing, check_outputs, ignore, status
-from regsim.cli.running import Wanted, conclude, failing
+from regsim.cli.running import Wanted, conclude, drive, failing
 from regsim.cli.running import run as run_to_end
 from regsim.core.result import Mode, RunResult
-from regsim.errors import ExitCode, RegsimError, ScenarioError, UsageError
+from regsim.errors import ExitCode, RegsimError, ScenarioError, UsageError, cancellation
 from regsim.net.address import host_of
-from regsim.scenario.images import open_images
+from regsim.scenario.images import has_real_content, open_images
 from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank
@@ -97,7 +96,8 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
 
             connection = (connecting or Connecting()).connection(*_hosts(loaded))
             connect = partial(Transport, connection=connection)
-    return conclude(run_to_end(_run_all(loaded, flags, connect)), wanted)
+    waits = not flags.model or any(map(has_real_content, loaded))
+    return conclude((run_to_end if waits else drive)(_run_all(loaded, flags, connect)), wanted)
 
 
 def _load_all(names: Sequence[str], flags: RunFlags) -> list[Scenario]:
@@ -186,6 +186,6 @@ async def _run(scenario: Scenario, flags: RunFlags, connect: partial[Transport] 
             result = await run_steps(scenario, world, flags.mode, tell)
     except RegsimError as error:
         return replace(result, error=result.error or error)
-    except asyncio.CancelledError:
+    except cancellation():
         return replace(result, interrupted=True)
     return result

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from regsim.errors import RegsimError
-    from regsim.scenario.images import Images
+    from regsim.scenario.real_images import RealImages
     from regsim.scenario.schema_container import Doing, Presence
     from regsim.scenario.schema_image import FileSpec
     from regsim.scenario.schema_step import Expect, Step
@@ -54,7 +54,7 @@ class Containers:
         images: what they are made from, and where they are committed to.
     """
 
-    images: Images
+    images: RealImages
     _containers: dict[str, Container] = field(default_factory=dict)
     _nodes: dict[str, str] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -65,11 +65,11 @@ class Containers:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, Sight]:
+    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, tuple[CheckResult, ...]]:
         """Do what a step says.
 
         Returns:
-            What it came to, and what it saw.
+            Its result, and what the step expects of what it saw.
 
         Raises:
             RegsimError: it cannot be done.
@@ -99,7 +99,8 @@ class Containers:
         after = container.copied_up
         copied_up = Tally(after.count - before.count, after.bytes - before.bytes)
         result = self._result(step, doing, container)
-        return replace(result, copied_up=copied_up, names=names, committed=image), sight
+        result = replace(result, copied_up=copied_up, names=names, committed=image)
+        return result, tuple(_verdicts(step, sight, result))
 
     def failed(self, step: Step, doing: Doing, error: RegsimError, *, expected: bool) -> ContainerResult:
         """Return the message for a step that failed."""
@@ -138,7 +139,7 @@ class Containers:
         )
 
 
-def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
+def _verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
     """Yield what a step expects of what it saw, and of its figures."""
     seen = step.expect
     if seen.file is not None:
