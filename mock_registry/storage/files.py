@@ -44,15 +44,12 @@ class Seals:
     its mark. The time of a write alone would not do: systems count it in steps of some milliseconds, within
     which a file can be verified and then damaged.
 
-    Unless files are flushed to the disk, the mark holds only until the machine is started again, since a
-    machine that lost its power may keep a file's times and lose its bytes.
-
-    Args:
-        durable: Files are flushed before they are marked.
+    The mark holds only until the machine is started again, since a machine that lost its power may keep a
+    file's times and lose its bytes.
     """
 
-    def __init__(self, *, durable: bool) -> None:
-        self._epoch = "" if durable or not BOOT_ID.exists() else BOOT_ID.read_text().strip()
+    def __init__(self) -> None:
+        self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
 
     def times(self, digest: Digest, size: int) -> tuple[int, int]:
@@ -90,12 +87,11 @@ class Library:
     Args:
         place: The open directory.
         threads: Where files are read to know whether they are intact.
-        durable: As of `Seals`.
     """
 
-    def __init__(self, place: Place, threads: Threads, *, durable: bool) -> None:
+    def __init__(self, place: Place, threads: Threads) -> None:
         self.place = place
-        self.seals = Seals(durable=durable)
+        self.seals = Seals()
         self._threads = threads
         self._readings: dict[Digest, asyncio.Future[bool]] = {}
         self._kept: OrderedDict[Digest, tuple[_Identity, bytes]] = OrderedDict()

@@ -46,7 +46,6 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 5000,
     dir: Path | None = None,  # noqa: A002  (the flag is called --dir)
-    durable: Annotated[bool, Parameter(negative=())] = False,
     auth: Auth = Auth.NONE,
     user: Annotated[list[str] | None, Parameter(negative=())] = None,
     htpasswd: Path | None = None,
@@ -67,7 +66,6 @@ def serve(
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         dir: store everything in this directory, and serve what is in it.
-        durable: with --dir, flush to the disk before a write is acknowledged.
         auth: how clients log in: none, basic or token.
         user: NAME:PASSWORD of a user who can log in; repeatable.
         htpasswd: htpasswd file of users who can log in, with bcrypt hashes.
@@ -90,7 +88,6 @@ def serve(
             host=host,
             port=port,
             dir=dir,
-            durable=durable,
             auth=str(auth),
             user=user or [],
             htpasswd=htpasswd,
