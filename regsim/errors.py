@@ -204,3 +204,10 @@ class LocalFileError(RegsimError):
     """A local file is missing, unreadable, or could not be written whole."""
 
     exit_code = ExitCode.LOCAL_FILES
+
+
+def cancellation() -> type[BaseException]:
+    """Return what ends work that is cancelled; asyncio is imported only then, since the model needs none."""
+    from asyncio import CancelledError  # noqa: PLC0415  (as above)
+
+    return CancelledError

@@ -6,6 +6,7 @@ Owns the answers where no bytes are. Must not know how content got here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, cast
 
 from regsim.core.ledger import Evidence
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from regsim.core import Descriptor, Digest, Document
+
+
+class SkipRule(StrEnum):
+    """Which layers a client leaves out of a pull."""
+
+    BLOB = "blob"  # any layer whose digest is present: containerd, podman, regsim
+    CHAIN = "chain"  # only an unbroken run from the bottom: docker's graph drivers
 
 
 class Holdings(Protocol):

@@ -22,16 +22,10 @@ if TYPE_CHECKING:
 
 _HEADINGS = ("digest", "size", "outcome", "evidence", "created by")
 _RIGHT = frozenset({1})
-_MOVED = {Direction.PUSH: "sent", Direction.PULL: "received", Direction.COPY: "received and sent"}
 _UNRECONCILED = {
     Mode.WIRE: "there is no journal to reconcile with",
     Mode.PLAN: "a dry run only",
     Mode.MODEL: "a model only",
-}
-_WOULD_MOVE = {
-    Direction.PUSH: "would send",
-    Direction.PULL: "would receive",
-    Direction.COPY: "would receive and send",
 }
 
 
@@ -195,15 +189,20 @@ def _outcomes(layers: Summary) -> str:
 
 
 def _wire(summary: Summary, direction: Direction, mode: Mode) -> str:
+    sent, received = _verbs(mode)
     moved = {
-        Direction.PUSH: exact(summary.wire_sent),
-        Direction.PULL: exact(summary.wire_received),
-        Direction.COPY: f"{summary.wire_received:,} and {exact(summary.wire_sent)}",
+        Direction.PUSH: f"{sent} {exact(summary.wire_sent)}",
+        Direction.PULL: f"{received} {exact(summary.wire_received)}",
+        Direction.COPY: f"{received} and {sent.removeprefix('would ')} "
+        f"{summary.wire_received:,} and {exact(summary.wire_sent)}",
     }[direction]
     wasted = f", {exact(summary.wasted)} of them wasted" if summary.wasted else ""
     kept = f", {exact(summary.resumed)} kept from an earlier run" if summary.resumed else ""
-    verbs = _WOULD_MOVE if mode is Mode.PLAN else _MOVED
-    return f"{verbs[direction]} {moved}{wasted}{kept}"
+    return f"{moved}{wasted}{kept}"
+
+
+def _verbs(mode: Mode) -> tuple[str, str]:
+    return ("would send", "would receive") if mode is Mode.PLAN else ("sent", "received")
 
 
 def _checks(result: RunResult) -> Iterator[str]:
@@ -223,7 +222,7 @@ def _total(summary: Summary, mode: Mode) -> str:
         f"{tally.count} {outcome}" for outcome, tally in summary.by_outcome.items() if tally.count
     )
     waste = f", {exact(summary.wasted)} wasted" if summary.wasted else ""
-    sent, received = ("would send", "would receive") if mode is Mode.PLAN else ("sent", "received")
+    sent, received = _verbs(mode)
     return (
         f"Total: {number(summary.referenced.count, 'reference')} ({outcomes or 'none'}) "
         f"in {number(summary.requests, 'request')}; "

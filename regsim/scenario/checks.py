@@ -1,16 +1,16 @@
 """What a scenario expects: the words that can be measured, how they are compared, and the verdicts.
 
 Owns the grammar `METRIC[(step N | step NAME | image)] OP NUMBER[unit]`, which is parsed and never evaluated
-as code, and the vocabulary of metrics. Must not know where figures come from: they are read through
-`Figures`, which the runner fills from a result.
+as code, and the vocabulary of metrics. Must not know how a scenario runs: figures are read from results.
 """
 
 from __future__ import annotations
 
+import operator
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from regsim.core.ledger import EMPTY, Outcome
 from regsim.core.quantities import AMOUNT_PATTERN, UNITS, parse_size, split_amount
@@ -19,7 +19,7 @@ from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from regsim.core.ledger import Summary
     from regsim.core.result import ContainerResult, TransferResult
@@ -35,151 +35,86 @@ class Kind(StrEnum):
     RATIO = "ratio"
 
 
-class Metric(StrEnum):
-    """Everything that can be checked. `METRICS` says what each one means."""
-
-    REFERENCED = "referenced"
-    TRANSFERRED = "transferred"
-    EXISTS = "exists"
-    MOUNTED = "mounted"
-    JOINED = "joined"
-    INLINED = "inlined"
-    FOREIGN = "foreign"
-    FAILED = "failed"
-    REFERENCED_BYTES = "referenced_bytes"
-    TRANSFERRED_BYTES = "transferred_bytes"
-    SAVED_BYTES = "saved_bytes"
-    SAVED_RATIO = "saved_ratio"
-    WIRE_SENT = "wire_sent"
-    WIRE_RECEIVED = "wire_received"
-    WASTED_BYTES = "wasted_bytes"
-    OVERHEAD = "overhead"
-    REQUESTS = "requests"
-    WRITABLE_BYTES = "writable_bytes"
-    COPIED_UP_BYTES = "copied_up_bytes"
-
-
-# What is measured of containers; all else is measured of transfers.
-OF_CONTAINERS = frozenset({Metric.WRITABLE_BYTES, Metric.COPIED_UP_BYTES})
-
-METRICS: dict[Metric, tuple[Kind, str]] = {
-    Metric.REFERENCED: (Kind.COUNT, "layers that the images name, a layer named twice counted twice"),
-    Metric.TRANSFERRED: (Kind.COUNT, "layers moved"),
-    Metric.EXISTS: (Kind.COUNT, "layers that the destination had"),
-    Metric.MOUNTED: (Kind.COUNT, "layers linked from another repository of the registry"),
-    Metric.JOINED: (Kind.COUNT, "layers moved or mounted by an earlier reference of the same transfer"),
-    Metric.INLINED: (Kind.COUNT, "layers whose data stood in the descriptor"),
-    Metric.FOREIGN: (Kind.COUNT, "layers that may not be distributed and stay where they are"),
-    Metric.FAILED: (Kind.COUNT, "layers that did not arrive"),
-    Metric.REFERENCED_BYTES: (Kind.BYTES, "bytes of all layers named"),
-    Metric.TRANSFERRED_BYTES: (Kind.BYTES, "bytes of layers moved"),
-    Metric.SAVED_BYTES: (Kind.BYTES, "bytes of layers that existed, were mounted or joined"),
-    Metric.SAVED_RATIO: (Kind.RATIO, "saved_bytes / referenced_bytes, 0 to 1 (or 0% to 100%)"),
-    Metric.WIRE_SENT: (Kind.BYTES, "body bytes of uploads and manifest PUTs, configs and manifests included"),
-    Metric.WIRE_RECEIVED: (Kind.BYTES, "body bytes of blob and manifest GETs, configs included"),
-    Metric.WASTED_BYTES: (Kind.BYTES, "body bytes sent or received that were of no use"),
-    Metric.OVERHEAD: (Kind.BYTES, "all other body bytes: errors, tokens, lists"),
-    Metric.REQUESTS: (Kind.COUNT, "HTTP requests"),
-    Metric.WRITABLE_BYTES: (Kind.BYTES, "bytes of all files in a container's own layer after the step"),
-    Metric.COPIED_UP_BYTES: (Kind.BYTES, "bytes of the image's files that a container step copied up, whole"),
+# Everything that can be checked, and what it means.
+METRICS: dict[str, tuple[Kind, str]] = {
+    "referenced": (Kind.COUNT, "layers that the images name, a layer named twice counted twice"),
+    "transferred": (Kind.COUNT, "layers moved"),
+    "exists": (Kind.COUNT, "layers that the destination had"),
+    "mounted": (Kind.COUNT, "layers linked from another repository of the registry"),
+    "joined": (Kind.COUNT, "layers moved or mounted by an earlier reference of the same transfer"),
+    "inlined": (Kind.COUNT, "layers whose data stood in the descriptor"),
+    "foreign": (Kind.COUNT, "layers that may not be distributed and stay where they are"),
+    "failed": (Kind.COUNT, "layers that did not arrive"),
+    "referenced_bytes": (Kind.BYTES, "bytes of all layers named"),
+    "transferred_bytes": (Kind.BYTES, "bytes of layers moved"),
+    "saved_bytes": (Kind.BYTES, "bytes of layers that existed, were mounted or joined"),
+    "saved_ratio": (Kind.RATIO, "saved_bytes / referenced_bytes, 0 to 1 (or 0% to 100%)"),
+    "wire_sent": (Kind.BYTES, "body bytes of uploads and manifest PUTs, configs and manifests included"),
+    "wire_received": (Kind.BYTES, "body bytes of blob and manifest GETs, configs included"),
+    "wasted_bytes": (Kind.BYTES, "body bytes sent or received that were of no use"),
+    "overhead": (Kind.BYTES, "all other body bytes: errors, tokens, lists"),
+    "requests": (Kind.COUNT, "HTTP requests"),
+    "writable_bytes": (Kind.BYTES, "bytes of all files in a container's own layer after the step"),
+    "copied_up_bytes": (Kind.BYTES, "bytes of the image's files that a container step copied up, whole"),
 }
 
+# What is measured of containers; all else is measured of transfers.
+OF_CONTAINERS = frozenset({"writable_bytes", "copied_up_bytes"})
 
-class Operator(StrEnum):
-    """How two numbers are compared."""
-
-    EQUAL = "=="
-    NOT_EQUAL = "!="
-    AT_LEAST = ">="
-    AT_MOST = "<="
-    MORE = ">"
-    LESS = "<"
-
-    def holds(self, left: Number, right: Number) -> bool:
-        """Tell whether the comparison is true."""
-        match self:
-            case Operator.EQUAL:
-                return left == right
-            case Operator.NOT_EQUAL:
-                return left != right
-            case Operator.AT_LEAST:
-                return left >= right
-            case Operator.AT_MOST:
-                return left <= right
-            case Operator.MORE:
-                return left > right
-            case Operator.LESS:
-                return left < right
+_OPERATORS: dict[str, Callable[[Number, Number], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_MISTYPED = {"=": "==", "===": "==", "=>": ">=", "=<": "<=", "<>": "!=", "!": "!="}
 
 
-@dataclass(frozen=True, slots=True)
-class StepSelector:
-    """The transfers of one step: its number, counted from 1, or its name."""
+class Selector(NamedTuple):
+    """Which transfers or container steps are measured: all, or those of one step or one image.
 
-    step: int | str
+    `step` is a number, counted from 1, or a name; `image` is the name of an image, or a reference.
+    """
 
-    def __str__(self) -> str:
-        return f"step {self.step}"
+    step: int | str | None = None
+    image: str | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class ImageSelector:
-    """The transfers whose image name or reference is this."""
-
-    image: str
-
-    def __str__(self) -> str:
-        return self.image
+    def selects(self, done: TransferResult | ContainerResult, *images: str | None) -> bool:
+        """Tell whether a result is one of those; `images` are the names that its image goes by."""
+        if self.step is not None:
+            return self.step in (done.step, done.step_name)
+        return self.image is None or self.image in images
 
 
-Selector: TypeAlias = StepSelector | ImageSelector
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """One figure compared with a number. `text` is the comparison as written."""
-
-    metric: Metric
-    operator: Operator
-    value: Number
-    text: str
-
-    def holds(self, actual: Number | None) -> bool:
-        """Tell whether a measured figure passes; one that could not be measured does not."""
-        return actual is not None and self.operator.holds(actual, self.value)
-
-    def check(self, step: int, actuals: Iterable[Number | None]) -> CheckResult:
-        """Return the verdict over the figures of a step, one for each of its nodes.
-
-        The first figure that fails is the one shown.
-        """
-        figures = list(actuals)
-        failing = [actual for actual in figures if not self.holds(actual)]
-        shown = (failing or figures or [None])[0]
-        return CheckResult(
-            expression=self.text, step=step, passed=bool(figures) and not failing, actual=shown
-        )
+ALL = Selector()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """A parsed entry of `checks`. `text` is the expression as written."""
+    """A figure compared with a number: an entry of `checks`, or a metric of `expect`.
 
+    `text` is the condition as written. In `expect` all transfers of the step are meant.
+    """
+
+    metric: str
+    operator: str
+    value: Number
     text: str
-    selector: Selector | None
-    comparison: Comparison
+    selector: Selector = ALL
 
-    @property
-    def metric(self) -> Metric:
-        """What is measured."""
-        return self.comparison.metric
+    def holds(self, actual: Number | None) -> bool:
+        """Tell whether a measured figure passes; one that could not be measured does not."""
+        return actual is not None and _OPERATORS[self.operator](actual, self.value)
 
-
-class Figures(Protocol):
-    """What was measured. A result is one."""
-
-    def metric(self, metric: Metric, selector: Selector | None) -> Number | None:
-        """Return a figure over the selected transfers (all of them for None); None where there are none."""
+    def check(self, step: int | None, actuals: Sequence[Number | None]) -> CheckResult:
+        """Return the verdict over some figures, which must all pass; the first one that fails is shown."""
+        failing = [actual for actual in actuals if not self.holds(actual)]
+        shown = next(iter([*failing, *actuals]), None)
+        return CheckResult(
+            expression=self.text, step=step, passed=bool(actuals) and not failing, actual=shown
+        )
 
 
 _CONDITION = re.compile(
@@ -188,29 +123,13 @@ _CONDITION = re.compile(
 _COMPARISON = re.compile(r"\s*(?P<operator>[<>=!]+)?\s*(?P<amount>\S.*?)\s*")
 _STEP = re.compile(r"step\s+(?P<step>\S.*)")
 
-_MISTYPED = {"=": "==", "===": "==", "=>": ">=", "=<": "<=", "<>": "!=", "!": "!="}
-
-_UNIT_WORDS = "|".join(UNITS)
-COMPARISON_PATTERN = rf"^\s*(?:==|!=|>=|<=|>|<)?\s*{AMOUNT_PATTERN} ?(?:{_UNIT_WORDS}|%)?\s*$"
-CONDITION_PATTERN = (
-    rf"^\s*(?:{'|'.join(Metric)})\s*(?:\([^()]+\))?\s*(?:==|!=|>=|<=|>|<)\s*"
-    rf"{AMOUNT_PATTERN} ?(?:{_UNIT_WORDS}|%)?\s*$"
-)
+_OPERATOR = "(?:==|!=|>=|<=|>|<)"
+_AMOUNT = rf"\s*{AMOUNT_PATTERN} ?(?:{'|'.join(UNITS)}|%)?\s*$"
+COMPARISON_PATTERN = rf"^\s*{_OPERATOR}?{_AMOUNT}"
+CONDITION_PATTERN = rf"^\s*(?:{'|'.join(METRICS)})\s*(?:\([^()]+\))?\s*{_OPERATOR}{_AMOUNT}"
 
 
-def parse_metric(word: str) -> Metric:
-    """Return the metric that `word` names.
-
-    Raises:
-        UsageError: there is no metric of that name.
-    """
-    try:
-        return Metric(word)
-    except ValueError:
-        raise UsageError(f'no such metric: "{word[:60]}"', hint=did_you_mean(word, Metric)) from None
-
-
-def parse_comparison(metric: Metric, text: str) -> Comparison:
+def parse_comparison(metric: str, text: str) -> Condition:
     """Read `[OP] NUMBER[unit]` for a metric; without an operator it is `==`.
 
     Raises:
@@ -220,19 +139,15 @@ def parse_comparison(metric: Metric, text: str) -> Comparison:
     if match is None:
         raise UsageError(f'no comparison: "{text[:60]}"', hint='write a number, or such as ">= 3"')
     word = match["operator"] or "=="
-    try:
-        operator = Operator(word)
-    except ValueError:
+    if word not in _OPERATORS:
         meant = _MISTYPED.get(word)
-        hint = f'did you mean "{meant}"?' if meant else "known: " + " ".join(Operator)
-        raise UsageError(f'no such comparison: "{word[:20]}"', hint=hint) from None
+        hint = f'did you mean "{meant}"?' if meant else "known: " + " ".join(_OPERATORS)
+        raise UsageError(f'no such comparison: "{word[:20]}"', hint=hint)
     value = _parse_number(metric, match["amount"])
-    return Comparison(
-        metric=metric, operator=operator, value=value, text=f"{metric} {operator} {match['amount']}"
-    )
+    return Condition(metric=metric, operator=word, value=value, text=f"{metric} {word} {match['amount']}")
 
 
-def _parse_number(metric: Metric, text: str) -> Number:
+def _parse_number(metric: str, text: str) -> Number:
     kind = METRICS[metric][0]
     if kind is Kind.BYTES:
         return parse_size(text)
@@ -246,24 +161,11 @@ def _parse_number(metric: Metric, text: str) -> Number:
         return float(ratio)
     if unit:
         wanted = f"{metric}_bytes"
-        hint = f'did you mean "{wanted}"?' if wanted in set(Metric) else "write a plain number"
+        hint = f'did you mean "{wanted}"?' if wanted in METRICS else "write a plain number"
         raise UsageError(f'{metric} is a count and has no unit, found "{unit[:20]}"', hint=hint)
     if number.denominator != 1:
         raise UsageError(f"{metric} is a count of whole things", hint="write a whole number")
     return int(number)
-
-
-def _parse_selector(text: str) -> Selector:
-    text = text.strip()
-    match = _STEP.fullmatch(text)
-    if match is not None:
-        word = match["step"].strip()
-        return StepSelector(int(word) if word.isdecimal() and len(word) < 10 else word)  # noqa: PLR2004
-    if not text:
-        raise UsageError(
-            "nothing between the parentheses", hint='write "step 2", a step\'s name, or an image'
-        )
-    return ImageSelector(text)
 
 
 def parse_condition(text: str) -> Condition:
@@ -276,86 +178,79 @@ def parse_condition(text: str) -> Condition:
     if match is None:
         hint = 'such as "saved_ratio(step 2) >= 0.9"'
         raise UsageError(f'not a check: "{text[:80]}"', hint=hint)
-    metric = parse_metric(match["metric"])
-    selector = None if match["selector"] is None else _parse_selector(match["selector"])
+    metric = match["metric"]
+    if metric not in METRICS:
+        raise UsageError(f'no such metric: "{metric[:60]}"', hint=did_you_mean(metric, METRICS))
+    selector = ALL if match["selector"] is None else _parse_selector(match["selector"].strip())
     comparison = parse_comparison(metric, match["comparison"])
-    return Condition(text=" ".join(text.split()), selector=selector, comparison=comparison)
+    return replace(comparison, text=" ".join(text.split()), selector=selector)
 
 
-def evaluate(condition: Condition, figures: Figures) -> CheckResult:
-    """Return the verdict of one check over what was measured."""
-    actual = figures.metric(condition.metric, condition.selector)
-    selector = condition.selector
-    step = selector.step if isinstance(selector, StepSelector) and isinstance(selector.step, int) else None
-    return CheckResult(
-        expression=condition.text, step=step, passed=condition.comparison.holds(actual), actual=actual
-    )
+def _parse_selector(text: str) -> Selector:
+    if not text:
+        hint = 'write "step 2", a step\'s name, or an image'
+        raise UsageError("nothing between the parentheses", hint=hint)
+    match = _STEP.fullmatch(text)
+    if match is None:
+        return Selector(image=text)
+    word = match["step"]
+    return Selector(step=int(word) if word.isdecimal() and len(word) < 10 else word)  # noqa: PLR2004
 
 
 # --- the figures of a run -------------------------------------------------------------------------------
 
-_OVER_LAYERS: dict[Metric, Callable[[Summary], Number]] = {
-    Metric.REFERENCED: lambda layers: layers.referenced.count,
-    Metric.REFERENCED_BYTES: lambda layers: layers.referenced.bytes,
-    Metric.TRANSFERRED_BYTES: lambda layers: layers.transferred.bytes,
-    Metric.SAVED_BYTES: lambda layers: layers.saved.bytes,
-    Metric.SAVED_RATIO: lambda layers: layers.saved_ratio,
-}
-_OVER_ALL: dict[Metric, Callable[[Summary], Number]] = {
-    Metric.WIRE_SENT: lambda summary: summary.wire_sent,
-    Metric.WIRE_RECEIVED: lambda summary: summary.wire_received,
-    Metric.WASTED_BYTES: lambda summary: summary.wasted,
-    Metric.OVERHEAD: lambda summary: summary.overhead,
-    Metric.REQUESTS: lambda summary: summary.requests,
+# By metric, from a summary of layers and one of everything; other metrics are counts of outcomes.
+_FIGURES: dict[str, Callable[[Summary, Summary], Number]] = {
+    "referenced": lambda layers, _: layers.referenced.count,
+    "referenced_bytes": lambda layers, _: layers.referenced.bytes,
+    "transferred_bytes": lambda layers, _: layers.transferred.bytes,
+    "saved_bytes": lambda layers, _: layers.saved.bytes,
+    "saved_ratio": lambda layers, _: layers.saved_ratio,
+    "wire_sent": lambda _, everything: everything.wire_sent,
+    "wire_received": lambda _, everything: everything.wire_received,
+    "wasted_bytes": lambda _, everything: everything.wasted,
+    "overhead": lambda _, everything: everything.overhead,
+    "requests": lambda _, everything: everything.requests,
 }
 
 
-def figure(summary: Summary, metric: Metric) -> Number:
+def figure(summary: Summary, metric: str) -> Number:
     """Return one figure of a summary: counts, sizes and ratios over layers, the rest over everything."""
-    if metric in _OVER_ALL:
-        return _OVER_ALL[metric](summary)
     layers = summary.layers or EMPTY
-    if metric in _OVER_LAYERS:
-        return _OVER_LAYERS[metric](layers)
-    return layers.by_outcome[Outcome(metric.value)].count
+    if metric in _FIGURES:
+        return _FIGURES[metric](layers, summary)
+    return layers.by_outcome[Outcome(metric)].count
 
 
-@dataclass(frozen=True, slots=True)
-class RunFigures:
-    """The figures of a run's transfers and containers (`checks.Figures`)."""
-
-    transfers: Sequence[TransferResult]
-    containers: Sequence[ContainerResult] = ()
-
-    def metric(self, metric: Metric, selector: Selector | None) -> Number | None:
-        """Return a figure over the selected transfers or container steps, None where there are none."""
-        if metric in OF_CONTAINERS:
-            done = [each for each in self.containers if _selects_container(selector, each)]
-            return of_containers(done, metric) if done else None
-        chosen = [transfer.summary for transfer in self.transfers if _selects(selector, transfer)]
-        return figure(sum(chosen, EMPTY), metric) if chosen else None
-
-
-def of_containers(done: Sequence[ContainerResult], metric: Metric) -> int:
+def of_containers(done: Sequence[ContainerResult], metric: str) -> int:
     """Return a figure over steps: the sum of what each copied up, or what each container holds in the end."""
-    if metric is Metric.COPIED_UP_BYTES:
+    if metric == "copied_up_bytes":
         return sum(each.copied_up.bytes for each in done)
     return sum({each.container: each.writable.bytes for each in done}.values())
 
 
-def _selects_container(selector: Selector | None, done: ContainerResult) -> bool:
-    match selector:
-        case StepSelector(step):
-            return step in (done.step, done.step_name)
-        case ImageSelector(image):
-            return image == done.image
-    return True
+@dataclass(frozen=True, slots=True)
+class RunFigures:
+    """The figures of a run's transfers and containers."""
+
+    transfers: Sequence[TransferResult]
+    containers: Sequence[ContainerResult] = ()
+
+    def metric(self, metric: str, selector: Selector) -> Number | None:
+        """Return a figure over the selected transfers or container steps, None where there are none."""
+        if metric in OF_CONTAINERS:
+            done = [each for each in self.containers if selector.selects(each, each.image)]
+            return of_containers(done, metric) if done else None
+        chosen = [
+            each.summary
+            for each in self.transfers
+            if selector.selects(each, each.image, each.ledger.reference)
+        ]
+        return figure(sum(chosen, EMPTY), metric) if chosen else None
 
 
-def _selects(selector: Selector | None, transfer: TransferResult) -> bool:
-    match selector:
-        case StepSelector(step):
-            return step in (transfer.step, transfer.step_name)
-        case ImageSelector(image):
-            return image in (transfer.image, transfer.ledger.reference)
-    return True
+def evaluate(condition: Condition, figures: RunFigures) -> CheckResult:
+    """Return the verdict of one check over what was measured."""
+    step = condition.selector.step
+    actual = figures.metric(condition.metric, condition.selector)
+    return condition.check(step if isinstance(step, int) else None, [actual])

@@ -12,14 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Self,
-    TypeAlias,
-)
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -42,7 +35,7 @@ from regsim.scenario.reader import NOTED, Mention, Reader, describe, refusal, un
 from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Scalar, YamlNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pydantic.fields import FieldInfo
 
@@ -99,7 +92,7 @@ class Written:
     ) -> JsonSchema:
         return dict(self.schema)
 
-    def _read(self, node: Any, info: ValidationInfo) -> Any:
+    def _read(self, node: Any, info: ValidationInfo[Any]) -> Any:
         if not isinstance(node, YAML_NODE):
             return node
         text = self.text_of(node)
@@ -108,7 +101,7 @@ class Written:
         except UsageError as error:
             raise refusal(node, error.message, error.hint) from None
         if self.mentions:
-            _reader(info).mentions.append(Mention(self.mentions, value, node.where))
+            info.context.mentions.append(Mention(self.mentions, value, node.where))
         return value
 
     def text_of(self, node: YamlNode) -> Scalar:
@@ -130,12 +123,6 @@ class Written:
         return node
 
 
-def _reader(info: ValidationInfo) -> Reader:
-    reader = info.context
-    assert isinstance(reader, Reader)  # noqa: S101  (a document is read by `Reader.read`)
-    return reader
-
-
 def free_text(noun: str) -> Written:
     """Return the annotation of free text."""
     return Written(noun=noun, schema={"type": "string", "maxLength": MAX_TEXT})
@@ -152,6 +139,17 @@ def word(noun: str, pattern: str, allowed: str, *, mentions: str = "") -> Writte
     return Written(
         noun=noun, parse=parse, schema={"type": "string", "pattern": f"^{pattern}$"}, mentions=mentions
     )
+
+
+def choice(noun: str, words: Collection[str], mistake: str) -> Written:
+    """Return the annotation of one of some words; `mistake` says that another one is none of them."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise UsageError(f'{mistake}: "{text[:80]}"', hint=did_you_mean(text, words))
+        return text
+
+    return Written(noun=noun, parse=parse, schema={"type": "string", "enum": list(words)})
 
 
 SIZE = Written(
@@ -212,8 +210,8 @@ class Mapped(BaseModel):
         noun: how mistakes call it.
         form: what may be written for it, if that is not a mapping alone.
         one_of: exactly one of these keys must be written.
+        goes_with: keys that mean something only with another one.
         reserved: keys whose place is kept for a later version.
-        reserved_forms: such keys that make something else of it; then nothing else is checked.
         short: the key whose value may stand for the whole.
     """
 
@@ -224,8 +222,8 @@ class Mapped(BaseModel):
     noun: ClassVar[str]
     form: ClassVar[str] = ""
     one_of: ClassVar[tuple[str, ...]] = ()
+    goes_with: ClassVar[dict[str, str]] = {}
     reserved: ClassVar[tuple[str, ...]] = ()
-    reserved_forms: ClassVar[tuple[str, ...]] = ()
     short: ClassVar[str] = ""
 
     def finish(self, entries: Entries, reader: Reader) -> Self:  # noqa: ARG002  (for those that override it)
@@ -250,17 +248,14 @@ class Mapped(BaseModel):
 
     @model_validator(mode="wrap")
     @classmethod
-    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo[Any]) -> Self:
         if not isinstance(data, YAML_NODE):
             return handler(data)
-        entries, reader = cls.long(data), _reader(info)
+        entries, reader = cls.long(data), info.context
         if isinstance(entries, cls):
             return entries
         if not isinstance(entries, Entries):
             raise unexpected(data, cls.form or cls.noun)
-        for each in entries.words():
-            if each in cls.reserved_forms:
-                raise refusal(each, f'"{each}" is not available yet')
         known = cls.keys()
         whole = cls._is_whole(entries, known, reader)
         value = handler({str(name): entries[name] for name in entries if name in known})
@@ -290,12 +285,15 @@ class Mapped(BaseModel):
         for name in missing:
             if name not in mistyped:
                 add(entries.where, f'{cls.noun} lacks the key "{name}"')
-        chosen = [each for each in entries.words() if each in cls.one_of]
-        if cls.one_of and not chosen and mistyped.isdisjoint(cls.one_of):
+        if cls.one_of and {*entries, *mistyped}.isdisjoint((*cls.one_of, *cls.reserved)):
             names = ", ".join(f'"{name}"' for name in cls.one_of)
             add(entries.where, f"{cls.noun} needs one of {names}")
+        chosen = [each for each in entries.words() if each in cls.one_of]
         for each in chosen[1:]:
             add(each.where, f'{cls.noun} has "{chosen[0]}" already', f'"{each}" excludes it')
+        for name, needed in cls.goes_with.items():
+            if name in entries and needed not in entries:
+                add(entries.key_at(name), f'"{name}" goes with "{needed}" only')
         return not (unknown or missing) and len(chosen) == bool(cls.one_of)
 
     @classmethod

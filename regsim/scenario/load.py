@@ -10,15 +10,16 @@ the file says.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import TypeAdapter
 
 from regsim.core.suggest import closest, did_you_mean
 from regsim.errors import LocalFileError, ScenarioError, UsageError
-from regsim.scenario.checks import ImageSelector, StepSelector
+from regsim.scenario.checks import Selector
 from regsim.scenario.names import DEFAULT_NODE, check_names
 from regsim.scenario.reader import Reader, describe
 from regsim.scenario.schema import NodeSpec, Scenario
@@ -36,17 +37,14 @@ from regsim.scenario.yaml_document import (
     parse,
     scalar_at,
 )
-from regsim.synth.recorded import record_names
+from regsim.synth.recorded import record_names, records_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from regsim.image.builder.effects import Effect
     from regsim.scenario.checks import Condition
-    from regsim.scenario.fields import Mapped
     from regsim.scenario.schema_step import Step
-
-M = TypeVar("M", bound="Mapped")
 
 MAX_FILE = 1024 * 1024
 
@@ -89,22 +87,20 @@ def parse_scenario(
     """
     reader = Reader(directory=path.parent)
     problems = reader.problems
-    try:
-        root = parse(decode(data, path, problems), str(path), problems)
-        if root is None:
-            problems.reject(
-                Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"'
-            )
-        if not isinstance(root, Entries):
-            problems.reject(root.where, f"expected a scenario: a mapping with steps, found {describe(root)}")
-    except Rejected:
-        raise ScenarioError(problems.lines()) from None
+    root = _root(data, path, problems)
+    if root is None:
+        problems.add(Position(0, 1, 1, str(path)), "the file is empty", 'a scenario has at least "steps"')
+    elif not isinstance(root, Entries):
+        problems.add(root.where, f"expected a scenario: a mapping with steps, found {describe(root)}")
+    if not isinstance(root, Entries):
+        raise ScenarioError(problems.lines())
     root = apply_overrides(root, overrides, problems)
+    nodes = root.get("nodes")
+    reader.nodes = tuple(nodes) if isinstance(nodes, Entries) and nodes else (DEFAULT_NODE,)
     scenario = reader.read(_SCENARIO, root)
     check_names(root, reader, records)
-    problems.raise_if_any()
-    if scenario is None:
-        raise AssertionError("a scenario was refused, and nothing says why")
+    if problems.noted or scenario is None:
+        raise ScenarioError(problems.lines())
     return _completed(scenario, path)
 
 
@@ -116,14 +112,10 @@ def load_effects(path: Path) -> Mapping[str, Effect]:
         ScenarioError: it is invalid; every problem is reported.
     """
     reader = Reader(directory=path.parent)
-    effects: dict[str, EffectSpec] | None = {}
-    try:
-        root = parse(decode(read_file(path), path, reader.problems), str(path), reader.problems)
-    except Rejected:
-        raise ScenarioError(reader.problems.lines()) from None
-    if root is not None:
-        effects = reader.read(_RUNS, root)
-    reader.problems.raise_if_any()
+    root = _root(read_file(path), path, reader.problems)
+    effects = reader.read(_RUNS, root) if root is not None else None
+    if reader.problems.noted:
+        raise ScenarioError(reader.problems.lines())
     return {command: left.effect() for command, left in (effects or {}).items()}
 
 
@@ -142,69 +134,56 @@ def read_file(path: Path) -> bytes:
         raise LocalFileError(f"cannot read the scenario {path}: {reason}") from error
 
 
-def decode(data: bytes | str, path: Path, problems: Problems) -> str:
-    """Return a file's contents as text.
+def _root(data: bytes | str, path: Path, problems: Problems) -> YamlNode | None:
+    """Return a file's document; None if it is empty.
 
     Raises:
-        Rejected: it is too large, or no UTF-8, which is noted.
+        ScenarioError: it is too large, or neither UTF-8 nor YAML.
     """
-    if len(data) > MAX_FILE:
-        problems.reject(Position(0, 1, 1, str(path)), "larger than 1 MiB, which no scenario is")
-    if isinstance(data, str):
-        return data
+    start = Position(0, 1, 1, str(path))
     try:
-        return data.decode("utf-8-sig")
+        if len(data) > MAX_FILE:
+            problems.reject(start, "larger than 1 MiB, which no scenario is")
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        return parse(text, str(path), problems)
     except UnicodeDecodeError as error:
-        head = data[: error.start].decode("utf-8-sig", errors="replace")
-        where = Position(0, head.count("\n") + 1, len(head) - head.rfind("\n"), str(path))
-        byte = data[error.start]
-        problems.reject(where, f"not UTF-8: byte 0x{byte:02x}", "save the file as UTF-8")
+        head = error.object[: error.start].decode("utf-8-sig", errors="replace")
+        where = replace(start, line=head.count("\n") + 1, column=len(head) - head.rfind("\n"))
+        byte = error.object[error.start]
+        problems.add(where, f"not UTF-8: byte 0x{byte:02x}", "save the file as UTF-8")
+    except Rejected:
+        pass
+    raise ScenarioError(problems.lines())
 
 
 def _completed(scenario: Scenario, path: Path) -> Scenario:
     """Return the scenario with names, numbers and default nodes filled in, and its checks in full."""
     nodes = scenario.nodes or {DEFAULT_NODE: NodeSpec()}
-    steps = tuple(
-        _numbered(step, number, next(iter(nodes))) for number, step in enumerate(scenario.steps, start=1)
-    )
+    numbered = enumerate(scenario.steps, start=1)
+    steps = tuple(step.model_copy(update={"number": number}) for number, step in numbered)
     doings = (step.container.doing for step in steps if step.container is not None)
     images = {*scenario.images, *(each.image for each in doings if isinstance(each, Commit))}
+    named = {name: spec.model_copy(update={"name": name}) for name, spec in scenario.images.items()}
     return scenario.model_copy(
         update={
             "path": path,
             "name": scenario.name or path.stem,
-            "images": _named(scenario.images),
-            "nodes": _named(nodes),
+            "images": named,
+            "nodes": {name: spec.model_copy(update={"name": name}) for name, spec in nodes.items()},
             "steps": steps,
             "checks": tuple(_resolved(check, steps, images) for check in scenario.checks),
         }
     )
 
 
-def _named(specs: Mapping[str, M]) -> dict[str, M]:
-    return {name: spec.model_copy(update={"name": name}) for name, spec in specs.items()}
-
-
-def _numbered(step: Step, number: int, node: str) -> Step:
-    """Return the step with its number, and the only node where it names none."""
-    for key in ("push", "pull", "copy_"):
-        action = getattr(step, key)
-        if action is not None and not action.node:
-            step = step.model_copy(update={key: action.model_copy(update={"node": node})})
-    if step.container is not None and step.container.create is not None and not step.container.create.node:
-        create = step.container.create.model_copy(update={"node": node})
-        step = step.model_copy(update={"container": step.container.model_copy(update={"create": create})})
-    return step.model_copy(update={"number": number})
-
-
 def _resolved(check: Condition, steps: tuple[Step, ...], images: Collection[str]) -> Condition:
     """Return the check with its step by number, and a reference in the form that results have."""
     match check.selector:
-        case StepSelector(str(name)):
+        case Selector(step=str(name)):
             number = next(step.number for step in steps if step.name == name)
-            return replace(check, selector=StepSelector(number))
-        case ImageSelector(image) if image not in images:
-            return replace(check, selector=ImageSelector(str(Place.parse(image))))
+            return replace(check, selector=Selector(step=number))
+        case Selector(image=str(image)) if image not in images:
+            return replace(check, selector=Selector(image=str(Place.parse(image))))
     return check
 
 
@@ -231,54 +210,31 @@ def find_scenario(name_or_path: str) -> Path:
         UsageError: it is no path, and no shipped scenario is called that.
         LocalFileError: there is no such file.
     """
-    path = Path(name_or_path)
-    if path.suffix not in _SUFFIXES and path.name == name_or_path:
-        shipped = _directory() / f"{name_or_path}.yaml"
-        if _is_file(shipped):
-            return shipped
-    if _is_file(path):
+    path, names = Path(name_or_path), _shipped()
+    is_name = path.suffix not in _SUFFIXES and path.name == name_or_path
+    if is_name and name_or_path in names:
+        return names[name_or_path]
+    if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where a name is too long)
         return path
-    names = _names()
-    if path.suffix in _SUFFIXES or path.name != name_or_path:
-        match = closest(path.stem, names)
-        hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
-        raise LocalFileError(f"no such scenario file: {name_or_path}", hint=hint)
-    raise UsageError(f'no scenario is called "{name_or_path}"', hint=did_you_mean(name_or_path, names))
+    if is_name:
+        raise UsageError(f'no scenario is called "{name_or_path}"', hint=did_you_mean(name_or_path, names))
+    match = closest(path.stem, names)
+    hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
+    raise LocalFileError(f"no such scenario file: {name_or_path}", hint=hint)
 
 
 def shipped() -> list[Shipped]:
     """Return the scenarios that regsim ships, by name, with the question that each one answers."""
-    directory = _directory()
-    paths = [directory / f"{name}.yaml" for name in _names()]
-    return [Shipped(path.stem, _description(path), path) for path in paths]
+    found: list[Shipped] = []
+    for name, path in _shipped().items():
+        description = scalar_at(_root(read_file(path), path, Problems()), "description")
+        found.append(Shipped(name, str(description or ""), path))
+    return found
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # A name that is too long for the file system is the name of no file.
-        return False
-
-
-def _names() -> list[str]:
-    return sorted(path.stem for path in _directory().glob("*.yaml"))
-
-
-def _directory() -> Path:
-    package = Path(__file__).parent.parent
-    installed = package / "_scenarios"
-    # In a checkout they lie at the top, where a reader looks for them.
-    return installed if installed.is_dir() else package.parent / "scenarios"
-
-
-def _description(path: Path) -> str:
-    problems = Problems()
-    try:
-        root = parse(read_file(path).decode(errors="replace"), str(path), problems)
-    except Rejected:
-        return ""
-    return str(scalar_at(root, "description") or "")
+def _shipped() -> dict[str, Path]:
+    # Records lie in a folder below the scenarios.
+    return {path.stem: path for path in sorted(records_folder().parent.glob("*.yaml"))}
 
 
 # --- --set PATH=VALUE -----------------------------------------------------------------------------------

@@ -29,8 +29,6 @@ _CONTENT_OUT = frozenset({200, 206})
 _CREATED = 201
 _SERVER_ERROR = 500
 _UNSURE = frozenset({400, 404, 409, 416, 429})
-# A copy reads once and writes once.
-_UNDISTURBED = {Direction.PUSH: 1, Direction.PULL: 1, Direction.COPY: 2}
 
 # Bytes and requests by the digest that they were about; under None what belongs to no digest.
 Count = Counter[str | None]
@@ -47,78 +45,24 @@ def reconcile(
         beside: what was spent on requests that belong to no transfer, such as a delete step.
     """
     ledgers = tuple(ledgers)
-    client, registry = _Client.of(ledgers, beside), _Registry.of(journal)
+    client, registry = _of_ledgers(ledgers, beside), _of_journal(journal)
     disturbed = client.disturbed | registry.disturbed
     differences = (
         *(f"{each.direction} {each.reference}: {line}" for each in ledgers for line in violations(each)),
-        *_sent(client.sent, registry.taken, disturbed),
-        *_received(client.received, registry.given, disturbed),
-        *_requests(client.requests, registry.requests, disturbed),
-        *_overhead(client.overhead, registry.overhead, disturbed),
+        *_sent(client.sent, registry.sent, disturbed),
+        *_received(client.received, registry.received, disturbed),
+        *_requests(client, registry, disturbed),
         *_outcomes(client, registry, disturbed),
     )
     return Reconciliation(not differences, differences)
 
 
 @dataclass(slots=True)
-class _Client:
-    """Sums over ledgers."""
+class _Side:
+    """Sums over ledgers, or over a journal. What the client sent, the registry received."""
 
     sent: Count = field(default_factory=Counter)
     received: Count = field(default_factory=Counter)
-    requests: Count = field(default_factory=Counter)
-    overhead: int = 0
-    uploaded: Counter[str] = field(default_factory=Counter)
-    mounted: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    found: set[str] = field(default_factory=set)
-    disturbed: set[str | None] = field(default_factory=set)
-
-    @classmethod
-    def of(cls, ledgers: Iterable[Ledger], beside: Account | None) -> _Client:
-        client = cls()
-        for ledger in ledgers:
-            for entry in ledger.entries:
-                client._add(entry, sends=ledger.sends)
-            if ledger.resolving is not None:
-                client._spend(ledger.resolving)
-                if not isinstance(ledger.error, RegistryError):
-                    client.disturbed.add(None)
-            for digest, account in ledger.beside:
-                client._spend(account, digest)
-                if digest is not None and account.sent:
-                    client.uploaded[digest] += 1
-        if beside is not None:
-            client._spend(beside)
-        return client
-
-    def _add(self, entry: Entry, *, sends: bool) -> None:
-        self.sent[entry.digest] += entry.wire_sent
-        self.received[entry.digest] += entry.wire_received
-        self.requests[entry.digest] += entry.requests
-        self.overhead += entry.overhead
-        if entry.outcome is Outcome.TRANSFERRED and sends:
-            self.uploaded[entry.digest] += 1
-        if entry.evidence is Evidence.CREATED:
-            self.mounted[entry.digest, entry.mounted_from] += 1
-        if entry.evidence is Evidence.HEAD:
-            self.found.add(entry.digest)
-        often = entry.attempts > _UNDISTURBED[entry.direction] or entry.retries
-        if entry.outcome is Outcome.FAILED or often:
-            self.disturbed.add(entry.digest)
-
-    def _spend(self, account: Account, digest: str | None = None) -> None:
-        self.sent[digest] += account.sent
-        self.received[digest] += account.received
-        self.requests[digest] += account.requests
-        self.overhead += account.overhead
-
-
-@dataclass(slots=True)
-class _Registry:
-    """Sums over a journal."""
-
-    taken: Count = field(default_factory=Counter)
-    given: Count = field(default_factory=Counter)
     requests: Count = field(default_factory=Counter)
     overhead: int = 0
     stored: Counter[str] = field(default_factory=Counter)
@@ -127,34 +71,70 @@ class _Registry:
     found: set[str] = field(default_factory=set)
     disturbed: set[str | None] = field(default_factory=set)
 
-    @classmethod
-    def of(cls, journal: Journal) -> _Registry:
-        registry = cls()
-        for record in journal:
-            registry._add(record, record.digest or journal.session_digest(record.session))
-        return registry
+    def add(self, digest: str | None, sent: int, received: int, overhead: int, requests: int = 1) -> None:
+        self.sent[digest] += sent
+        self.received[digest] += received
+        self.overhead += overhead
+        self.requests[digest] += requests
 
-    def _add(self, record: Record, digest: str | None) -> None:
-        content_in, content_out = _content_in(record), _content_out(record)
-        # A request for a tag may mean another digest than the one that the tag still names.
-        about = None if _asks_for_tag(record) else digest
-        self.requests[about] += 1
-        self.taken[about] += content_in
-        self.given[about] += content_out
-        self.overhead += record.bytes_in - content_in + record.bytes_out - content_out
-        if not record.complete:
-            self.disturbed.add(about)
-        if digest is not None and (record.method == "HEAD" or content_out) and record.status in _CONTENT_OUT:
-            self.found.add(digest)
-        # ECR says so of every piece, which is not the whole (mise#11376).
-        if record.status == _CREATED and digest is not None and record.method != "PATCH":
-            if record.mounted_from is not None:
-                self.mounted[digest, record.mounted_from] += 1
-            else:
-                self.stored[digest] += 1
-        elif (doubted := _doubtful(record)) is not None:
-            self.doubtful[doubted] += 1
-            self.disturbed.add(doubted)
+
+def _of_ledgers(ledgers: Iterable[Ledger], beside: Account | None) -> _Side:
+    client = _Side()
+    spent: list[tuple[str | None, Account]] = [(None, beside)] if beside is not None else []
+    for ledger in ledgers:
+        for entry in ledger.entries:
+            _add_entry(client, entry, sends=ledger.sends)
+        if ledger.resolving is not None:
+            spent.append((None, ledger.resolving))
+            if not isinstance(ledger.error, RegistryError):
+                client.disturbed.add(None)
+        spent += ledger.beside
+        client.stored.update(digest for digest, account in ledger.beside if digest and account.sent)
+    for digest, account in spent:
+        client.add(digest, account.sent, account.received, account.overhead, account.requests)
+    return client
+
+
+def _add_entry(client: _Side, entry: Entry, *, sends: bool) -> None:
+    client.add(entry.digest, entry.wire_sent, entry.wire_received, entry.overhead, entry.requests)
+    if entry.outcome is Outcome.TRANSFERRED and sends:
+        client.stored[entry.digest] += 1
+    if entry.evidence is Evidence.CREATED:
+        client.mounted[entry.digest, entry.mounted_from] += 1
+    if entry.evidence is Evidence.HEAD:
+        client.found.add(entry.digest)
+    # A copy reads once and writes once.
+    undisturbed = 2 if entry.direction is Direction.COPY else 1
+    if entry.outcome is Outcome.FAILED or entry.attempts > undisturbed or entry.retries:
+        client.disturbed.add(entry.digest)
+
+
+def _of_journal(journal: Journal) -> _Side:
+    registry = _Side()
+    for record in journal:
+        _add_record(registry, record, record.digest or journal.session_digest(record.session))
+    return registry
+
+
+def _add_record(registry: _Side, record: Record, digest: str | None) -> None:
+    content_in, content_out = _content_in(record), _content_out(record)
+    # A request for a tag may mean another digest than the one that the tag still names.
+    about = None if _asks_for_tag(record) else digest
+    overhead = record.bytes_in - content_in + record.bytes_out - content_out
+    registry.add(about, content_in, content_out, overhead)
+    if not record.complete:
+        registry.disturbed.add(about)
+    if digest is not None and (record.method == "HEAD" or content_out) and record.status in _CONTENT_OUT:
+        registry.found.add(digest)
+    # ECR says so of every piece, which is not the whole (mise#11376).
+    if record.status == _CREATED and digest is not None and record.method != "PATCH":
+        if record.mounted_from is not None:
+            registry.mounted[digest, record.mounted_from] += 1
+        else:
+            registry.stored[digest] += 1
+    elif (doubted := _doubtful(record)) is not None:
+        registry.doubtful[doubted] += 1
+        registry.disturbed.add(doubted)
 
 
 def _asks_for_tag(record: Record) -> bool:
@@ -214,25 +194,23 @@ def _received(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iter
         yield f"received, for no known digest: journal {unnamed:,} bytes more than the ledger"
 
 
-def _requests(ledger: Count, journal: Count, disturbed: set[str | None]) -> Iterator[str]:
+def _requests(client: _Side, registry: _Side, disturbed: set[str | None]) -> Iterator[str]:
     """Compare requests. A tag that is absent, or a session not committed, names no digest in the journal."""
+    ledger, journal = client.requests, registry.requests
     for digest in _digests(ledger, journal):
         if journal[digest] > ledger[digest] + ledger[None]:
             yield f"requests, {digest}: ledger {ledger[digest]}, journal {journal[digest]}"
     ours, theirs = ledger.total(), journal.total()
     if ours < theirs or (ours > theirs and not disturbed):
         yield f"requests, in all: ledger {ours}, journal {theirs}"
+    if client.overhead != registry.overhead and not disturbed:
+        yield f"overhead, in all: ledger {client.overhead:,} bytes, journal {registry.overhead:,}"
 
 
-def _overhead(ledger: int, journal: int, disturbed: set[str | None]) -> Iterator[str]:
-    if ledger != journal and not disturbed:
-        yield f"overhead, in all: ledger {ledger:,} bytes, journal {journal:,}"
-
-
-def _outcomes(client: _Client, registry: _Registry, disturbed: set[str | None]) -> Iterator[str]:
+def _outcomes(client: _Side, registry: _Side, disturbed: set[str | None]) -> Iterator[str]:
     """Compare outcomes: uploads were stored, mounts came from there, and what was found was there."""
-    for digest in sorted({*client.uploaded, *registry.stored}):
-        ours, theirs = client.uploaded[digest], registry.stored[digest]
+    for digest in sorted({*client.stored, *registry.stored}):
+        ours, theirs = client.stored[digest], registry.stored[digest]
         if digest in registry.found:
             # A client that does not know that it is stored asks, and finds it.
             theirs = max(theirs, min(ours, theirs + registry.doubtful[digest]))

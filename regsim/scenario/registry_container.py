@@ -7,6 +7,7 @@ used for. Engines are called by their command lines, with the options that docke
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
 import shlex
@@ -14,7 +15,7 @@ import shutil
 import socket
 import tempfile
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from regsim.registry import Connection
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 VARIABLE = "REGSIM_ENGINE"
@@ -223,19 +224,17 @@ async def registry_container(
     check_image(image)
     engine = engine or await find_engine()
     await _have(engine, image, tell)
-    start = _Start(
-        engine=engine,
-        image=image,
-        environment={**_ENVIRONMENT, **(environment or {})},
-        volumes=volumes or {},
-        scheme="https" if tls else "http",
-    )
+    name = f"regsim-{secrets.token_hex(6)}"
+    variables = [f"--env={each}={value}" for each, value in {**_ENVIRONMENT, **(environment or {})}.items()]
+    mounts = [f"--volume={here.absolute()}:{there}:ro" for here, there in (volumes or {}).items()]
     try:
-        container = await start.run()
+        port = await _start(engine, name, image, [*variables, *mounts])
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        container = RegistryContainer(url=url, name=name, engine=engine)
         await _ready(container)
         yield container
     finally:
-        await _remove(engine, start.name, tell)
+        await _remove(engine, name, tell)
 
 
 def check_image(image: str) -> None:
@@ -262,55 +261,36 @@ async def _have(engine: Engine, image: str, tell: Callable[[str], None]) -> None
         raise RegistryError(f"{image} cannot be pulled: {said.last}", hint="check its name, or load it")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Start:
-    """How a container is started."""
+async def _start(engine: Engine, name: str, image: str, options: Sequence[str]) -> int:
+    """Start a container and return the port of the loopback interface where its registry listens.
 
-    engine: Engine
-    image: str
-    environment: Mapping[str, str]
-    volumes: Mapping[Path, str]
-    scheme: str
-    name: str = field(default_factory=lambda: f"regsim-{secrets.token_hex(6)}")
+    Raises:
+        RegistryError: it does not start, or ends at once.
+    """
 
-    async def run(self) -> RegistryContainer:
-        published = await self._run("--publish", f"127.0.0.1::{PORT}")
-        if published.code == 0:
-            return self._at(await self._port())
-        # It may have been made and not been started.
-        await self.engine.call("rm", "--force", "--volumes", self.name, finish=True)
-        port = _free_port()
-        said = await self._run("--network", "host", "--env", f"REGISTRY_HTTP_ADDR=127.0.0.1:{port}")
-        if said.code != 0:
-            raise RegistryError(
-                f"{self.image} does not start: {published.last}; with the host's network: {said.last}"
-            )
-        return self._at(port)
-
-    async def _run(self, *network: str) -> Said:
-        variables = [f"--env={key}={value}" for key, value in self.environment.items()]
-        mounts = [f"--volume={here.absolute()}:{there}:ro" for here, there in self.volumes.items()]
+    async def run(*network: str) -> Said:
         # In most places nothing is lost by not waiting for a registry that is thrown away.
-        made = ("--detach", "--name", self.name, "--stop-timeout", "1")
-        words = ("run", *made, *network, *variables, *mounts, self.image)
-        return await self.engine.call(*words, seconds=_START_SECONDS, finish=True)
+        made = ("--detach", "--name", name, "--stop-timeout", "1")
+        words = ("run", *made, *network, *options, image)
+        return await engine.call(*words, seconds=_START_SECONDS, finish=True)
 
-    async def _port(self) -> int:
-        said = await self.engine.call("port", self.name, f"{PORT}/tcp")
-        ports = [line.rpartition(":")[2].strip() for line in said.out.splitlines()]
-        if said.code != 0 or not ports or not ports[0].isdecimal():
+    published = await run("--publish", f"127.0.0.1::{PORT}")
+    if published.code == 0:
+        said = await engine.call("port", name, f"{PORT}/tcp")
+        port = said.out.partition("\n")[0].rpartition(":")[2].strip()
+        if said.code != 0 or not port.isdecimal():
             # A registry that ends at once has no ports any more, and its own words say more.
-            raise await _fallen(self.engine, self.name, self.image)
-        return int(ports[0])
-
-    def _at(self, port: int) -> RegistryContainer:
-        return RegistryContainer(url=f"{self.scheme}://127.0.0.1:{port}", name=self.name, engine=self.engine)
-
-
-def _free_port() -> int:
+            raise await _fallen(engine, name, image)
+        return int(port)
+    # It may have been made and not been started.
+    await engine.call("rm", "--force", "--volumes", name, finish=True)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
+        free = int(listening.getsockname()[1])
+    said = await run("--network", "host", "--env", f"REGISTRY_HTTP_ADDR=127.0.0.1:{free}")
+    if said.code != 0:
+        raise RegistryError(f"{image} does not start: {published.last}; with the host's network: {said.last}")
+    return free
 
 
 async def _ready(container: RegistryContainer) -> None:
@@ -322,20 +302,24 @@ async def _ready(container: RegistryContainer) -> None:
     """
     # Nothing secret is sent; the clients that use it verify its certificate.
     timeouts = Timeouts(connect=2.0, read=5.0, metadata=5.0)
-    polls = 0
+    name = container.name
+    running = ("inspect", "--format", "{{.State.Running}}", name)
     try:
         async with (
             asyncio.timeout(_READY_SECONDS),
             Transport(container.url, Connection(trust=Trust(verify=False), timeouts=timeouts)) as transport,
         ):
-            while not await _answers(transport):
-                polls += 1
-                if polls % _POLLS_BETWEEN_LOOKS == 0 and not await _runs(container):
-                    raise await _fallen(container.engine, container.name, container.url)
+            for polls in itertools.count(1):
+                if await _answers(transport):
+                    return
+                if polls % _POLLS_BETWEEN_LOOKS == 0:
+                    said = await container.engine.call(*running)
+                    if said.out.strip() != "true":
+                        raise await _fallen(container.engine, name, container.url)
                 await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         raise NetworkError(
-            f"the registry in {container.name} did not answer at {container.url} within {_READY_SECONDS:g} s"
+            f"the registry in {name} did not answer at {container.url} within {_READY_SECONDS:g} s"
         ) from error
 
 
@@ -346,11 +330,6 @@ async def _answers(transport: Transport) -> bool:
         return True  # it answers, and wants credentials
     except NetworkError:
         return False
-
-
-async def _runs(container: RegistryContainer) -> bool:
-    said = await container.engine.call("inspect", "--format", "{{.State.Running}}", container.name)
-    return said.out.strip() == "true"
 
 
 async def _fallen(engine: Engine, name: str, what: str) -> RegistryError:

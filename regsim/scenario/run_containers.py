@@ -20,10 +20,10 @@ from regsim.scenario.schema_image import EffectSpec
 from regsim.store.entry import Kind, shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Iterator
+    from collections.abc import Iterator
 
     from regsim.errors import RegsimError
-    from regsim.scenario.images import Images
+    from regsim.scenario.real_images import RealImages
     from regsim.scenario.schema_container import Doing, Presence
     from regsim.scenario.schema_image import FileSpec
     from regsim.scenario.schema_step import Expect, Step
@@ -39,13 +39,11 @@ class Sight:
         content: the first bytes of the file, more than were expected if it has more.
         size: bytes of the file.
         file: whether there is one.
-        names: what is in the directory.
     """
 
     content: bytes = b""
     size: int = 0
     file: Presence | None = None
-    names: tuple[str, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -56,7 +54,7 @@ class Containers:
         images: what they are made from, and where they are committed to.
     """
 
-    images: Images
+    images: RealImages
     _containers: dict[str, Container] = field(default_factory=dict)
     _nodes: dict[str, str] = field(default_factory=dict)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -67,18 +65,18 @@ class Containers:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, Sight]:
+    async def do(self, step: Step, doing: Doing) -> tuple[ContainerResult, tuple[CheckResult, ...]]:
         """Do what a step says.
 
         Returns:
-            What it came to, and what it saw.
+            Its result, and what the step expects of what it saw.
 
         Raises:
             RegsimError: it cannot be done.
         """
         container = await self._container(doing)
         before = container.copied_up
-        sight, image = Sight(), None
+        sight, image, names = Sight(), None, None
         match doing:
             case doings.Write():
                 await _write(container, doing)
@@ -88,7 +86,7 @@ class Containers:
             case doings.Read():
                 sight = await _read(container, doing.path, step.expect)
             case doings.List():
-                sight = Sight(names=tuple(shown(each.name) for each in container.list(doing.path)))
+                names = tuple(shown(each.name) for each in container.list(doing.path))
             case doings.Stop():
                 container.stop()
             case doings.Start():
@@ -98,13 +96,11 @@ class Containers:
             case doings.Rm():
                 await container.rm()
                 del self._containers[doing.name]
-        result = replace(
-            self._result(step, doing, container),
-            copied_up=_difference(container.copied_up, before),
-            names=sight.names,
-            committed=image,
-        )
-        return result, sight
+        after = container.copied_up
+        copied_up = Tally(after.count - before.count, after.bytes - before.bytes)
+        result = self._result(step, doing, container)
+        result = replace(result, copied_up=copied_up, names=names, committed=image)
+        return result, tuple(_verdicts(step, sight, result))
 
     def failed(self, step: Step, doing: Doing, error: RegsimError, *, expected: bool) -> ContainerResult:
         """Return the message for a step that failed."""
@@ -143,21 +139,18 @@ class Containers:
         )
 
 
-def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
+def _verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
     """Yield what a step expects of what it saw, and of its figures."""
     seen = step.expect
     if seen.file is not None:
         yield _verdict(step, f"file == {seen.file}", str(sight.file), passed=sight.file is seen.file)
     if seen.content is not None:
-        wanted = seen.content.encode("utf-8", "surrogateescape")
         there = sight.file is doings.Presence.PRESENT
-        passed = there and sight.size == len(wanted) and sight.content == wanted
-        yield _verdict(step, f"content == {_quoted(wanted)}", _found(sight), passed=passed)
-    if seen.names is not None and sight.names is not None:
-        wanted_names = sorted(seen.names)
-        found = ", ".join(sight.names)
-        passed = wanted_names == sorted(sight.names)
-        yield _verdict(step, f"names == {', '.join(wanted_names)}", found, passed=passed)
+        passed = there and sight.size == len(seen.content) and sight.content == seen.content
+        yield _verdict(step, f"content == {_quoted(seen.content)}", _found(sight), passed=passed)
+    if seen.names is not None and result.names is not None:
+        wanted, passed = sorted(seen.names), sorted(seen.names) == sorted(result.names)
+        yield _verdict(step, f"names == {', '.join(wanted)}", ", ".join(result.names), passed=passed)
     for comparison in step.expect.comparisons:
         yield comparison.check(step.number, [of_containers([result], comparison.metric)])
 
@@ -165,8 +158,8 @@ def verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[Chec
 async def _write(container: Container, doing: doings.Write) -> None:
     for path in doing.directories:
         await container.make_directory(path)
-    for files, append in ((doing.files, False), (doing.append, True)):
-        await _put(container, files, append=append)
+    await _put(container, doing.files, append=False)
+    await _put(container, doing.append, append=True)
     for path, mode in doing.chmod.items():
         await container.change(path, mode=mode)
 
@@ -189,18 +182,12 @@ async def _read(container: Container, path: bytes, seen: Expect) -> Sight:
         if seen.file is None and seen.content is None:
             raise LocalFileError(f"there is no {'/' + shown(path)!r} in container {container.name}")
         return Sight(file=doings.Presence.ABSENT)
-    most = len((seen.content or "").encode("utf-8", "surrogateescape")) + _SHOWN
-    content, size = await _beginning(container.read(path), most)
-    return Sight(content=content, size=size, file=doings.Presence.PRESENT)
-
-
-async def _beginning(chunks: AsyncIterable[bytes], most: int) -> tuple[bytes, int]:
-    """Return the first bytes of a file, and how many it has in all."""
+    most = len(seen.content or b"") + _SHOWN
     content, size = b"", 0
-    async for chunk in chunks:
+    async for chunk in container.read(path):
         content += chunk[: most - len(content)]
         size += len(chunk)
-    return content, size
+    return Sight(content=content, size=size, file=doings.Presence.PRESENT)
 
 
 def _paths(doing: Doing) -> tuple[str, ...]:
@@ -214,10 +201,6 @@ def _paths(doing: Doing) -> tuple[str, ...]:
         case _:
             paths = []
     return tuple("/" + shown(path) for path in dict.fromkeys(paths))
-
-
-def _difference(now: Tally, before: Tally) -> Tally:
-    return Tally(now.count - before.count, now.bytes - before.bytes)
 
 
 def _verdict(step: Step, expression: str, found: str, *, passed: bool) -> CheckResult:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from regsim.scenario.fields import Mapped, Several, free_text, key, word
-from regsim.scenario.reader import Mention, Reader
+from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
 from regsim.scenario.schema_image import IMAGE_NAME, FileMode, Files, PathInImage, Paths
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic.fields import FieldInfo
+
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
 
 NODE_NAME = word(
@@ -28,43 +32,48 @@ StepNode: TypeAlias = Annotated[str, replace(NODE_NAME, mentions="node")]
 KnownImage: TypeAlias = Annotated[str, replace(IMAGE_NAME, mentions="image")]
 
 
-class Act(StrEnum):
-    """What is done with a container."""
+class ByNode(Mapped):
+    """Something that a node does."""
 
-    CREATE = "create"
-    WRITE = "write"
-    REMOVE = "remove"
-    READ = "read"
-    LIST = "list"
-    STOP = "stop"
-    START = "start"
-    RM = "rm"
-    COMMIT = "commit"
+    reserved = ("platform",)
+
+    node: StepNode = key("Which node does it", absent="the only node", default="")
+
+    @classmethod
+    def keys(cls) -> dict[str, FieldInfo]:
+        """Return the keys that may be written, the node last."""
+        known = super().keys()
+        return {name: known[name] for name in sorted(known, key="node".__eq__)}
+
+    def finish(self, entries: Entries, reader: Reader) -> Self:
+        """Fill in the only node if none is named."""
+        if self.node:
+            return self
+        if len(reader.nodes) > 1:
+            hint = f"write one of {', '.join(reader.nodes)}"
+            reader.problems.add(entries.where, 'several nodes, and no "node" here says which one', hint)
+        return self.model_copy(update={"node": reader.nodes[0]})
 
 
 class Doing(Mapped):
     """Something that is done with one container, called `name`."""
 
-    act: ClassVar[Act]
-
     name: Annotated[str, _NAME] = key("The container")
 
+    @property
+    def act(self) -> str:
+        """What is done, which names the class: the key below `container`."""
+        return type(self).__name__.lower()
 
-class Create(Doing):
+
+class Create(ByNode, Doing):
     """A container is made from an image, and runs."""
 
     noun = "a create"
-    act = Act.CREATE
 
     name: Annotated[str, _NAME] = key("What it is called from now on")
     image: KnownImage = key("The image, by its key in images or as an earlier commit calls it")
     node: StepNode = key("Which node it runs on; a single one", absent="the only node", default="")
-
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Fill in the only node if the step names no node."""
-        if not self.node:
-            reader.mentions.append(Mention("default node", "", entries.where))
-        return self
 
 
 class Write(Doing):
@@ -78,7 +87,6 @@ class Write(Doing):
     """
 
     noun = "a write"
-    act = Act.WRITE
 
     directories: Paths = key("Directories that are there then", absent="none", default=())
     files: Files = key(
@@ -109,7 +117,6 @@ class Remove(Doing):
     """Files and directories of a container are removed."""
 
     noun = "a remove"
-    act = Act.REMOVE
 
     paths: Annotated[tuple[PathInImage, ...], Several("a list of paths", 1)] = key(
         "What is removed, directories with all in them"
@@ -120,7 +127,6 @@ class Read(Doing):
     """A file of a container is read."""
 
     noun = "a read"
-    act = Act.READ
 
     path: PathInImage = key("The file")
 
@@ -129,7 +135,6 @@ class List(Doing):
     """A directory of a container is listed."""
 
     noun = "a list step"
-    act = Act.LIST
 
     path: PathInImage = key("The directory", absent="the root", default=b"")
 
@@ -137,26 +142,19 @@ class List(Doing):
 class Stop(Doing):
     """A container stops, and keeps its layer."""
 
-    act = Act.STOP
-
 
 class Start(Doing):
     """A container runs again."""
 
-    act = Act.START
-
 
 class Rm(Doing):
     """A container is removed, and its layer lost."""
-
-    act = Act.RM
 
 
 class Commit(Doing):
     """What a container holds becomes an image, which later steps may push or create containers from."""
 
     noun = "a commit"
-    act = Act.COMMIT
 
     image: Annotated[str, IMAGE_NAME] = key("What the image is called from now on")
     message: Annotated[str, free_text("a message")] = key(
@@ -164,11 +162,15 @@ class Commit(Doing):
     )
 
 
+def _by_name(kind: type[Doing]) -> Written:
+    return replace(_NAME, parse=lambda name: kind(name=_NAME.parse(name)))
+
+
 class InContainer(Mapped):
     """Something is done with a container on a node; no registry knows of it."""
 
     noun = "a container step"
-    one_of = tuple(Act)
+    one_of = ("create", "write", "remove", "read", "list", "stop", "start", "rm", "commit")
 
     create: Create | None = key("Makes it from an image; it runs at once", default=None)
     write: Write | None = key("Changes files, in the order of these keys", default=None)
@@ -177,13 +179,9 @@ class InContainer(Mapped):
         "Reads a file, which must be there unless the step expects it absent", default=None
     )
     list: List | None = key("Lists a directory", default=None)
-    stop: Annotated[Stop, replace(_NAME, parse=lambda name: Stop(name=_NAME.parse(name)))] | None = key(
-        "Stops it; its layer stays", default=None
-    )
-    start: Annotated[Start, replace(_NAME, parse=lambda name: Start(name=_NAME.parse(name)))] | None = key(
-        "Lets it run again", default=None
-    )
-    rm: Annotated[Rm, replace(_NAME, parse=lambda name: Rm(name=_NAME.parse(name)))] | None = key(
+    stop: Annotated[Stop, _by_name(Stop)] | None = key("Stops it; its layer stays", default=None)
+    start: Annotated[Start, _by_name(Start)] | None = key("Lets it run again", default=None)
+    rm: Annotated[Rm, _by_name(Rm)] | None = key(
         "Removes it when it is stopped; its layer is lost", default=None
     )
     commit: Commit | None = key("Makes an image of it, with one layer more", default=None)
@@ -191,8 +189,8 @@ class InContainer(Mapped):
     @property
     def doing(self) -> Doing:
         """What is done."""
-        found: list[Doing] = [doing for act in Act if (doing := getattr(self, act)) is not None]
-        return found[0]
+        doings: Iterator[Doing | None] = (getattr(self, act) for act in self.one_of)
+        return next(filter(None, doings))
 
 
 class Presence(StrEnum):

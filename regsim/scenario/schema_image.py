@@ -13,10 +13,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from regsim.core import Platform, media_types
-from regsim.core.quantities import format_size, parse_size
+from regsim.core.quantities import format_size
 from regsim.core.reference import check_tag
 from regsim.errors import ContentError, UsageError
 from regsim.image.builder.dockerfile import command_key
@@ -59,25 +59,10 @@ class LayerFormat(StrEnum):
 _MEDIA_TYPES = {LayerFormat.GZIP: media_types.OCI_LAYER_GZIP, LayerFormat.TAR: media_types.OCI_LAYER}
 
 
-def _layer_size(text: str) -> int:
-    size = parse_size(text)
-    if size > MAX_SIZE:
-        raise UsageError(
-            f'"{text[:60]}" is too large for a layer', hint=f"the largest is {format_size(MAX_SIZE)}"
-        )
-    return size
-
-
-def _layer_path(text: str) -> str:
-    check_path(text)
-    return text
-
-
 Ratio: TypeAlias = Annotated[float, Field(strict=True, ge=1, le=MAX_RATIO), NUMBER]
-LayerSize: TypeAlias = Annotated[
-    int, Written(noun="a size", parse=_layer_size, schema=SIZE.schema, text=False)
+LayerPath: TypeAlias = Annotated[
+    str, Written(noun="a file's path in the layer", parse=lambda path: check_path(path).decode())
 ]
-LayerPath: TypeAlias = Annotated[str, Written(noun="a file's path in the layer", parse=_layer_path)]
 FilesOfLayer: TypeAlias = Annotated[
     Annotated[int, Field(strict=True, ge=0, le=MAX_FILES), NUMBER, Tag("number")]
     | Annotated[
@@ -102,11 +87,9 @@ class LayerSpec(Mapped):
     form = "a size such as 28MB, or a mapping with size, ratio, files, …"
     short = "size"
 
-    size: LayerSize = key("Bytes of the layer as it travels")
+    size: Annotated[int, SIZE] = key("Bytes of the layer as it travels")
     ratio: Ratio | None = key(
-        "Uncompressed bytes for each byte that travels",
-        absent="its content does not compress",
-        default=None,
+        "Uncompressed bytes for each byte that travels", absent="its content does not compress", default=None
     )
     files: FilesOfLayer | None = key(
         "How many files it holds, or the size of each path", absent="as few as make sense", default=None
@@ -138,6 +121,10 @@ class LayerSpec(Mapped):
     def finish(self, entries: Entries, reader: Reader) -> Self:
         """Note if no such layer can be made. Its key decides its bytes, not whether there are any."""
         add = reader.problems.add
+        if self.size > MAX_SIZE:
+            largest = f"the largest is {format_size(MAX_SIZE)}"
+            add(entries.value_at("size"), f'"{entries["size"]}" is too large for a layer', largest)
+            return self
         if self.media_type is LayerFormat.TAR and self.ratio not in (None, 1):
             where = entries.key_at("ratio")
             add(where, "a plain tar is not compressed", 'remove "ratio", or use tar+gzip')
@@ -155,7 +142,7 @@ class LayerSpec(Mapped):
 
 def _path_in_image(text: str) -> bytes:
     try:
-        path = check_path_in_image(text.removeprefix("/").encode("utf-8", "surrogateescape"))
+        path = check_path_in_image(text.removeprefix("/").encode())
     except ContentError as error:
         raise UsageError(error.message, hint="a path in the image, such as go/main") from error
     if not path:
@@ -193,9 +180,7 @@ FileMode: TypeAlias = Annotated[
 Owner: TypeAlias = Annotated[
     tuple[int, int],
     Written(
-        noun="user:group",
-        parse=_owner,
-        schema={"type": "string", "pattern": "^[0-9]{1,10}:[0-9]{1,10}$"},
+        noun="user:group", parse=_owner, schema={"type": "string", "pattern": "^[0-9]{1,10}:[0-9]{1,10}$"}
     ),
 ]
 Paths: TypeAlias = Annotated[tuple[PathInImage, ...], Several("a list of paths")]
@@ -207,11 +192,14 @@ class FileSpec(Mapped):
     noun = "a file that a command leaves"
     form = "a size such as 81MB, or a mapping with size, content or link"
     one_of = ("size", "content", "link")
+    goes_with: ClassVar[dict[str, str]] = {"seed": "size", "ratio": "size"}
     short = "size"
 
     size: Annotated[int, SIZE] = key("Bytes of a made-up content", default=0)
-    content: Annotated[str, free_text("a content")] | None = key("What it holds", default=None)
-    link: Annotated[str, free_text("a target")] | None = key(
+    content: Annotated[bytes, replace(free_text("a content"), parse=str.encode)] | None = key(
+        "What it holds", default=None
+    )
+    link: Annotated[bytes, replace(free_text("a target"), parse=str.encode)] | None = key(
         "Makes it a symbolic link to this target", default=None
     )
     seed: Annotated[str, free_text("a seed")] | None = key(
@@ -225,25 +213,10 @@ class FileSpec(Mapped):
     mode: FileMode = key("Permission bits", absent="0644", default=0o644)
     owner: Owner = key("Numbers of user and group", absent="0:0", default=(0, 0))
 
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Note keys that mean nothing without a size."""
-        for name in ("seed", "ratio"):
-            if name in entries and "size" not in entries:
-                reader.problems.add(entries.key_at(name), f'"{name}" goes with "size" only')
-        return self
-
     def made(self) -> MadeFile:
         """Return the file as the builder wants it."""
-        return MadeFile(
-            size=self.size,
-            content=None if self.content is None else self.content.encode("utf-8", "surrogateescape"),
-            seed=self.seed,
-            ratio=self.ratio,
-            mode=self.mode,
-            uid=self.owner[0],
-            gid=self.owner[1],
-            link=None if self.link is None else self.link.encode("utf-8", "surrogateescape"),
-        )
+        uid, gid = self.owner
+        return MadeFile(uid=uid, gid=gid, **self.model_dump(exclude={"owner"}))
 
 
 Files: TypeAlias = Annotated[dict[PathInImage, FileSpec], Several("a mapping of paths to files")]
@@ -303,8 +276,11 @@ def _layout(text: str) -> Layout:
     return Layout(Path(directory), check_tag(tag) if tag or text.endswith(":") else None)
 
 
-def _layout_beside(layout: Layout, info: ValidationInfo) -> Layout:
-    return layout._replace(directory=beside(layout.directory, info))
+LayoutBeside: TypeAlias = Annotated[
+    Layout,
+    Written(noun="DIR[:TAG]", parse=_layout),
+    AfterValidator(lambda layout, info: layout._replace(directory=beside(layout.directory, info))),
+]
 
 
 class PlatformImage(Mapped):
@@ -312,7 +288,7 @@ class PlatformImage(Mapped):
 
     noun = "a platform's image"
     one_of: ClassVar[tuple[str, ...]] = ("layers", "record")
-    reserved_forms: ClassVar[tuple[str, ...]] = ("dockerfile",)
+    reserved: ClassVar[tuple[str, ...]] = ("dockerfile",)
 
     layers: Annotated[tuple[LayerSpec, ...], Several("a list of layers")] | None = key(
         "Synthetic layers, base first; each a size or a mapping", default=None
@@ -335,6 +311,14 @@ class PlatformImage(Mapped):
         return self
 
 
+_PLATFORM = Written(
+    noun="a platform", parse=Platform.parse, schema={"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"}
+)
+Platforms: TypeAlias = Annotated[
+    dict[Annotated[Platform, _PLATFORM], PlatformImage], Several("a mapping of platforms to images", 1)
+]
+
+
 class ImageSpec(PlatformImage):
     """An image: layers, a record, a layout, a Dockerfile or an index, whose images are in file order.
 
@@ -344,20 +328,18 @@ class ImageSpec(PlatformImage):
 
     noun = "an image"
     one_of = ("layers", "record", "oci", "dockerfile", "platforms")
-    reserved_forms = ()
-    with_dockerfile: ClassVar[tuple[str, ...]] = ("context", "run", "build_args", "target")
+    reserved = ()
+    goes_with = dict.fromkeys(("context", "run", "build_args", "target"), "dockerfile")
 
     name: str = ""
-    oci: (
-        Annotated[Layout, Written(noun="DIR[:TAG]", parse=_layout), AfterValidator(_layout_beside)] | None
-    ) = key("Real content: DIR[:TAG] of an OCI layout, relative to the scenario file", default=None)
+    oci: LayoutBeside | None = key(
+        "Real content: DIR[:TAG] of an OCI layout, relative to the scenario file", default=None
+    )
     dockerfile: FilePath | None = key(
         "A Dockerfile, relative to the scenario file, whose FROM names the scenario's images", default=None
     )
     context: FilePath | None = key(
-        "With dockerfile: the directory that COPY takes files from",
-        absent="the Dockerfile's",
-        default=None,
+        "With dockerfile: the directory that COPY takes files from", absent="the Dockerfile's", default=None
     )
     run: Runs = key(
         "With dockerfile: what each RUN leaves behind, since none is executed", absent="none", default={}
@@ -369,27 +351,6 @@ class ImageSpec(PlatformImage):
     target: Annotated[str, free_text("a stage")] | None = key(
         "With dockerfile: the stage to end with", absent="the last one", default=None
     )
-    platforms: (
-        Annotated[
-            dict[
-                Annotated[
-                    Platform,
-                    Written(
-                        noun="a platform",
-                        parse=Platform.parse,
-                        schema={"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"},
-                    ),
-                ],
-                PlatformImage,
-            ],
-            Several("a mapping of platforms to images", 1),
-        ]
-        | None
-    ) = key("An index: for each os/architecture[/variant] an image of its own", default=None)
-
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        """Report keys that do not go together."""
-        for name in self.with_dockerfile:
-            if name in entries and "dockerfile" not in entries:
-                reader.problems.add(entries.key_at(name), f'"{name}" goes with "dockerfile" only')
-        return super().finish(entries, reader)
+    platforms: Platforms | None = key(
+        "An index: for each os/architecture[/variant] an image of its own", default=None
+    )

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from regsim.core.reference import is_loopback
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, word
+from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, choice, key, word
 from regsim.scenario.reader import refusal
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
@@ -35,12 +35,6 @@ class Login(StrEnum):
     NONE = "none"
     BASIC = "basic"
     TOKEN = "token"  # noqa: S105  (a word of the file)
-
-
-def _profile(text: str) -> str:
-    if text not in PROFILES:
-        raise UsageError(f'no profile of the mock registry: "{text[:80]}"', hint=did_you_mean(text, PROFILES))
-    return text
 
 
 def _fault(text: str) -> str:
@@ -67,17 +61,9 @@ class MockSpec(Mapped):
     noun = "the mock registry"
 
     auth: Login = key("How the nodes log in; they have what it takes", absent="none", default=Login.NONE)
-    profile: (
-        Annotated[
-            str,
-            Written(
-                noun="a profile",
-                parse=_profile,
-                schema={"type": "string", "pattern": f"^({'|'.join(map(re.escape, PROFILES))})$"},
-            ),
-        ]
-        | None
-    ) = key("The named registry that it behaves like", absent="none: its own behaviour", default=None)
+    profile: Annotated[str, choice("a profile", PROFILES, "no profile of the mock registry")] | None = key(
+        "The named registry that it behaves like", absent="none: its own behaviour", default=None
+    )
     faults: Annotated[
         tuple[Annotated[str, Written(noun="a fault", parse=_fault)], ...], Several("a list of faults")
     ] = key(
@@ -85,6 +71,9 @@ class MockSpec(Mapped):
         absent="none",
         default=(),
     )
+
+
+_IMAGE = word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")
 
 
 class RegistrySpec(Mapped):
@@ -95,9 +84,9 @@ class RegistrySpec(Mapped):
     one_of = ("mock", "container")
 
     mock: MockSpec | None = key("The registry that regsim starts on a loopback port", default=None)
-    container: (
-        Annotated[str, word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")] | None
-    ) = key("The image of a registry that a container engine starts, such as registry:2", default=None)
+    container: Annotated[str, _IMAGE] | None = key(
+        "The image of a registry that a container engine starts, such as registry:2", default=None
+    )
     url: str | None = None
 
     def __str__(self) -> str:

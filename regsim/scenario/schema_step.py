@@ -6,37 +6,36 @@ how a scenario runs: names used here are judged in `names.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeAlias
 
 from pydantic import GetPydanticSchema, create_model
 
 from regsim.core import Digest, Reference
 from regsim.core.reference import check_repository, check_tag
-from regsim.core.suggest import did_you_mean
 from regsim.errors import ExitCode, UsageError
 from regsim.scenario.checks import (
     COMPARISON_PATTERN,
     METRICS,
     OF_CONTAINERS,
-    Comparison,
+    Condition,
     Kind,
-    Metric,
     parse_comparison,
 )
-from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
-from regsim.scenario.reader import Mention, Reader
-from regsim.scenario.schema_container import Act, InContainer, KnownImage, Presence, StepNode
+from regsim.scenario.fields import Mapped, Several, Written, choice, free_text, key, word
+from regsim.scenario.schema_container import ByNode, InContainer, KnownImage, Presence
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Entries
 
 # Stands for the scenario's registry while a reference without host is parsed; no host is written so.
 _HERE = ""
 
+# Of errors without a code.
+_KINDS = (ExitCode.USAGE, ExitCode.REGISTRY, ExitCode.NETWORK, ExitCode.CONTENT, ExitCode.LOCAL_FILES)
 # distribution-spec, "Error Codes"; those of distribution, ggcr and Harbor; and of errors without a code.
 _CODES = (
     "BLOB_UNKNOWN",
@@ -68,16 +67,7 @@ _CODES = (
     "METHOD_NOT_ALLOWED",
     "NOT_FOUND",
     "PRECONDITION",
-    *(
-        code.name
-        for code in (
-            ExitCode.USAGE,
-            ExitCode.REGISTRY,
-            ExitCode.NETWORK,
-            ExitCode.CONTENT,
-            ExitCode.LOCAL_FILES,
-        )
-    ),
+    *(code.name for code in _KINDS),
 )
 
 # --- places ---------------------------------------------------------------------------------------------
@@ -132,39 +122,14 @@ Target: TypeAlias = Annotated[
     Place, Written(noun="a tag to write to", parse=Place.parse_tag, mentions="place")
 ]
 
+_TAG = Written(
+    noun="a tag", parse=check_tag, schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"}
+)
+
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
-class Verb(StrEnum):
-    """What a step does."""
-
-    PUSH = "push"
-    PULL = "pull"
-    COPY = "copy"
-    TAG = "tag"
-    DELETE = "delete"
-    CONTAINER = "container"
-
-
-class _ByNode(Mapped):
-    """What a node does. An omitted node is the only one, which is filled in when all are known."""
-
-    reserved = ("platform",)
-
-    node: StepNode = key("Which node does it", absent="the only node", default="")
-
-    @classmethod
-    def keys(cls) -> dict[str, FieldInfo]:
-        known = super().keys()
-        return {name: known[name] for name in sorted(known, key="node".__eq__)}
-
-    def finish(self, entries: Entries, reader: Reader) -> Self:
-        if not self.node:
-            reader.mentions.append(Mention("default node", "", entries.where))
-        return self
-
-
-class Push(_ByNode):
+class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
@@ -173,7 +138,7 @@ class Push(_ByNode):
     to: Target = key("REPOSITORY[:TAG] to write to")
 
 
-class Pull(_ByNode):
+class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
@@ -181,7 +146,7 @@ class Pull(_ByNode):
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
 
-class Copy(_ByNode):
+class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
@@ -196,14 +161,7 @@ class Tag(Mapped):
     noun = "a tag step"
 
     reference: Source = key("What to tag: REPOSITORY[:TAG][@DIGEST]")
-    tag: Annotated[
-        str,
-        Written(
-            noun="a tag",
-            parse=check_tag,
-            schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"},
-        ),
-    ] = key("The new tag, in the same repository")
+    tag: Annotated[str, _TAG] = key("The new tag, in the same repository")
 
 
 class Delete(Mapped):
@@ -219,14 +177,8 @@ Action: TypeAlias = Push | Pull | Copy | Tag | Delete | InContainer
 # --- expectations ---------------------------------------------------------------------------------------
 
 
-def _code(text: str) -> str:
-    if text not in _CODES:
-        raise UsageError(f'no such error code: "{text[:60]}"', hint=did_you_mean(text, _CODES))
-    return text
-
-
 # What looking into a container shows, and which of its steps looks.
-SEEN = {"content": Act.READ, "file": Act.READ, "names": Act.LIST}
+SEEN = {"content": "read", "file": "read", "names": "list"}
 
 
 class Expect(Mapped):
@@ -244,19 +196,17 @@ class Expect(Mapped):
 
     noun = "an expectation"
 
-    comparisons: tuple[Comparison, ...] = ()
-    content: Annotated[str, free_text("a content")] | None = key("What the file holds", default=None)
+    comparisons: tuple[Condition, ...] = ()
+    content: Annotated[bytes, replace(free_text("a content"), parse=str.encode)] | None = key(
+        "What the file holds", default=None
+    )
     file: Presence | None = key("Whether the file is there", default=None)
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
-    error: (
-        Annotated[
-            str,
-            Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)}),
-        ]
-        | None
-    ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
+    error: Annotated[str, choice("an error code", _CODES, "no such error code")] | None = key(
+        "The error code with which the step must fail", absent="the step must succeed", default=None
+    )
 
     @classmethod
     def keys(cls) -> dict[str, FieldInfo]:
@@ -272,7 +222,7 @@ class Expect(Mapped):
         return self.model_copy(update={"comparisons": tuple(getattr(self, name) for name in metrics)})
 
 
-def _comparison(metric: Metric) -> tuple[Any, Any]:
+def _comparison(metric: str) -> tuple[Any, Any]:
     kind, doc = METRICS[metric]
     noun = {Kind.COUNT: "a number of layers", Kind.BYTES: "a size", Kind.RATIO: "a ratio"}[kind]
     written = Written(
@@ -283,10 +233,10 @@ def _comparison(metric: Metric) -> tuple[Any, Any]:
         },
         text=False,
     )
-    return Annotated[Comparison | None, written], key(doc[0].upper() + doc[1:], default=None)
+    return Annotated[Condition | None, written], key(doc[0].upper() + doc[1:], default=None)
 
 
-_COMPARISONS: Any = {metric.value: _comparison(metric) for metric in Metric}
+_COMPARISONS: Any = {metric: _comparison(metric) for metric in METRICS}
 
 # As a file writes it: with a key for each metric.
 ExpectWritten = create_model("Expect", __base__=Expect, **_COMPARISONS)
@@ -304,8 +254,8 @@ class Step(Mapped):
     """One step. `number` counts from 1."""
 
     noun = "a step"
-    one_of = tuple(Verb)
-    reserved_forms = ("prune",)
+    one_of = ("push", "pull", "copy", "tag", "delete", "container")
+    reserved = ("prune",)
 
     number: int = 0
     push: Push | None = key("A node pushes an image", default=None)
@@ -332,14 +282,14 @@ class Step(Mapped):
     def finish(self, entries: Entries, reader: Reader) -> Self:
         """Note what the action of the step cannot show."""
         where, add = entries.key_at("expect"), reader.problems.add
-        verb = next(verb for verb in Verb if verb in entries)
+        verb = next(verb for verb in self.one_of if verb in entries)
         act = self.container.doing.act if self.container is not None else None
         for metric in [comparison.metric for comparison in self.expect.comparisons]:
-            if verb in (Verb.TAG, Verb.DELETE):
+            if verb in ("tag", "delete"):
                 add(where, f"a {verb} moves no layers to count", 'it may expect an "error" only')
-            elif (metric in OF_CONTAINERS) != (verb is Verb.CONTAINER):
+            elif (metric in OF_CONTAINERS) != (verb == "container"):
                 add(where, f'"{metric}" is not measured of a {verb}')
         for name, wanted in SEEN.items():
-            if getattr(self.expect, name) is not None and act is not wanted:
+            if getattr(self.expect, name) is not None and act != wanted:
                 add(where, f'"{name}" is what a container\'s {wanted} shows')
         return self

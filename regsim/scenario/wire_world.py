@@ -16,7 +16,7 @@ from mock_registry import MockRegistry
 from mock_registry.auth import Auth, BasicAuth, Pairs, TokenAuth
 from regsim.core import Digest, Role
 from regsim.core.account import Account
-from regsim.core.holdings import HeldSets
+from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Evidence, Outcome
 from regsim.core.manifest import MANIFEST_UNKNOWN
 from regsim.core.reference import check_repository
@@ -31,7 +31,7 @@ from regsim.scenario.registry_container import check_image, registry_container
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.world import BLOBS, Ends, Job, Member, wanted_at
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import SkipRule, node_store
+from regsim.store.node import node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,
@@ -110,6 +110,18 @@ class WireWorld(Ends["Source", "Destination"]):
         return Transfer(
             job.source, job.reference, job.destination, tag=job.tag, name=job.name, options=options
         )
+
+    @staticmethod
+    async def at_once(moves: Sequence[Callable[[], Awaitable[None]]], places: int) -> None:  # noqa: D102  (as above)
+        free = asyncio.Semaphore(places)
+
+        async def placed(move: Callable[[], Awaitable[None]]) -> None:
+            async with free:
+                await move()
+
+        async with asyncio.TaskGroup() as group:
+            for move in moves:
+                group.create_task(placed(move))
 
     async def delete(self, reference: Place) -> None:  # noqa: D102  (World says it)
         repository = self.repository("regsim", self.name(reference))

@@ -16,8 +16,6 @@ from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from regsim.errors import ScenarioError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -172,89 +170,80 @@ class Problems:
             lines[_MAX_REPORTED:] = [f"… and {len(lines) - _MAX_REPORTED} more problems"]
         return lines
 
-    def raise_if_any(self) -> None:
-        """End the reading if there are problems.
-
-        Raises:
-            ScenarioError: with all of them.
-        """
-        if self.noted:
-            raise ScenarioError(self.lines())
-
-
-@dataclass(slots=True)
-class _Open:
-    where: Position
-    anchor: str | None
-    is_mapping: bool
-    children: list[YamlNode] = field(default_factory=list)
-    weight: int = 1
-
 
 @dataclass(slots=True)
 class _Composer:
     source: str
     rank: int
     problems: Problems
+    events: Iterator[yaml_events.Event]
     anchors: dict[str, tuple[YamlNode, int]] = field(default_factory=dict)
-    stack: list[_Open] = field(default_factory=list)
-    root: YamlNode | None = None
-    documents: int = 0
 
     def at(self, mark: StreamMark) -> Position:
         return Position(self.rank, mark.line + 1, mark.column + 1, self.source)
 
-    def take(self, event: yaml_events.Event) -> None:
+    def root(self) -> YamlNode | None:
+        root: YamlNode | None = None
+        documents = 0
+        for event in self.events:
+            if isinstance(event, yaml_events.DocumentStartEvent):
+                documents += 1
+                self._document(event, documents)
+            elif isinstance(event, yaml_events.NodeEvent):
+                root, _ = self._node(event, 0)
+        return root
+
+    def _document(self, event: yaml_events.DocumentStartEvent, number: int) -> None:
         where = self.at(event.start_mark)
-        match event:
-            case yaml_events.DocumentStartEvent():
-                self._document(event, where)
-            case yaml_events.AliasEvent():
-                if event.anchor not in self.anchors:
-                    self.problems.reject(
-                        where, f'alias "*{event.anchor}" stands for nothing defined above it'
-                    )
-                self._add(*self.anchors[event.anchor], where)
-            case yaml_events.ScalarEvent():
-                self._tagged(event.tag, where)
-                node = Scalar(event.value, where, quoted=event.style is not None)
-                self._complete(node, event.anchor, 1)
-            case yaml_events.SequenceStartEvent() | yaml_events.MappingStartEvent():
-                self._tagged(event.tag, where)
-                if len(self.stack) >= MAX_DEPTH:
-                    self.problems.reject(where, f"nested more than {MAX_DEPTH} levels deep")
-                self.stack.append(
-                    _Open(where, event.anchor, isinstance(event, yaml_events.MappingStartEvent))
-                )
-            case yaml_events.SequenceEndEvent() | yaml_events.MappingEndEvent():
-                self._close()
-            case _:
-                pass
-
-    def _document(self, event: yaml_events.DocumentStartEvent, where: Position) -> None:
-        self.documents += 1
-        if self.documents > 1:
-            self.problems.reject(
-                where, "a second document", "a scenario file holds one; put others in files of their own"
-            )
+        if number > 1:
+            hint = "a scenario file holds one; put others in files of their own"
+            self.problems.reject(where, "a second document", hint)
         if event.version or event.tags:
-            self.problems.reject(
-                where, "%YAML and %TAG directives are not accepted", "scenarios are YAML 1.2; remove them"
-            )
+            hint = "scenarios are YAML 1.2; remove them"
+            self.problems.reject(where, "%YAML and %TAG directives are not accepted", hint)
 
-    def _tagged(self, tag: object, where: Position) -> None:
+    def _node(self, event: yaml_events.NodeEvent, depth: int) -> tuple[YamlNode, int]:
+        """Return a node, and how many values it has, each alias counted in full."""
+        where, anchor = self.at(event.start_mark), event.anchor
+        if isinstance(event, yaml_events.AliasEvent):
+            if anchor not in self.anchors:
+                self.problems.reject(where, f'alias "*{anchor}" stands for nothing defined above it')
+            return self.anchors[anchor]
         # A bare "!" only says "not plain" and changes nothing here.
-        if tag is not None and str(tag) != "!":
+        if str(getattr(event, "tag", None) or "!") != "!":
             self.problems.add(where, "tags (!…) are not accepted", "write text in quotes instead")
-
-    def _close(self) -> None:
-        opened = self.stack.pop()
         node: YamlNode
-        if opened.is_mapping:
-            node = Entries(self._entries(opened.children), opened.where)
+        weight = 1
+        if isinstance(event, yaml_events.ScalarEvent):
+            node = Scalar(self._whole(event.value, where), where, quoted=event.style is not None)
         else:
-            node = Items(opened.children, opened.where)
-        self._complete(node, opened.anchor, opened.weight)
+            if depth >= MAX_DEPTH:
+                self.problems.reject(where, f"nested more than {MAX_DEPTH} levels deep")
+            children: list[YamlNode] = []
+            while isinstance(inner := next(self.events), yaml_events.NodeEvent):
+                child, more = self._node(inner, depth + 1)
+                weight += more
+                if weight > MAX_VALUES:
+                    there = self.at(inner.start_mark)
+                    self.problems.reject(
+                        there, f"more than {MAX_VALUES:,} values, each alias counted in full"
+                    )
+                children.append(child)
+            if isinstance(event, yaml_events.MappingStartEvent):
+                node = Entries(self._entries(children), where)
+            else:
+                node = Items(children, where)
+        if anchor is not None:
+            self.anchors[anchor] = (node, weight)
+        return node, weight
+
+    def _whole(self, text: str, where: Position) -> str:
+        """Return text whose escapes of surrogates, as JSON writes them, are joined into characters."""
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self.problems.add(where, "half of a surrogate pair is not a character")
+            return text.encode(errors="replace").decode()
 
     def _entries(self, children: list[YamlNode]) -> list[tuple[Scalar, YamlNode]]:
         found: dict[Scalar, YamlNode] = {}
@@ -271,21 +260,6 @@ class _Composer:
                 first[key] = key.where
         return list(found.items())
 
-    def _complete(self, node: YamlNode, anchor: str | None, weight: int) -> None:
-        if anchor is not None:
-            self.anchors[anchor] = (node, weight)
-        self._add(node, weight, node.where)
-
-    def _add(self, node: YamlNode, weight: int, where: Position) -> None:
-        if not self.stack:
-            self.root = node
-            return
-        parent = self.stack[-1]
-        parent.weight += weight
-        if parent.weight > MAX_VALUES:
-            self.problems.reject(where, f"more than {MAX_VALUES:,} values, each alias counted in full")
-        parent.children.append(node)
-
 
 def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlNode | None:
     """Read one YAML document; None where it is empty.
@@ -299,10 +273,9 @@ def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlN
     Raises:
         Rejected: the text cannot be read to its end.
     """
-    composer = _Composer(source, rank, problems)
+    composer = _Composer(source, rank, problems, YAML(typ="safe", pure=True).parse(text))
     try:
-        for event in _events(text):
-            composer.take(event)
+        return composer.root()
     except ReaderError as error:
         head = text[: error.position]
         where = Position(rank, head.count("\n") + 1, len(head) - head.rfind("\n"), source)
@@ -312,11 +285,6 @@ def parse(text: str, source: str, problems: Problems, *, rank: int = 0) -> YamlN
         problems.reject(composer.at(mark) if mark else Position(rank, 1, 1, source), *_plain_words(error))
     except YAMLError as error:
         problems.reject(Position(rank, 1, 1, source), f"not YAML: {error}")
-    return composer.root
-
-
-def _events(text: str) -> Iterator[yaml_events.Event]:
-    yield from YAML(typ="safe", pure=True).parse(text)
 
 
 def _plain_words(error: MarkedYAMLError) -> tuple[str, str]:

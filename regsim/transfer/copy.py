@@ -358,9 +358,9 @@ def _is_config(descriptor: Descriptor) -> bool:
 
 def _label(created_by: dict[Digest, str], config: bytes, layers: list[Digest]) -> None:
     try:
-        instructions = parse_config(config).created_by(len(layers))
+        lines = parse_config(config).lines(len(layers))
     except ContentError:
         return
-    for digest, instruction in zip(layers, instructions, strict=True):
-        if instruction is not None:
-            created_by.setdefault(digest, instruction)
+    for digest, line in zip(layers, lines, strict=True):
+        if line.created_by:
+            created_by.setdefault(digest, line.created_by)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from regsim.core import Platform
+from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
-from regsim.scenario.checks import ImageSelector, StepSelector
+from regsim.scenario.checks import Selector
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.schema import Client, NodeSpec, Scenario
 from regsim.scenario.schema_image import ImageSpec, LayerFormat, LayerSpec, Layout, PlatformImage
 from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
-from regsim.store.memory import SkipRule
 
 EVERYTHING = """\
 name: everything
@@ -135,10 +135,10 @@ def test_expectations_keep_their_order_and_say_what_was_written(everything: Scen
 
 def test_checks_name_steps_by_number_and_references_in_full(everything: Scenario) -> None:
     assert [check.selector for check in everything.checks] == [
-        StepSelector(1),
-        StepSelector(2),
-        ImageSelector("shop/api:latest"),
-        None,
+        Selector(step=1),
+        Selector(step=2),
+        Selector(image="shop/api:latest"),
+        Selector(),
     ]
     assert everything.checks[0].text == "saved_ratio(step first push) >= 0.5"
 

@@ -52,6 +52,14 @@ def test_refused(text: str | bytes, expected: str) -> None:
     assert problems(text) == [f"s.yaml:{expected}"]
 
 
+def test_surrogates_of_json_are_joined_and_half_a_pair_is_refused() -> None:
+    text = r'{"name": "\ud834\udd1e \udd1e", "steps": [{"pull": {"reference": "\ud834\udd1e"}}]}'
+    assert problems(text) == [
+        "s.yaml:1:10: half of a surrogate pair is not a character",
+        "s.yaml:1:66: not a repository name: '\N{MUSICAL SYMBOL G CLEF}' — such as library/golang",
+    ]
+
+
 def test_a_key_given_twice_is_told_beside_other_mistakes() -> None:
     assert problems(f"seed: 1\n{STEPS}seed: 2\nsed: 3\n? [a]\n: 1\n") == [
         's.yaml:4:1: "seed" is given twice — first at line 1',

@@ -12,7 +12,8 @@ from ruamel.yaml import YAML
 
 from regsim.errors import ScenarioError
 from regsim.scenario.load import parse_scenario
-from regsim.scenario.schema import json_schema, key_tables
+from regsim.scenario.schema import json_schema
+from tests.scenario.key_tables import key_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

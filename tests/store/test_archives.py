@@ -28,7 +28,8 @@ from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.store.docker_archive import DockerArchive
 from regsim.store.files import ASIDE
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.store.verify import read_all, verified
 
 if TYPE_CHECKING:

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from regsim.core import Descriptor, Digest, media_types
+from regsim.core.holdings import SkipRule
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError, NotFoundError
-from regsim.store import memory
+from regsim.store import node
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore, SkipRule, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import ChainDigestStore, DigestStore, MemoryStore, node_store
 from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
 
@@ -48,7 +50,7 @@ async def test_huge_manifest_is_refused_unread() -> None:
 
 
 async def test_manifests_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_DOCUMENTS", 10)
+    monkeypatch.setattr(node, "MAX_DOCUMENTS", 10)
     store = DigestStore()
     await store.put(content(b"12345678", media_types.OCI_MANIFEST))
     await store.put(content(b"12345678", media_types.OCI_MANIFEST))

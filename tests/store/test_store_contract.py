@@ -14,7 +14,8 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import ContentError, LocalFileError, NotFoundError
 from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import ChainDigestStore, DigestStore, MemoryStore
 from regsim.store.relay import finished, hand
 from regsim.store.verify import read_all, verified
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,10 @@ from regsim.core import Descriptor, media_types
 from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+
+if TYPE_CHECKING:
+    from regsim.store.node import MemoryStore
 
 Stock = Callable[..., Awaitable[Descriptor]]
 

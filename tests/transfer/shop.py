@@ -19,7 +19,8 @@ from regsim.registry.repository import Registry
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 

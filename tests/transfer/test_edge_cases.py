@@ -21,7 +21,8 @@ from regsim.registry.requests import Habits
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.session import MAX_PIECE
 from regsim.registry.transport import Transport
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.transfer.copy import Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination
 from tests.transfer.shop import CONFIG, IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop

@@ -29,7 +29,8 @@ from regsim.store.archive import OciArchive
 from regsim.store.archive_writer import ArchiveWriter, DockerArchiveWriter
 from regsim.store.docker_archive import DockerArchive
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistrySource
 from tests.transfer.shop import CONFIG, LARGE, MIB, SMALL, entry_of, image, reasons, shop

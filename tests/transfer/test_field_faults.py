@@ -15,7 +15,7 @@ from regsim.errors import NetworkError, NotFoundError, RegistryError
 from regsim.net import Timeouts
 from regsim.registry.requests import Habits
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import MemoryStore
+from regsim.store.node import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import MemoryStore, node_store
+from regsim.store.node import MemoryStore, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 

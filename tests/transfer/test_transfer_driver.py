@@ -17,7 +17,8 @@ from regsim.core.schedule import CONCURRENT_CHECKS, DEFAULT_JOBS
 from regsim.core.work import Labels
 from regsim.errors import ContentError, LocalFileError, NetworkError, NotFoundError
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import BytesContent, MemoryStore, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore, node_store
 from regsim.transfer import copy
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (

@@ -13,14 +13,15 @@ from mock_registry import MockRegistry
 from regsim.core import Descriptor, Digest, Document, media_types
 from regsim.core.account import Account
 from regsim.core.actions import CheckBlob, MountAnswer
-from regsim.core.holdings import HeldSets
+from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
 from regsim.errors import NotFoundError, RegistryError
 from regsim.registry import Connection
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
-from regsim.store.memory import BytesContent, MemoryStore, SkipRule, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore, node_store
 from regsim.transfer.ends import (
     Destination,
     LocalDestination,

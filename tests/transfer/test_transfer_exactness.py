@@ -23,7 +23,7 @@ from regsim.core import Descriptor, Digest, Role, Successor, media_types
 from regsim.core import actions as act
 from regsim.core.account import Account
 from regsim.core.decide import Decisions
-from regsim.core.holdings import HeldSets
+from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Direction, Evidence, Ledger, violations
 from regsim.core.manifest import parse
 from regsim.core.work import Labels, Rules, entries
@@ -32,7 +32,8 @@ from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import BytesContent, ChainDigestStore, DigestStore, MemoryStore, SkipRule, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import ChainDigestStore, DigestStore, MemoryStore, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     Destination,

@@ -12,7 +12,8 @@ from regsim.core import media_types
 from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
 from regsim.transfer.events import Event, Moment, Step

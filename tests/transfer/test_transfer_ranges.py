@@ -21,7 +21,7 @@ from regsim.errors import ContentError, NetworkError
 from regsim.net import Timeouts
 from regsim.registry.ranges import Ranges
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import MemoryStore
+from regsim.store.node import MemoryStore
 from tests.transfer.shop import IS_LARGE, LARGE, MIB, entry_of, image, reasons, shop
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from regsim.core.manifest import index_document
 from regsim.core.selection import Choice
 from regsim.errors import ContentError, NotFoundError
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import BytesContent, MemoryStore, node_store
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore, node_store
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import (
     LocalDestination,

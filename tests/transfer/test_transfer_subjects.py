@@ -15,7 +15,8 @@ from regsim.registry import Connection
 from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
-from regsim.store.memory import BytesContent, MemoryStore
+from regsim.store.memory import BytesContent
+from regsim.store.node import MemoryStore
 from regsim.transfer.copy import Transfer
 from regsim.transfer.ends import LocalSource, RegistryDestination
 

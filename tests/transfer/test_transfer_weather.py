@@ -27,7 +27,7 @@ from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.store.layout import LayoutStore
-from regsim.store.memory import MemoryStore
+from regsim.store.node import MemoryStore
 from regsim.store.verify import read_all
 from regsim.transfer.copy import Options, Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination, RegistrySource
