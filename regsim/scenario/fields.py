@@ -35,7 +35,7 @@ from regsim.scenario.reader import NOTED, Mention, Reader, describe, refusal, un
 from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Scalar, YamlNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pydantic.fields import FieldInfo
 
@@ -139,6 +139,17 @@ def word(noun: str, pattern: str, allowed: str, *, mentions: str = "") -> Writte
     return Written(
         noun=noun, parse=parse, schema={"type": "string", "pattern": f"^{pattern}$"}, mentions=mentions
     )
+
+
+def choice(noun: str, words: Collection[str], mistake: str) -> Written:
+    """Return the annotation of one of some words; `mistake` says that another one is none of them."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise UsageError(f'{mistake}: "{text[:80]}"', hint=did_you_mean(text, words))
+        return text
+
+    return Written(noun=noun, parse=parse, schema={"type": "string", "enum": list(words)})
 
 
 SIZE = Written(

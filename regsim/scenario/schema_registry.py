@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from regsim.core.reference import is_loopback
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, word
+from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, choice, key, word
 from regsim.scenario.reader import refusal
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
@@ -35,19 +35,6 @@ class Login(StrEnum):
     NONE = "none"
     BASIC = "basic"
     TOKEN = "token"  # noqa: S105  (a word of the file)
-
-
-def _profile(text: str) -> str:
-    if text not in PROFILES:
-        raise UsageError(f'no profile of the mock registry: "{text[:80]}"', hint=did_you_mean(text, PROFILES))
-    return text
-
-
-_PROFILE = Written(
-    noun="a profile",
-    parse=_profile,
-    schema={"type": "string", "pattern": f"^({'|'.join(map(re.escape, PROFILES))})$"},
-)
 
 
 def _fault(text: str) -> str:
@@ -74,7 +61,7 @@ class MockSpec(Mapped):
     noun = "the mock registry"
 
     auth: Login = key("How the nodes log in; they have what it takes", absent="none", default=Login.NONE)
-    profile: Annotated[str, _PROFILE] | None = key(
+    profile: Annotated[str, choice("a profile", PROFILES, "no profile of the mock registry")] | None = key(
         "The named registry that it behaves like", absent="none: its own behaviour", default=None
     )
     faults: Annotated[
