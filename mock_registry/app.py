@@ -249,7 +249,7 @@ class MockRegistry:
                 bytes_out=count,
                 started=now,
                 ended=now,
-            ),
+            )
         )
 
     async def _serve(self, exchange: Exchange) -> None:

@@ -135,10 +135,7 @@ class Auth(ABC):
     granted: Rights = field(init=False)
 
     def __post_init__(
-        self,
-        users: Mapping[str, str] | Users,
-        rights: Iterable[Right] | None,
-        anonymous_pull: bool,
+        self, users: Mapping[str, str] | Users, rights: Iterable[Right] | None, anonymous_pull: bool
     ) -> None:
         if self.denial not in (401, 403, 404):
             raise ValueError(f"a denial is 401, 403 or 404, not {self.denial}")

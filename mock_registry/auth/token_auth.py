@@ -83,10 +83,7 @@ class TokenAuth(Auth):
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(
-        self,
-        users: Mapping[str, str] | Users,
-        rights: Iterable[Right] | None,
-        anonymous_pull: bool,
+        self, users: Mapping[str, str] | Users, rights: Iterable[Right] | None, anonymous_pull: bool
     ) -> None:
         super().__post_init__(users, rights, anonymous_pull)
         if self.scope_status not in (401, 403):

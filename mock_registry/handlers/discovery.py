@@ -20,10 +20,7 @@ from .blobs import digest_in_path
 async def get_base(service: Service, exchange: Exchange) -> Response:  # noqa: ARG001 (a handler)
     """Say that this is a registry (end-1)."""
     # The version header is older than the specification; docker looks for it.
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"docker-distribution-api-version", b"registry/2.0"),
-    ]
+    headers = [(b"content-type", b"application/json"), (b"docker-distribution-api-version", b"registry/2.0")]
     return Response(200, headers, b"{}")
 
 
