@@ -16,7 +16,7 @@ from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.core.selection import choosing
 from regsim.errors import RegistryError
-from regsim.registry.repository import Mounted, UploadSession
+from regsim.registry.session import UploadSession
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
@@ -228,7 +228,7 @@ class RegistryDestination:
             raise
         if answer is not None and session is not None:
             await self.abandon(session, account)
-        if isinstance(answer, Mounted):
+        if answer is True:
             return MountAnswer(mounted=True)
         return MountAnswer(mounted=False, session=answer or session)
 

@@ -11,7 +11,7 @@ from mock_registry import MockRegistry
 from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
 from regsim.core.manifest import index_document, parse
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.transfer.ends import RegistryDestination
 
@@ -33,7 +33,7 @@ async def test_a_manifest_is_sent_within_nine_frames(monkeypatch: pytest.MonkeyP
 
     async with MockRegistry().serve() as server, Transport(server.url) as transport:
         monkeypatch.setattr(socket.socket, "send", watch, raising=False)
-        destination = RegistryDestination(Repository(transport, "shop/api", writes=True))
+        destination = RegistryDestination(Registry(transport).repository("shop/api", writes=True))
         document = parse(Descriptor.of(EMPTY, media_types.OCI_INDEX), EMPTY)
         await destination.put_manifest(document, "1", Account())
     assert len(stacks) == 1

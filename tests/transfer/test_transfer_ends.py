@@ -255,7 +255,7 @@ async def refusing() -> Repository:
     transport = Transport(
         "http://127.0.0.1:5000", Connection(transport=httpx.MockTransport(router.async_handler))
     )
-    return Repository(transport, "shop/api", warn=lambda _: None)
+    return Registry(transport, warn=lambda _: None).repository("shop/api")
 
 
 async def test_manifest_that_is_forbidden_before_a_push_is_absent_and_before_a_pull_it_is_not(
