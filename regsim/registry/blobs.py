@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -130,15 +129,7 @@ class RemoteBlob:
 
     def open(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes; raises as `pour` does."""
-        return self.open_at(0)
-
-    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on; else as `open`."""
-        return streamed(partial(self.pour, offset=offset))
-
-    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on, each piece checked in the thread that reads it."""
-        return streamed(lambda take: self.pour(check, take, offset=offset))
+        return streamed(self.pour)
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.

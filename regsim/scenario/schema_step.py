@@ -13,7 +13,6 @@ from pydantic import GetPydanticSchema, create_model
 
 from regsim.core import Digest, Reference
 from regsim.core.reference import check_repository, check_tag
-from regsim.core.suggest import did_you_mean
 from regsim.errors import ExitCode, UsageError
 from regsim.scenario.checks import (
     COMPARISON_PATTERN,
@@ -23,7 +22,7 @@ from regsim.scenario.checks import (
     Kind,
     parse_comparison,
 )
-from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, Written, choice, free_text, key, word
 from regsim.scenario.schema_container import ByNode, InContainer, KnownImage, Presence
 
 if TYPE_CHECKING:
@@ -178,14 +177,6 @@ Action: TypeAlias = Push | Pull | Copy | Tag | Delete | InContainer
 # --- expectations ---------------------------------------------------------------------------------------
 
 
-def _code(text: str) -> str:
-    if text not in _CODES:
-        raise UsageError(f'no such error code: "{text[:60]}"', hint=did_you_mean(text, _CODES))
-    return text
-
-
-_CODE = Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
-
 # What looking into a container shows, and which of its steps looks.
 SEEN = {"content": "read", "file": "read", "names": "list"}
 
@@ -213,7 +204,7 @@ class Expect(Mapped):
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
-    error: Annotated[str, _CODE] | None = key(
+    error: Annotated[str, choice("an error code", _CODES, "no such error code")] | None = key(
         "The error code with which the step must fail", absent="the step must succeed", default=None
     )
 
