@@ -75,6 +75,10 @@ def put(image: Document, tag: str | None, account: Account) -> PutManifest:
     return PutManifest(descriptor=image.descriptor, account=account, document=image, tag=tag)
 
 
+def holder(repository: str) -> CheckHolder:
+    return CheckHolder(descriptor=A, account=Account(), repository=repository)
+
+
 def mount(repository: str, session: object | None = None) -> Mount:
     return Mount(descriptor=A, account=Account(), repository=repository, session=session)
 
@@ -235,12 +239,8 @@ async def test_session_that_a_mount_opened_is_used() -> None:
         # Another refusal opens another one, and the one before is given up.
         second = await destination.mount(mount("library/base", first.session))
         assert (second.mounted, len(mock.state.sessions)) == (False, 1)
-        assert await destination.is_held_by(
-            CheckHolder(descriptor=A, account=Account(), repository="library/base")
-        )
-        assert not await destination.is_held_by(
-            CheckHolder(descriptor=A, account=Account(), repository="no/where")
-        )
+        assert await destination.is_held_by(holder("library/base"))
+        assert not await destination.is_held_by(holder("no/where"))
         account = Account()
         await destination.put(content(A, b"a"), second.session, account)
         assert account.requests == 1
@@ -298,9 +298,8 @@ async def test_plan_writes_nothing_and_finds_what_it_would_have_written(
     assert (account.sent, account.received, account.attempts) == (1 + image.descriptor.size, 0, 1)
     assert await destination.has(ask(A)) is Evidence.HEAD
     assert await destination.find("v1", account) == image.descriptor.digest
-    assert await destination.mount(B.digest, "library/base", None, account) == MountAnswer(
-        mounted=True, assumed=True
-    )
+    asked = Mount(descriptor=B, account=account, repository="library/base")
+    assert await destination.mount(asked) == MountAnswer(mounted=True, assumed=True)
     assert await destination.has(ask(B)) is Evidence.HEAD
     assert {record.method for record in mock.journal} == {"HEAD"}
 
