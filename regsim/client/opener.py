@@ -16,6 +16,7 @@ from regsim.core.manifest import MANIFEST_UNKNOWN, parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
+from regsim.registry.requests import log_warning
 from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
 from regsim.transfer.ends import (
@@ -108,7 +109,10 @@ class Opener:
         """
         if host not in self._opened:
             transport = Transport(host, self.connection)
-            self._opened[host] = transport, Registry(transport, warn=self.warn, ranges=self.ranges)
+            self._opened[host] = (
+                transport,
+                Registry(transport, warn=self.warn or log_warning, ranges=self.ranges),
+            )
         return self._opened[host][1]
 
     async def list_referrers(self, address: Address, found: Iterable[Referrer], account: Account) -> None:
