@@ -46,15 +46,13 @@ _SEVERITY = (
     ExitCode.NETWORK,
     ExitCode.CHECK_FAILED,
     ExitCode.USAGE,
+    ExitCode.OK,
 )
 
 
 def worst(*codes: ExitCode) -> ExitCode:
     """Return the code that wins when several apply; `OK` when there is none."""
-    for code in _SEVERITY:
-        if code in codes:
-            return code
-    return ExitCode.OK
+    return min(codes, key=_SEVERITY.index, default=ExitCode.OK)
 
 
 class RegsimError(Exception):

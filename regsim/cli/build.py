@@ -6,9 +6,8 @@ import os
 import platform as machine
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -31,14 +30,6 @@ from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
 
 _EPOCH = "SOURCE_DATE_EPOCH"
-
-
-class Compression(StrEnum):
-    """How layers are compressed."""
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    NONE = "none"
 
 
 @Parameter(name="*")
@@ -70,7 +61,7 @@ class BuildFlags(Printing):
     platform: str | None = None
     run: Path | None = None
     cache: Path | None = None
-    compression: Compression = Compression.GZIP
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
     compression_level: int | None = None
     timestamp: int | None = None
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
@@ -195,18 +186,10 @@ def _pairs(given: Iterable[str] | None, flag: str, shape: str) -> dict[str, str]
             value = os.environ[name]  # as docker does
         elif not equals or not name:
             raise UsageError(f"{flag} {text!r:.80} has no value", hint=f"write {flag} {shape}")
-        if not _is_text(name + value):
+        if (name + value).encode(errors="ignore").decode() != name + value:  # not UTF-8 in the command line
             raise UsageError(f"{flag} {text!a:.80} is not text", hint="write it in UTF-8")
         pairs[name] = value
     return pairs
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # bytes of the command line that are not UTF-8
-        return False
-    return True
 
 
 def _timestamp(given: int | None) -> int:

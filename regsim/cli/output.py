@@ -64,19 +64,15 @@ def check_outputs(*outputs: Path | None) -> None:
 
     for output in filter(None, outputs):
         with file_errors(output, "write"):
-            _check_output(output)
-
-
-def _check_output(output: Path) -> None:
-    directory = output.parent
-    if output.is_dir():
-        raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
-    if not directory.is_dir():
-        raise LocalFileError(
-            f"cannot write {output}: there is no directory {directory}", hint="make it first"
-        )
-    if not os.access(output if _is_special(output) else directory, os.W_OK):
-        raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
+            directory = output.parent
+            if output.is_dir():
+                raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
+            if not directory.is_dir():
+                raise LocalFileError(
+                    f"cannot write {output}: there is no directory {directory}", hint="make it first"
+                )
+            if not os.access(output if _is_special(output) else directory, os.W_OK):
+                raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
 
 
 def write(text: str | bytes, output: Path | None) -> None:

@@ -10,9 +10,8 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -28,22 +27,6 @@ _SEVERAL = ("user", "right", "fault", "warning", "namespace")
 
 _Switch = Annotated[bool, Parameter(negative=())]
 _Several = Annotated[list[str] | None, Parameter(negative=())]
-
-
-class Auth(StrEnum):
-    """How clients log in."""
-
-    NONE = "none"
-    BASIC = "basic"
-    TOKEN = "token"  # noqa: S105  (a word of the command line)
-
-
-class Log(StrEnum):
-    """How requests are printed."""
-
-    NONE = "none"
-    TEXT = "text"
-    JSON = "json"
 
 
 @Parameter(name="*")
@@ -76,7 +59,7 @@ class ServeFlags:
     port: int = 5000
     dir: Path | None = None
     durable: _Switch = False
-    auth: Auth = Auth.NONE
+    auth: Literal["none", "basic", "token"] = "none"
     user: _Several = None
     htpasswd: Path | None = None
     right: _Several = None
@@ -88,7 +71,7 @@ class ServeFlags:
     warning: _Several = None
     namespace: _Several = None
     read_only: _Switch = False
-    log: Log = Log.NONE
+    log: Literal["none", "text", "json"] = "none"
 
 
 _FLAGS = ServeFlags()
@@ -115,7 +98,7 @@ def serve(*, flags: ServeFlags = _FLAGS) -> None:
 
 async def _serve(options: Namespace) -> None:
     # A log of JSON Lines holds nothing else.
-    tell = ignore if options.log == Log.JSON else status
+    tell = ignore if options.log == "json" else status
     async with AsyncExitStack() as stack:
         with _errors(options):
             registry = registry_from_options(options)
