@@ -18,9 +18,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A wall-clock limit per example fails on a busy machine; in CI every run draws the same examples.
-hypothesis.settings.register_profile("here", deadline=None)
-hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
+# A wall-clock limit per example fails on a busy machine. Every run draws the same examples; the search for
+# others is a matter of the soak.
+hypothesis.settings.register_profile("repeat", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 # Few examples, always the same, and no time spent on making a failure small: for mutation testing.
 hypothesis.settings.register_profile(
     "mutants",
@@ -30,9 +31,7 @@ hypothesis.settings.register_profile(
     phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "here")
-)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or "repeat")
 
 
 # Who runs in the background is given no ear for interrupts, and neither are the programs that it starts.

@@ -1,4 +1,4 @@
-"""HTML in which text can only be text, and what the page is made of: tables, digests, counts, sizes.
+"""HTML in which text can only be text, and what the page is made of: tables, digests, sizes.
 
 Owns escaping: text that is not `Html` is escaped where it is put into an element. Must not know what a
 registry holds.
@@ -12,8 +12,6 @@ from mock_registry.spec import Digest
 
 TEXT = 120
 """Characters of a text that clients chose."""
-NAMES = 4
-"""Names in a row."""
 
 _UNIT = 1000
 
@@ -45,18 +43,15 @@ def element(name: str, *children: Node, **attributes: Node) -> Html:
     Args:
         name: The tag, which is ours.
         children: Text, which is escaped, or markup.
-        attributes: By name, with ``class_`` for class and ``_`` for a dash; ``None`` leaves one away, and an
-            empty text gives it no value.
+        attributes: By name, with ``class_`` for class; ``None`` leaves one away.
     """
     pieces = [
-        f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"'
-        for key, value in attributes.items()
-        if value is not None
+        f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items() if value is not None
     ]
     return Html(f"<{name}{''.join(pieces)}>{join(*children)}</{name}>")
 
 
-def legible(text: str, length: int) -> str:
+def legible(text: str, length: int = TEXT) -> str:
     """Return a text that clients chose in one line that shows what is in it.
 
     Controls, marks that turn the direction of writing, and halves of characters are spelt out, and what is
@@ -70,63 +65,32 @@ def legible(text: str, length: int) -> str:
     return shown + "…" if len(cut) > length else shown
 
 
-NOTHING = element("span", "\N{EN DASH}", class_="none")
+def table(heads: Sequence[str], rows: Iterable[Sequence[Node]], count: int, *, numbers: int = 0) -> Html:
+    """Return a table.
 
+    Args:
+        heads: Of the columns.
+        rows: What is shown.
+        count: How many rows there are in all.
+        numbers: How many columns, from the left, hold numbers.
+    """
+    kinds = ["number"] * numbers + ["text"] * (len(heads) - numbers)
 
-def as_table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[Node]],
-    *,
-    numbers: range = range(0),
-    anchors: Sequence[str] = (),
-    last: Sequence[Node] | None = None,
-) -> Html:
-    """Return a table, some of whose columns hold numbers."""
-    kinds = ["number" if place in numbers else "text" for place in range(len(heads))]
+    def line(name: str, row: Sequence[Node]) -> Html:
+        return element(
+            "tr", *(element(name, each, class_=kind) for each, kind in zip(row, kinds, strict=True))
+        )
 
-    def cells(name: str, row: Sequence[Node]) -> list[Html]:
-        return [element(name, each, class_=kind) for each, kind in zip(row, kinds, strict=True)]
-
-    body = [
-        element("tr", *cells("td", row), id=anchors[place] if anchors else None)
-        for place, row in enumerate(rows)
-    ]
-    table = element(
-        "table",
-        element("thead", element("tr", *cells("th", heads))),
-        element("tbody", *body),
-        None if last is None else element("tfoot", element("tr", *cells("td", last))),
-    )
-    return element("div", table, class_="wide")
+    body = [line("td", row) for row in rows]
+    more = element("p", f"and {count - len(body):,} more", class_="quiet") if count > len(body) else None
+    made = element("table", element("thead", line("th", heads)), element("tbody", *body))
+    return element("div", made, more, class_="card") if body else element("p", "None.", class_="card quiet")
 
 
 def short_digest(digest: Digest) -> Html:
-    """Return a digest with twelve of its digits, and all of it for who points at it."""
+    """Return a digest with twelve of its digits; pointing at it shows all of it."""
     algorithm, _, encoded = digest.partition(":")
-    return element("code", f"{algorithm}:{encoded[:12]}", title=digest, class_="digest")
-
-
-def anchor(digest: Digest) -> str:
-    """Return what the row of a layer is called, for links within the page."""
-    return digest.replace(":", "-")
-
-
-def some_names(names: Iterable[str]) -> Html | None:
-    """Return the first few names in a row, and how many more there are."""
-    listed = list(names)
-    links = [element("bdi", name) for name in listed[:NAMES]]
-    texts = [*links, *([escape(f"{len(listed) - NAMES:,} more")] if len(listed) > NAMES else [])]
-    return Html(", ".join(texts)) if texts else NOTHING
-
-
-def and_more(count: int, one: str, many: str, *, name: str = "p") -> Html | None:
-    """Tell how many are not shown, if any."""
-    return element(name, f"and {counted(count, one, many)} more", class_="none") if count > 0 else None
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Return a number and the word for what is counted."""
-    return f"{count:,} {one if count == 1 else many}"
+    return element("code", f"{algorithm}:{encoded[:12]}", title=digest)
 
 
 def in_units(octets: int) -> str:

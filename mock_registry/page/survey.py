@@ -5,13 +5,13 @@ it is shown.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 from mock_registry.access import Access
 from mock_registry.journal import Journal, Record, Route
-from mock_registry.manifest import Kind
+from mock_registry.manifest import Kind, Manifest
 from mock_registry.spec import Digest
 from mock_registry.state import Repository, State
 
@@ -56,6 +56,18 @@ class Survey:
 
     repositories: tuple[Repository, ...]
     layers: dict[Digest, Layer]
+
+    @property
+    def manifests(self) -> int:
+        """How many manifests and indexes there are, in all repositories."""
+        return sum(len(repository.manifests) for repository in self.repositories)
+
+    def images(self) -> Iterator[tuple[Repository, Manifest, list[str]]]:
+        """Yield each manifest and index with its repository and its tags."""
+        for repository in self.repositories:
+            for digest, manifest in repository.manifests.items():
+                tags = sorted(tag for tag, tagged in repository.tags.items() if tagged == digest)
+                yield repository, manifest, tags
 
     @property
     def stored(self) -> int:
@@ -125,38 +137,22 @@ class Total:
     requests: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    refused: int = 0
-    """Answered with 400 or more."""
-    incomplete: int = 0
-    faults: int = 0
 
     def add(self, record: Record) -> None:
         """Count one more record."""
         self.requests += 1
         self.bytes_in += record.bytes_in
         self.bytes_out += record.bytes_out
-        self.refused += (record.status or 0) >= 400  # noqa: PLR2004 (where refusals begin)
-        self.incomplete += not record.complete
-        self.faults += record.fault is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """What the journal says, by route, and how many records that it holds were left aside as too old."""
-
-    routes: dict[Route, Total]
-    whole: Total
-    older: int
-
-
-def traffic(journal: Journal, access: Access) -> Traffic:
-    """Add up the requests that a reader may know of.
+def traffic(journal: Journal, access: Access) -> dict[str, Total]:
+    """Add up the requests that a reader may know of, by route and, at the end, in all.
 
     Those are the ones about repositories that they may read, and, of requests about no repository, their own.
     Requests for the page are left out: looking must not change what is seen.
     """
     sees = cache(access.sees)
-    routes: dict[Route, Total] = {}
+    routes: dict[str, Total] = {}
     whole = Total()
     for record in journal[-RECORDS:]:
         if record.route is Route.PAGE:
@@ -165,4 +161,4 @@ def traffic(journal: Journal, access: Access) -> Traffic:
         if known:
             routes.setdefault(record.route, Total()).add(record)
             whole.add(record)
-    return Traffic(dict(sorted(routes.items())), whole, max(0, len(journal) - RECORDS))
+    return {**dict(sorted(routes.items())), "all": whole}

@@ -8,16 +8,17 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import stat
 import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from mock_registry.spec import Algorithm, Digest, is_digest
+from mock_registry.spec import Algorithm, Digest
 
 from . import changelog
-from .protocol import Threads
+from .protocol import together
 
 _LOCK = "lock"
 _LAYOUT = "oci-layout"
@@ -121,15 +122,6 @@ class Place:
         algorithm, _, encoded = digest.partition(":")
         return encoded, self.blobs[Algorithm(algorithm)]
 
-    def digests(self) -> list[Digest]:
-        """Return the digests that files are named after; other names are ignored."""
-        return [
-            digest
-            for algorithm, folder in self.blobs.items()
-            for name in names(folder)
-            if is_digest(digest := f"{algorithm}:{name}")
-        ]
-
     def flush(self) -> None:
         """Bring the folders themselves to the disk."""
         for descriptor in self._descriptors:
@@ -167,14 +159,14 @@ def look(name: str, folder: int) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def open_file(name: str, folder: int) -> int:
+def open_file(name: str, folder: int) -> io.FileIO:
     """Open a file for reading.
 
     Raises:
         FileNotFoundError: It is missing.
         OSError: It cannot be read, or is not a file.
     """
-    return os.open(name, _READ, dir_fd=folder)
+    return os.fdopen(os.open(name, _READ, dir_fd=folder), "rb", buffering=0)
 
 
 def _close_all(descriptors: list[int]) -> None:
@@ -188,17 +180,13 @@ class Barrier:
     Args:
         place: The directory.
         changes: Its file of changes.
-        threads: Threads to flush in.
         durable: Whether to flush at all.
     """
 
-    def __init__(
-        self, place: Place, changes: changelog.ChangeLog, threads: Threads, *, durable: bool
-    ) -> None:
+    def __init__(self, place: Place, changes: changelog.ChangeLog, *, durable: bool) -> None:
         self.durable = durable
         self._place = place
         self._changes = changes
-        self._threads = threads
         self._lock = asyncio.Lock()
         self._asked = 0
         self._done = 0
@@ -236,7 +224,7 @@ class Barrier:
     async def flush(self, descriptor: int) -> None:
         """Bring a growing file to the disk, and its name."""
         if self.durable:
-            await self._threads.together(lambda: _flush(descriptor, self._place.uploads))
+            await together(lambda: _flush(descriptor, self._place.uploads))
 
     async def wait(self) -> None:
         """Wait until everything noted so far is on the disk.
@@ -253,7 +241,7 @@ class Barrier:
             reached = self._asked
             descriptors, self._descriptors = self._descriptors, []
             afterwards, self._afterwards = self._afterwards, []
-            await self._threads.together(lambda: self._flush_all(descriptors))
+            await together(lambda: self._flush_all(descriptors))
             self._done = reached
             for work in afterwards:
                 work()

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from regsim.client.client import Client
-    from regsim.net.trust import Trust
     from regsim.registry import Connection
     from regsim.registry.login import Credentials, Keychain
 
@@ -77,27 +76,19 @@ class Connecting:
 
     def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
         """Return how to connect; arguments and errors as for `client`."""
-        from regsim.registry import Connection  # noqa: PLC0415  (a model run has the flags and no registry)
+        from regsim.net.trust import Trust  # noqa: PLC0415  (a model run has the flags and no registry)
+        from regsim.registry import Connection  # noqa: PLC0415  (as above)
 
+        # Registries on this machine rarely speak TLS, except if certificates for them are named.
+        named = self.ca_file is not None or self.cert_dir is not None
+        trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
+        trust.check()
         return Connection(
-            plain_http=self._plain_http,
-            trust=self._trust(),
+            plain_http=False if self.plain_http is None and named else self.plain_http,
+            trust=trust,
             keychain=self._keychain(hosts, creds or {}),
             proxy=None if self.proxy is None else Proxy.parse(self.proxy),
         )
-
-    @property
-    def _plain_http(self) -> bool | None:
-        # Registries on this machine rarely speak TLS, except if certificates for them are named.
-        named = self.ca_file is not None or self.cert_dir is not None
-        return False if self.plain_http is None and named else self.plain_http
-
-    def _trust(self) -> Trust:
-        from regsim.net.trust import Trust  # noqa: PLC0415  (as in `connection`)
-
-        trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
-        trust.check()
-        return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
         from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (as in `connection`)
@@ -114,6 +105,9 @@ class Connecting:
                 )
             given[left[0]] = self.creds
         return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
+
+
+CONNECTING = Connecting()
 
 
 @Parameter(name="*")

@@ -7,7 +7,6 @@ results. Must not know what is asked.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import signal
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regsim.cli.connecting import Connecting
 from regsim.cli.output import (
@@ -31,10 +30,12 @@ from regsim.cli.output import (
 from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
-from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, worst
+from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, cancellation, worst
 from regsim.report import document, text
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from regsim.client.client import Client
 
 T = TypeVar("T")
@@ -43,24 +44,23 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`; an interrupt cancels it, and it may still return what it has.
+    """Run `work` in an event loop; an interrupt cancels it, and it may still return what it has.
 
     Raises:
         KeyboardInterrupt: it was interrupted and returned nothing.
     """
+    import asyncio  # noqa: PLC0415  (a model needs no event loop)
+
     # Beside the task: when asyncio takes signals back it writes out what a task returned.
     returned: list[T] = []
 
     async def guarded() -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
-        with _interrupted_by_signals(task.cancel):
+        with _interrupted_by_signals(task.cancel, asyncio.get_running_loop()):
             returned.append(await work)
 
-    if not gc.isenabled():
-        # `regsim.__main__` switched it off for the start; what exists by now stays for the whole process.
-        gc.freeze()
-        gc.enable()
+    _collect_garbage()
     try:
         asyncio.run(guarded())
     except asyncio.CancelledError:
@@ -68,29 +68,67 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return returned[0]
 
 
+def drive(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` that waits for nothing without an event loop; else as `run`.
+
+    An interrupt cancels it when it next gives up its turn, which it does before each transfer.
+    """
+    interrupts: list[bool] = []
+    _collect_garbage()
+    with _interrupted_by_signals(lambda: interrupts.append(True)):
+        try:
+            while True:
+                if interrupts:
+                    interrupts.clear()
+                    work.throw(cancellation())
+                else:
+                    work.send(None)
+        except StopIteration as end:
+            return cast("T", end.value)
+        except cancellation():
+            raise KeyboardInterrupt from None
+
+
+def _collect_garbage() -> None:
+    if not gc.isenabled():
+        # `regsim.__main__` switched it off for the start; what exists by now stays for the whole process.
+        gc.freeze()
+        gc.enable()
+
+
 @contextmanager
-def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
-    """Call `interrupt` on the first signal that is not ignored; the next one ends the process."""
-    loop = asyncio.get_running_loop()
+def _interrupted_by_signals(
+    interrupt: Callable[[], object], loop: AbstractEventLoop | None = None
+) -> Iterator[None]:
+    """Call `interrupt`, in `loop` if there is one, on the first signal; the next one ends the process.
+
+    Signals that are ignored stay so.
+    """
     before: dict[signal.Signals, Any] = {}
 
-    def first() -> None:
+    def first(*_: object) -> None:
         for each in before:
-            loop.remove_signal_handler(each)
-            signal.signal(each, signal.SIG_DFL)
+            reset(each, signal.SIG_DFL)
         interrupt()
+
+    def reset(each: signal.Signals, handler: Any) -> None:
+        if loop is not None:
+            loop.remove_signal_handler(each)
+        signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
         # A shell makes what it starts in the background ignore Ctrl-C, and nohup does so with SIGHUP.
         before = {each: found for each in _SIGNALS if (found := signal.getsignal(each)) != signal.SIG_IGN}
     for each in before:
-        loop.add_signal_handler(each, first)
+        if loop is not None:
+            loop.add_signal_handler(each, first)
+        else:
+            signal.signal(each, first)
     try:
         yield
     finally:
         for each, handler in before.items():
-            loop.remove_signal_handler(each)
-            signal.signal(each, handler)
+            reset(each, handler)
 
 
 def ask(

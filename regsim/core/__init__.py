@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from regsim.core.config import History, ImageConfig, config_document, parse_config
-from regsim.core.descriptor import Descriptor, Digest, Hasher
+from regsim.core.descriptor import Descriptor, Digest
 from regsim.core.manifest import Document, Role, Successor
 from regsim.core.platform import Platform
 from regsim.core.reference import Reference
@@ -12,7 +12,6 @@ __all__ = [
     "Descriptor",
     "Digest",
     "Document",
-    "Hasher",
     "History",
     "ImageConfig",
     "Platform",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -76,11 +76,6 @@ class Retry:
     def to_json(self) -> dict[str, Any]:
         """Return it under the keys of the result format."""
         return {"reason": str(self.reason), "seconds": round(self.seconds, 3), "wasted": self.wasted}
-
-
-_COUNTS = ("requests", "attempts", "sent", "received", "overhead", "resumed", "held")
-_SIDES = ("useful_sent", "useful_received", "wasted_sent", "wasted_received")
-_SUMS = (*_COUNTS, *_SIDES, "retries", "losses", "beside")
 
 
 @dataclass(slots=True)
@@ -198,3 +193,6 @@ class Account:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.divided |= other.divided
+
+
+_SUMS = [each.name for each in fields(Account) if each.name not in {"divided", "_read"}]

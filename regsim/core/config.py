@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from regsim.core.descriptor import strings
-from regsim.core.manifest import encode
+from regsim.core.manifest import encode, parse_object
 from regsim.core.platform import Platform
-from regsim.errors import ContentError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,8 +20,8 @@ MAX_CONFIG_SIZE = 4 * 1024 * 1024
 class History:
     """One line of an image's history. An empty layer changed only metadata and has no blob."""
 
-    created_by: str = ""
     created: str | None = None
+    created_by: str = ""
     comment: str | None = None
     empty_layer: bool = False
 
@@ -38,13 +36,13 @@ class ImageConfig:
     created: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
 
-    def created_by(self, layers: int) -> tuple[str | None, ...]:
-        """Return the instruction that made each of `layers` layers, base first.
+    def lines(self, layers: int) -> tuple[History, ...]:
+        """Return the line of the history of each of `layers` layers, base first.
 
-        None where the history does not say: its lines with a layer must be exactly as many as layers.
+        Empty lines if the history does not say: its lines with a layer must be exactly as many as layers.
         """
-        lines = [line.created_by or None for line in self.history if not line.empty_layer]
-        return tuple(lines) if len(lines) == layers else (None,) * layers
+        lines = tuple(line for line in self.history if not line.empty_layer)
+        return lines if len(lines) == layers else (History(),) * layers
 
 
 def parse_config(raw: bytes) -> ImageConfig:
@@ -54,12 +52,7 @@ def parse_config(raw: bytes) -> ImageConfig:
         ContentError: it is not a JSON object. Missing parts are taken as empty, since artifacts put
             whatever they like into a config.
     """
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ContentError("the image config is not JSON") from error
-    if not isinstance(document, dict):
-        raise ContentError("the image config is not a JSON object")
+    document = parse_object(raw, "the image config")
     rootfs = document.get("rootfs")
     diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     created, settings = document.get("created"), document.get("config")
@@ -74,17 +67,10 @@ def parse_config(raw: bytes) -> ImageConfig:
 
 def config_document(config: ImageConfig) -> bytes:
     """Write an image config of our own, deterministic to the byte."""
-    history = []
-    for line in config.history:
-        entry: dict[str, Any] = {}
-        if line.created is not None:
-            entry["created"] = line.created
-        entry["created_by"] = line.created_by
-        if line.comment is not None:
-            entry["comment"] = line.comment
-        if line.empty_layer:
-            entry["empty_layer"] = True
-        history.append(entry)
+    history = [
+        {key: value for key, value in asdict(line).items() if value not in (None, False)}
+        for line in config.history
+    ]
     return encode(
         {
             **config.platform.to_json(),

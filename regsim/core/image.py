@@ -7,17 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.core.config import History
+from regsim.core.config import History, ImageConfig
 from regsim.core.descriptor import Digest
+from regsim.core.platform import Platform
 from regsim.errors import InvalidReferenceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from regsim.core.config import ImageConfig
     from regsim.core.descriptor import Descriptor
     from regsim.core.manifest import Document
-    from regsim.core.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,14 +73,9 @@ class Image:
             document: the manifest.
             config: what its config says; None if it is not an image's or cannot be read.
         """
-        described = document.layers
-        history = config.history if config is not None else ()
-        lines = [line for line in history if not line.empty_layer]
-        if len(lines) != len(described):
-            lines = [History()] * len(described)
-        diff_ids = config.diff_ids if config is not None else ()
-        if len(diff_ids) != len(described):
-            diff_ids = ("",) * len(described)
+        described, count = document.layers, len(document.layers)
+        config = config or ImageConfig(platform=Platform("", ""), history=(), diff_ids=())
+        diff_ids = config.diff_ids if len(config.diff_ids) == count else [""] * count
         layers = (
             Layer(
                 descriptor=descriptor,
@@ -89,19 +83,16 @@ class Image:
                 created_by=line.created_by or None,
                 created=line.created,
             )
-            for descriptor, diff_id, line in zip(described, diff_ids, lines, strict=True)
+            for descriptor, diff_id, line in zip(described, diff_ids, config.lines(count), strict=True)
         )
-        platform = document.descriptor.platform
-        if platform is None and config is not None and config.platform.os:
-            platform = config.platform
         return cls(
             manifest=document.descriptor,
             config=document.config,
             layers=tuple(layers),
-            history=history,
-            platform=platform,
-            created=config.created if config is not None else None,
-            labels=config.labels if config is not None else {},
+            history=config.history,
+            platform=document.descriptor.platform or (config.platform if config.platform.os else None),
+            created=config.created,
+            labels=config.labels,
         )
 
     @property

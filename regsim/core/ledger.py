@@ -7,7 +7,7 @@ derived here from entries; `violations` is the judge that every run is put befor
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
     from regsim.core.account import Account, Retry, Waste
     from regsim.errors import RegsimError
+
+
+def fields_document(value: Any, *without: str) -> dict[str, Any]:
+    """Return the fields of a value, without some, under the keys of the result format: the fields' names."""
+    names = (each.name for each in fields(value) if each.name not in without)
+    return {name: _document(getattr(value, name)) for name in names}
+
+
+def _document(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_document(each) for each in value]
+    return value.to_json() if hasattr(value, "to_json") else value
 
 
 class Direction(StrEnum):
@@ -74,9 +86,7 @@ _KNOWN_BY: dict[Outcome, frozenset[Evidence | None]] = {
     ),
     Outcome.EXISTS: frozenset({Evidence.HEAD, Evidence.MANIFEST, Evidence.LOCAL, Evidence.CHAIN}),
     Outcome.MOUNTED: frozenset({Evidence.CREATED, Evidence.ASSUMED}),
-    Outcome.JOINED: frozenset({None}),
-    Outcome.INLINED: frozenset({None}),
-    Outcome.FOREIGN: frozenset({None}),
+    **dict.fromkeys((Outcome.JOINED, Outcome.INLINED, Outcome.FOREIGN), frozenset({None})),
     Outcome.FAILED: frozenset({Evidence.ERROR, Evidence.BLOCKED, Evidence.CANCELLED}),
 }
 
@@ -121,29 +131,7 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry under the keys of the result format (DESIGN 6)."""
-        return {
-            "digest": str(self.digest),
-            "size": self.size,
-            "media_type": self.media_type,
-            "role": str(self.role),
-            "direction": str(self.direction),
-            "outcome": str(self.outcome),
-            "evidence": self.evidence,
-            "mounted_from": self.mounted_from,
-            "wire_sent": self.wire_sent,
-            "wire_received": self.wire_received,
-            "wasted": self.wasted,
-            "wasted_sent": self.wasted_sent,
-            "wasted_received": self.wasted_received,
-            "overhead": self.overhead,
-            "resumed": self.resumed,
-            "attempts": self.attempts,
-            "requests": self.requests,
-            "retries": [retry.to_json() for retry in self.retries],
-            "losses": [loss.to_json() for loss in self.losses],
-            "created_by": self.created_by,
-            "recorded_digest": self.recorded_digest,
-        }
+        return fields_document(self, "useful_sent", "useful_received") | {"wasted": self.wasted}
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,17 +329,12 @@ def _wire_laws(ledger: Ledger) -> Iterable[str]:
 
 def _entry_laws(entries: Iterable[Entry]) -> Iterable[str]:
     for entry in entries:
-        figures = {
-            "wasted_sent": entry.wasted_sent,
-            "wasted_received": entry.wasted_received,
-            "resumed": entry.resumed,
-        }
         name = f"{entry.role} {entry.digest.short}"
         explained = sum(retry.wasted for retry in entry.retries)
         explained += sum(loss.wasted for loss in entry.losses)
         yield from _law(f"{name}: wasted", entry.wasted, "retries and losses", explained)
-        for word, figure in figures.items():
-            if figure < 0:
+        for word in ("wasted_sent", "wasted_received", "resumed"):
+            if (figure := getattr(entry, word)) < 0:
                 yield f"{name}: {word} is {figure:,}"
         if entry.resumed > (entry.size if entry.outcome is Outcome.TRANSFERRED else 0):
             yield f"{name}: {entry.outcome}, and {entry.resumed:,} of {entry.size:,} bytes resumed"

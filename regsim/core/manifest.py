@@ -95,7 +95,7 @@ def media_type_of(raw: bytes, content_type: str | None = None) -> str:
     Raises:
         ContentError: it states no media type, or it was served with another one.
     """
-    stated = _object(raw, "the manifest").get("mediaType")
+    stated = parse_object(raw, "the manifest").get("mediaType")
     served = media_types.essence(content_type) if content_type else None
     if isinstance(stated, str) and served and served not in (stated, "application/octet-stream"):
         raise ContentError(f"a manifest states {stated} and was served as {served}")
@@ -115,7 +115,7 @@ def parse(descriptor: Descriptor, raw: bytes) -> Document:
         ContentError: it is not JSON, not of schema version 2, or names something malformed.
     """
     name = f"manifest {descriptor.digest.short}"
-    document = _object(raw, name)
+    document = parse_object(raw, name)
     if document.get("schemaVersion") != 2:  # noqa: PLR2004  (the only version that names digests and sizes)
         raise ContentError(f"{name} is not of schema version 2")
     stated = document.get("mediaType")
@@ -129,7 +129,7 @@ def referrer_of(descriptor: Descriptor, raw: bytes) -> Referrer | None:
 
     The descriptor has the artifact type and the annotations that lists of referrers give it.
     """
-    document = _object(raw, f"manifest {descriptor.digest.short}")
+    document = parse_object(raw, f"manifest {descriptor.digest.short}")
     if document.get("subject") is None:
         return None
     try:
@@ -164,18 +164,28 @@ def _successors(document: dict[str, Any], media_type: str, name: str) -> Iterabl
 
 def _list(document: dict[str, Any], key: str, name: str) -> list[Any]:
     value = document.get(key)
-    if not isinstance(value, list):
-        raise ContentError(f"{name} has no list of {key}")
-    return value
+    if not isinstance(value, list | None):
+        raise ContentError(f"{name}: {key} is not a list")
+    return value or []  # absent and null are empty, as for most registries
 
 
-def _object(raw: bytes, name: str) -> dict[str, Any]:
+def parse_object(raw: bytes, name: str, hint: str = "") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        raw: the bytes.
+        name: what errors call them.
+        hint: what errors suggest.
+
+    Raises:
+        ContentError: it is not a JSON object.
+    """
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise ContentError(f"{name} is not JSON") from error
+        raise ContentError(f"{name} is not JSON", hint=hint) from error
     if not isinstance(value, dict):
-        raise ContentError(f"{name} is not a JSON object")
+        raise ContentError(f"{name} is not a JSON object", hint=hint)
     return value
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from regsim.core.ledger import EMPTY, Ledger, Summary, Tally, violations
+from regsim.core.ledger import EMPTY, Ledger, Summary, Tally, fields_document, violations
 from regsim.errors import ExitCode, RegsimError, worst
 
 if TYPE_CHECKING:
@@ -90,12 +90,8 @@ class Committed:
 
     def to_json(self) -> dict[str, Any]:
         """Return the image under the keys of the result format."""
-        layer = self.layer
-        return {
-            "image": self.image,
-            "digest": self.digest,
-            "layer": {"digest": layer.digest, "size": layer.size} if layer is not None else None,
-        }
+        layer = {"digest": self.layer.digest, "size": self.layer.size} if self.layer is not None else None
+        return {"image": self.image, "digest": self.digest, "layer": layer}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +99,11 @@ class ContainerResult:
     """What a step did with a container. No wire is involved.
 
     Attributes:
+        step: the number of the step, from 1, and the step's name if it has one.
+        node: where the container runs.
         container: its name.
         action: what was done, in the scenario's word.
         image: what the container was made from.
-        step: the number of the step, from 1, and the step's name if it has one.
-        node: where the container runs.
         paths: what was written, removed, read or listed.
         writable: the files in the container's own layer after the step.
         copied_up: the image's files that the step copied into it, whole.
@@ -117,12 +113,12 @@ class ContainerResult:
         expected_error: the scenario wanted that.
     """
 
-    container: str
-    action: str
-    image: str
     step: int
     step_name: str | None = None
     node: str | None = None
+    container: str
+    action: str
+    image: str
     paths: tuple[str, ...] = ()
     writable: Tally = field(default_factory=Tally)
     copied_up: Tally = field(default_factory=Tally)
@@ -133,20 +129,7 @@ class ContainerResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return what was done under the keys of the result format."""
-        return {
-            "step": self.step,
-            "step_name": self.step_name,
-            "node": self.node,
-            "container": self.container,
-            "action": self.action,
-            "image": self.image,
-            "paths": list(self.paths),
-            "writable": self.writable.to_json(),
-            "copied_up": self.copied_up.to_json(),
-            "names": list(self.names) if self.names is not None else None,
-            "committed": self.committed.to_json() if self.committed is not None else None,
-            "error": error_document(self.error),
-        }
+        return fields_document(self, "expected_error") | {"error": error_document(self.error)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +143,7 @@ class CheckResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the check under the keys of the result format."""
-        return {
-            "expression": self.expression,
-            "step": self.step,
-            "passed": self.passed,
-            "actual": self.actual,
-        }
+        return fields_document(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +165,7 @@ class Reconciliation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the reconciliation under the keys of the result format."""
-        return {"matched": self.matched, "differences": list(self.differences)}
+        return fields_document(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

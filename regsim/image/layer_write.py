@@ -19,7 +19,7 @@ from regsim.errors import ContentError
 from regsim.store.entry import MARKERS, Entry, Kind, check_path, shown
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_write import END, padding, tar_header
-from regsim.synth.synthetic import LayerInfo
+from regsim.synth.recipe import LayerInfo
 
 if TYPE_CHECKING:
     from regsim.image.compression import Compressor

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from regsim.store.entry import Opener
     from regsim.store.layout import LayoutStore
     from regsim.store.protocols import Content
-    from regsim.synth.synthetic import LayerInfo
+    from regsim.synth.recipe import LayerInfo
 
 _VERSION = 1
 

@@ -35,7 +35,7 @@ from regsim.scenario.reader import NOTED, Mention, Reader, describe, refusal, un
 from regsim.scenario.yaml_document import YAML_NODE, Entries, Items, Scalar, YamlNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from pydantic.fields import FieldInfo
 
@@ -95,17 +95,19 @@ class Written:
     def _read(self, node: Any, info: ValidationInfo[Any]) -> Any:
         if not isinstance(node, YAML_NODE):
             return node
-        text = self.text_of(node)
-        try:
-            value = self.parse(str(text))
-        except UsageError as error:
-            raise refusal(node, error.message, error.hint) from None
+        value = self.read(node)
         if self.mentions:
             info.context.mentions.append(Mention(self.mentions, value, node.where))
         return value
 
-    def text_of(self, node: YamlNode) -> Scalar:
-        """Return the node if it is such text; otherwise raise the error that tells why not."""
+    def read(self, node: YamlNode) -> Any:
+        """Return the value of a node, or raise the error that tells why it has none."""
+        try:
+            return self.parse(str(self._text_of(node)))
+        except UsageError as error:
+            raise refusal(node, error.message, error.hint) from None
+
+    def _text_of(self, node: YamlNode) -> Scalar:
         if not isinstance(node, Scalar) or node.is_null:
             raise unexpected(node, self.noun)
         if not self.text:
@@ -139,6 +141,17 @@ def word(noun: str, pattern: str, allowed: str, *, mentions: str = "") -> Writte
     return Written(
         noun=noun, parse=parse, schema={"type": "string", "pattern": f"^{pattern}$"}, mentions=mentions
     )
+
+
+def choice(noun: str, words: Collection[str], mistake: str) -> Written:
+    """Return the annotation of one of some words; `mistake` says that another one is none of them."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise UsageError(f'{mistake}: "{text[:80]}"', hint=did_you_mean(text, words))
+        return text
+
+    return Written(noun=noun, parse=parse, schema={"type": "string", "enum": list(words)})
 
 
 SIZE = Written(

@@ -1,8 +1,8 @@
-"""The images of a scenario, ready to be pushed or run: made up, recorded, real, built, or committed.
+"""The images of a scenario that are made up or recorded, and what is known of all images before steps run.
 
-Owns the way from what a scenario says about images to where their content is read from. Images are built on
-the scenario's own, times are zero, and the machine is linux/amd64, so that a build gives the same digests
-wherever the scenario runs. Must not know steps or registries.
+Owns the way from recipes to a source to push from, and the manifests that the model needs. Images that are
+read from disk, built, or committed are in `real_images.py`, which is imported only if there are some. Must
+not know steps or registries.
 """
 
 from __future__ import annotations
@@ -10,64 +10,45 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from regsim.core import Digest, Platform, Role, media_types, parse_config
+from regsim.core import Digest, Role, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.holdings import HeldSets
-from regsim.core.image import Image
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE, parse, role_of
-from regsim.core.suggest import did_you_mean
 from regsim.core.work import Labels
-from regsim.errors import ContentError, NotFoundError, RegsimError, UsageError
-from regsim.image.builder.builder import base_of, build
-from regsim.image.builder.context import Context, read_ignore
-from regsim.image.builder.syntax import MAX_DOCKERFILE
-from regsim.image.builder.work import Request
-from regsim.image.compression import compressor
-from regsim.image.opened import OpenImage
-from regsim.store.files import file_errors, read_bounded
-from regsim.store.layout import LayoutStore
+from regsim.errors import NotFoundError, RegsimError
 from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recorded import load_record
-from regsim.synth.synthetic import LayerForge, default_folder
+from regsim.synth.stand_in import StandIns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from regsim.image.container import Container
+    from regsim.scenario.real_images import RealImages
     from regsim.scenario.schema import Scenario
     from regsim.scenario.schema_image import ImageSpec, PlatformImage
     from regsim.store.protocols import Fetcher
 
-_MACHINE = Platform("linux", "amd64")
-
 
 @dataclass(kw_only=True)
 class Images:
-    """The images of one run: what can be pushed, built on, and run in containers.
+    """The images of one run: what can be pushed.
 
     Attributes:
         made: the made-up and recorded images.
         labels: what is known of layers apart from their descriptors.
-        specs: what the scenario says of each image.
         others: images in layouts, built ones and committed ones, each with what to ask its place for.
         manifests: by image that is pushed, its manifests without any bytes of layers, for the model.
-        scratch: keeps the layers of what is built and committed; None if nothing can be.
-        tell: receives a message before slow work.
+        real: reads, builds and commits images; None if the scenario needs none of that.
     """
 
     made: ImageSource
     labels: Labels
-    specs: Mapping[str, ImageSpec] = field(default_factory=dict)
     others: dict[str, tuple[Fetcher, str]] = field(default_factory=dict)
     manifests: dict[str, HeldSets] = field(default_factory=dict)
-    scratch: LayoutStore | None = None
-    tell: Callable[[str], None] = lambda _: None
-    _built: dict[str, OpenImage] = field(default_factory=dict)
-    _run: dict[str, OpenImage] = field(default_factory=dict)
-    _building: list[str] = field(default_factory=list)
+    real: RealImages | None = None
 
     def store(self, image: str) -> Fetcher:
         """Return where an image's content is read from."""
@@ -77,99 +58,47 @@ class Images:
         """Return what to ask that place for."""
         return self.others[image][1] if image in self.others else image
 
-    async def build(self, name: str) -> OpenImage:
-        """Build an image from its Dockerfile unless it is built, and return it.
+    async def read(self, image: str) -> None:
+        """Read all manifests of an image.
 
         Raises:
-            DockerfileError: its Dockerfile has mistakes; all are reported.
-            RegsimError: it cannot be built.
+            RegsimError: it is absent, or cannot be read.
         """
-        if name not in self._built:
-            if name in self._building:
-                around = " from ".join([*self._building, name])
-                raise UsageError(f"image {name!r} is built from itself: {around}")
-            self._building.append(name)
-            self.tell(f"building {name}")
-            built = await build(self._request(self.specs[name]), self._layers())
-            self._built[name] = replace(built, name=name)
-            self.others[name] = (self._built[name], name)
-            self._building.pop()
-        return self._built[name]
+        store, reference = self.store(image), self.reference(image)
+        root = await store.resolve(reference)
+        if root is None:
+            raise NotFoundError(f"there is no image {image}")
+        holdings = HeldSets(present=Evidence.LOCAL)
+        pending = [root]
+        while pending:
+            descriptor = pending.pop()
+            if descriptor.digest in holdings.manifests:
+                continue
+            raw = await read_all(store.content(descriptor), limit=MAX_MANIFEST_SIZE)
+            document = parse(descriptor, raw)
+            holdings.put_manifest(document, None)
+            pending += [
+                each.descriptor
+                for each in document.successors
+                if role_of(each.descriptor.media_type) is not Role.LAYER
+            ]
+        holdings.tags[reference] = root.digest
+        self.manifests[image] = holdings
 
-    async def open(self, name: str, platform: Platform) -> OpenImage:  # noqa: ARG002  (a name means one image here)
-        """Return an image of the scenario as something to build on (`image.builder.work.Bases`).
-
-        Raises:
-            UsageError: the scenario has no image of that name, or it is an index.
-            RegsimError: it cannot be read or built.
-        """
-        spec = self.specs.get(name) or self.specs.get(f"{name}:latest")
-        if spec is None:
-            hint = did_you_mean(name, self.specs)
-            raise UsageError(f"the scenario has no image {name!r:.120}", hint=hint)
-        if spec.platforms is not None:
-            raise UsageError(f"{name!r} is an index", hint="build on one of its images")
-        if spec.oci is not None:
-            store = LayoutStore(spec.oci.directory)
-            root = await store.find(spec.oci.tag or "")
-            document = parse(root, await read_all(store.content(root), limit=MAX_MANIFEST_SIZE))
-            return await OpenImage.of(Image.of(document), store.content, f"the image in {store.path}")
-        if spec.dockerfile is not None:
-            return await self.build(spec.name)
-        return await base_of(self.made, spec.name)
-
-    async def container_image(self, name: str) -> OpenImage:
-        """Return an image to make containers from, with its layers read; the same one for all.
-
-        Raises:
-            RegsimError: it cannot be read or built.
-        """
-        if name not in self._run:
-            image = self._built.get(name) or await self.open(name, _MACHINE)
-            await image.read()
-            self._run[name] = image
-        return self._run[name]
-
-    async def commit(self, container: Container, name: str, message: str) -> OpenImage:
-        """Let an image of the scenario be what a container holds.
-
-        Raises:
-            RegsimError: it cannot be written.
-        """
-        committed = await container.commit(self._layers(), compressor("gzip"), message=message)
-        image = self._built[name] = replace(committed, name=name)
-        self.others[name] = (image, name)
-        self.manifests[name] = await _read(image, name, name)
-        await _read_history(image, self.manifests[name], self.labels.created_by)
-        return image
-
-    def _layers(self) -> LayoutStore:
-        if self.scratch is None:
-            raise ValueError("an image is to be built or committed, and there is no scratch directory")
-        return self.scratch
-
-    def _request(self, spec: ImageSpec) -> Request:
-        path = spec.dockerfile
-        if path is None:
-            raise ValueError(f"image {spec.name!r} has no Dockerfile")
-        with file_errors(path, "read"):
-            raw = read_bounded(path, MAX_DOCKERFILE)
-        try:
-            text = raw.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ContentError(f"{path} is not text", hint="a Dockerfile is UTF-8") from error
-        context = spec.context or path.parent
-        return Request(
-            text=text,
-            name=str(path),
-            context=Context(context, read_ignore(context, path)),
-            bases=self,
-            compressor=compressor("gzip"),
-            host=_MACHINE,
-            effects={command: left.effect() for command, left in spec.run.items()},
-            arguments=spec.build_args,
-            target=spec.target,
-        )
+    async def read_history(self, image: str) -> None:
+        """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
+        for document in self.manifests[image].manifests.values():
+            config = document.config
+            if config is None or config.media_type not in media_types.CONFIGS:
+                continue
+            try:
+                content = self.store(image).content(config)
+                history = parse_config(await read_all(content, limit=MAX_CONFIG_SIZE))
+            except RegsimError:
+                continue  # whether the content itself is at fault shows when it is moved
+            for layer, line in zip(document.layers, history.lines(len(document.layers)), strict=True):
+                if line.created_by:
+                    self.labels.created_by.setdefault(layer.digest, line.created_by)
 
 
 async def open_images(
@@ -189,31 +118,41 @@ async def open_images(
         LocalFileError, NotFoundError, ContentError: a layout cannot be read.
     """
     recipes = [recipe for spec in scenario.images.values() for recipe in _recipes(spec, scenario.seed)]
-    source = ImageSource(recipes, LayerForge(default_folder()), without_bytes=not generate)
-    images = Images(
-        made=source,
-        labels=Labels(recorded=source.recorded_digests),
-        specs=scenario.images,
-        scratch=LayoutStore(scratch, create=True) if scratch is not None else None,
-        tell=tell,
-    )
+    source = _source(recipes, generate=generate)
+    images = Images(made=source, labels=Labels())
+    if has_real_content(scenario):
+        from regsim.scenario.real_images import RealImages  # noqa: PLC0415  (it needs an event loop)
+
+        images.real = RealImages(images=images, specs=scenario.images, scratch=scratch, tell=tell)
     # What containers are committed to is made by steps, not here.
     pushed = {step.push.image for step in scenario.steps if step.push is not None} & scenario.images.keys()
     for name in sorted(pushed | _run_in_containers(scenario)):
         spec = scenario.images[name]
-        if spec.oci is not None:
-            images.others[name] = (LayoutStore(spec.oci.directory), spec.oci.tag or "")
-        if spec.dockerfile is not None:
-            await images.build(name)
+        if images.real is not None and (spec.oci is not None or spec.dockerfile is not None):
+            await images.real.prepare(spec)
         elif name in pushed:
-            tell(f"making {name}" if spec.oci is None and generate else f"reading {name}")
+            tell(f"making {name}" if generate else f"reading {name}")
         if name in pushed:
-            images.manifests[name] = await _read(images.store(name), images.reference(name), name)
-    created_by = await _created_by(source, recipes, pushed)
+            await images.read(name)
+    images.labels = Labels(await _created_by(source, recipes, pushed), source.recorded_digests)
     for name in sorted(pushed & images.others.keys()):
-        await _read_history(images.store(name), images.manifests[name], created_by)
-    images.labels = Labels(created_by, source.recorded_digests)
+        await images.read_history(name)
     return images
+
+
+def has_real_content(scenario: Scenario) -> bool:
+    """Return whether a scenario has images that are read from disk or built, or containers."""
+    return any(
+        spec.oci is not None or spec.dockerfile is not None for spec in scenario.images.values()
+    ) or any(step.container is not None for step in scenario.steps)
+
+
+def _source(recipes: list[ImageRecipe | IndexRecipe], *, generate: bool) -> ImageSource:
+    if not generate:
+        return ImageSource(recipes, StandIns())
+    from regsim.synth.synthetic import LayerForge, default_folder  # noqa: PLC0415  (it needs an event loop)
+
+    return ImageSource(recipes, LayerForge(default_folder()))
 
 
 def _run_in_containers(scenario: Scenario) -> set[str]:
@@ -245,45 +184,6 @@ def _recipe(spec: PlatformImage, seed: int, key: str) -> Iterator[ImageRecipe]:
         yield ImageRecipe(key=key, instructions=tuple(lines), base=spec.base)
     elif spec.record is not None:
         yield load_record(spec.record).image_recipe(key)
-
-
-async def _read(store: Fetcher, reference: str, name: str) -> HeldSets:
-    """Read all manifests of an image."""
-    holdings = HeldSets(present=Evidence.LOCAL)
-    root = await (store.find(reference) if isinstance(store, LayoutStore) else store.resolve(reference))
-    if root is None:
-        raise NotFoundError(f"there is no image {name}")
-    pending = [root]
-    while pending:
-        descriptor = pending.pop()
-        if descriptor.digest in holdings.manifests:
-            continue
-        raw = await read_all(store.content(descriptor), limit=MAX_MANIFEST_SIZE)
-        document = parse(descriptor, raw)
-        holdings.put_manifest(document, None)
-        pending += [
-            each.descriptor
-            for each in document.successors
-            if role_of(each.descriptor.media_type) is not Role.LAYER
-        ]
-    holdings.tags[reference] = root.digest
-    return holdings
-
-
-async def _read_history(store: Fetcher, image: HeldSets, created_by: dict[Digest, str]) -> None:
-    """Add the instructions that the configs of a real image tell, so that every fidelity knows them."""
-    for document in image.manifests.values():
-        config = document.config
-        if config is None or config.media_type not in media_types.CONFIGS:
-            continue
-        try:
-            history = parse_config(await read_all(store.content(config), limit=MAX_CONFIG_SIZE))
-        except RegsimError:
-            continue  # whether the content itself is at fault shows when it is moved
-        lines = history.created_by(len(document.layers))
-        for layer, line in zip(document.layers, lines, strict=True):
-            if line is not None:
-                created_by.setdefault(layer.digest, line)
 
 
 async def _created_by(

@@ -10,6 +10,8 @@ the file says.
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -98,9 +100,8 @@ def parse_scenario(
     reader.nodes = tuple(nodes) if isinstance(nodes, Entries) and nodes else (DEFAULT_NODE,)
     scenario = reader.read(_SCENARIO, root)
     check_names(root, reader, records)
-    problems.raise_if_any()
-    if scenario is None:
-        raise AssertionError("a scenario was refused, and nothing says why")
+    if problems.noted or scenario is None:
+        raise ScenarioError(problems.lines())
     return _completed(scenario, path)
 
 
@@ -114,7 +115,8 @@ def load_effects(path: Path) -> Mapping[str, Effect]:
     reader = Reader(directory=path.parent)
     root = _root(read_file(path), path, reader.problems)
     effects = reader.read(_RUNS, root) if root is not None else None
-    reader.problems.raise_if_any()
+    if reader.problems.noted:
+        raise ScenarioError(reader.problems.lines())
     return {command: left.effect() for command, left in (effects or {}).items()}
 
 
@@ -209,44 +211,31 @@ def find_scenario(name_or_path: str) -> Path:
         UsageError: it is no path, and no shipped scenario is called that.
         LocalFileError: there is no such file.
     """
-    path = Path(name_or_path)
-    if path.suffix not in _SUFFIXES and path.name == name_or_path:
-        shipped = _shipped()
-        if name_or_path in shipped:
-            return shipped[name_or_path]
-    if _is_file(path):
+    path, names = Path(name_or_path), _shipped()
+    is_name = path.suffix not in _SUFFIXES and path.name == name_or_path
+    if is_name and name_or_path in names:
+        return names[name_or_path]
+    if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where a name is too long)
         return path
-    names = [*_shipped()]
-    if path.suffix in _SUFFIXES or path.name != name_or_path:
-        match = closest(path.stem, names)
-        hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
-        raise LocalFileError(f"no such scenario file: {name_or_path}", hint=hint)
-    raise UsageError(f'no scenario is called "{name_or_path}"', hint=did_you_mean(name_or_path, names))
+    if is_name:
+        raise UsageError(f'no scenario is called "{name_or_path}"', hint=did_you_mean(name_or_path, names))
+    match = closest(path.stem, names)
+    hint = f'did you mean the scenario "{match}"?' if match else "give a file, or the name of a scenario"
+    raise LocalFileError(f"no such scenario file: {name_or_path}", hint=hint)
 
 
 def shipped() -> list[Shipped]:
     """Return the scenarios that regsim ships, by name, with the question that each one answers."""
-    return [Shipped(name, _description(path), path) for name, path in _shipped().items()]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        # A name that is too long for the file system is the name of no file.
-        return False
+    found: list[Shipped] = []
+    for name, path in _shipped().items():
+        description = scalar_at(_root(read_file(path), path, Problems()), "description")
+        found.append(Shipped(name, str(description or ""), path))
+    return found
 
 
 def _shipped() -> dict[str, Path]:
     # Records lie in a folder below the scenarios.
     return {path.stem: path for path in sorted(records_folder().parent.glob("*.yaml"))}
-
-
-def _description(path: Path) -> str:
-    try:
-        return str(scalar_at(_root(read_file(path), path, Problems()), "description") or "")
-    except ScenarioError:
-        return ""
 
 
 # --- --set PATH=VALUE -----------------------------------------------------------------------------------
@@ -272,7 +261,9 @@ def apply_overrides(root: Entries, assignments: Sequence[str], problems: Problem
 
 
 def _assign(root: Entries, assignment: str, rank: int, problems: Problems) -> YamlNode:
-    shown = "".join(char if char.isprintable() else " " for char in assignment[:200])
+    # What precedes an @ in the URL of a registry may be a password.
+    shown = re.sub(r"(?s)^(\s*registry\s*=).*@", r"\1…@", assignment)
+    shown = "".join(char if char.isprintable() else " " for char in shown[:200])
     where = Position(rank, 1, 1, f"--set {shown}")
     path, equals, value = assignment.partition("=")
     if not equals or not path.strip():

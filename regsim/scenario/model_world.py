@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import coroutine
 from typing import TYPE_CHECKING
 
 from regsim.core.holdings import HeldSets, SkipRule
@@ -14,6 +15,8 @@ from regsim.scenario.world import Ends, Job, Member, wanted_at
 from regsim.transfer.model import ModelEnd, ModelRegistry, ModelTransfer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Sequence
+
     from regsim.core.ledger import Ledger
     from regsim.scenario.schema import Scenario
     from regsim.scenario.schema_step import Place
@@ -27,13 +30,20 @@ class ModelWork:
         self._ledger = transfer.blank()
 
     async def run(self) -> Ledger:
-        """Do it."""
+        """Do it, after a turn in which the run can be cancelled."""
+        await _turn()
         self._ledger = self._transfer.run()
         return self._ledger
 
     def ledger(self) -> Ledger:
         """Return the account, which is empty before the run."""
         return self._ledger
+
+
+@coroutine
+def _turn() -> Generator[None, None, None]:
+    """Let whatever drives this coroutine do something else: an event loop, or a loop without one."""
+    yield
 
 
 def check_model(scenario: Scenario) -> None:
@@ -56,6 +66,11 @@ class ModelWorld(Ends[ModelEnd, ModelEnd]):
 
     registry: ModelRegistry = field(default_factory=ModelRegistry)
     _nodes: dict[str, ModelEnd] = field(default_factory=dict)
+
+    @staticmethod
+    async def at_once(moves: Sequence[Callable[[], Awaitable[None]]], places: int) -> None:  # noqa: ARG004, D102  (as above)
+        for move in moves:
+            await move()
 
     async def delete(self, reference: Place) -> None:  # noqa: D102  (World says it)
         holdings = self.registry.repository(reference.repository).holdings

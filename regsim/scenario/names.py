@@ -16,7 +16,7 @@ from regsim.scenario.yaml_document import Entries, Items, Scalar, scalar_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from regsim.scenario.reader import Mention, Reader
+    from regsim.scenario.reader import Reader
     from regsim.scenario.yaml_document import Position, YamlNode
 
 DEFAULT_NODE = "node"
@@ -36,7 +36,7 @@ def check_names(root: Entries, reader: Reader, records: Callable[[], Collection[
         reader: what was gathered while it was read.
         records: returns the names of recorded images; not called if no record is mentioned.
     """
-    _Names(root, reader).check(reader.mentions, records)
+    _Names(root, reader).check(records)
 
 
 class _Names:
@@ -56,21 +56,18 @@ class _Names:
         self._gone: dict[str, int] = {}
         self._alive: set[str] = set()
 
-    def check(self, mentions: Sequence[Mention], records: Callable[[], Collection[str]]) -> None:
+    def check(self, records: Callable[[], Collection[str]]) -> None:
+        mentions = self._reader.mentions
         places = dict.fromkeys(str(each.value) for each in mentions if each.kind == "place")
         recorded = sorted(records()) if any(each.kind == "record" for each in mentions) else []
+        known = {"image": self._pushable, "record": recorded, "node": self._nodes}
         for kind, value, where in mentions:
-            match kind:
-                case "image":
-                    self._is_known("image", value, where, self._pushable)
-                case "base":
-                    self._base(value, where)
-                case "record":
-                    self._is_known("record", value, where, recorded)
-                case "node":
-                    self._is_known("node", value, where, self._nodes)
-                case "check":
-                    self._selected(value.selector, where, places)
+            if kind in known:
+                self._is_known(kind, value, where, known[kind])
+            elif kind == "base":
+                self._base(value, where)
+            elif kind == "check":
+                self._selected(value.selector, where, places)
         self._cycles()
         self._step_names_once()
         self._node_names_once()

@@ -17,8 +17,6 @@ from regsim.core.suggest import did_you_mean
 from regsim.scenario.yaml_document import Entries, Items, Position, Problems, Scalar, YamlNode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from pydantic_core import ErrorDetails
 
 T = TypeVar("T")
@@ -55,20 +53,13 @@ class Reader:
             return kind.validate_python(root, context=self)
         except ValidationError as error:
             for each in error.errors(include_url=False):
-                self._note(each, root)
+                given = each.get("ctx", {})
+                if "problem" in given:
+                    self.problems.add(*given["problem"])
+                elif each["type"] not in _TOLD:
+                    node = _at(root, each["loc"])
+                    self.problems.add(node.where, *_words(each, node))
         return None
-
-    def _note(self, error: ErrorDetails, root: YamlNode) -> None:
-        if error["type"] in _TOLD:
-            return
-        given = error.get("ctx", {})
-        if "problem" in given:
-            self.problems.add(*given["problem"])
-            return
-        node = _at(root, error["loc"])
-        words = _WORDS.get(error["type"])
-        what, hint = words(node, given) if words is not None else (error["msg"], "")
-        self.problems.add(node.where, what, hint)
 
 
 def refusal(node: YamlNode, what: str, hint: str = "") -> PydanticCustomError:
@@ -111,29 +102,21 @@ def _at(root: YamlNode, path: tuple[int | str, ...]) -> YamlNode:
     return node
 
 
-def _number(noun: str) -> Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]:
-    def words(node: YamlNode, _: Mapping[str, Any]) -> tuple[str, str]:
-        quoted = isinstance(node, Scalar) and node.quoted and node.isdecimal()
-        return f"expected {noun}, found {describe(node)}", "remove the quotes" if quoted else ""
-
-    return words
-
-
-def _bound(words: str, bound: str) -> Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]:
-    return lambda node, given: (f"expected {int(given[bound]):,} {words}, found {node}", "")
-
-
-def _choice(node: YamlNode, given: Mapping[str, Any]) -> tuple[str, str]:
-    words = re.findall("'([^']*)'", str(given["expected"]))
-    hint = did_you_mean(node, words) if isinstance(node, Scalar) and not node.is_null else ""
-    return f"expected one of {', '.join(words)}, found {describe(node)}", hint
-
-
-_WORDS: dict[str, Callable[[YamlNode, Mapping[str, Any]], tuple[str, str]]] = {
-    "int_type": _number("a whole number"),
-    "float_type": _number("a number"),
-    "enum": _choice,
-    "greater_than_equal": _bound("or more", "ge"),
-    "less_than_equal": _bound("or less", "le"),
-    "finite_number": _number("a number"),
-}
+def _words(error: ErrorDetails, node: YamlNode) -> tuple[str, str]:
+    """Return what is wrong, and a hint or nothing."""
+    given = error.get("ctx", {})
+    match error["type"]:
+        case "int_type" | "float_type" | "finite_number" as kind:
+            noun = "a whole number" if kind == "int_type" else "a number"
+            quoted = isinstance(node, Scalar) and node.quoted and node.isdecimal()
+            return f"expected {noun}, found {describe(node)}", "remove the quotes" if quoted else ""
+        case "greater_than_equal":
+            return f"expected {int(given['ge']):,} or more, found {node}", ""
+        case "less_than_equal":
+            return f"expected {int(given['le']):,} or less, found {node}", ""
+        case "enum":
+            words = re.findall("'([^']*)'", str(given["expected"]))
+            hint = did_you_mean(node, words) if isinstance(node, Scalar) and not node.is_null else ""
+            return f"expected one of {', '.join(words)}, found {describe(node)}", hint
+        case _:
+            return error["msg"], ""

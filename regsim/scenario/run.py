@@ -6,14 +6,13 @@ Owns the order of steps and nodes, and the verdicts. Must not know HTTP, the mod
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.core.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
-from regsim.errors import ExitCode, RegistryError, RegsimError
+from regsim.errors import ExitCode, RegistryError, RegsimError, cancellation
 from regsim.scenario.checks import RunFigures, evaluate, figure
-from regsim.scenario.run_containers import Containers, verdicts
 from regsim.scenario.schema_container import InContainer
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
 from regsim.scenario.world import Member
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from regsim.core.ledger import Ledger
     from regsim.core.result import Mode
+    from regsim.scenario.run_containers import Containers
     from regsim.scenario.schema import Scenario
     from regsim.scenario.schema_step import Step
     from regsim.scenario.world import Work, World
@@ -69,37 +69,42 @@ class _Run:
     mode: Mode
     tell: Callable[[str], None]
     transfers: list[TransferResult] = field(default_factory=list)
-    containers: list[ContainerResult] = field(default_factory=list)
+    contained: list[ContainerResult] = field(default_factory=list)
     checks: list[CheckResult] = field(default_factory=list)
     error: RegsimError | None = None
     interrupted: bool = False
 
     async def finish(self) -> RunResult:
-        async with Containers(self.world.images) as containers:
+        real = self.world.images.real
+        if real is None:
+            return await self._finish(None)
+        from regsim.scenario.run_containers import Containers  # noqa: PLC0415  (it needs an event loop)
+
+        async with Containers(real) as containers:
             return await self._finish(containers)
 
-    async def _finish(self, containers: Containers) -> RunResult:
+    async def _finish(self, containers: Containers | None) -> RunResult:
         try:
             for step in self.scenario.steps:
                 self.tell(f"step {step.number} of {len(self.scenario.steps)}: {_describe(step)}")
-                if isinstance(step.action, InContainer):
+                if isinstance(step.action, InContainer) and containers is not None:
                     if not await self._container(step, step.action, containers):
                         break
                 elif not await self._step(step):
                     break
         except RegsimError as error:
             self.error = error
-        except asyncio.CancelledError:
+        except cancellation():
             self.interrupted = True
         reconciliation = await self._reconcile()
-        failed = any(map(_failed, self.transfers)) or any(map(_unwanted, self.containers))
+        failed = any(map(_failed, self.transfers)) or any(map(_unwanted, self.contained))
         if not (self.interrupted or self.error is not None or failed):
-            figures = RunFigures(self.transfers, self.containers)
+            figures = RunFigures(self.transfers, self.contained)
             self.checks += [evaluate(check, figures) for check in self.scenario.checks]
         return replace(
             blank(self.scenario, self.mode),
             transfers=tuple(self.transfers),
-            containers=tuple(self.containers),
+            containers=tuple(self.contained),
             checks=tuple(self.checks),
             reconciliation=reconciliation,
             error=self.error,
@@ -110,7 +115,7 @@ class _Run:
         ledgers = [transfer.ledger for transfer in self.transfers]
         try:
             return await self.world.reconcile(ledgers)
-        except asyncio.CancelledError:
+        except cancellation():
             self.interrupted = True
             return Reconciliation.alone(ledgers)
 
@@ -122,7 +127,7 @@ class _Run:
         begun: list[_Job] = []
         try:
             if isinstance(step.action, Pull):
-                await _at_once(jobs, begun)
+                await self._at_once(jobs, begun)
             else:
                 await self._in_turn(jobs, begun)
         finally:
@@ -131,6 +136,17 @@ class _Run:
             return False
         self.checks += _verdicts(step, [job.work.ledger() for job in jobs])
         return True
+
+    async def _at_once(self, jobs: list[_Job], begun: list[_Job]) -> None:
+        """Run jobs that read side by side; each one's failure stands in its own ledger."""
+
+        async def move(job: _Job) -> None:
+            begun.append(job)
+            await job.work.run()
+
+        widest = max(job.member.spec.parallel for job in jobs)
+        places = max(1, MAX_MOVES_AT_ONCE // widest)
+        await self.world.at_once([partial(move, job) for job in jobs], places)
 
     async def _in_turn(self, jobs: list[_Job], begun: list[_Job]) -> None:
         """Run jobs that write one after the other, up to one that fails and should not."""
@@ -169,13 +185,13 @@ class _Run:
     async def _container(self, step: Step, action: InContainer, containers: Containers) -> bool:
         error: RegsimError | None = None
         try:
-            result, sight = await containers.do(step, action.doing)
-            self.checks += verdicts(step, sight, result)
+            result, verdicts = await containers.do(step, action.doing)
+            self.checks += verdicts
         except RegsimError as found:
             error = found
             expected = step.expect.error in _codes(found)
             result = containers.failed(step, action.doing, found, expected=expected)
-        self.containers.append(result)
+        self.contained.append(result)
         if step.expect.error is not None:
             self.checks.append(_error_verdict(step, [error]))
         return not _unwanted(result)
@@ -191,21 +207,6 @@ class _Run:
             return True
         self.error = error
         return error is None
-
-
-async def _at_once(jobs: list[_Job], begun: list[_Job]) -> None:
-    """Run all, a bounded number at the same time; each one's failure stands in its own ledger."""
-    widest = max(job.member.spec.parallel for job in jobs)
-    places = asyncio.Semaphore(max(1, MAX_MOVES_AT_ONCE // widest))
-
-    async def placed(job: _Job) -> None:
-        async with places:
-            begun.append(job)
-            await job.work.run()
-
-    async with asyncio.TaskGroup() as group:
-        for job in jobs:
-            group.create_task(placed(job))
 
 
 def _result(job: _Job) -> TransferResult:

@@ -50,7 +50,7 @@ class Client(StrEnum):
 
     @property
     def parallel(self) -> int:
-        """How many layers this client moves at once when nobody configures it."""
+        """How many layers this client moves at once unless it is configured."""
         return {Client.REGSIM: 4, Client.DOCKER: 3, Client.CONTAINERD: 3, Client.PODMAN: 6}[self]
 
 
@@ -121,21 +121,13 @@ class NodeSpec(Mapped):
 # --- the whole ------------------------------------------------------------------------------------------
 
 
-Checks: TypeAlias = Annotated[
-    tuple[
-        Annotated[
-            Condition,
-            Written(
-                noun="a check",
-                parse=parse_condition,
-                schema={"type": "string", "pattern": CONDITION_PATTERN},
-                mentions="check",
-            ),
-        ],
-        ...,
-    ],
-    Several("a list of checks"),
-]
+_CHECK = Written(
+    noun="a check",
+    parse=parse_condition,
+    schema={"type": "string", "pattern": CONDITION_PATTERN},
+    mentions="check",
+)
+Checks: TypeAlias = Annotated[tuple[Annotated[Condition, _CHECK], ...], Several("a list of checks")]
 
 
 class Scenario(Mapped):

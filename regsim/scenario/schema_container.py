@@ -10,7 +10,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
-from regsim.scenario.fields import Mapped, Several, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
 from regsim.scenario.schema_image import IMAGE_NAME, FileMode, Files, PathInImage, Paths
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ KnownImage: TypeAlias = Annotated[str, replace(IMAGE_NAME, mentions="image")]
 
 class ByNode(Mapped):
     """Something that a node does."""
+
+    reserved = ("platform",)
 
     node: StepNode = key("Which node does it", absent="the only node", default="")
 
@@ -160,6 +162,10 @@ class Commit(Doing):
     )
 
 
+def _by_name(kind: type[Doing]) -> Written:
+    return replace(_NAME, parse=lambda name: kind(name=_NAME.parse(name)))
+
+
 class InContainer(Mapped):
     """Something is done with a container on a node; no registry knows of it."""
 
@@ -173,13 +179,9 @@ class InContainer(Mapped):
         "Reads a file, which must be there unless the step expects it absent", default=None
     )
     list: List | None = key("Lists a directory", default=None)
-    stop: Annotated[Stop, replace(_NAME, parse=lambda name: Stop(name=_NAME.parse(name)))] | None = key(
-        "Stops it; its layer stays", default=None
-    )
-    start: Annotated[Start, replace(_NAME, parse=lambda name: Start(name=_NAME.parse(name)))] | None = key(
-        "Lets it run again", default=None
-    )
-    rm: Annotated[Rm, replace(_NAME, parse=lambda name: Rm(name=_NAME.parse(name)))] | None = key(
+    stop: Annotated[Stop, _by_name(Stop)] | None = key("Stops it; its layer stays", default=None)
+    start: Annotated[Start, _by_name(Start)] | None = key("Lets it run again", default=None)
+    rm: Annotated[Rm, _by_name(Rm)] | None = key(
         "Removes it when it is stopped; its layer is lost", default=None
     )
     commit: Commit | None = key("Makes an image of it, with one layer more", default=None)

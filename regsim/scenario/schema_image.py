@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple, Self, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationInfo
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from regsim.core import Platform, media_types
 from regsim.core.quantities import format_size
@@ -276,8 +276,11 @@ def _layout(text: str) -> Layout:
     return Layout(Path(directory), check_tag(tag) if tag or text.endswith(":") else None)
 
 
-def _layout_beside(layout: Layout, info: ValidationInfo) -> Layout:
-    return layout._replace(directory=beside(layout.directory, info))
+LayoutBeside: TypeAlias = Annotated[
+    Layout,
+    Written(noun="DIR[:TAG]", parse=_layout),
+    AfterValidator(lambda layout, info: layout._replace(directory=beside(layout.directory, info))),
+]
 
 
 class PlatformImage(Mapped):
@@ -308,6 +311,14 @@ class PlatformImage(Mapped):
         return self
 
 
+_PLATFORM = Written(
+    noun="a platform", parse=Platform.parse, schema={"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"}
+)
+Platforms: TypeAlias = Annotated[
+    dict[Annotated[Platform, _PLATFORM], PlatformImage], Several("a mapping of platforms to images", 1)
+]
+
+
 class ImageSpec(PlatformImage):
     """An image: layers, a record, a layout, a Dockerfile or an index, whose images are in file order.
 
@@ -321,9 +332,9 @@ class ImageSpec(PlatformImage):
     goes_with = dict.fromkeys(("context", "run", "build_args", "target"), "dockerfile")
 
     name: str = ""
-    oci: (
-        Annotated[Layout, Written(noun="DIR[:TAG]", parse=_layout), AfterValidator(_layout_beside)] | None
-    ) = key("Real content: DIR[:TAG] of an OCI layout, relative to the scenario file", default=None)
+    oci: LayoutBeside | None = key(
+        "Real content: DIR[:TAG] of an OCI layout, relative to the scenario file", default=None
+    )
     dockerfile: FilePath | None = key(
         "A Dockerfile, relative to the scenario file, whose FROM names the scenario's images", default=None
     )
@@ -340,20 +351,6 @@ class ImageSpec(PlatformImage):
     target: Annotated[str, free_text("a stage")] | None = key(
         "With dockerfile: the stage to end with", absent="the last one", default=None
     )
-    platforms: (
-        Annotated[
-            dict[
-                Annotated[
-                    Platform,
-                    Written(
-                        noun="a platform",
-                        parse=Platform.parse,
-                        schema={"type": "string", "pattern": "^[^/]+/[^/]+(/[^/]+)?$"},
-                    ),
-                ],
-                PlatformImage,
-            ],
-            Several("a mapping of platforms to images", 1),
-        ]
-        | None
-    ) = key("An index: for each os/architecture[/variant] an image of its own", default=None)
+    platforms: Platforms | None = key(
+        "An index: for each os/architecture[/variant] an image of its own", default=None
+    )

@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from regsim.core.reference import is_loopback
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
-from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, key, word
-from regsim.scenario.reader import refusal
+from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, choice, key, word
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
 DEFAULT_CONTAINER = "registry:2"
@@ -23,7 +22,6 @@ DEFAULT_CONTAINER = "registry:2"
 # Written out, since the schema of scenarios needs no server; a test holds them against the registry's own.
 PROFILES = ("distribution-2.8", "distribution-3", "olareg", "ggcr", "ecr", "ghcr", "quay", "gitlab", "acr")
 
-_MOCK_OR_URL = Written(noun="mock or a URL")
 _HOST = re.compile(
     r"localhost|[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+|(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 )
@@ -35,12 +33,6 @@ class Login(StrEnum):
     NONE = "none"
     BASIC = "basic"
     TOKEN = "token"  # noqa: S105  (a word of the file)
-
-
-def _profile(text: str) -> str:
-    if text not in PROFILES:
-        raise UsageError(f'no profile of the mock registry: "{text[:80]}"', hint=did_you_mean(text, PROFILES))
-    return text
 
 
 def _fault(text: str) -> str:
@@ -67,17 +59,9 @@ class MockSpec(Mapped):
     noun = "the mock registry"
 
     auth: Login = key("How the nodes log in; they have what it takes", absent="none", default=Login.NONE)
-    profile: (
-        Annotated[
-            str,
-            Written(
-                noun="a profile",
-                parse=_profile,
-                schema={"type": "string", "pattern": f"^({'|'.join(map(re.escape, PROFILES))})$"},
-            ),
-        ]
-        | None
-    ) = key("The named registry that it behaves like", absent="none: its own behaviour", default=None)
+    profile: Annotated[str, choice("a profile", PROFILES, "no profile of the mock registry")] | None = key(
+        "The named registry that it behaves like", absent="none: its own behaviour", default=None
+    )
     faults: Annotated[
         tuple[Annotated[str, Written(noun="a fault", parse=_fault)], ...], Several("a list of faults")
     ] = key(
@@ -85,6 +69,9 @@ class MockSpec(Mapped):
         absent="none",
         default=(),
     )
+
+
+_IMAGE = word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")
 
 
 class RegistrySpec(Mapped):
@@ -95,9 +82,9 @@ class RegistrySpec(Mapped):
     one_of = ("mock", "container")
 
     mock: MockSpec | None = key("The registry that regsim starts on a loopback port", default=None)
-    container: (
-        Annotated[str, word("an image", r"[A-Za-z0-9][A-Za-z0-9_.:/@\-]{0,400}", "such as registry:2")] | None
-    ) = key("The image of a registry that a container engine starts, such as registry:2", default=None)
+    container: Annotated[str, _IMAGE] | None = key(
+        "The image of a registry that a container engine starts, such as registry:2", default=None
+    )
     url: str | None = None
 
     def __str__(self) -> str:
@@ -119,6 +106,9 @@ class RegistrySpec(Mapped):
         head, colon, image = text.partition(":")
         if head == "container" and (image or not colon):
             return cls(container=image or DEFAULT_CONTAINER)
+        if "@" in text:
+            hint = "remove what precedes the @"
+            raise UsageError("a registry's URL holds no user name or password", hint=hint)
         if "://" in text:
             return cls(url=_check_url(text))
         if _HOST.fullmatch(text) is not None:
@@ -130,10 +120,8 @@ class RegistrySpec(Mapped):
         """Return the registry that a word or a URL means."""
         if not isinstance(node, Scalar) or node.is_null:
             return node
-        try:
-            return cls.parse(_MOCK_OR_URL.text_of(node))
-        except UsageError as error:
-            raise refusal(node, error.message, error.hint) from None
+        spec: Self = Written(noun="mock or a URL", parse=cls.parse).read(node)
+        return spec
 
     @classmethod
     def _short_schema(cls, _properties: JsonSchema) -> JsonSchema:
@@ -148,8 +136,6 @@ def _check_url(text: str) -> str:
         raise UsageError(f'not a URL: "{text[:80]}"') from None
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not text.isprintable():
         raise UsageError(f'not the URL of a registry: "{text[:80]}"', hint="such as http://127.0.0.1:5000")
-    if url.username is not None or url.password is not None:
-        raise UsageError("a registry's URL holds no user name or password", hint="remove what precedes the @")
     if url.path not in ("", "/") or url.query or url.fragment:
         raise UsageError(f'a registry\'s URL ends after its host and port: "{text[:80]}"')
     return text.rstrip("/")

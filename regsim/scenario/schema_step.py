@@ -13,7 +13,6 @@ from pydantic import GetPydanticSchema, create_model
 
 from regsim.core import Digest, Reference
 from regsim.core.reference import check_repository, check_tag
-from regsim.core.suggest import did_you_mean
 from regsim.errors import ExitCode, UsageError
 from regsim.scenario.checks import (
     COMPARISON_PATTERN,
@@ -23,7 +22,7 @@ from regsim.scenario.checks import (
     Kind,
     parse_comparison,
 )
-from regsim.scenario.fields import Mapped, Several, Written, free_text, key, word
+from regsim.scenario.fields import Mapped, Several, Written, choice, free_text, key, word
 from regsim.scenario.schema_container import ByNode, InContainer, KnownImage, Presence
 
 if TYPE_CHECKING:
@@ -123,6 +122,10 @@ Target: TypeAlias = Annotated[
     Place, Written(noun="a tag to write to", parse=Place.parse_tag, mentions="place")
 ]
 
+_TAG = Written(
+    noun="a tag", parse=check_tag, schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"}
+)
+
 # --- the verbs ------------------------------------------------------------------------------------------
 
 
@@ -130,7 +133,6 @@ class Push(ByNode):
     """A node pushes an image to a tag."""
 
     noun = "a push"
-    reserved = ("platform",)
 
     image: KnownImage = key("The image to push, by its key in images")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -140,7 +142,6 @@ class Pull(ByNode):
     """A node, or all of its machines at once, pulls what a tag or digest names."""
 
     noun = "a pull"
-    reserved = ("platform",)
 
     reference: Source = key("What to pull: REPOSITORY[:TAG][@DIGEST]")
 
@@ -149,7 +150,6 @@ class Copy(ByNode):
     """A node copies from one place of the registry (`source`, written `from`) to another."""
 
     noun = "a copy"
-    reserved = ("platform",)
 
     source: Source = key("What to copy: REPOSITORY[:TAG][@DIGEST]", alias="from")
     to: Target = key("REPOSITORY[:TAG] to write to")
@@ -161,14 +161,7 @@ class Tag(Mapped):
     noun = "a tag step"
 
     reference: Source = key("What to tag: REPOSITORY[:TAG][@DIGEST]")
-    tag: Annotated[
-        str,
-        Written(
-            noun="a tag",
-            parse=check_tag,
-            schema={"type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$"},
-        ),
-    ] = key("The new tag, in the same repository")
+    tag: Annotated[str, _TAG] = key("The new tag, in the same repository")
 
 
 class Delete(Mapped):
@@ -182,12 +175,6 @@ class Delete(Mapped):
 Action: TypeAlias = Push | Pull | Copy | Tag | Delete | InContainer
 
 # --- expectations ---------------------------------------------------------------------------------------
-
-
-def _code(text: str) -> str:
-    if text not in _CODES:
-        raise UsageError(f'no such error code: "{text[:60]}"', hint=did_you_mean(text, _CODES))
-    return text
 
 
 # What looking into a container shows, and which of its steps looks.
@@ -217,12 +204,9 @@ class Expect(Mapped):
     names: Annotated[tuple[Annotated[str, free_text("a name")], ...], Several("a list of names")] | None = (
         key("What is in the directory", default=None)
     )
-    error: (
-        Annotated[
-            str, Written(noun="an error code", parse=_code, schema={"type": "string", "enum": list(_CODES)})
-        ]
-        | None
-    ) = key("The error code with which the step must fail", absent="the step must succeed", default=None)
+    error: Annotated[str, choice("an error code", _CODES, "no such error code")] | None = key(
+        "The error code with which the step must fail", absent="the step must succeed", default=None
+    )
 
     @classmethod
     def keys(cls) -> dict[str, FieldInfo]:

@@ -111,6 +111,18 @@ class WireWorld(Ends["Source", "Destination"]):
             job.source, job.reference, job.destination, tag=job.tag, name=job.name, options=options
         )
 
+    @staticmethod
+    async def at_once(moves: Sequence[Callable[[], Awaitable[None]]], places: int) -> None:  # noqa: D102  (as above)
+        free = asyncio.Semaphore(places)
+
+        async def placed(move: Callable[[], Awaitable[None]]) -> None:
+            async with free:
+                await move()
+
+        async with asyncio.TaskGroup() as group:
+            for move in moves:
+                group.create_task(placed(move))
+
     async def delete(self, reference: Place) -> None:  # noqa: D102  (World says it)
         repository = self.repository("regsim", self.name(reference))
         try:

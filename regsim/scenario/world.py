@@ -17,7 +17,7 @@ from regsim.core.reference import DEFAULT_TAG
 from regsim.core.result import Reconciliation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from regsim.core.ledger import Ledger
     from regsim.scenario.images import Images
@@ -64,6 +64,9 @@ class World(Protocol):
 
     def copy(self, member: Member, source: Place, to: Place) -> Work:
         """Return the transfer from one place of the registry to another."""
+
+    async def at_once(self, moves: Sequence[Callable[[], Awaitable[None]]], places: int) -> None:
+        """Do all, at most `places` of them at the same time."""
 
     async def delete(self, reference: Place) -> None:
         """Delete a tag, or by digest a manifest."""

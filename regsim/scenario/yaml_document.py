@@ -16,8 +16,6 @@ from ruamel.yaml import events as yaml_events
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
 
-from regsim.errors import ScenarioError
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -171,15 +169,6 @@ class Problems:
         if len(lines) > _MAX_REPORTED:
             lines[_MAX_REPORTED:] = [f"… and {len(lines) - _MAX_REPORTED} more problems"]
         return lines
-
-    def raise_if_any(self) -> None:
-        """End the reading if there are problems.
-
-        Raises:
-            ScenarioError: with all of them.
-        """
-        if self.noted:
-            raise ScenarioError(self.lines())
 
 
 @dataclass(slots=True)

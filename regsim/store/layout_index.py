@@ -7,13 +7,12 @@ block, so callers run them in a worker thread.
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from regsim.core import Descriptor, Digest, media_types
-from regsim.core.manifest import encode, media_type_of
+from regsim.core.manifest import encode, media_type_of, parse_object
 from regsim.errors import ContentError, InvalidReferenceError, LocalFileError
 from regsim.store.files import ASIDE, AsideFile, file_errors, locked, read_bounded, write_whole
 from regsim.store.memory import named
@@ -28,6 +27,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 # An entry has some 300 bytes, so this is room for a hundred thousand images.
 MAX_INDEX_SIZE = 32 * 1024 * 1024
 _TAGS_IN_HINT = 20
+_DAMAGED = "the image layout is damaged; write it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,12 @@ class Listing:
         Raises:
             ContentError: it is malformed.
         """
-        document = parse_object(raw, where)
+        document = parse_object(raw, where, _DAMAGED)
+        try:
+            if b"\\u" in raw:
+                encode(document)
+        except UnicodeEncodeError as error:  # half a surrogate pair could not be written again
+            raise ContentError(f"{where} is not JSON", hint=_DAMAGED) from error
         if not isinstance(document.get("manifests"), list):
             raise ContentError(
                 f"{where} has no list of manifests", hint="it is not the index of an image layout"
@@ -210,32 +215,13 @@ def digest_of(value: object) -> Digest | None:
         return None
 
 
-def parse_object(raw: bytes, where: str) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ContentError: it is not a JSON object.
-    """
-    try:
-        value = json.loads(raw)
-        if b"\\u" in raw:
-            encode(value)  # half a surrogate pair is not text, and could not be written again
-    except (ValueError, RecursionError) as error:
-        raise ContentError(
-            f"{where} is not JSON", hint="the image layout is damaged; write it again"
-        ) from error
-    if not isinstance(value, dict):
-        raise ContentError(f"{where} is not a JSON object", hint="the image layout is damaged")
-    return value
-
-
 def check_version(raw: bytes, where: str) -> None:
     """Check what an `oci-layout` file says.
 
     Raises:
         ContentError: it is malformed, or of a version that is not read.
     """
-    version = parse_object(raw, where).get("imageLayoutVersion")
+    version = parse_object(raw, where, _DAMAGED).get("imageLayoutVersion")
     if not isinstance(version, str) or version.partition(".")[0] != "1":
         raise ContentError(
             f"{where} says version {version!r:.40}", hint="image layouts of version 1.0.0 are read"

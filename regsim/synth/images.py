@@ -3,16 +3,13 @@
 Owns how an image follows from its instructions: config, manifest, and the layers of its base below its own.
 Must not know how a layer is made (`synth.synthetic`), nor scenarios.
 
-An image is made when it is first resolved, since that takes its layers' digests. With `without_bytes` no
-bytes are made at all: digests are invented too, and because they are as long, configs and manifests have
-exactly the sizes of the real ones.
+An image is made when it is first resolved, since that takes its layers' digests.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from regsim.core import Descriptor, Digest, History, ImageConfig, Platform, config_document, media_types
 from regsim.core.image import Image
@@ -20,13 +17,12 @@ from regsim.core.manifest import index_document, manifest_document, parse
 from regsim.errors import UsageError
 from regsim.store.memory import AbsentContent, BytesContent, is_document
 from regsim.synth.recipe import plan
-from regsim.synth.synthetic import LayerForge, LayerInfo, SyntheticLayer, stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from regsim.store.protocols import Content
-    from regsim.synth.recipe import LayerRecipe
+    from regsim.synth.recipe import LayerInfo, LayerPlan, LayerRecipe
 
 _AMD64 = Platform("linux", "amd64")
 
@@ -96,29 +92,14 @@ class IndexRecipe:
     images: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UnmadeLayer:
-    """A layer under an invented digest, since it was not generated (`protocols.Unmade`)."""
+class Layers(Protocol):
+    """What knows the layers of recipes: `synthetic.LayerForge` makes them, `stand_in.StandIns` does not."""
 
-    descriptor: Descriptor
-    recipe: LayerRecipe
-    forge: LayerForge
+    async def layers(self, plans: Sequence[LayerPlan]) -> list[LayerInfo]:
+        """Return what images say about layers."""
 
-    def open(self) -> AsyncGenerator[bytes, None]:
-        """Return a stream that only raises.
-
-        Raises (while iterating):
-            NotFoundError: always.
-        """
-        return AbsentContent(self.descriptor, "the model", "its layers have no bytes").open()
-
-    async def made(self) -> SyntheticLayer:
-        """Make the layer, to learn its digest, and return it under that one.
-
-        Raises:
-            UsageError: the recipe cannot be met.
-        """
-        return SyntheticLayer(self.recipe, (await self.forge.layer(plan(self.recipe))).descriptor)
+    def content(self, recipe: LayerRecipe, descriptor: Descriptor) -> Content:
+        """Return a layer as content."""
 
 
 class ImageSource:
@@ -126,20 +107,13 @@ class ImageSource:
 
     Args:
         recipes: images and indexes, in any order.
-        forge: learns the layers' digests.
-        without_bytes: no layer is generated: layers have invented digests and cannot be opened.
+        layers: knows the layers, and so whether there are bytes of them.
 
     Raises:
         UsageError: a key is used twice, a base or a member is missing, or an image is built on itself.
     """
 
-    def __init__(
-        self,
-        recipes: Iterable[ImageRecipe | IndexRecipe],
-        forge: LayerForge | None = None,
-        *,
-        without_bytes: bool = False,
-    ) -> None:
+    def __init__(self, recipes: Iterable[ImageRecipe | IndexRecipe], layers: Layers) -> None:
         self._images: dict[str, ImageRecipe] = {}
         self._indexes: dict[str, IndexRecipe] = {}
         for recipe in recipes:
@@ -149,11 +123,10 @@ class ImageSource:
                 self._indexes[recipe.key] = recipe
             else:
                 self._images[recipe.key] = recipe
-        self._forge = forge or LayerForge()
-        self._without_bytes = without_bytes
+        self._layers = layers
         self._made: dict[str, Image] = {}
         self._documents: dict[Digest, BytesContent] = {}
-        self._layers: dict[Digest, LayerRecipe] = {}
+        self._recipes: dict[Digest, LayerRecipe] = {}
         sound: set[str] = set()
         for key in self._images:
             # Each image is visited once, so that a long chain of bases takes linear time.
@@ -167,7 +140,7 @@ class ImageSource:
     def recorded_digests(self) -> Mapping[Digest, Digest]:
         """For each layer made so far that stands for a real one: its digest, and the real one's."""
         return {
-            digest: recipe.recorded for digest, recipe in self._layers.items() if recipe.recorded is not None
+            digest: recipe.recorded for digest, recipe in self._recipes.items() if recipe.recorded is not None
         }
 
     def recipe_of(self, key: str) -> ImageRecipe:
@@ -221,17 +194,15 @@ class ImageSource:
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
         if descriptor.digest in self._documents:
             return self._documents[descriptor.digest]
-        recipe = self._layers.get(descriptor.digest)
+        recipe = self._recipes.get(descriptor.digest)
         if recipe is None:
             return AbsentContent(descriptor, "the scenario's images", "resolve the image before its content")
-        if self._without_bytes:
-            return UnmadeLayer(descriptor, recipe, self._forge)
-        return SyntheticLayer(recipe, descriptor)
+        return self._layers.content(recipe, descriptor)
 
     async def _make(self, recipe: ImageRecipe) -> Image:
         recipes = [line.recipe for line in recipe.instructions if line.recipe is not None]
-        layers = await self._layer_infos(recipes)
-        self._layers.update(zip((each.descriptor.digest for each in layers), recipes, strict=True))
+        layers = await self._layers.layers([plan(each) for each in recipes])
+        self._recipes.update(zip((each.descriptor.digest for each in layers), recipes, strict=True))
         config = ImageConfig(
             platform=recipe.platform or _AMD64,
             history=tuple(line.history for line in recipe.instructions),
@@ -240,14 +211,6 @@ class ImageSource:
         described = self._keep(config_document(config), media_types.OCI_CONFIG)
         raw = manifest_document(described, [each.descriptor for each in layers])
         return Image.of(parse(self._keep(raw, media_types.OCI_MANIFEST), raw), config)
-
-    async def _layer_infos(self, recipes: list[LayerRecipe]) -> list[LayerInfo]:
-        plans = [plan(recipe) for recipe in recipes]
-        if self._without_bytes:
-            return [stand_in(planned) for planned in plans]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._forge.layer(planned)) for planned in plans]
-        return [task.result() for task in tasks]
 
     async def _make_index(self, index: IndexRecipe) -> Descriptor:
         manifests = []

@@ -19,15 +19,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from regsim.core import media_types
+from regsim.core import Descriptor, Digest, media_types
 from regsim.errors import UsageError
 from regsim.store.tar_write import BLOCK, END, MAX_NAME, MAX_PREFIX, split_path, ustar
 from regsim.synth.gzipframe import EMPTY_STORED, MAX_COMMENT, gzip_size, header_code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from regsim.core import Digest
 
 # Part of every identity. It changes whenever any recipe would give other bytes than before.
 GENERATOR = "regsim-layer/1"
@@ -232,6 +230,26 @@ class LayerPlan:
         """The text of the gzip header, which with its NUL fills the rest."""
         length = self.slack - self.empty_blocks * len(EMPTY_STORED)
         return _letters(self.identity, "comment", length - 1) if length else None
+
+    def info(self, digest: Digest, diff_id: Digest) -> LayerInfo:
+        """Return what an image says about the layer under these digests."""
+        descriptor = Descriptor(media_type=self.recipe.media_type, digest=digest, size=self.recipe.size)
+        return LayerInfo(descriptor=descriptor, diff_id=diff_id, uncompressed_size=self.uncompressed_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerInfo:
+    """What an image says about a layer.
+
+    Args:
+        descriptor: digest and size in bytes of the blob.
+        diff_id: digest of the uncompressed tar (image-spec, config.md#layer-diffid).
+        uncompressed_size: bytes of that tar.
+    """
+
+    descriptor: Descriptor
+    diff_id: Digest
+    uncompressed_size: int
 
 
 def plan(recipe: LayerRecipe) -> LayerPlan:

@@ -17,41 +17,26 @@ import json
 import os
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from regsim.core import Descriptor, Digest
+from regsim.core import Digest
 from regsim.errors import RegsimError
 from regsim.store.files import read_bounded, sweep, write_whole
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_write import BLOCK, END
 from regsim.synth.gzipframe import MAX_STORED, ZEROS_SLICE, GzipWriter, Hashing, TarWriter
-from regsim.synth.recipe import LayerPlan, file_header, plan
+from regsim.synth.recipe import file_header, plan
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Iterator, Sequence
 
-    from regsim.synth.recipe import LayerRecipe
+    from regsim.core import Descriptor
+    from regsim.synth.recipe import LayerInfo, LayerPlan, LayerRecipe
 
 _POOL = 1024 * 1024
 # Noise that is read again comes no sooner than this after it was read before: deflate looks back 32 KiB.
 _APART = 128 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerInfo:
-    """What an image says about a layer.
-
-    Args:
-        descriptor: digest and size in bytes of the blob.
-        diff_id: digest of the uncompressed tar (image-spec, config.md#layer-diffid).
-        uncompressed_size: bytes of that tar.
-    """
-
-    descriptor: Descriptor
-    diff_id: Digest
-    uncompressed_size: int
 
 
 class SyntheticLayer:
@@ -107,20 +92,15 @@ class LayerForge:
             self._known[identity] = info
         return info
 
+    async def layers(self, plans: Sequence[LayerPlan]) -> list[LayerInfo]:
+        """Return what `layer` does for several, which are made at the same time."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.layer(planned)) for planned in plans]
+        return [task.result() for task in tasks]
 
-def stand_in(planned: LayerPlan) -> LayerInfo:
-    """Return a stand-in for a layer of which no bytes will move: invented digests of the right length."""
-    blob, tar = (Digest.of(f"stand-in {kind} {planned.identity}".encode()) for kind in ("blob", "tar"))
-    return _described(planned, blob, tar)
-
-
-def _described(planned: LayerPlan, digest: Digest, diff_id: Digest) -> LayerInfo:
-    recipe = planned.recipe
-    return LayerInfo(
-        descriptor=Descriptor(media_type=recipe.media_type, digest=digest, size=recipe.size),
-        diff_id=diff_id,
-        uncompressed_size=planned.uncompressed_size,
-    )
+    def content(self, recipe: LayerRecipe, descriptor: Descriptor) -> SyntheticLayer:
+        """Return a layer that was learned of as content."""
+        return SyntheticLayer(recipe, descriptor)
 
 
 def generate(planned: LayerPlan, hasher: Hashing | None = None) -> Iterator[bytes]:
@@ -218,7 +198,7 @@ def _make(planned: LayerPlan, cancelled: threading.Event) -> LayerInfo:
         if cancelled.is_set():
             break
     digest = Digest(f"sha256:{blob.hexdigest()}")
-    return _described(planned, digest, digest if tar is None else Digest(f"sha256:{tar.hexdigest()}"))
+    return planned.info(digest, digest if tar is None else Digest(f"sha256:{tar.hexdigest()}"))
 
 
 # About 300 bytes each.
@@ -258,7 +238,7 @@ class RememberedLayers:
             document = json.loads(read_bounded(path, _MAX_FILE_SIZE))
             if document.pop("check") != _check(planned, document):
                 return None
-            info = _described(planned, Digest(document["digest"]), Digest(document["diff_id"]))
+            info = planned.info(Digest(document["digest"]), Digest(document["diff_id"]))
         except (OSError, RegsimError, ValueError, KeyError, TypeError, AttributeError):
             return None
         with suppress(OSError):

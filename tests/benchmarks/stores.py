@@ -27,7 +27,7 @@ from tests.benchmarks import measure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from regsim.synth.synthetic import LayerInfo
+    from regsim.synth.recipe import LayerInfo
 
 BASES, IMAGES = 10, 1_000
 BASE_LAYERS, OWN_LAYERS = 5, 3

@@ -179,6 +179,28 @@ def test_run_interrupted_while_its_registry_is_its_own(start: Start, scenario: S
 
 
 @SIGNALS
+def test_model_that_is_interrupted_keeps_what_it_has(
+    *, start: Start, scenario: Scenario, assert_lawful: Lawful, number: int
+) -> None:
+    pulls = "  - pull: {reference: app, node: edge}\n" * 5_000
+    path = scenario(
+        "images: {a: {layers: [50kB, 2kB]}}\nnodes: {ci: {}, edge: {count: 3}}\n"
+        "steps:\n  - push: {image: a, to: app, node: ci}\n" + pulls
+    )
+    program = start("run", path, "--model", "--format", "json")
+    assert program.process.stderr is not None
+    while program.process.stderr.readline() != "step 3 of 5001: pull app:latest on edge\n":
+        pass
+    program.signal(number)
+    done = program.finish()
+    assert done.code == 130
+    assert done.errors == []
+    assert done.json["interrupted"] is True
+    assert_lawful(done.json)
+    assert 4 <= len(done.json["transfers"]) < 15_001
+
+
+@SIGNALS
 def test_a_second_signal_ends_the_program_at_once(
     start: Start, layout: Layout, serve: Serve, gate: type[Gate], number: int
 ) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-W", "error", "-m", "regsim"]
 HEAVY = (
-    "aiofiles",
     "anyio",
     "asyncio",
     "httpcore",
@@ -63,9 +62,21 @@ def test_the_list_of_what_is_heavy_is_not_out_of_date() -> None:
     assert loaded >= {"asyncio", "mock_registry", "regsim.store", "regsim.transfer.copy", "ruamel", "ssl"}
 
 
-def test_the_model_needs_no_http_and_no_server() -> None:
-    loaded = modules_after("run shared-base --model --quiet")
-    assert loaded.isdisjoint({"httpx", "httptools", "mock_registry", "regsim.registry"})
+@pytest.mark.parametrize("scenario", ["shared-base", "golang-upgrade"])
+def test_the_model_needs_no_http_no_server_and_no_event_loop(scenario: str) -> None:
+    loaded = modules_after(f"run {scenario} --model --quiet")
+    assert loaded.isdisjoint(
+        {
+            "anyio",
+            "asyncio",
+            "httpcore",
+            "httptools",
+            "httpx",
+            "mock_registry",
+            "regsim.registry",
+            "ssl",
+        }
+    )
 
 
 def test_schema_needs_no_network_and_no_server() -> None:

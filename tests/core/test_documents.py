@@ -94,6 +94,7 @@ def test_embedded_data_is_decoded_and_checked() -> None:
         {**GOOD, "digest": "sha256:short"},
         {**GOOD, "digest": None},
         {**GOOD, "digest": "sha256:../../" + "a" * 58},
+        {**GOOD, "data": "é"},
     ],
 )
 def test_malformed_descriptor_is_refused_and_its_place_named(value: object) -> None:
@@ -109,6 +110,7 @@ def test_odd_but_harmless_parts_of_a_descriptor_are_ignored() -> None:
         "platform": "linux",
         "artifactType": 7,
     }
+    assert Descriptor.from_json({**value, "urls": 7}, where="here").urls == ()
     descriptor = Descriptor.from_json(value, where="here")
     assert (dict(descriptor.annotations), descriptor.urls, descriptor.platform) == ({"b": "c"}, ("u",), None)
 
@@ -166,7 +168,6 @@ def manifest(**changes: Any) -> bytes:
         manifest(mediaType=7),
         manifest(config=None),
         manifest(config=[]),
-        manifest(layers=None),
         manifest(layers={}),
         manifest(layers=[GOOD, None]),
         manifest(layers=[{**GOOD, "size": -1}]),
@@ -175,6 +176,13 @@ def manifest(**changes: Any) -> bytes:
 def test_hostile_manifest_is_one_clear_error(raw: bytes) -> None:
     with pytest.raises(ContentError, match="manifest "):
         read(raw)
+
+
+@pytest.mark.parametrize("keys", [{}, {"layers": None, "manifests": None}])
+def test_layers_and_manifests_that_are_absent_or_null_are_none(keys: dict[str, None]) -> None:
+    raw = json.dumps({"schemaVersion": 2, "config": GOOD, **keys}).encode()
+    assert read(raw).layers == ()
+    assert read(raw, media_types.OCI_INDEX).successors == ()
 
 
 def test_manifest_without_a_media_type_is_what_its_descriptor_says() -> None:
@@ -261,11 +269,11 @@ def test_config_is_read_back_as_it_was_written(config: ImageConfig) -> None:
     assert config_document(parse_config(raw)) == raw
 
 
-def test_created_by_skips_empty_layers_and_gives_up_where_counts_differ() -> None:
+def test_history_of_layers_skips_empty_ones_and_gives_up_where_counts_differ() -> None:
     lines = (History(created_by="ADD"), History(created_by="ENV", empty_layer=True), History(created_by=""))
     config = ImageConfig(platform=Platform("linux", "amd64"), history=lines, diff_ids=())
-    assert config.created_by(2) == ("ADD", None)
-    assert config.created_by(3) == (None, None, None)
+    assert config.lines(2) == (lines[0], lines[2])
+    assert config.lines(3) == (History(),) * 3
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"7", b"\xff", b"[" * 100_000])
@@ -277,7 +285,7 @@ def test_config_that_is_no_object_is_refused(raw: bytes) -> None:
 @given(st.dictionaries(st.sampled_from(["history", "rootfs", "os", "architecture"]), json_values))
 def test_any_object_is_a_config(value: dict[str, Any]) -> None:
     config = parse_config(json.dumps(value).encode())
-    assert config.created_by(len(config.diff_ids)) is not None
+    assert len(config.lines(len(config.diff_ids))) == len(config.diff_ids)
 
 
 # --- platforms and media types

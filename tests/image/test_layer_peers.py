@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from regsim.image.layer_write import Sink
-    from regsim.synth.synthetic import LayerInfo
+    from regsim.synth.recipe import LayerInfo
 
 pytestmark = [pytest.mark.peers, pytest.mark.anyio]
 

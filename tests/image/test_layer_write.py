@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from regsim.image.compression import Compressor
     from regsim.image.layer_write import Sink
-    from regsim.synth.synthetic import LayerInfo
+    from regsim.synth.recipe import LayerInfo
 
 
 def written(entries: list[Entry], by: Compressor | None = None) -> tuple[LayerInfo, bytes]:

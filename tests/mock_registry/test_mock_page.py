@@ -93,19 +93,17 @@ async def fill(peer: Peer) -> None:
     await peer.push_image("shop/web", "latest", b"{}", [BASE])
 
 
-async def test_the_page_shows_repositories_tags_layers_and_what_made_them(peer: Peer) -> None:
+async def test_the_page_shows_repositories_tags_and_images(peer: Peer) -> None:
     await fill(peer)
     page = await look(peer.http)
-    for told in ("shop/api", "shop/web", "v1", "v2", "latest", "linux/arm64 · 2 layers · 1.2 kB", "RUN make"):
-        assert told in page.text
-    assert [
-        "200 B",
-        f"sha256:{hashlib.sha256(TOOLS).hexdigest()[:12]}",
-        "RUN make",
-        "\N{EN DASH}",
-    ] in page.rows
-    base = f"sha256:{hashlib.sha256(BASE).hexdigest()[:12]}"
-    assert ["1.0 kB", base, "COPY base /", "shop/web"] in page.rows
+    rows = [
+        [size, what, repository, tags] for size, what, _, repository, tags in page.table("Size", "What")[:3]
+    ]
+    assert rows == [
+        ["1.0 kB", "image of 1 layers", "shop/api", "v1"],
+        ["1.2 kB", "image of 2 layers", "shop/api", "v2"],
+        ["1.0 kB", "image of 1 layers", "shop/web", "latest"],
+    ]
     assert ("title", f"sha256:{hashlib.sha256(BASE).hexdigest()}") in page.attributes
 
 
@@ -113,7 +111,7 @@ async def test_sharing_saves_a_layer_once_for_each_further_image_that_names_it(p
     await fill(peer)
     page = await look(peer.http)
     layers = page.table("Saves", "Size", "Images")[:2]
-    assert [row[:3] for row in layers] == [["2.0 kB", "1.0 kB", "3"], ["\N{EN DASH}", "200 B", "1"]]
+    assert [row[:3] for row in layers] == [["2.0 kB", "1.0 kB", "3"], ["0 B", "200 B", "1"]]
     assert layers[0][-1] == "shop/api, shop/web"
     assert "Without sharing, the images would take 3.2 kB" in page.text
     assert "1.2 kB stored, 2.0 kB (62.5 %) saved" in page.text
@@ -129,29 +127,26 @@ async def test_a_blob_without_an_image_is_a_layer_that_no_image_names(peer: Peer
 
 async def test_the_page_of_an_empty_registry_says_so(peer: Peer) -> None:
     page = await look(peer.http)
-    assert "No repositories." in page.text
-    assert "No layers." in page.text
+    assert "No layers are stored." in page.text
+    assert page.text.count("None.") == 2
 
 
-async def test_an_index_lists_its_manifests_and_referrers_their_subject(peer: Peer) -> None:
+async def test_an_index_and_an_image_without_a_tag_are_listed(peer: Peer) -> None:
     image = await peer.push_image("app", None, config("x"), [BASE])
     await peer.put("app", "all", peer.index(image), peer.OCI_INDEX)
-    subject = peer.descriptor(image, peer.OCI_MANIFEST)
-    await peer.push_image("app", None, b"{}", subject=subject, artifactType="application/x-sbom")
-    page = await look(peer.http)
-    assert "index of 1 manifest" in page.text
-    assert f"subject: {peer.digest(image)}" in page.text
-    assert "type: application/x-sbom" in page.text
-    assert "untagged" in page.text
-    assert [f"sha256:{peer.digest(image)[7:19]}", peer.OCI_MANIFEST] in page.rows
+    rows = (await look(peer.http)).table("Size", "What")[:2]
+    assert [[what, tags] for _, what, _, _, tags in rows] == [
+        ["image of 1 layers", "untagged"],
+        ["index of 1", "all"],
+    ]
 
 
 async def test_what_a_sparse_image_lacks_is_not_here(with_settings: OpenWith) -> None:
     async with with_settings(sparse=True) as peer:
         await peer.put("app", "v1", peer.image(b"{}", [BASE]))
         page = await look(peer.http)
-        assert page.table("Size", "Layer")[0][0] == "not here"
-        assert "No layers." in page.text
+        assert page.table("Size", "What")[0][:2] == ["0 B", "image of 1 layers"]
+        assert "No layers are stored." in page.text
 
 
 async def test_strangers_texts_are_shown_as_the_text_that_they_are(peer: Peer) -> None:
@@ -164,13 +159,10 @@ async def test_strangers_texts_are_shown_as_the_text_that_they_are(peer: Peer) -
     assert (await peer.put("app", "v1", json.dumps(document).encode())).status_code == 201
     await peer.http.get(f"/v2/{HOSTILE}/tags/list")
     page = await look(peer.http)
-    assert page.text.count(HOSTILE) >= 5
+    assert page.text.count(HOSTILE) == 1
     assert set(page.names).isdisjoint({"script", "img", "iframe", "form", "object"})
     assert not [name for name, _ in page.attributes if name.startswith("on") or name in ("src", "style")]
-    assert {value for name, value in page.attributes if name == "href"} == {
-        "data:,",
-        f"#{digest.replace(':', '-')}",
-    }
+    assert {value for name, value in page.attributes if name == "href"} == {"data:,"}
 
 
 @pytest.mark.parametrize(
@@ -198,22 +190,6 @@ async def test_no_text_breaks_the_page(peer: Peer, text: str) -> None:
     assert len(answer.content) < 20_000
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u2028-\u202e\ufeff]", answer.text)
     Page(answer.text)
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"{", b"[]", b"null", b"[" * 60_000, b"\xff\xfe", b'{"history": 1}', b'{"history": [1, null]}',
-     b'{"history": [{"created_by": 1}]}', b'{"os": ["a"], "architecture": 1e999}', b"9" * 5000],
-)  # fmt: skip
-async def test_a_config_may_be_anything(peer: Peer, content: bytes) -> None:
-    await peer.push_image("app", "v1", content, [BASE])
-    page = await look(peer.http)
-    assert page.table("Size", "Layer")[0][2] == "application/vnd.oci.image.layer.v1.tar"
-
-
-async def test_a_large_config_is_not_read(peer: Peer) -> None:
-    await peer.push_image("app", "v1", config("RUN make", padding="x" * 70_000), [BASE])
-    assert "RUN make" not in (await look(peer.http)).text
 
 
 def hash_of_style(text: str) -> str:
@@ -289,16 +265,8 @@ async def test_the_journals_totals_are_the_journals(peer: Peer) -> None:
         for route in {record.route for record in journal}
     }
     expected["all"] = [len(journal), journal.bytes_in(), journal.bytes_out()]
-    rows = (await look(peer.http)).table("Route", "Requests")
-    assert {row[0]: [int(cell.replace(",", "")) for cell in row[1:4]] for row in rows} == expected
-    assert {row[0]: row[4] for row in rows}["tags"] == "1"
-
-
-async def test_the_page_shows_what_faults_did(with_settings: OpenWith) -> None:
-    async with with_settings(faults=["base status 503"]) as peer:
-        await peer.http.get("/v2/")
-        rows = (await look(peer.http)).table("Route", "Requests")
-        assert [[row[0], *row[4:]] for row in rows] == [["base", "1", "0", "1"], ["all", "1", "0", "1"]]
+    rows = (await look(peer.http)).table("Requests", "Bytes in")
+    assert {row[3]: [int(cell.replace(",", "")) for cell in row[:3]] for row in rows} == expected
 
 
 async def test_a_fault_may_meet_the_page(with_settings: OpenWith) -> None:
@@ -333,19 +301,17 @@ async def test_what_may_not_be_read_is_neither_shown_nor_counted(with_settings: 
         for word in ("secret", "hidden", hashlib.sha256(TOOLS).hexdigest()[:12]):
             assert word not in guests.text
             assert not [value for _, value in guests.attributes if value and word in value]
-        assert [row[:3] for row in guests.table("Saves", "Size", "Images")][:1] == [
-            ["\N{EN DASH}", "1.0 kB", "1"]
-        ]
+        assert [row[:3] for row in guests.table("Saves", "Size", "Images")][:1] == [["0 B", "1.0 kB", "1"]]
         assert "1.0 kB stored, 0 B (0.0 %) saved" in guests.text
         # A repository's requests are known to whoever may read it; those about none, to who sent them.
-        totals = {row[0]: int(row[1]) for row in guests.table("Route", "Requests")}
+        totals = {row[3]: int(row[0]) for row in guests.table("Requests", "Bytes in")}
         journal = peer.journal
         assert totals["all"] == len(journal.records(repository="open/app"))
         assert "base" not in totals
         await peer.http.get("/v2/", auth=("guest", "g"))
         totals = {
-            row[0]: int(row[1])
-            for row in (await look(peer.http, auth=("guest", "g"))).table("Route", "Requests")
+            row[3]: int(row[0])
+            for row in (await look(peer.http, auth=("guest", "g"))).table("Requests", "Bytes in")
         }
         assert totals["base"] == 1
 
@@ -400,11 +366,9 @@ async def test_a_thousand_layers_are_shown_in_part_and_counted_in_whole(open_pee
         answer = await peer.http.get("/")
         page = Page(answer.text)
         distinct = len(set(layers))
-        assert f"Layers{distinct:,}" in "".join(page.words)
-        assert f"and {distinct - 500:,} layers more" in page.text
-        assert "and 800 layers more" in page.text
-        assert "and 11 manifests more" in page.text
-        assert len(answer.content) < 2_000_000
+        assert f"and {distinct - 500:,} more" in page.text
+        assert len(page.table("Size", "What")) >= 61
+        assert len(answer.content) < 200_000
 
 
 def test_what_is_put_into_an_element_is_escaped_once() -> None:

@@ -31,7 +31,9 @@ from regsim.errors import (
 from regsim.scenario.images import Images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import MAX_MOVES_AT_ONCE, run
+from regsim.scenario.wire_world import WireWorld
 from regsim.synth.images import ImageSource
+from regsim.synth.stand_in import StandIns
 
 if TYPE_CHECKING:
     from regsim.scenario.schema_step import Place
@@ -129,7 +131,9 @@ class FakeWorld:
     running: int = 0
     most: int = 0
     differences: tuple[str, ...] = ()
-    images: Images = field(default_factory=lambda: Images(made=ImageSource([]), labels=Labels()))
+    images: Images = field(default_factory=lambda: Images(made=ImageSource([], StandIns()), labels=Labels()))
+
+    at_once = staticmethod(WireWorld.at_once)
 
     def _work(self, direction: Direction, member: Member, reference: Place) -> FakeWork:
         return FakeWork(self, f"{direction} {reference} {member.name}", direction, str(reference))

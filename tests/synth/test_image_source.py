@@ -13,9 +13,12 @@ from regsim.store.verify import read_all
 from regsim.synth.images import ImageRecipe, ImageSource, IndexRecipe, Instruction
 from regsim.synth.recipe import LayerRecipe, layer_key
 from regsim.synth.recorded import load_record
+from regsim.synth.stand_in import StandIns
+from regsim.synth.synthetic import LayerForge
 
 if TYPE_CHECKING:
     from regsim.store.protocols import Content
+    from regsim.synth.images import Layers
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +57,7 @@ async def bytes_of(content: Content) -> bytes:
 
 
 async def test_image_is_a_manifest_over_a_config_and_layers_that_can_all_be_read() -> None:
-    source = ImageSource(FAMILY)
+    source = ImageSource(FAMILY, LayerForge())
     found = await document(source, "api:v1")
     assert found.descriptor.media_type == media_types.OCI_MANIFEST
     for each in found.successors:
@@ -62,19 +65,19 @@ async def test_image_is_a_manifest_over_a_config_and_layers_that_can_all_be_read
 
 
 async def test_config_tells_history_platform_and_diff_ids() -> None:
-    source = ImageSource(FAMILY)
+    source = ImageSource(FAMILY, LayerForge())
     found = await document(source, "api:v1")
     assert found.config is not None
     config = parse_config(await bytes_of(source.content(found.config)))
     made = await source.image("api:v1")
     assert config.platform == Platform("linux", "amd64")
     assert config.diff_ids == tuple(each.diff_id for each in made.layers)
-    assert config.created_by(3) == ("ADD rootfs /", None, "COPY . .")
+    assert [line.created_by for line in config.lines(3)] == ["ADD rootfs /", "", "COPY . ."]
     assert [line.empty_layer for line in config.history] == [False, True, False, False]
 
 
 async def test_images_share_exactly_the_layers_of_their_base() -> None:
-    source = ImageSource(FAMILY)
+    source = ImageSource(FAMILY, LayerForge())
     base, first, second = [
         {each.digest for each in (await document(source, key)).layers} for key in ("base", "api:v1", "api:v2")
     ]
@@ -83,12 +86,12 @@ async def test_images_share_exactly_the_layers_of_their_base() -> None:
 
 
 async def test_same_recipes_give_the_same_manifests_every_time() -> None:
-    first, second = ImageSource(FAMILY), ImageSource(reversed(FAMILY))
+    first, second = ImageSource(FAMILY, LayerForge()), ImageSource(reversed(FAMILY), LayerForge())
     assert await first.resolve("api:v2") == await second.resolve("api:v2")
 
 
 async def test_manifest_resolves_by_digest_once_made_and_nothing_else_does() -> None:
-    source = ImageSource(FAMILY)
+    source = ImageSource(FAMILY, LayerForge())
     made = await source.image("base")
     assert await source.resolve(made.manifest.digest) == made.manifest
     assert await source.resolve(made.id) is None
@@ -96,7 +99,7 @@ async def test_manifest_resolves_by_digest_once_made_and_nothing_else_does() -> 
 
 
 async def test_unknown_content_shows_when_it_is_opened() -> None:
-    source = ImageSource(FAMILY)
+    source = ImageSource(FAMILY, LayerForge())
     absent = Descriptor.of(b"absent", media_types.OCI_LAYER_GZIP)
     with pytest.raises(NotFoundError, match="does not hold"):
         await bytes_of(source.content(absent))
@@ -108,7 +111,8 @@ async def test_index_lists_images_with_their_platforms() -> None:
             *FAMILY,
             image("arm", layer("arm", 0), platform=ARM64),
             IndexRecipe(key="all", images=("base", "arm")),
-        ]
+        ],
+        StandIns(),
     )
     found = await document(source, "all")
     assert found.descriptor.media_type == media_types.OCI_INDEX
@@ -126,7 +130,8 @@ async def test_platform_comes_from_the_base_unless_said() -> None:
             image("base", platform=ARM64),
             image("a", base="base"),
             image("b", base="base", platform=Platform("linux", "s390x")),
-        ]
+        ],
+        StandIns(),
     )
     assert source.recipe_of("a").platform == ARM64
     assert source.recipe_of("b").platform == Platform("linux", "s390x")
@@ -134,8 +139,8 @@ async def test_platform_comes_from_the_base_unless_said() -> None:
 
 async def test_without_bytes_all_sizes_are_those_of_the_real_images() -> None:
     recipes = [*FAMILY, load_record("redis-7.4.2-bookworm-amd64").image_recipe("redis")]
-    light = ImageSource(recipes, without_bytes=True)
-    real = ImageSource(recipes)
+    light = ImageSource(recipes, StandIns())
+    real = ImageSource(recipes, LayerForge())
     for key in ("base", "api:v2"):
         found, other = await document(real, key), await document(light, key)
         assert found.descriptor.size == other.descriptor.size
@@ -148,7 +153,7 @@ async def test_without_bytes_all_sizes_are_those_of_the_real_images() -> None:
 
 
 async def test_without_bytes_layers_cannot_be_opened_but_documents_can() -> None:
-    source = ImageSource(FAMILY, without_bytes=True)
+    source = ImageSource(FAMILY, StandIns())
     made = await source.image("base")
     assert made.config is not None
     assert json.loads(await bytes_of(source.content(made.config)))["os"] == "linux"
@@ -157,39 +162,37 @@ async def test_without_bytes_layers_cannot_be_opened_but_documents_can() -> None
 
 
 async def test_without_bytes_a_layer_can_be_made_and_has_its_real_digest_then() -> None:
-    source = ImageSource(FAMILY, without_bytes=True)
+    source = ImageSource(FAMILY, StandIns())
     made = await source.image("base")
     unmade = source.content(made.layers[0].descriptor)
     assert isinstance(unmade, Unmade)
     content = await unmade.made()
-    assert content.descriptor == (await ImageSource(FAMILY).image("base")).layers[0].descriptor
+    assert content.descriptor == (await ImageSource(FAMILY, LayerForge()).image("base")).layers[0].descriptor
     assert Descriptor.of(await bytes_of(content), content.descriptor.media_type) == content.descriptor
 
 
-@pytest.mark.parametrize("without_bytes", [False, True])
-async def test_recorded_digests_are_told_for_layers_that_stand_for_real_ones(*, without_bytes: bool) -> None:
+@pytest.mark.parametrize("layers", [LayerForge(), StandIns()])
+async def test_recorded_digests_are_told_for_layers_that_stand_for_real_ones(layers: Layers) -> None:
     real = Digest.of(b"a real layer")
     recorded = LayerRecipe(key=f"recorded {real}", size=5000, recorded=real)
-    source = ImageSource(
-        [image("mixed", Instruction(recipe=recorded), layer("mixed", 1))], without_bytes=without_bytes
-    )
+    source = ImageSource([image("mixed", Instruction(recipe=recorded), layer("mixed", 1))], layers)
     made = await source.image("mixed")
     assert source.recorded_digests == {made.layers[0].descriptor.digest: real}
 
 
 async def test_layer_named_twice_is_listed_twice_with_one_digest() -> None:
-    source = ImageSource([image("twice", layer("x", 0), layer("x", 0))])
+    source = ImageSource([image("twice", layer("x", 0), layer("x", 0))], LayerForge())
     found = await document(source, "twice")
     assert len(found.layers) == 2
     assert len({each.digest for each in found.layers}) == 1
 
 
 async def test_image_without_layers_can_be_made() -> None:
-    assert (await document(ImageSource([image("scratch")]), "scratch")).layers == ()
+    assert (await document(ImageSource([image("scratch")], LayerForge()), "scratch")).layers == ()
 
 
 async def test_layer_too_small_is_one_plain_error() -> None:
-    source = ImageSource([image("tiny", layer("tiny", 0, size=3), layer("tiny", 1, size=4))])
+    source = ImageSource([image("tiny", layer("tiny", 0, size=3), layer("tiny", 1, size=4))], LayerForge())
     with pytest.raises(UsageError, match="3 bytes is too small"):
         await source.resolve("tiny")
 
@@ -209,4 +212,4 @@ def test_recipes_that_contradict_each_other_are_refused(
     recipes: list[ImageRecipe | IndexRecipe], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        ImageSource(recipes)
+        ImageSource(recipes, LayerForge())

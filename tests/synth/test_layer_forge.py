@@ -12,7 +12,8 @@ from regsim.core import media_types
 from regsim.store.verify import read_all
 from regsim.synth import synthetic
 from regsim.synth.recipe import LayerRecipe, plan
-from regsim.synth.synthetic import LayerForge, SyntheticLayer, stand_in
+from regsim.synth.stand_in import stand_in
+from regsim.synth.synthetic import LayerForge, SyntheticLayer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

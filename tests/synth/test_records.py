@@ -12,6 +12,7 @@ from regsim.synth import recorded
 from regsim.synth.images import ImageSource
 from regsim.synth.recipe import plan
 from regsim.synth.recorded import Record, load_record, record_names, records_folder
+from regsim.synth.stand_in import StandIns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +115,7 @@ def test_layer_of_directories_alone_is_made_up_without_files() -> None:
 
 
 async def test_image_of_a_record_has_its_dates_and_comments() -> None:
-    source = ImageSource([load_record(ARM).image_recipe("golang")], without_bytes=True)
+    source = ImageSource([load_record(ARM).image_recipe("golang")], StandIns())
     made = await source.image("golang")
     assert made.config is not None
     config = parse_config(await read_all(source.content(made.config), limit=made.config.size))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from regsim.synth.recipe import LayerPlan, LayerRecipe, plan
-from regsim.synth.synthetic import LayerInfo, RememberedLayers, default_folder, stand_in
+from regsim.synth.recipe import LayerInfo, LayerPlan, LayerRecipe, plan
+from regsim.synth.stand_in import stand_in
+from regsim.synth.synthetic import RememberedLayers, default_folder
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +88,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from regsim.synth.recipe import LayerRecipe, plan
-from regsim.synth.synthetic import RememberedLayers, stand_in
+from regsim.synth.stand_in import stand_in
+from regsim.synth.synthetic import RememberedLayers
 memory = RememberedLayers(Path(sys.argv[1]), most=20)
 for number in range(100):
     planned = plan(LayerRecipe(key=str(number), size=5000))
