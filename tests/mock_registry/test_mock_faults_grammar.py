@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -116,7 +116,9 @@ TOXICS = {
 
 @pytest.mark.parametrize("kind", TOXICS)
 @pytest.mark.parametrize("stream", ["upstream", "downstream", None])
-def test_a_toxic_of_toxiproxy_is_a_fault_word_for_word(kind: str, stream: str | None) -> None:
+def test_a_toxic_of_toxiproxy_is_a_fault_word_for_word(
+    kind: str, stream: Literal["upstream", "downstream"] | None
+) -> None:
     attributes, effect = TOXICS[kind]
     toxic = {"name": "weather", "type": kind, "toxicity": 0.5, "attributes": attributes}
     if stream:
