@@ -157,7 +157,10 @@ def ask(
     with errors_as_json(flags):
         check_outputs(flags.output)
         hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
-        client = (flags if isinstance(flags, Connecting) else Connecting()).client(*hosts)
+        connecting = flags if isinstance(flags, Connecting) else Connecting()
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+
+        client = Client.over(connecting.connection(*hosts), warn=status)
 
         async def asked() -> T:
             async with client:
