@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth import Auth
+from .auth import Auth, TokenAuth
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers import find_handler
 from .journal import Journal, Record, Route, redact_target
@@ -249,7 +249,7 @@ class MockRegistry:
                 bytes_out=count,
                 started=now,
                 ended=now,
-            ),
+            )
         )
 
     async def _serve(self, exchange: Exchange) -> None:
@@ -332,7 +332,7 @@ class MockRegistry:
             proof = stack.enter_context(identity(tls, host))
             make = partial(Server, self, host=host, limits=limits, tls=proof, rejected=self._reject)
             server = await stack.enter_async_context(make(port=port))
-            if self.auth is not None and self.auth.second_origin:
+            if isinstance(self.auth, TokenAuth) and self.auth.second_origin:
                 tokens = await stack.enter_async_context(make())
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
             spare = SparePort(stack, make)
