@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
-from .auth.options import add_auth_options, auth_from_options
+from .auth.options import add_auth_options, auth_from_words
 from .errors import MissingPackageError
 from .faults.parsing import parse_line
 from .faults.profiles import NAMES, profile_named
@@ -102,7 +102,13 @@ def _understand(options: argparse.Namespace) -> None:
     Raises:
         MissingPackageError: As of `options_from_words`, like the others.
     """
-    options.auth = auth_from_options(options)
+    options.auth = auth_from_words(
+        options.auth,
+        users=options.user,
+        htpasswd=options.htpasswd,
+        rights=options.right,
+        anonymous_pull=options.anonymous_pull,
+    )
     options.tls = None if options.tls is None else Certificate.parse(options.tls)
     options.faults = [parse_line(line) for line in options.fault]
     options.namespaces = {

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth import Auth
+from .auth import Auth, TokenAuth
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers import find_handler
 from .journal import Journal, Record, Route, redact_target
@@ -33,9 +33,9 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
-    from .faults.effect import Surroundings
     from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
+    from .faults.scene import Surroundings
     from .server import Limits, Server, SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
@@ -178,7 +178,7 @@ class MockRegistry:
         return self._rules
 
     def _surroundings(self) -> "Surroundings":
-        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
+        from .faults.scene import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
 
         return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
 
@@ -249,7 +249,7 @@ class MockRegistry:
                 bytes_out=count,
                 started=now,
                 ended=now,
-            ),
+            )
         )
 
     async def _serve(self, exchange: Exchange) -> None:
@@ -332,7 +332,7 @@ class MockRegistry:
             proof = stack.enter_context(identity(tls, host))
             make = partial(Server, self, host=host, limits=limits, tls=proof, rejected=self._reject)
             server = await stack.enter_async_context(make(port=port))
-            if self.auth is not None and self.auth.second_origin:
+            if isinstance(self.auth, TokenAuth) and self.auth.second_origin:
                 tokens = await stack.enter_async_context(make())
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
             spare = SparePort(stack, make)

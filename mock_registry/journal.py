@@ -197,11 +197,7 @@ class Journal(Sequence[Record]):
         )
 
     def heads(
-        self,
-        repository: str | None = None,
-        *,
-        route: Route | str | None = None,
-        digest: str | None = None,
+        self, repository: str | None = None, *, route: Route | str | None = None, digest: str | None = None
     ) -> tuple[Record, ...]:
         """Return the existence checks (HEAD), in order; see `records`."""
         return self.records(repository=repository, method="HEAD", route=route, digest=digest)

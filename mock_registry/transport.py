@@ -145,10 +145,7 @@ class _Call:
         self._offered = chunk
         self._changed.set()
         # An app that answers before it has read everything is not waited for.
-        await self._in_time(
-            "write",
-            lambda: self._offered is None or self._piece is not None or self._ended,
-        )
+        await self._in_time("write", lambda: self._offered is None or self._piece is not None or self._ended)
         return self._offered is None
 
     def offer_end(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
+from mock_registry.auth import TokenAuth
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Service
 from mock_registry.spec import Digest, ErrorCode, Fault, MediaType, parse_count
@@ -19,16 +20,13 @@ from .blobs import digest_in_path
 async def get_base(service: Service, exchange: Exchange) -> Response:  # noqa: ARG001 (a handler)
     """Say that this is a registry (end-1)."""
     # The version header is older than the specification; docker looks for it.
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"docker-distribution-api-version", b"registry/2.0"),
-    ]
+    headers = [(b"content-type", b"application/json"), (b"docker-distribution-api-version", b"registry/2.0")]
     return Response(200, headers, b"{}")
 
 
 async def answer_token(service: Service, exchange: Exchange) -> Response:
     """Hand out a token, if this registry has a token service."""
-    if service.auth is None:
+    if not isinstance(service.auth, TokenAuth):
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
     return await service.auth.answer_token(exchange)
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from mock_registry.spec import Algorithm, Digest
+from mock_registry.spec import Algorithm, Digest, is_digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
 from .files import DirectoryBlob, Library
@@ -27,8 +27,9 @@ from .protocol import (
     SessionOpened,
     Storage,
     StorageFull,
-    Threads,
     Upload,
+    in_thread,
+    together,
     unlink,
     write_all,
 )
@@ -67,7 +68,6 @@ class DirectoryStorage(Storage):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.threads = Threads()
         self._place: Place | None = None
         self._number = itertools.count()
         self._freeing: set[asyncio.Future[None]] = set()
@@ -111,7 +111,7 @@ class DirectoryStorage(Storage):
             except DamagedLogError as error:
                 raise DirectoryError(f"{self.path}: {error}") from error
             changes.replenish()
-            self._library = Library(place, self.threads)
+            self._library = Library(place)
             self._changes, self._place = changes, place
             stack.pop_all()
         return True
@@ -139,9 +139,11 @@ class DirectoryStorage(Storage):
     def sweep(self, digests: Collection[Digest], sessions: Collection[str]) -> None:
         """Remove what a killed process had begun, or had not yet removed. Names that it cannot make stay."""
         place = self.place
-        for digest in place.digests():
-            if digest not in digests:
-                unlink(*place.blob(digest))
+        for algorithm, folder in place.blobs.items():
+            for name in names(folder):
+                digest = f"{algorithm}:{name}"
+                if is_digest(digest) and digest not in digests:
+                    unlink(name, folder)
         for name in names(place.uploads):
             if name not in sessions and (is_session(name) or name.startswith(_ASIDE)):
                 unlink(name, place.uploads)
@@ -175,24 +177,24 @@ class DirectoryStorage(Storage):
             StorageFull: The change could not be written down.
             OSError: The file does not have this size, or could not be moved.
         """
-        uploads, seals = self.place.uploads, self._library.seals
-        os.utime(session, ns=seals.times(digest, size), dir_fd=uploads, follow_symlinks=False)
+        uploads, library = self.place.uploads, self._library
+        os.utime(session, ns=library.times(digest, size), dir_fd=uploads, follow_symlinks=False)
         stat = os.stat(session, dir_fd=uploads, follow_symlinks=False)
         if stat.st_size != size:
             raise OSError(errno.EIO, f"the upload's file has {stat.st_size} bytes, not {size}")
         self.record(SessionCommitted(session, digest))
         self._move(session, digest)
-        if not seals.judge(digest, stat):  # a file system that cannot keep such times
+        if not library.judge(digest, stat):  # a file system that cannot keep such times
             name, folder = self.place.blob(digest)
             stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            seals.learn(digest, stat, intact=True)
-        return DirectoryBlob(self._library, digest, stat)
+            library.learn(digest, stat, intact=True)
+        return DirectoryBlob(library, digest, stat)
 
     def _move(self, name: str, digest: Digest) -> None:
         place = self.place
         blob, folder = place.blob(digest)
         os.rename(name, blob, src_dir_fd=place.uploads, dst_dir_fd=folder)
-        self._library.seals.forget(digest)
+        self._library.forget(digest)
 
     def keep_manifest(self, digest: Digest, content: bytes) -> None:
         """Write a manifest aside and move it to its place, over a copy that may be damaged."""
@@ -202,7 +204,7 @@ class DirectoryStorage(Storage):
             descriptor = os.open(name, _CREATE, 0o600, dir_fd=uploads)
             try:
                 write_all(descriptor, [content])
-                os.utime(descriptor, ns=self._library.seals.times(digest, len(content)))
+                os.utime(descriptor, ns=self._library.times(digest, len(content)))
             finally:
                 os.close(descriptor)
             self._move(name, digest)
@@ -214,7 +216,7 @@ class DirectoryStorage(Storage):
 
     def read_manifest(self, digest: Digest) -> bytes:
         """Return what is in a digest's file."""
-        with os.fdopen(open_file(*self.place.blob(digest)), "rb", buffering=0) as file:
+        with open_file(*self.place.blob(digest)) as file:
             return file.readall()
 
     def remove(self, digest: Digest) -> None:
@@ -222,13 +224,13 @@ class DirectoryStorage(Storage):
         uploads = self.place.uploads
         name, folder = self.place.blob(digest)
         found = look(name, folder)
-        self._library.seals.forget(digest)
+        self._library.forget(digest)
         if found is None or found.st_size < _LARGE:
             unlink(name, folder)
             return
         freed = f".freed-{next(self._number)}"
         os.rename(name, freed, src_dir_fd=folder, dst_dir_fd=uploads)
-        freeing = self.threads.start(lambda: unlink(freed, uploads))
+        freeing = in_thread(lambda: unlink(freed, uploads))
         self._freeing.add(freeing)
         freeing.add_done_callback(self._freeing.discard)
 
@@ -276,7 +278,6 @@ class DirectoryStorage(Storage):
         """Close the directory as the end of the process does."""
         place, self._place = self.place, None
         self._changes.close()
-        self.threads.close()
         place.close()
 
 
@@ -293,7 +294,7 @@ class DirectoryUpload(Upload):
     def __init__(
         self, storage: DirectoryStorage, session: str, algorithm: Algorithm, *, size: int = 0
     ) -> None:
-        super().__init__(storage.threads, algorithm, size=size)
+        super().__init__(algorithm, size=size)
         self._storage = storage
         self._session = session
         self._descriptor: int | None = None
@@ -311,18 +312,17 @@ class DirectoryUpload(Upload):
             self._descriptor = os.open(self._session, _APPEND | new, 0o600, dir_fd=folder)
         return self._descriptor
 
+    def _hash_again(self, algorithm: Algorithm) -> str:
+        if not self.size:
+            return hashlib.new(algorithm).hexdigest()
+        with open_file(self._session, self._storage.place.uploads) as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+
     def settle(self) -> None:
         """Close the descriptor: a session may wait long for its next chunk."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
-
-    def _hash_again(self, algorithm: Algorithm) -> str:
-        if not self.size:
-            return hashlib.new(algorithm).hexdigest()
-        descriptor = open_file(self._session, self._storage.place.uploads)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return hashlib.file_digest(file, algorithm).hexdigest()
 
     async def commit(self, digest: Digest) -> DirectoryBlob:
         """Move the file to its digest's place.
@@ -348,4 +348,4 @@ class DirectoryUpload(Upload):
         if self.size < _LARGE:
             unlink(self._session, uploads)
         else:
-            await self._threads.together(lambda: unlink(self._session, uploads))
+            await together(lambda: unlink(self._session, uploads))

@@ -5,12 +5,13 @@ Owns the layout of the directory and the descriptors of its folders. Must not kn
 
 import contextlib
 import fcntl
+import io
 import os
 import stat
 import weakref
 from pathlib import Path
 
-from mock_registry.spec import Algorithm, Digest, is_digest
+from mock_registry.spec import Algorithm, Digest
 
 from . import changelog
 
@@ -116,15 +117,6 @@ class Place:
         algorithm, _, encoded = digest.partition(":")
         return encoded, self.blobs[Algorithm(algorithm)]
 
-    def digests(self) -> list[Digest]:
-        """Return the digests that files are named after; other names are ignored."""
-        return [
-            digest
-            for algorithm, folder in self.blobs.items()
-            for name in names(folder)
-            if is_digest(digest := f"{algorithm}:{name}")
-        ]
-
     def publish(self, index: bytes) -> None:
         """Make the directory an OCI layout for other programs, with this index.
 
@@ -157,14 +149,14 @@ def look(name: str, folder: int) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def open_file(name: str, folder: int) -> int:
+def open_file(name: str, folder: int) -> io.FileIO:
     """Open a file for reading.
 
     Raises:
         FileNotFoundError: It is missing.
         OSError: It cannot be read, or is not a file.
     """
-    return os.open(name, _READ, dir_fd=folder)
+    return os.fdopen(os.open(name, _READ, dir_fd=folder), "rb", buffering=0)
 
 
 def _close_all(descriptors: list[int]) -> None:

@@ -27,6 +27,7 @@ _EPILOGUE = (
 # Each command's summary again, so that listing the commands does not import them.
 _COMMANDS = {
     "run": "Run scenarios: print what moved, what was saved, and whether the registry's journal agrees.",
+    "check": "Check scenario files without running them: print every mistake, with its line and column.",
     "push": "Push an image to a registry and print which layers moved.",
     "pull": "Pull an image from a registry and print which layers moved.",
     "copy": "Copy an image between registries, layouts and archives and print which layers moved.",
@@ -50,6 +51,7 @@ _COMMANDS = {
     "schema": "Print the JSON Schema of scenario files, for editors.",
 }
 _MODULES = {
+    "check": "run",
     **dict.fromkeys(("push", "pull", "copy"), "transfer"),
     **dict.fromkeys(("inspect", "manifest", "config", "layers", "referrers"), "documents"),
     **dict.fromkeys(("history", "tree"), "history"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from regsim.cli.output import status
 from regsim.client.image_address import RECORD, parse, registries
 from regsim.core import Descriptor, Platform, media_types
 from regsim.core.account import Account
@@ -21,6 +22,7 @@ from regsim.synth.recorded import load_record
 from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
+    from regsim.cli.connecting import Connecting
     from regsim.client.opener import Opener
     from regsim.transfer.ends import Source
 
@@ -28,41 +30,48 @@ _MAX_DEPTH = 4
 
 
 class AddressedBases:
-    """Finds images by their addresses.
+    """Finds base images by their addresses; imports what speaks to registries when the first one is needed.
+
+    A build from scratch or from the cache needs none.
 
     Args:
-        opener: opens them.
         names: `--build-context`: the address that a name stands for.
+        connecting: how to connect to registries.
     """
 
-    def __init__(self, opener: Opener, names: Mapping[str, str]) -> None:
-        self._opener = opener
+    def __init__(self, names: Mapping[str, str], connecting: Connecting) -> None:
         self._names = names
+        self._connecting = connecting
+        self._hosts: dict[str, None] = {}
+        self._openers: list[Opener] = []
 
     async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Raises:
-            UsageError: the name is not an address.
+            UsageError: the name is not an address, or --creds would be sent to two registries.
             NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
         address = self._names.get(name, name)
         if address.startswith(RECORD):
-            return await _recorded(address.removeprefix(RECORD))
+            record = address.removeprefix(RECORD)
+            recipes = [load_record(record).image_recipe(record)]
+            return await base_of(ImageSource(recipes, LayerForge(default_folder())), record)
+        from regsim.client.opener import Opener  # noqa: PLC0415  (see above)
+
+        hosts = registries(address)
+        if not self._openers or not self._hosts.keys() >= {*hosts}:
+            self._hosts |= dict.fromkeys(hosts)
+            self._openers.append(Opener(self._connecting.connection(*self._hosts), warn=status))
         where = parse(address)
-        source = self._opener.source(where)
+        source = self._openers[-1].source(where)
         root = await source.resolve(where.target, Account())
         return await _image(source, root, platform, address)
 
-
-def hosts_of(address: str) -> set[str]:
-    """Return the registry that an address is in, if it is in one."""
-    return set() if address.startswith(RECORD) else set(registries(address))
-
-
-async def _recorded(name: str) -> OpenImage:
-    source = ImageSource([load_record(name).image_recipe(name)], LayerForge(default_folder()))
-    return await base_of(source, name)
+    async def close(self) -> None:
+        """Close every connection."""
+        for opener in self._openers:
+            await opener.close()
 
 
 async def _image(source: Source, root: Descriptor, platform: Platform, name: str) -> OpenImage:

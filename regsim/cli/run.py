@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Printing, check_outputs, ignore, status
+from regsim.cli.output import Printing, check_outputs, ignore, status, write
 from regsim.cli.running import Wanted, conclude, drive, failing
 from regsim.cli.running import run as run_to_end
 from regsim.core.result import Mode, RunResult
@@ -89,7 +89,7 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
                 "--model has no registry", hint="leave out --dry-run, --registry, --prefix and --keep"
             )
         check_outputs(flags.output, flags.json)
-        loaded = _load_all(scenarios, flags)
+        loaded = _load_all(scenarios, partial(_load, flags=flags))
         connect: partial[Transport] | None = None
         if not flags.model:
             from regsim.registry.transport import Transport  # noqa: PLC0415  (the model needs no HTTP client)
@@ -100,7 +100,22 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
     return conclude((run_to_end if waits else drive)(_run_all(loaded, flags, connect)), wanted)
 
 
-def _load_all(names: Sequence[str], flags: RunFlags) -> list[Scenario]:
+def check(
+    *scenarios: str, overrides: Annotated[list[str] | None, Parameter("--set", negative=())] = None
+) -> None:
+    """Check scenario files without running them: print every mistake, with its line and column.
+
+    Args:
+        scenarios: scenario files, or names of shipped ones.
+        overrides: KEY=VALUE, changes a value of the scenarios; repeatable.
+    """
+    if not scenarios:
+        raise UsageError("no scenario given", hint="name a file: regsim check mine.yaml")
+    _load_all(scenarios, lambda name: load_scenario(find_scenario(name), overrides or ()))
+    write("".join(f"{name}: valid\n" for name in scenarios), None)
+
+
+def _load_all(names: Sequence[str], load: Callable[[str], Scenario]) -> list[Scenario]:
     """Load and check scenarios before the first one runs.
 
     Raises:
@@ -110,7 +125,7 @@ def _load_all(names: Sequence[str], flags: RunFlags) -> list[Scenario]:
     errors: list[RegsimError] = []
     for name in names:
         try:
-            scenarios.append(_load(name, flags))
+            scenarios.append(load(name))
         except RegsimError as error:
             errors.append(error)
     if len(errors) == 1:

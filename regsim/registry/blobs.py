@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Account, Loss, Reason
+from regsim.core.reference import check_repository
 from regsim.errors import ContentError, NetworkError, RegsimError, Trouble
 from regsim.registry.answer import Answer, ContentRange, refusal
 from regsim.registry.retry import Unready, final
@@ -32,10 +32,15 @@ ASK_AGAIN = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
 async def is_held_by(repository: Requests, other: str, digest: Digest, account: Account) -> bool:
-    """Tell whether a HEAD for a blob in another repository is answered with 200; see `Repository`."""
+    """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
+
+    Any answer but a clear yes counts as no. A mount that is refused costs more than that, and
+    opens a session.
+    """
+    target = f"/v2/{check_repository(other)}/blobs/{digest}"
     try:
         # With the token that the mount needs, if it needs one.
-        answer = await repository.send("HEAD", f"/v2/{other}/blobs/{digest}", account, mounts_from=other)
+        answer = await repository.send("HEAD", target, account, mounts_from=other)
     except RegsimError:
         return False
     return answer.status == HTTPStatus.OK
@@ -44,7 +49,21 @@ async def is_held_by(repository: Requests, other: str, digest: Digest, account: 
 async def has(
     repository: Requests, descriptor: Descriptor, account: Account, *, closely: bool = False
 ) -> bool:
-    """Tell whether the repository has a blob; see `Repository.has_blob`."""
+    """Tell whether the repository has a blob: only a 404 says that it has not.
+
+    One HEAD (end-2). It becomes a GET for one byte where the HEAD was refused with 403 or 405, and
+    where it states a size that is not the descriptor's: proxies get this wrong on HEAD.
+
+    Args:
+        repository: that is asked.
+        descriptor: of the blob.
+        account: is charged.
+        closely: ask with that GET at once, since a HEAD may be answered from a cache.
+
+    Raises:
+        ContentError: the size is another one by GET too. A digest has one size only, so something is
+            damaged, and an upload over it would be ignored by most registries.
+    """
     if closely:
         return await _has_by_range(repository, descriptor, account)
     answer = await repository.ask("HEAD", repository.blob_target(descriptor.digest), account)
@@ -110,15 +129,7 @@ class RemoteBlob:
 
     def open(self) -> AsyncGenerator[bytes, None]:
         """Yield the raw bytes; raises as `pour` does."""
-        return self.open_at(0)
-
-    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on; else as `open`."""
-        return streamed(partial(self.pour, offset=offset))
-
-    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Yield the raw bytes from `offset` on, each piece checked in the thread that reads it."""
-        return streamed(lambda take: self.pour(check, take, offset=offset))
+        return streamed(self.pour)
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the raw bytes to `takers`, in threads, never more than the descriptor's size.

@@ -13,7 +13,6 @@ import io
 import os
 import secrets
 import stat
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -67,29 +66,7 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
         raise file_error(error, path, doing) from error
 
 
-class GuardedFile(io.FileIO):
-    """A file whose closing waits for a read or write that another thread is doing.
-
-    A cancelled task does not stop its worker thread; were the file closed under it, its number could name
-    another file already.
-    """
-
-    def __init__(self, file: int | Path, mode: str) -> None:
-        self._busy = threading.Lock()
-        super().__init__(file, mode)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read at most `size` bytes."""
-        with self._busy:
-            return super().read(size) or b""
-
-    def close(self) -> None:
-        """Close the file. Any number of calls are harmless."""
-        with self._busy:
-            super().close()
-
-
-def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
+def open_regular(path: Path, *, follow: bool = False) -> io.FileIO:
     """Open a regular file for reading.
 
     Args:
@@ -103,7 +80,7 @@ def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
     # Without O_NONBLOCK, opening a pipe at that place would block for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        file = GuardedFile(os.open(path, flags), "rb")
+        file = io.FileIO(os.open(path, flags), "rb")
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -152,7 +129,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-class AsideFile(GuardedFile):
+class AsideFile(io.FileIO):
     """A file being written aside, which becomes `target` when it is whole, or never existed.
 
     It is locked while it is open, so that `sweep` tells a living writer from a dead one. Each `write`
@@ -194,16 +171,14 @@ class AsideFile(GuardedFile):
 
     def restart(self, position: int) -> None:
         """Drop everything behind a position, and go on writing there."""
-        with self._busy:
-            self.truncate(position)
-            self.seek(position)
+        self.truncate(position)
+        self.seek(position)
 
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
         """Write all of `data`; unlike its base, never a part."""
-        with self._busy:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[super().write(rest) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
         return len(data)
 
     def commit(self, target: Path, *, durable: bool) -> None:
@@ -213,10 +188,9 @@ class AsideFile(GuardedFile):
             target: its place.
             durable: whether the bytes must outlive a power cut, and not only this process.
         """
-        with self._busy:
-            if durable:
-                os.fsync(self.fileno())
-            self._aside.replace(target)
+        if durable:
+            os.fsync(self.fileno())
+        self._aside.replace(target)
         self.close()
 
     def link(self, target: Path) -> None:
@@ -233,13 +207,12 @@ class AsideFile(GuardedFile):
         Args:
             keep: leave one that is to outlive its writer where it is.
         """
-        with self._busy:
-            if self.closed:
-                return
-            if not (keep and self.outlives):
-                with suppress(OSError):
-                    self._aside.unlink()
-            io.FileIO.close(self)
+        if self.closed:
+            return
+        if not (keep and self.outlives):
+            with suppress(OSError):
+                self._aside.unlink()
+        self.close()
 
 
 def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:

@@ -12,7 +12,7 @@ import bcrypt
 import httpx
 import pytest
 
-from regsim.cli.serve import Auth, serve
+from regsim.cli.serve import ServeFlags, serve
 from regsim.errors import LocalFileError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
     file.write_bytes(b"ci:" + bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)) + b"\n")
     monkeypatch.setitem(sys.modules, "bcrypt", None)
     with pytest.raises(LocalFileError, match="an htpasswd file needs the package bcrypt: pip install bcrypt"):
-        serve(auth=Auth.BASIC, htpasswd=file)
+        serve(flags=ServeFlags(auth="basic", htpasswd=file))
 
 
 @pytest.mark.parametrize(

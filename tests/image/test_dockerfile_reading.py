@@ -5,58 +5,63 @@ from __future__ import annotations
 import pytest
 
 from regsim.errors import DockerfileError, ExitCode
-from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
-from regsim.image.builder.instructions import (
-    Arg,
+from regsim.image.builder.dockerfile import (
     Copy,
+    Dockerfile,
     Healthcheck,
-    Onbuild,
-    Pairs,
     Run,
-    Start,
-    Text,
-    Words,
+    defaults,
+    read_dockerfile,
+    read_trigger,
 )
+from regsim.image.builder.syntax import Problems, Written
+
+
+def read(text: str) -> Dockerfile:
+    problems = Problems("Dockerfile")
+    found = read_dockerfile(text, problems)
+    problems.check()
+    return found
 
 
 def only(text: str) -> object:
     """Return the one instruction after FROM."""
-    (stage,) = read_dockerfile(f"FROM scratch\n{text}", "Dockerfile").stages
+    (stage,) = read(f"FROM scratch\n{text}").stages
     (instruction,) = stage.instructions
     return instruction
 
 
 def mistakes(text: str) -> list[str]:
     with pytest.raises(DockerfileError) as error:
-        read_dockerfile(text, "Dockerfile")
+        read(text)
     assert error.value.exit_code is ExitCode.USAGE
     return error.value.problems
 
 
 def test_the_article_s_dockerfile_is_read() -> None:
     text = 'FROM golang\nCOPY . .\nRUN go build -o main main.go\nCMD ["./main"]\n'
-    (stage,) = read_dockerfile(text, "Dockerfile").stages
+    (stage,) = read(text).stages
     copy, run, start = stage.instructions
-    assert stage.start.base == "golang"
+    assert stage.base == "golang"
     assert isinstance(copy, Copy)
     assert (copy.sources, copy.destination, copy.unpack) == ((".",), ".", False)
     assert isinstance(run, Run)
     assert (run.key, run.line) == ("go build -o main main.go", 3)
-    assert isinstance(start, Start)
-    assert (start.command.words, start.command.is_exec) == (("./main",), True)
+    assert isinstance(start, Written)
+    assert (start.name, start.arguments, start.is_exec) == ("CMD", ("./main",), True)
 
 
 def test_stages_have_names_in_lower_case_and_platforms() -> None:
     text = "FROM --platform=linux/arm64 a AS Build\nFROM build\nCOPY --from=build /x /y\n"
-    first, second = read_dockerfile(text, "Dockerfile").stages
-    assert (first.start.name, first.start.platform) == ("build", "linux/arm64")
-    assert second.start.base == "build"
+    first, second = read(text).stages
+    assert (first.name, first.platform) == ("build", "linux/arm64")
+    assert second.base == "build"
     assert second.instructions[0].source == "build"  # type: ignore[union-attr]
 
 
 def test_arguments_may_stand_before_the_first_stage_and_nothing_else() -> None:
-    read = read_dockerfile("ARG V=1\nARG W\nFROM golang:${V}\n", "Dockerfile")
-    assert [each.names for each in read.arguments] == [(("V", "1"),), (("W", None),)]
+    arguments = read("ARG V=1\nARG W\nFROM golang:${V}\n").arguments
+    assert [defaults(each) for each in arguments] == [[("V", "1")], [("W", None)]]
     assert mistakes("ENV A=1\nFROM scratch\n") == [
         "Dockerfile:1: ENV stands before the first FROM — only ARG may",
     ]
@@ -66,20 +71,18 @@ def test_arguments_may_stand_before_the_first_stage_and_nothing_else() -> None:
 def test_continuations_and_comments_between_them_are_one_instruction(escape: str) -> None:
     head = "# escape=`\n" if escape == "`" else ""
     text = f"{head}FROM scratch\nRUN one {escape}\n  # a comment\n  two {escape}  \n\n  three\n"
-    (stage,) = read_dockerfile(text, "Dockerfile").stages
+    (stage,) = read(text).stages
     (run,) = stage.instructions
     assert isinstance(run, Run)
     assert run.key == "one two three"
 
 
 def test_a_syntax_directive_is_accepted_and_changes_nothing() -> None:
-    assert (
-        read_dockerfile("# syntax=docker/dockerfile:1\n# check=skip=all\nFROM scratch\n", "D").escape == "\\"
-    )
+    assert read("# syntax=docker/dockerfile:1\n# check=skip=all\nFROM scratch\n").escape == "\\"
 
 
 def test_an_escape_directive_after_the_first_comment_is_a_comment() -> None:
-    assert read_dockerfile("# hello\n# escape=`\nFROM scratch\n", "D").escape == "\\"
+    assert read("# hello\n# escape=`\nFROM scratch\n").escape == "\\"
 
 
 def test_heredocs_are_files_of_a_copy() -> None:
@@ -95,14 +98,14 @@ def test_heredocs_are_files_of_a_copy() -> None:
 def test_a_heredoc_is_the_command_of_a_run() -> None:
     run = only("RUN <<EOF\ngo   build\ngo test\nEOF\n")
     assert isinstance(run, Run)
-    assert run.command.words == ("go   build\ngo test\n",)
+    assert run.words == ("go   build\ngo test\n",)
     assert run.key == "go build go test"
 
 
 def test_a_heredoc_for_a_program_stays_with_its_command() -> None:
     run = only("RUN python3 <<EOF\nprint(1)\nEOF\n")
     assert isinstance(run, Run)
-    assert run.command.words == ("python3 <<EOF\nprint(1)\nEOF",)
+    assert run.words == ("python3 <<EOF\nprint(1)\nEOF",)
 
 
 def test_the_flags_of_copy_are_read() -> None:
@@ -121,29 +124,38 @@ def test_names_with_spaces_are_written_in_json_form() -> None:
 @pytest.mark.parametrize(
     ("text", "pairs"),
     [
-        ("ENV A=1 B='two words' C=$A", (("A", "1"), ("B", "'two words'"), ("C", "$A"))),
-        ("ENV A one two", (("A", "one two"),)),
+        ("ENV A=1 B='two words' C=$A", ("A", "1", "=", "B", "'two words'", "=", "C", "$A", "=")),
+        ("ENV A one two", ("A", "one two", "")),
     ],
 )
 def test_env_has_a_new_form_and_an_old_one(text: str, pairs: object) -> None:
     env = only(text)
-    assert isinstance(env, Pairs)
-    assert (env.pairs, env.is_label) == (pairs, False)
+    assert isinstance(env, Written)
+    assert (env.name, env.arguments) == ("ENV", pairs)
 
 
 def test_each_other_instruction_is_read() -> None:
-    assert only("ARG A B=2") == Arg(line=2, names=(("A", None), ("B", "2")))
-    assert only("WORKDIR /go src") == Text(line=2, name="WORKDIR", value="/go src")
-    assert only("EXPOSE 80 443/udp") == Words(line=2, name="EXPOSE", values=("80", "443/udp"))
-    assert only('VOLUME ["/a", "/b c"]') == Words(line=2, name="VOLUME", values=("/a", "/b c"))
-    assert only('SHELL ["/bin/bash", "-c"]') == Words(line=2, name="SHELL", values=("/bin/bash", "-c"))
-    assert only("ONBUILD RUN make") == Onbuild(line=2, trigger="RUN make")
-    assert only("HEALTHCHECK NONE") == Healthcheck(line=2, test=("NONE",))
+    for text, arguments in {
+        "ARG A B=2": ("A", "B=2"),
+        "WORKDIR /go src": ("/go src",),
+        "EXPOSE 80 443/udp": ("80", "443/udp"),
+        'VOLUME ["/a", "/b c"]': ("/a", "/b c"),
+        'SHELL ["/bin/bash", "-c"]': ("/bin/bash", "-c"),
+        "ONBUILD RUN make": ("RUN make",),
+    }.items():
+        instruction = only(text)
+        assert isinstance(instruction, Written)
+        assert (instruction.name, instruction.line) == (text.split(" ", 1)[0], 2)
+        assert instruction.arguments == arguments
+    assert only("HEALTHCHECK NONE") == Healthcheck(2, {"Test": ["NONE"]})
+    document = {
+        "Test": ["CMD-SHELL", "curl -f x"],
+        "Interval": 90 * 10**9,
+        "Timeout": 15 * 10**8,
+        "Retries": 3,
+    }
     assert only("HEALTHCHECK --interval=1m30s --timeout=1.5s --retries=3 CMD curl -f x") == Healthcheck(
-        line=2,
-        test=("CMD-SHELL", "curl -f x"),
-        times={"Interval": 90 * 10**9, "Timeout": 15 * 10**8},
-        retries=3,
+        2, document
     )
 
 
@@ -191,5 +203,5 @@ def test_a_trigger_of_a_base_is_an_instruction() -> None:
 
 
 def test_windows_line_ends_and_a_byte_order_mark_do_no_harm() -> None:
-    (stage,) = read_dockerfile("\ufeffFROM scratch\r\nRUN a \\\r\n b\r\n", "D").stages
+    (stage,) = read("\ufeffFROM scratch\r\nRUN a \\\r\n b\r\n").stages
     assert [type(each) for each in stage.instructions] == [Run]

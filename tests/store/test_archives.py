@@ -494,7 +494,7 @@ async def test_archive_that_goes_away_or_is_cut_is_told(tmp_path: Path) -> None:
     with pytest.raises(ContentError):
         await everything(archive.content(layer))
     path.unlink()
-    with pytest.raises(LocalFileError, match="any more"):
+    with pytest.raises(LocalFileError, match="there is no archive"):
         await everything(archive.content(layer))
 
 

@@ -31,7 +31,6 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),
     "layout": lambda path: LayoutStore(path / "layout", create=True),
     "layout that verifies": lambda path: LayoutStore(path / "layout", create=True, verify=True),
-    "layout that flushes": lambda path: LayoutStore(path / "layout", create=True, durable=True),
     "digests": lambda _: DigestStore(),
     "digests in chains": lambda _: ChainDigestStore(),
     "OCI archive being written": lambda path: ArchiveWriter(path / "image.tar"),

@@ -8,21 +8,19 @@ history. Must not know registries, layouts, scenarios, or where the image goes.
 from __future__ import annotations
 
 import re
-import time
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from regsim.core import Platform
-from regsim.core.manifest import encode
 from regsim.errors import DockerfileError, RegsimError, UsageError
 from regsim.image.builder.config import Config, change
-from regsim.image.builder.dockerfile import read_dockerfile, read_trigger
-from regsim.image.builder.instructions import Copy, Text
+from regsim.image.builder.dockerfile import Copy, read_dockerfile, read_trigger
 from regsim.image.builder.plan import SCRATCH, PlannedStage, make_plan
 from regsim.image.builder.stage import StageBuilder
-from regsim.image.builder.syntax import Problems
-from regsim.image.builder.work import Request, Work, ignore_report
+from regsim.image.builder.syntax import Problems, Written
+from regsim.image.builder.work import Request, Work
 from regsim.image.listing import Listing
 from regsim.image.opened import Files, OpenImage
 from regsim.store.entry import Entry, Kind
@@ -31,8 +29,7 @@ from regsim.synth.recipe import plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from regsim.image.builder.instructions import Dockerfile, Instruction
-    from regsim.image.builder.plan import Plan
+    from regsim.image.builder.dockerfile import Instruction
     from regsim.image.builder.work import Cache, StepReport
     from regsim.image.opened import OpenLayer
     from regsim.store.layout import LayoutStore
@@ -79,19 +76,13 @@ def _configured(raw: bytes) -> bytes:
             continue
         try:
             instruction = read_trigger(_WORDS.sub('", "', match["text"]), "history")
-            if isinstance(instruction, Text) and instruction.name == "WORKDIR":
-                config.config["WorkingDir"] = config.absolute(instruction.value)
-            else:
-                change(config, instruction, str, str.split, has_cmd=False)
+            if isinstance(instruction, Written) and instruction.name == "WORKDIR":
+                config.config["WorkingDir"] = config.absolute(instruction.arguments[0])
+            elif isinstance(instruction, Written):
+                change(config, instruction, str, str.split)
         except RegsimError:
             continue  # a history is free text, and says only what it says
-    document = {
-        **config.document,
-        "config": config.config,
-        "rootfs": {"type": "layers", "diff_ids": config.diff_ids},
-        "history": config.history,
-    }
-    return encode(document)
+    return config.raw(0)
 
 
 async def build(
@@ -99,8 +90,7 @@ async def build(
     store: LayoutStore,
     cache: Cache | None = None,
     *,
-    tell: Callable[[StepReport], None] = ignore_report,
-    clock: Callable[[], float] = time.monotonic,
+    tell: Callable[[StepReport], object] = lambda _: None,
 ) -> OpenImage:
     """Build an image.
 
@@ -109,64 +99,55 @@ async def build(
         store: takes layers that are written, unless there is a cache, whose own layout takes them.
         cache: what earlier builds made; None to make everything.
         tell: receives the report of each instruction when it is done.
-        clock: returns seconds, for the reports.
 
     Raises:
         DockerfileError: the Dockerfile has mistakes: all of those that can be found without an image.
         RegsimError: a step cannot be done; the Dockerfile's line is named.
     """
     problems = Problems(request.name)
-    dockerfile = read_dockerfile(request.text, request.name, problems)
-    plan = make_plan(dockerfile, problems, request)
-    work = Work(request=request, store=store, cache=cache, tell=tell, clock=clock)
-    last = await _Build(dockerfile, plan, work).run()
+    dockerfile = read_dockerfile(request.text, problems)
+    stages, arguments = make_plan(dockerfile, problems, request)
+    work = Work(request=request, store=store, cache=cache, tell=tell)
+    building = _Build(work, arguments, dockerfile.escape)
+    for planned in stages:
+        last = await building.stage(planned)
     return OpenImage(name=request.name, raw=last.config.raw(request.timestamp), layers=tuple(last.layers))
 
 
 class _Build:
-    def __init__(self, dockerfile: Dockerfile, plan: Plan, work: Work) -> None:
+    def __init__(self, work: Work, arguments: Mapping[str, str], escape: str) -> None:
         self._request = work.request
-        self._dockerfile = dockerfile
-        self._plan = plan
+        self._arguments = arguments
+        self._escape = escape
         self._platform = work.request.platform or work.request.host
         self._work = work
         self._stages: dict[int, StageBuilder] = {}
         self._images: dict[str, Files] = {}
 
-    async def run(self) -> StageBuilder:
-        for planned in self._plan.stages:
-            self._stages[planned.number] = await self._stage(planned)
-        return self._stages[self._plan.stages[-1].number]
-
-    async def _stage(self, planned: PlannedStage) -> StageBuilder:
-        with _at(self._dockerfile.name, planned.stage.start.line):
+    async def stage(self, planned: PlannedStage) -> StageBuilder:
+        with _at(self._request.name, planned.stage.line):
             config, layers = await self._begin(planned)
             triggers = [
-                read_trigger(text, f"ONBUILD of {planned.stage.start.base}")
+                read_trigger(text, f"ONBUILD of {planned.stage.base}")
                 for text in config.config.pop("OnBuild", ())
             ]
-        stage = StageBuilder(
-            planned.name,
-            config,
-            layers,
-            self._work,
-            inherited=self._plan.arguments,
-            escape=self._dockerfile.escape,
+        stage = self._stages[planned.number] = StageBuilder(
+            planned.name, config, layers, self._work, inherited=self._arguments, escape=self._escape
         )
         if isinstance(planned.base, int):
             stage.inherit(self._stages[planned.base])
         for trigger in triggers:
-            with _at(self._dockerfile.name, planned.stage.start.line):
+            with _at(self._request.name, planned.stage.line):
                 await self._do(stage, trigger, {})
         for instruction in planned.stage.instructions:
-            with _at(self._dockerfile.name, instruction.line):
+            with _at(self._request.name, instruction.line):
                 await self._do(stage, instruction, planned.copies)
         return stage
 
     async def _begin(self, planned: PlannedStage) -> tuple[Config, list[OpenLayer]]:
         if isinstance(planned.base, int):
             below = self._stages[planned.base]
-            return below.config.copy(), list(below.layers)
+            return replace(deepcopy(below.config), has_cmd=False), list(below.layers)
         platform = Platform.parse(planned.platform) if planned.platform else self._platform
         if planned.base == SCRATCH:
             return Config.empty(platform), []

@@ -14,16 +14,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from regsim.core import Platform
 from regsim.core.manifest import encode
 from regsim.errors import ContentError, UsageError
-from regsim.image.builder.instructions import Healthcheck, Onbuild, Pairs, Start, Text, Words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from regsim.core import Digest
-    from regsim.image.builder.instructions import Command, Instruction
+    from regsim.core import Digest, Platform
+    from regsim.image.builder.syntax import Written
 
 COMMENT = "buildkit.dockerfile.v0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -47,6 +45,7 @@ class Config:
         history: one line an instruction, the base's first.
         diff_ids: of all layers, base first.
         author: its author, if one is named.
+        has_cmd: whether the stage that is built has had a CMD.
     """
 
     document: dict[str, Any]
@@ -54,6 +53,7 @@ class Config:
     history: list[dict[str, Any]] = field(default_factory=list)
     diff_ids: list[str] = field(default_factory=list)
     author: str | None = None
+    has_cmd: bool = False
 
     @classmethod
     def empty(cls, platform: Platform) -> Config:
@@ -90,16 +90,6 @@ class Config:
             author=author if isinstance(author, str) else None,
         )
 
-    def copy(self) -> Config:
-        """Return one that changes on its own, for a stage that builds on this one."""
-        return Config(
-            document=dict(self.document),
-            config=json.loads(json.dumps(self.config)),
-            history=[dict(line) for line in self.history],
-            diff_ids=list(self.diff_ids),
-            author=self.author,
-        )
-
     @property
     def environment(self) -> dict[str, str]:
         """The variables that ENV set."""
@@ -115,11 +105,6 @@ class Config:
     def user(self) -> str:
         """The user that runs commands; empty for root."""
         return str(self.config.get("User") or "")
-
-    @property
-    def platform(self) -> Platform:
-        """What it runs on."""
-        return Platform.from_json(self.document) or Platform("linux", "amd64")
 
     def add(
         self, created_by: str, timestamp: int, *, diff_id: Digest | None = None, comment: str = COMMENT
@@ -148,11 +133,9 @@ class Config:
         joined = "/" + joined.lstrip("/")
         return f"{joined}/" if path.endswith(("/", "/.")) and joined != "/" else joined
 
-    def shell_words(self, command: Command) -> list[str]:
+    def shell_words(self, words: Sequence[str], *, is_exec: bool) -> list[str]:
         """Return a command's words; one that is not in exec form goes to the shell."""
-        if command.is_exec:
-            return list(command.words)
-        return [*(self.config.get("Shell") or DEFAULT_SHELL), *command.words]
+        return list(words) if is_exec else [*(self.config.get("Shell") or DEFAULT_SHELL), *words]
 
     def raw(self, timestamp: int) -> bytes:
         """Return the finished config, the same to the byte for the same content."""
@@ -175,29 +158,6 @@ class Config:
 def when(timestamp: int) -> str:
     """Return a time in seconds since 1970 as configs write it (RFC 3339)."""
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def quoted(words: Iterable[str]) -> str:
-    """Return words as a history shows them: `["./main" "-v"]`."""
-    return f"[{' '.join(json.dumps(word, ensure_ascii=False) for word in words)}]"
-
-
-def health(check: Healthcheck) -> dict[str, Any]:
-    """Return a HEALTHCHECK as a config has it."""
-    document: dict[str, Any] = {"Test": list(check.test), **check.times}
-    if check.retries:
-        document["Retries"] = check.retries
-    return document
-
-
-def go_map(names: Iterable[str]) -> str:
-    """Return a set of names as Go prints one, which is what a history shows of EXPOSE."""
-    return f"map[{' '.join(f'{name}:{{}}' for name in sorted(names))}]"
-
-
-def words_line(name: str, values: Sequence[str]) -> str:
-    """Return the history's line of an instruction that has a list."""
-    return f"{name} [{' '.join(values)}]"
 
 
 def _says_something(value: object) -> bool:
@@ -228,102 +188,82 @@ _MAX_SIGNAL = 64
 
 def change(
     config: Config,
-    instruction: Instruction,
+    written: Written,
     expand: Callable[[str], str],
     expand_words: Callable[[str], list[str]],
-    *,
-    has_cmd: bool,
-) -> str | None:
-    """Apply an instruction to a config, and return its line in the history; None if it has none.
+) -> str:
+    """Apply an instruction to a config, and return its line in the history.
 
     Args:
         config: what it changes.
-        instruction: any that makes no layer, but ARG.
+        written: ENV, LABEL, CMD, ENTRYPOINT, EXPOSE, VOLUME, SHELL, USER, STOPSIGNAL or MAINTAINER.
         expand: replaces variables in a word.
         expand_words: replaces variables in a text that may become several words.
-        has_cmd: whether the same stage has had a CMD.
 
     Raises:
         UsageError: a value is not what the instruction takes.
     """
-    match instruction:
-        case Pairs():
-            return _pairs(config, instruction, expand)
-        case Start():
-            return _start(config, instruction, has_cmd=has_cmd)
-        case Words():
-            return _words(config, instruction, expand, expand_words)
-        case Text():
-            return _text(config, instruction, expand)
-        case Healthcheck():
-            document = config.config["Healthcheck"] = health(instruction)
-            return f"HEALTHCHECK {_shown_health(document)}"
-        case Onbuild():
-            config.config.setdefault("OnBuild", []).append(instruction.trigger)
-            return None
-        case _:
-            raise TypeError(f"{type(instruction).__name__} makes a layer")
-
-
-def _pairs(config: Config, pairs: Pairs, expand: Callable[[str], str]) -> str:
-    values = [(expand(name), expand(value)) for name, value in pairs.pairs]
-    for name, value in values:
-        if pairs.is_label:
-            config.config.setdefault("Labels", {})[name] = value
-        else:
-            config.set_env(name, value)
-    word = "LABEL" if pairs.is_label else "ENV"
-    return " ".join((word, *(f"{name}={value}" for name, value in values)))
-
-
-def _start(config: Config, start: Start, *, has_cmd: bool) -> str:
-    words = config.shell_words(start.command) if start.command.words else []
-    if start.is_entrypoint:
-        config.config["Entrypoint"] = words
-        if not has_cmd:
-            config.config.pop("Cmd", None)  # the base's CMD was meant for the base's ENTRYPOINT
-        return f"ENTRYPOINT {quoted(words)}"
-    config.config["Cmd"] = words
-    return f"CMD {quoted(words)}"
-
-
-def _words(
-    config: Config, words: Words, expand: Callable[[str], str], expand_words: Callable[[str], list[str]]
-) -> str:
-    match words.name:
+    settings, words = config.config, written.arguments
+    match written.name:
+        case "ENV" | "LABEL":
+            shown = _pairs(config, written, expand)
+        case "CMD" | "ENTRYPOINT":
+            shown = _command(config, written)
         case "EXPOSE":
-            ports = [port for value in words.values for word in expand_words(value) for port in _ports(word)]
-            config.config.setdefault("ExposedPorts", {}).update({port: {} for port in ports})
-            return f"EXPOSE {go_map(dict.fromkeys(ports))}"
+            ports = [port for value in words for word in expand_words(value) for port in _ports(word)]
+            settings.setdefault("ExposedPorts", {}).update({port: {} for port in ports})
+            # A set of names as Go prints one.
+            shown = f"map[{' '.join(f'{port}:{{}}' for port in sorted(set(ports)))}]"
         case "VOLUME":
-            volumes = [expand(value) for value in words.values]
+            volumes = [expand(value) for value in words]
             if "" in volumes:
                 raise UsageError("a VOLUME's path is empty once its variables are replaced")
-            config.config.setdefault("Volumes", {}).update({volume: {} for volume in volumes})
-            return words_line("VOLUME", volumes)
-        case _:
-            config.config["Shell"] = list(words.values)
-            return words_line("SHELL", words.values)
-
-
-def _text(config: Config, text: Text, expand: Callable[[str], str]) -> str:
-    match text.name:
+            settings.setdefault("Volumes", {}).update({volume: {} for volume in volumes})
+            shown = f"[{' '.join(volumes)}]"
+        case "SHELL":
+            settings["Shell"] = list(words)
+            shown = f"[{' '.join(words)}]"
         case "USER":
-            value = config.config["User"] = expand(text.value)
+            shown = settings["User"] = expand(words[0])
         case "STOPSIGNAL":
-            value = config.config["StopSignal"] = expand(text.value)
-            if not _is_signal(value.upper()):
-                raise UsageError(f"no such signal: {value!r:.60}", hint="such as SIGTERM, or 15")
+            shown = settings["StopSignal"] = _signal(expand(words[0]))
         case _:
-            value = config.author = text.value
-    return f"{text.name} {value}"
+            shown = config.author = words[0]
+    return f"{written.name} {shown}"
 
 
-def _is_signal(text: str) -> bool:
+def _pairs(config: Config, written: Written, expand: Callable[[str], str]) -> str:
+    names, values = map(expand, written.arguments[0::3]), map(expand, written.arguments[1::3])
+    pairs = list(zip(names, values, strict=True))
+    for name, value in pairs:
+        if written.name == "ENV":
+            config.set_env(name, value)
+        else:
+            config.config.setdefault("Labels", {})[name] = value
+    return " ".join(f"{name}={value}" for name, value in pairs)
+
+
+def _command(config: Config, written: Written) -> str:
+    words = config.shell_words(written.arguments, is_exec=written.is_exec) if written.arguments else []
+    if written.name == "CMD":
+        config.config["Cmd"] = words
+        config.has_cmd = True
+    else:
+        config.config["Entrypoint"] = words
+        if not config.has_cmd:
+            config.config.pop("Cmd", None)  # the base's CMD was meant for the base's ENTRYPOINT
+    return f"[{' '.join(json.dumps(word, ensure_ascii=False) for word in words)}]"
+
+
+def _signal(text: str) -> str:
     if text.isascii() and text.isdigit():
-        return 0 < int(text[:4]) <= _MAX_SIGNAL
-    name = text if text.startswith("SIG") else f"SIG{text}"
-    return name in signal.Signals.__members__ or _REAL_TIME.fullmatch(name) is not None
+        known = 0 < int(text[:4]) <= _MAX_SIGNAL
+    else:
+        name = "SIG" + text.upper().removeprefix("SIG")
+        known = name in signal.Signals.__members__ or _REAL_TIME.fullmatch(name) is not None
+    if not known:
+        raise UsageError(f"no such signal: {text!r:.60}", hint="such as SIGTERM, or 15")
+    return text
 
 
 def _ports(word: str) -> list[str]:
@@ -335,11 +275,3 @@ def _ports(word: str) -> list[str]:
         if first <= last <= _MAX_PORT and protocol in _PROTOCOLS:
             return [f"{port}/{protocol}" for port in range(first, last + 1)]
     raise UsageError(f"not a port: {word!r:.60}", hint="such as 8080, 8080/udp or 8000-8010")
-
-
-def _shown_health(document: dict[str, object]) -> str:
-    return "{" + " ".join(f"{key}:{_shown(value)}" for key, value in document.items()) + "}"
-
-
-def _shown(value: object) -> str:
-    return f"[{' '.join(map(str, value))}]" if isinstance(value, list) else str(value)

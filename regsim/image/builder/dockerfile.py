@@ -1,36 +1,130 @@
-"""From a Dockerfile's text to stages of typed instructions (docs.docker.com, "Dockerfile reference").
+"""From a Dockerfile's text to stages of checked instructions (docs.docker.com, "Dockerfile reference").
 
-Owns which arguments and flags each instruction takes. Must not know contexts, images or variables' values.
+Owns which arguments and flags each instruction takes. Must not know contexts, images or variables' values. An
+instruction that only changes the config stays as it is written; variables are not replaced yet.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from regsim.image.builder.instructions import (
-    Arg,
-    Command,
-    Copy,
-    Dockerfile,
-    From,
-    Healthcheck,
-    Instruction,
-    Onbuild,
-    Pairs,
-    Run,
-    Stage,
-    Start,
-    Text,
-    Words,
+from regsim.image.builder.syntax import (
+    FlagNames,
+    Flags,
+    Heredoc,
+    Problems,
+    Written,
+    heredoc_name,
+    parse_script,
+    read_flags,
 )
-from regsim.image.builder.syntax import FlagNames, Flags, Problems, heredoc_name, parse_script, read_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from regsim.image.builder.syntax import Written
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copy:
+    """COPY, or with `is_add` ADD.
+
+    Args:
+        line: its line in the Dockerfile.
+        is_add: whether it is ADD.
+        unpack: whether local tar archives are unpacked: of ADD they are, unless `--unpack=false`.
+        sources: paths or patterns in the source.
+        heredocs: files that stand in the Dockerfile.
+        destination: a path in the image; one that ends with `/` is a directory.
+        source: `--from`: a stage or an image; None for the context.
+        chown: `--chown`: user or user:group.
+        chmod: `--chmod`: octal digits.
+        exclude: `--exclude`: patterns of what is left out.
+        parents: `--parents`: keep the sources' directories.
+        link: `--link`: the layer does not depend on what is below it.
+    """
+
+    line: int
+    is_add: bool
+    unpack: bool
+    sources: tuple[str, ...]
+    heredocs: tuple[Heredoc, ...]
+    destination: str
+    source: str | None = None
+    chown: str | None = None
+    chmod: str | None = None
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    link: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """RUN: a command, which is not executed here.
+
+    Args:
+        line: its line in the Dockerfile.
+        words: a program and its arguments, or with `is_exec` unset one line for the shell.
+        is_exec: whether it is in exec form.
+        key: by what name its effects are declared: the command on one line, each run of spaces as one.
+    """
+
+    line: int
+    words: tuple[str, ...]
+    is_exec: bool
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """HEALTHCHECK.
+
+    Args:
+        line: its line in the Dockerfile.
+        document: as a config has it: `Test`, times in nanoseconds, `Retries`.
+    """
+
+    line: int
+    document: dict[str, object]
+
+
+Instruction: TypeAlias = Copy | Run | Healthcheck | Written
+
+
+@dataclass(slots=True, kw_only=True)
+class Stage:
+    """A FROM and what follows it, up to the next one.
+
+    Args:
+        line: its line in the Dockerfile.
+        base: the image or stage that it begins with.
+        name: what follows AS.
+        platform: `--platform`.
+        instructions: in order.
+    """
+
+    line: int
+    base: str
+    name: str | None
+    platform: str | None
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dockerfile:
+    """A whole Dockerfile.
+
+    Args:
+        arguments: the ARGs before the first FROM.
+        stages: in order.
+        escape: the character that escapes.
+    """
+
+    arguments: list[Written]
+    stages: list[Stage]
+    escape: str
+
 
 _TIMES = {
     "interval": "Interval",
@@ -56,12 +150,12 @@ def _healthcheck(written: Written, flags: Flags, problems: Problems) -> Healthch
     kind = written.arguments[0].upper() if written.arguments else ""
     words = written.arguments[1:]
     if kind == "NONE" and not words and not written.flags:
-        return Healthcheck(line=written.line, test=("NONE",))
+        return Healthcheck(written.line, {"Test": ["NONE"]})
     if kind != "CMD" or not words:
         hint = "write HEALTHCHECK NONE, or HEALTHCHECK [--interval=30s …] CMD and a command"
         problems.add(written.line, f"not a health check: {written.text[:80]!r}", hint)
         return None
-    times = {}
+    document: dict[str, object] = {"Test": ["CMD" if written.is_exec else "CMD-SHELL", *words]}
     for flag, key in _TIMES.items():
         text = flags.get(flag)
         if text is None:
@@ -72,17 +166,14 @@ def _healthcheck(written: Written, flags: Flags, problems: Problems) -> Healthch
                 written.line, f"not a duration: --{flag}={text[:40]}", "such as 30s or 1m30s, at least 1ms"
             )
         elif duration:
-            times[key] = duration
+            document[key] = duration
     retries = flags.get("retries")
     if retries is not None and (not retries.isascii() or not retries.isdigit() or len(retries) > 9):  # noqa: PLR2004
         problems.add(written.line, f"not a number: --retries={retries[:40]}")
         return None
-    return Healthcheck(
-        line=written.line,
-        test=("CMD" if written.is_exec else "CMD-SHELL", *words),
-        times=times,
-        retries=int(retries or 0),
-    )
+    if int(retries or 0):
+        document["Retries"] = int(retries or 0)
+    return Healthcheck(written.line, document)
 
 
 def _duration(text: str) -> int | None:
@@ -107,44 +198,31 @@ _OCTAL = re.compile(r"[0-7]{1,4}")
 _FROM_WORDS = 3
 
 
-def read_dockerfile(text: str, name: str, problems: Problems | None = None) -> Dockerfile:
+def read_dockerfile(text: str, problems: Problems) -> Dockerfile:
     """Read a Dockerfile.
 
     Args:
         text: what it says.
-        name: what messages call it.
-        problems: collects mistakes, so that the caller may add more before it raises; None to raise here.
-
-    Raises:
-        DockerfileError: it has mistakes (unless `problems` collects them).
+        problems: collects mistakes.
     """
-    found = problems if problems is not None else Problems(name)
-    script = parse_script(text, found)
-    arguments: list[Arg] = []
-    stages: list[tuple[From, list[Instruction]]] = []
+    script = parse_script(text, problems)
+    read = Dockerfile(arguments=[], stages=[], escape=script.escape)
     for written in script.instructions:
         if written.name == "FROM":
-            stages.append((_from(written, read_flags(written, found, _FLAGS["FROM"]), found), []))
+            read.stages.append(_from(written, problems))
             continue
-        instruction = read_instruction(written, found)
+        instruction = read_instruction(written, problems)
         if instruction is None:
             continue
-        if stages:
-            stages[-1][1].append(instruction)
-        elif isinstance(instruction, Arg):
-            arguments.append(instruction)
+        if read.stages:
+            read.stages[-1].instructions.append(instruction)
+        elif isinstance(instruction, Written) and instruction.name == "ARG":
+            read.arguments.append(instruction)
         else:
-            found.add(written.line, f"{written.name} stands before the first FROM", "only ARG may")
-    if not stages:
-        found.add(1, "there is no FROM", "begin with FROM scratch, or with an image")
-    if problems is None:
-        found.check()
-    return Dockerfile(
-        name=name,
-        arguments=tuple(arguments),
-        stages=tuple(Stage(start=start, instructions=tuple(own)) for start, own in stages),
-        escape=script.escape,
-    )
+            problems.add(written.line, f"{written.name} stands before the first FROM", "only ARG may")
+    if not read.stages:
+        problems.add(1, "there is no FROM", "begin with FROM scratch, or with an image")
+    return read
 
 
 def read_trigger(text: str, name: str) -> Instruction:
@@ -170,7 +248,8 @@ def read_instruction(written: Written, problems: Problems) -> Instruction | None
     return _READERS[written.name](written, flags, problems)
 
 
-def _from(written: Written, flags: Flags, problems: Problems) -> From:
+def _from(written: Written, problems: Problems) -> Stage:
+    flags = read_flags(written, problems, _FLAGS["FROM"])
     words = written.arguments
     name = None
     if len(words) == _FROM_WORDS and words[1].lower() == "as":
@@ -180,7 +259,8 @@ def _from(written: Written, flags: Flags, problems: Problems) -> From:
             problems.add(written.line, f"not the name of a stage: {words[2][:80]!r}", hint)
     elif len(words) != 1:
         problems.add(written.line, "FROM takes an image, or an image AS a name")
-    return From(line=written.line, base=words[0] if words else "", name=name, platform=flags.get("platform"))
+    base = words[0] if words else ""
+    return Stage(line=written.line, base=base, name=name, platform=flags.get("platform"))
 
 
 def _copy(written: Written, flags: Flags, problems: Problems) -> Copy | None:
@@ -235,8 +315,7 @@ def _run(written: Written, _flags: Flags, problems: Problems) -> Run | None:
     else:
         line = "\n".join((*written.arguments, *(f"{each.content}{each.name}" for each in written.heredocs)))
     words = written.arguments if written.is_exec else (line,)
-    command = Command(words=words, is_exec=written.is_exec)
-    return Run(line=written.line, command=command, key=command_key(line))
+    return Run(line=written.line, words=words, is_exec=written.is_exec, key=command_key(line))
 
 
 def command_key(text: str) -> str:
@@ -244,56 +323,46 @@ def command_key(text: str) -> str:
     return " ".join(text.split())
 
 
-def _pairs(written: Written, _flags: Flags, problems: Problems) -> Pairs | None:
-    names, values = written.arguments[0::3], written.arguments[1::3]
+def _pairs(written: Written, _flags: Flags, problems: Problems) -> Written:
+    names = written.arguments[0::3]
     if not names or "" in names:
         problems.add(written.line, f"{written.name} takes name=value, and no name is empty")
-        return None
-    pairs = tuple(zip(names, values, strict=True))
-    return Pairs(line=written.line, is_label=written.name == "LABEL", pairs=pairs)
+    return written
 
 
-def _arg(written: Written, _flags: Flags, problems: Problems) -> Arg | None:
-    names = []
-    for word in written.arguments:
-        name, equals, value = word.partition("=")
-        names.append((name, value if equals else None))
-    if not names or any(not name for name, _ in names):
+def _arg(written: Written, _flags: Flags, problems: Problems) -> Written:
+    if not written.arguments or any(not name for name, _ in defaults(written)):
         problems.add(written.line, "ARG takes a name, or name=default")
-        return None
-    return Arg(line=written.line, names=tuple(names))
+    return written
 
 
-def _start(written: Written, _flags: Flags, _problems: Problems) -> Start:
-    command = Command(words=written.arguments, is_exec=written.is_exec)
-    return Start(line=written.line, is_entrypoint=written.name == "ENTRYPOINT", command=command)
+def defaults(arg: Written) -> list[tuple[str, str | None]]:
+    """Return the names of an ARG, each with its default if it has one."""
+    words = [word.partition("=") for word in arg.arguments]
+    return [(name, default if equals else None) for name, equals, default in words]
 
 
-def _text(written: Written, _flags: Flags, problems: Problems) -> Text | None:
+def _text(written: Written, _flags: Flags, problems: Problems) -> Written:
     if len(written.arguments) != 1:
         problems.add(written.line, f"{written.name} takes one argument")
-        return None
-    return Text(line=written.line, name=written.name, value=written.arguments[0])
+    return written
 
 
-def _words(written: Written, _flags: Flags, problems: Problems) -> Words | None:
+def _words(written: Written, _flags: Flags, problems: Problems) -> Written:
     values = tuple(value.strip() for value in written.arguments)
     if written.name == "SHELL" and not written.is_exec:
         problems.add(written.line, "SHELL takes words in JSON form", 'such as SHELL ["/bin/bash", "-c"]')
-        return None
-    if not values or "" in values:
+    elif not values or "" in values:
         problems.add(written.line, f"{written.name} takes at least one argument, and no empty ones")
-        return None
-    return Words(line=written.line, name=written.name, values=values)
+    return replace(written, arguments=values)
 
 
-def _onbuild(written: Written, _flags: Flags, problems: Problems) -> Onbuild | None:
+def _onbuild(written: Written, _flags: Flags, problems: Problems) -> Written:
     trigger = _ONBUILD.sub("", written.text)
     word = trigger.split(maxsplit=1)[0].upper() if trigger.split() else ""
     if word in _NO_TRIGGER or word not in _READERS:
         problems.add(written.line, f"not an instruction for ONBUILD: {trigger[:80]!r}")
-        return None
-    return Onbuild(line=written.line, trigger=trigger)
+    return replace(written, arguments=(trigger,))
 
 
 _FLAGS = {
@@ -310,9 +379,9 @@ _FLAGS = {
 _READERS: dict[str, Callable[[Written, Flags, Problems], Instruction | None]] = {
     "ADD": _copy,
     "ARG": _arg,
-    "CMD": _start,
+    "CMD": lambda written, _flags, _problems: written,
     "COPY": _copy,
-    "ENTRYPOINT": _start,
+    "ENTRYPOINT": lambda written, _flags, _problems: written,
     "ENV": _pairs,
     "EXPOSE": _words,
     "HEALTHCHECK": _healthcheck,

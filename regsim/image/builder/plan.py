@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
+from regsim.image.builder.dockerfile import Copy, Run, defaults
 from regsim.image.builder.effects import declared
-from regsim.image.builder.instructions import Copy, Run
 from regsim.image.builder.syntax import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from regsim.core import Platform
+    from regsim.image.builder.dockerfile import Dockerfile, Stage
     from regsim.image.builder.effects import Effect
-    from regsim.image.builder.instructions import Dockerfile, Stage
     from regsim.image.builder.syntax import Problems
     from regsim.image.builder.work import Request
 
@@ -48,24 +47,16 @@ class PlannedStage:
     @property
     def name(self) -> str:
         """What progress and messages call it."""
-        return self.stage.start.name or f"stage-{self.number}"
+        return self.stage.name or f"stage-{self.number}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The stages to build, each after those that it needs; the last one is the image.
+def make_plan(
+    dockerfile: Dockerfile, problems: Problems, request: Request
+) -> tuple[list[PlannedStage], dict[str, str]]:
+    """Return the stages to build, each after those that it needs, and the values of ARGs.
 
-    Args:
-        stages: in order.
-        arguments: values of the ARGs before the first FROM, and of those that describe platforms.
-    """
-
-    stages: tuple[PlannedStage, ...]
-    arguments: Mapping[str, str]
-
-
-def make_plan(dockerfile: Dockerfile, problems: Problems, request: Request) -> Plan:
-    """Return what is to be built.
+    The last stage is the image. The values are those of the ARGs before the first FROM, and of those that
+    describe platforms.
 
     Args:
         dockerfile: what it says.
@@ -76,46 +67,54 @@ def make_plan(dockerfile: Dockerfile, problems: Problems, request: Request) -> P
         DockerfileError: there are mistakes, found here or before.
         UsageError: there is no such target.
     """
-    arguments = platform_arguments(request.platform or request.host, request.host, request.target)
+    arguments = _platform_arguments(request)
+
+    def expanded(word: str, line: int) -> str:
+        try:
+            return expand(word, arguments, dockerfile.escape)
+        except UsageError as error:
+            problems.add(line, error.message, error.hint)
+            return word
+
     for arg in dockerfile.arguments:
-        for name, default in arg.names:
+        for name, default in defaults(arg):
             value = request.arguments.get(name)
             if value is None and default is not None:
-                value = _expand(default, arguments, dockerfile, arg.line, problems)
+                value = expanded(default, arg.line)
             if value is not None:
                 arguments[name] = value
     if not dockerfile.stages:
         problems.check()
-    planned: list[PlannedStage] = []
-    for number, stage in enumerate(dockerfile.stages):
-        earlier = dockerfile.stages[:number]
-        text = _expand(stage.start.base, arguments, dockerfile, stage.start.line, problems)
-        if not text:
-            problems.add(stage.start.line, f"FROM {stage.start.base} names no image", "give its ARG a value")
-        found = _stage_number(text, earlier)
-        planned.append(
-            PlannedStage(
-                number=number,
-                stage=stage,
-                base=text if found is None else found,
-                platform=_expand(stage.start.platform, arguments, dockerfile, stage.start.line, problems)
-                if stage.start.platform
-                else None,
-                copies=dict(_copies(stage, number, dockerfile, problems)),
-            )
-        )
-    last = _target(request.target, planned)
-    needed = _needed(planned, last)
+    stages = dockerfile.stages
+    planned = [_planned(number, stages, expanded, problems) for number in range(len(stages))]
+    needed = _needed(planned, _target(request.target, planned))
     for each in needed:
         _check_runs(each.stage, request.effects, problems)
     problems.check()
-    return Plan(stages=tuple(needed), arguments=arguments)
+    return needed, arguments
 
 
-def platform_arguments(platform: Platform, host: Platform, target: str | None = None) -> dict[str, str]:
+def _planned(
+    number: int, stages: Sequence[Stage], expanded: Callable[[str, int], str], problems: Problems
+) -> PlannedStage:
+    stage = stages[number]
+    base = expanded(stage.base, stage.line)
+    if not base:
+        problems.add(stage.line, f"FROM {stage.base} names no image", "give its ARG a value")
+    found = _stage_number(base, stages[:number])
+    return PlannedStage(
+        number=number,
+        stage=stage,
+        base=base if found is None else found,
+        platform=expanded(stage.platform, stage.line) if stage.platform else None,
+        copies=_copies(number, stages, problems),
+    )
+
+
+def _platform_arguments(request: Request) -> dict[str, str]:
     """Return the values that a stage gets by `ARG TARGETPLATFORM` and the like."""
-    values = {"TARGETSTAGE": target or "default"}
-    for prefix, each in (("BUILD", host), ("TARGET", platform)):
+    values = {"TARGETSTAGE": request.target or "default"}
+    for prefix, each in (("BUILD", request.host), ("TARGET", request.platform or request.host)):
         values[f"{prefix}PLATFORM"] = str(each)
         values[f"{prefix}OS"] = each.os
         values[f"{prefix}ARCH"] = each.architecture
@@ -123,45 +122,30 @@ def platform_arguments(platform: Platform, host: Platform, target: str | None = 
     return values
 
 
-def _expand(
-    word: str, values: Mapping[str, str], dockerfile: Dockerfile, line: int, problems: Problems
-) -> str:
-    try:
-        return expand(word, values, dockerfile.escape)
-    except UsageError as error:
-        problems.add(line, error.message, error.hint)
-        return word
-
-
-def _stage_number(name: str, stages: tuple[Stage, ...]) -> int | None:
+def _stage_number(name: str, stages: Sequence[Stage]) -> int | None:
     """Return the number of the last stage of a name, or None."""
-    numbers = [number for number, stage in enumerate(stages) if stage.start.name == name.lower()]
+    numbers = [number for number, stage in enumerate(stages) if stage.name == name.lower()]
     return numbers[-1] if numbers else None
 
 
-def _copies(
-    stage: Stage, number: int, dockerfile: Dockerfile, problems: Problems
-) -> list[tuple[int, int | str]]:
-    found: list[tuple[int, int | str]] = []
-    for each in stage.instructions:
+def _copies(number: int, stages: Sequence[Stage], problems: Problems) -> dict[int, int | str]:
+    found: dict[int, int | str] = {}
+    for each in stages[number].instructions:
         if not isinstance(each, Copy) or each.source is None:
             continue
         source = each.source
         if source.isascii() and source.isdigit():
             wanted = int(source[:_MOST_DIGITS])
             if wanted >= number:
-                hint = (
-                    f"the stages before this one are 0 to {number - 1}"
-                    if number
-                    else "this is the first stage"
-                )
+                before = f"the stages before this one are 0 to {number - 1}"
+                hint = before if number else "this is the first stage"
                 problems.add(each.line, f"--from={source[:20]} names no stage before this one", hint)
-            found.append((each.line, wanted))
+            found[each.line] = wanted
             continue
-        earlier = _stage_number(source, dockerfile.stages[:number])
-        if earlier is None and _stage_number(source, dockerfile.stages) is not None:
+        earlier = _stage_number(source, stages[:number])
+        if earlier is None and _stage_number(source, stages) is not None:
             problems.add(each.line, f"--from={source[:80]} names a stage that is not built before this one")
-        found.append((each.line, source if earlier is None else earlier))
+        found[each.line] = source if earlier is None else earlier
     return found
 
 
@@ -169,14 +153,11 @@ def _target(target: str | None, planned: list[PlannedStage]) -> PlannedStage:
     if target is None:
         return planned[-1]
     for each in reversed(planned):
-        if target.lower() == each.stage.start.name or target == str(each.number):
+        if target.lower() == each.stage.name or target == str(each.number):
             return each
-    names = [each.stage.start.name for each in planned if each.stage.start.name]
-    hint = (
-        did_you_mean(target, names)
-        if names
-        else f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
-    )
+    names = [each.stage.name for each in planned if each.stage.name]
+    numbers = f"its stages have no names, but numbers: 0 to {len(planned) - 1}"
+    hint = did_you_mean(target, names) if names else numbers
     raise UsageError(f"there is no stage {target!r:.80}", hint=hint)
 
 

@@ -16,9 +16,9 @@ from regsim.errors import UsageError
 from regsim.image.builder.archives import is_archive, unpack
 from regsim.image.builder.config import change
 from regsim.image.builder.copying import Placement, Taken, take, take_inline
+from regsim.image.builder.dockerfile import Copy, Healthcheck, Run, defaults
 from regsim.image.builder.effects import declared
-from regsim.image.builder.instructions import Arg, Copy, Run, Start, Text
-from regsim.image.builder.syntax import expand, expand_content, expand_words
+from regsim.image.builder.syntax import Written, expand, expand_content, expand_words
 from regsim.image.opened import Files
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import follow
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from regsim.image.builder.config import Config
     from regsim.image.builder.copying import Source
+    from regsim.image.builder.dockerfile import Instruction
     from regsim.image.builder.effects import Effect
-    from regsim.image.builder.instructions import Instruction
     from regsim.image.builder.work import Maker, Work
     from regsim.image.opened import OpenLayer
     from regsim.store.entry import Opener
@@ -128,7 +128,6 @@ class StageBuilder:
         self._timestamp = work.request.timestamp
         self._arguments: dict[str, str] = {}
         self._shown_arguments: dict[str, str] = {}
-        self._has_cmd = False
         self._files = Files(f"stage {name}")
 
     def inherit(self, below: StageBuilder) -> None:
@@ -156,17 +155,18 @@ class StageBuilder:
                 await self._copy(instruction, source)
             case Run():
                 await self._run(instruction)
-            case Text(name="WORKDIR"):
-                await self._workdir(instruction)
-            case Arg():
+            case Healthcheck(document=document):
+                self.config.config["Healthcheck"] = document
+                shown = (f"{key}:{_as_go_prints(value)}" for key, value in document.items())
+                self._note(f"HEALTHCHECK {{{' '.join(shown)}}}")
+            case Written(name="WORKDIR"):
+                await self._workdir(instruction.arguments[0])
+            case Written(name="ARG"):
                 self._note(self._arg(instruction))
+            case Written(name="ONBUILD"):
+                self.config.config.setdefault("OnBuild", []).append(instruction.arguments[0])
             case _:
-                line = change(
-                    self.config, instruction, self._expand, self._expand_words, has_cmd=self._has_cmd
-                )
-                self._has_cmd |= isinstance(instruction, Start) and not instruction.is_entrypoint
-                if line is not None:
-                    self._note(line)
+                self._note(change(self.config, instruction, self._expand, self._expand_words))
 
     def _note(self, created_by: str) -> None:
         self.config.add(created_by, self._timestamp)
@@ -182,9 +182,9 @@ class StageBuilder:
     def _expand_words(self, text: str) -> list[str]:
         return expand_words(text, self._values, self._escape)
 
-    def _arg(self, arg: Arg) -> str:
+    def _arg(self, arg: Written) -> str:
         shown = []
-        for name, default in arg.names:
+        for name, default in defaults(arg):
             value = self._work.request.arguments.get(name)
             if value is None:
                 value = self._expand(default) if default is not None else self._inherited.get(name)
@@ -194,8 +194,8 @@ class StageBuilder:
             shown.append(name if value is None else f"{name}={value}")
         return " ".join(("ARG", *shown))
 
-    async def _workdir(self, text: Text) -> None:
-        path = self.config.absolute(self._expand(text.value)).rstrip("/") or "/"
+    async def _workdir(self, text: str) -> None:
+        path = self.config.absolute(self._expand(text)).rstrip("/") or "/"
         self.config.config["WorkingDir"] = path
         if path == "/":
             self._note("WORKDIR /")
@@ -212,7 +212,7 @@ class StageBuilder:
 
     async def _run(self, run: Run) -> None:
         effect = declared(self._work.request.effects, run.key)
-        words = self.config.shell_words(run.command)
+        words = self.config.shell_words(run.words, is_exec=run.is_exec)
         arguments = [f"{name}={value}" for name, value in self._shown_arguments.items()]
         prefix = [f"|{len(arguments)}", *arguments] if arguments else []
         line = " ".join(("RUN", *prefix, *words)) + _SUFFIX
@@ -273,6 +273,10 @@ class StageBuilder:
             return await (await self.files()).small_file(path)
 
         return await owner(text, read)
+
+
+def _as_go_prints(value: object) -> str:
+    return f"[{' '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _nothing(_path: bytes) -> Entry | None:

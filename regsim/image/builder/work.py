@@ -21,10 +21,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from regsim.core import Descriptor, Digest
-from regsim.errors import ContentError, RegsimError
+from regsim.errors import RegsimError
 from regsim.image import listing as listings
 from regsim.image.builder.copying import Placement
 from regsim.image.opened import OpenLayer, write_open
@@ -47,21 +47,6 @@ _MAX_STEP = 64 * 1024
 _MAX_LISTING = 512 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What an instruction made.
-
-    Args:
-        layer: descriptor of its layer's blob.
-        diff_id: digest of its tar.
-        size: bytes of the files in it.
-    """
-
-    layer: Descriptor
-    diff_id: Digest
-    size: int
-
-
 class Cache:
     """Steps and layers in a directory, which several builds may use at once.
 
@@ -73,26 +58,38 @@ class Cache:
         self._directory = directory
         self.layers = LayoutStore(directory / "layers", create=True)
 
-    async def find(self, key: str) -> Step | None:
-        """Return what was kept under a key, if its layer is still there."""
+    async def find(self, key: str) -> tuple[OpenLayer, int] | None:
+        """Return the layer that was kept under a key and its files' bytes, if it is still there."""
         raw = await asyncio.to_thread(self._read, self._step(key), _MAX_STEP)
-        step = _from_json(raw) if raw is not None else None
         try:
-            return step if step is not None and await self.layers.has(step.layer) else None
-        except RegsimError:
-            return None  # something else is in its place
+            document = json.loads(raw or b"")
+            if document["version"] != _VERSION:
+                return None
+            descriptor = Descriptor.from_json(document["layer"], where="a step of the cache")
+            diff_id, size = Digest(document["diff_id"]), int(document["size"])
+            if not await self.layers.has(descriptor):
+                return None
+        except (ValueError, LookupError, TypeError, AttributeError, RegsimError):
+            return None  # it is malformed, or something else is in the layer's place
+        content = partial(self.layers.content, descriptor)
+        return OpenLayer(descriptor=descriptor, diff_id=diff_id, content=content), size
 
-    async def keep(self, key: str, step: Step) -> None:
+    async def keep(self, key: str, layer: OpenLayer, size: int) -> None:
         """Keep the result of a step under a key; its layer is in `layers` already.
+
+        Args:
+            key: of the step.
+            layer: what it made.
+            size: bytes of the files in the layer.
 
         Raises:
             LocalFileError: it cannot be written.
         """
         document = {
             "version": _VERSION,
-            "layer": step.layer.to_json(),
-            "diff_id": step.diff_id,
-            "size": step.size,
+            "layer": layer.descriptor.to_json(),
+            "diff_id": layer.diff_id,
+            "size": size,
         }
         await asyncio.to_thread(self._write, self._step(key), json.dumps(document).encode())
 
@@ -130,20 +127,6 @@ class Cache:
         with file_errors(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, raw, durable=False)
-
-
-def _from_json(raw: bytes) -> Step | None:
-    try:
-        document: dict[str, Any] = json.loads(raw)
-        if document["version"] != _VERSION:
-            return None
-        return Step(
-            layer=Descriptor.from_json(document["layer"], where="a step of the cache"),
-            diff_id=Digest(document["diff_id"]),
-            size=int(document["size"]),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError, ContentError, RegsimError):
-        return None
 
 
 # Part of every key: it changes whenever the same input would give another layer.
@@ -227,10 +210,6 @@ class Request:
     timestamp: int = 0
 
 
-def ignore_report(_report: StepReport) -> None:
-    """Ignore the report of a step."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """What all stages of a build share.
@@ -240,14 +219,12 @@ class Work:
         store: takes layers that are written, unless there is a cache, whose own layout takes them.
         cache: layers that were written before; None to write all.
         tell: receives the report of each instruction when it is done.
-        clock: returns seconds, from any start.
     """
 
     request: Request
     store: LayoutStore
-    cache: Cache | None = None
-    tell: Callable[[StepReport], None] = ignore_report
-    clock: Callable[[], float] = time.monotonic
+    cache: Cache | None
+    tell: Callable[[StepReport], object]
 
     def note(self, stage: str, created_by: str) -> None:
         """Report an instruction that made no layer."""
@@ -265,24 +242,19 @@ class Work:
         Raises:
             RegsimError: it cannot be made.
         """
-        start = self.clock()
+        start = time.monotonic()
         parts = [BUILDER, self.request.compressor.identity, self.request.timestamp, inputs]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-        step = await self.cache.find(key) if self.cache is not None else None
-        outcome = Outcome.CACHED if step is not None else Outcome.BUILT
-        if step is not None:
-            content = partial(self.layers.content, step.layer)
-            layer = OpenLayer(descriptor=step.layer, diff_id=step.diff_id, content=content)
-        else:
-            layer, step = await self._made(key, make)
+        found = await self.cache.find(key) if self.cache is not None else None
+        layer, size = found or await self._made(key, make)
         self.tell(
             StepReport(
                 stage=stage,
                 created_by=created_by,
-                outcome=outcome,
-                seconds=self.clock() - start,
-                size=step.size,
-                layer=step.layer,
+                outcome=Outcome.BUILT if found is None else Outcome.CACHED,
+                seconds=time.monotonic() - start,
+                size=size,
+                layer=layer.descriptor,
             )
         )
         return replace(layer, listings=self.cache)
@@ -292,14 +264,13 @@ class Work:
         """Where layers are written."""
         return self.cache.layers if self.cache is not None else self.store
 
-    async def _made(self, key: str, make: Maker) -> tuple[OpenLayer, Step]:
+    async def _made(self, key: str, make: Maker) -> tuple[OpenLayer, int]:
         with ExitStack() as stack:
             placement = await make(stack)
             entries = placement.entries.values()
             layer = await write_open(self.layers, entries, self.request.compressor, placement.checksums)
         listing = await layer.listing()
-        step = Step(layer=layer.descriptor, diff_id=layer.diff_id, size=listing.size)
         if self.cache is not None:
-            await self.cache.keep_listing(step.layer.digest, listing)
-            await self.cache.keep(key, step)
-        return layer, step
+            await self.cache.keep_listing(layer.descriptor.digest, listing)
+            await self.cache.keep(key, layer, listing.size)
+        return layer, listing.size
