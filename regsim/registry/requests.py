@@ -31,9 +31,8 @@ _READS = frozenset({"GET", "HEAD"})
 _MAX_WARNINGS = 20
 
 
-def log_warning(message: str) -> None:
-    """Write a warning to the log."""
-    logging.getLogger("regsim.registry").warning("%s", message)
+log_warning: Callable[[str], None] = logging.getLogger("regsim.registry").warning
+"""Writes a warning to the log."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -67,9 +67,9 @@ def session_of(answer: Answer, before: UploadSession | None = None) -> UploadSes
     """
     text = answer.headers.get("OCI-Chunk-Min-Length", "")
     smallest = min(int(text), MAX_PIECE) if text.isascii() and text.isdigit() and len(text) < 20 else 0  # noqa: PLR2004 (digits of an int64)
-    if answer.location:
+    if location := answer.headers.get("Location"):
         smallest = max(smallest, before.smallest if before else 0)
-        return UploadSession(url=resolve(answer.url, answer.location), smallest=smallest)
+        return UploadSession(url=resolve(answer.url, location), smallest=smallest)
     if before is not None:
         return before
     raise RegistryError(f"{answer.method} {answer.url.partition('?')[0]}: an upload without a Location")

@@ -38,7 +38,7 @@ from regsim.net.transport import SocketTransport, network
 from regsim.net.trust import Trust
 from regsim.registry import Connection
 from regsim.registry.answer import MAX_ERROR_BODY, Answer, counted, unanswered
-from regsim.registry.login.authorizer import Authorizer
+from regsim.registry.login.authorizer import Authorizer, Login
 from regsim.registry.login.challenge import Need
 from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url
 
@@ -153,7 +153,7 @@ class Transport:
         if deadline is None and limit is not None:
             deadline = self.timeouts.metadata
         url, redirects = self._absolute(target), 0
-        login = None if need is None else self._authorizer.login(need, account)
+        login = None if need is None else Login(self._authorizer, need, account)
         try:
             async with asyncio.timeout(deadline):
                 if login is not None:
@@ -188,7 +188,7 @@ class Transport:
             raise RegistryError(f"{answer.method} {where} was redirected", status=answer.status)
         if redirects >= MAX_REDIRECTS:
             raise RegistryError(f"{answer.method} {where}: more than {MAX_REDIRECTS} redirects")
-        return self._absolute(address.resolve(answer.url, answer.location or ""))
+        return self._absolute(address.resolve(answer.url, answer.headers["Location"]))
 
     def _absolute(self, target: str) -> str:
         """Return the URL of a target, unless it would be reached by plain HTTP against the configuration."""

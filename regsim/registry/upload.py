@@ -8,6 +8,7 @@ it had to be.
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
@@ -121,10 +122,11 @@ async def upload(
         return sent
 
 
+@dataclass(eq=False)
 class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still get there)
     """A request did not do what it was for.
 
-    Args:
+    Attributes:
         failure: what to raise if this was the last try.
         reason: what the account calls it.
         wait: it may pass, given time.
@@ -132,21 +134,11 @@ class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still ge
         gone: the registry does not know it, so there is nothing to cancel either.
     """
 
-    def __init__(
-        self,
-        failure: Unready | RegsimError,
-        reason: str,
-        *,
-        wait: bool = True,
-        anew: bool = False,
-        gone: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.failure = failure
-        self.reason = reason
-        self.wait = wait
-        self.anew = anew or gone
-        self.gone = gone
+    failure: Unready | RegsimError
+    reason: str
+    wait: bool = True
+    anew: bool = False
+    gone: bool = False
 
 
 class _Upload:
