@@ -33,9 +33,9 @@ from .state import State
 from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
 
 if TYPE_CHECKING:
-    from .faults.effect import Surroundings
     from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
+    from .faults.scene import Surroundings
     from .server import Limits, Server, SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
@@ -178,7 +178,7 @@ class MockRegistry:
         return self._rules
 
     def _surroundings(self) -> "Surroundings":
-        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
+        from .faults.scene import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
 
         return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
 

@@ -157,7 +157,10 @@ def ask(
     with errors_as_json(flags):
         check_outputs(flags.output)
         hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
-        client = (flags if isinstance(flags, Connecting) else Connecting()).client(*hosts)
+        connecting = flags if isinstance(flags, Connecting) else Connecting()
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+
+        client = Client.over(connecting.connection(*hosts), warn=status)
 
         async def asked() -> T:
             async with client:
@@ -232,7 +235,13 @@ def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
 def _render(results: Sequence[RunResult], report: Printing, *, several: bool) -> str:
     if report.format is Format.JSON:
         return document.render(results, several=several)
-    return "\n".join(text.render(result, width=report.width) for result in results)
+    return "\n".join(text.render(each, width=report.width) for each in results if not _only_failed(each))
+
+
+def _only_failed(result: RunResult) -> bool:
+    """Tell whether the error, which is printed anyway, is all that there is to say about a transfer."""
+    listed = any(transfer.ledger.entries for transfer in result.transfers)
+    return result.scenario is None and bool(result.errors) and not listed
 
 
 def _tell(result: RunResult, *, about: str) -> None:

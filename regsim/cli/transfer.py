@@ -142,13 +142,11 @@ def _move(
         if flags.sparse and not flags.platform:
             raise UsageError("--sparse needs --platform", hint="name by --platform what to keep of the index")
         shown = display(flags.progress, quiet=flags.quiet)
-        client = connecting.client(
-            *registries(source, *([] if destination is None else [destination])),
-            creds=_by_host(creds),
-            jobs=flags.jobs,
-            ranges=ranges,
-            warn=shown.warn,
-        )
+        hosts = registries(source, *([] if destination is None else [destination]))
+        connection = connecting.connection(*hosts, creds=_by_host(creds))
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+
+        client = Client.over(connection, jobs=flags.jobs, ranges=ranges, warn=shown.warn)
         move = client.move(
             source,
             destination,

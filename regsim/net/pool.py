@@ -10,8 +10,10 @@ import asyncio
 import os
 import socket
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Address, ip_address
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -124,10 +126,19 @@ class Pool:
 
     async def _dial(self, origin: Origin, seconds: float | None) -> Connection:
         try:
-            line = await _dial(origin, self._tls, seconds=seconds)
-        except BaseException:
+            async with asyncio.timeout(seconds):
+                line = Line(await _first(await _resolve(origin.host, origin.port)))
+                if origin.scheme == "https":
+                    try:
+                        await line.secure(self._tls(), origin.host)
+                    except BaseException:
+                        line.close()
+                        raise
+        except BaseException as error:
             self._open -= 1
             self._grant()
+            if isinstance(error, TimeoutError):
+                raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
             raise
         connection = Connection(origin, line, self._threads, self._free)
         if self._closed:
@@ -214,56 +225,19 @@ HEAD_START = 0.25
 Address = tuple[int, Any]
 
 
-async def _dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, seconds: float | None) -> Line:
-    """Connect to an origin.
-
-    Args:
-        origin: https ones are reached through TLS.
-        context: for TLS; called when it is needed.
-        seconds: for all of it.
-
-    Raises:
-        ConnectError: nobody is there, the name is unknown, or TLS failed.
-        ConnectTimeout: not in time.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            line = Line(await _first(await _resolve(origin.host, origin.port)))
-            if origin.scheme == "https":
-                try:
-                    await line.secure(context(), origin.host)
-                except BaseException:
-                    line.close()
-                    raise
-            return line
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
-
-
 async def _resolve(host: str, port: int) -> list[Address]:
     """Return the addresses of a host, families in turn, the system's favourite first."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        # A bare address needs no thread to look it up in.
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return [(family, (host, port))]
+    with suppress(ValueError):  # a bare address needs no thread to look it up in
+        bare = ip_address(host)
+        return [(socket.AF_INET if isinstance(bare, IPv4Address) else socket.AF_INET6, (host, port))]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, by the rules of IDNA
         raise httpx.ConnectError(str(error)) from error
-    addresses = [(int(family), address) for family, _, _, _, address in found]
-    return _in_turn(list(dict.fromkeys(addresses)))
-
-
-def _in_turn(addresses: Sequence[Address]) -> list[Address]:
-    if not addresses:
-        return []
-    favourite = addresses[0][0]
-    first = [each for each in addresses if each[0] == favourite]
-    second = [each for each in addresses if each[0] != favourite]
-    return [each for each in chain.from_iterable(zip_longest(first, second)) if each is not None]
+    families: dict[int, dict[Address, None]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, {})[int(family), address] = None
+    return [each for each in chain.from_iterable(zip_longest(*families.values())) if each is not None]
 
 
 async def _first(addresses: Sequence[Address]) -> socket.socket:
@@ -281,25 +255,18 @@ async def _first(addresses: Sequence[Address]) -> socket.socket:
                 attempts, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
             )
             for attempt in done:
-                failure = attempt.exception()
-                if failure is None:
-                    attempts.discard(attempt)
-                    return attempt.result()
                 attempts.discard(attempt)
-                if not isinstance(failure, httpx.ConnectError):
-                    raise failure
-                failures.append(str(failure))
+                try:
+                    return attempt.result()
+                except httpx.ConnectError as error:
+                    failures.append(str(error))
     finally:
-        await _give_up(attempts)
+        for attempt in attempts:
+            attempt.cancel()
+        for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+            if isinstance(outcome, socket.socket):
+                outcome.close()
     raise httpx.ConnectError("; ".join(dict.fromkeys(failures)) or "the name has no address")
-
-
-async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
-    for attempt in attempts:
-        attempt.cancel()
-    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
-        if isinstance(outcome, socket.socket):
-            outcome.close()
 
 
 async def _connect(address: Address) -> socket.socket:
