@@ -6,7 +6,6 @@ Owns error bodies as registries and the proxies before them write them. All time
 import json
 import math
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -14,11 +13,12 @@ from urllib.parse import urlsplit
 from mock_registry.asgi import Headers as HeaderList
 from mock_registry.exchange import Response
 from mock_registry.journal import Route
+from mock_registry.manifest import Manifest
 
+from .conditions import APART
 from .effect import Effect, Incident, effect
-from .fault import APART
 from .quantities import COUNT, FLAG, HEADERS, INTEGER, NAMES, NUMBER, OCTETS, STATUS, TEXT
-from .streams import Refused, Source, Until
+from .scene import Refused, Source, until
 
 SESSION_ROUTES = frozenset({Route.UPLOAD, Route.UPLOADS})
 """The routes of upload sessions."""
@@ -75,6 +75,12 @@ def refuse(
     else:
         return Response(status, list(headers or []))
     return Response(status, [(b"content-type", kind), *(headers or [])], body)
+
+
+def serve(manifest: Manifest) -> Response:
+    """Return the answer to a pull of a manifest."""
+    kind, digest = manifest.media_type.encode(), manifest.digest.encode()
+    return Response(200, [(b"content-type", kind), (b"docker-content-digest", digest)], manifest.content)
 
 
 def encode_headers(headers: dict[str, str]) -> HeaderList:
@@ -148,7 +154,7 @@ class Status(Effect):
             incident.note()
             raise Refused(self._response(), drain=self.drain)
 
-        return source if self.after is None else Until(source, self.after, refuse)
+        return source if self.after is None else until(source, self.after, refuse)
 
     async def reply(self, incident: Incident, response: Response) -> Response:
         """Change the handler's answer."""
@@ -235,14 +241,6 @@ class Location(Effect):
         return f"{scheme}://{host}:{port}{rest}" if port else f"{scheme}://{host}{rest}"
 
 
-@dataclass(slots=True)
-class _Bucket:
-    """Requests that may still be made at a moment."""
-
-    tokens: float
-    moment: float
-
-
 @effect
 class RateLimit(Effect):
     """Refuse requests that come too often: a token bucket.
@@ -270,25 +268,20 @@ class RateLimit(Effect):
             return None
         incident.note()
         seconds = math.ceil(wait)
-        told = {
-            "seconds": str(seconds),
-            "date": formatdate(math.ceil(time.time()) + seconds, usegmt=True),
-            "none": None,
-        }[self.retry_after]
-        headers = [] if told is None else [(b"retry-after", told.encode())]
+        date = formatdate(math.ceil(time.time()) + seconds, usegmt=True)
+        told = date if self.retry_after == "date" else str(seconds)
+        headers = [] if self.retry_after == "none" else [(b"retry-after", told.encode())]
         return refuse(self.status, form=self.form, message="too many requests", headers=headers)
 
     def _wait(self, incident: Incident) -> float:
         """Return the seconds until the next request may come: 0 for this one."""
-        now = incident.now()
-        held: dict[str | None, _Bucket] = incident.remember(dict)
-        bucket = held.setdefault(self._key(incident), _Bucket(self.burst, now))
-        bucket.tokens = min(self.burst, bucket.tokens + (now - bucket.moment) * self.rate)
-        bucket.moment = now
-        if bucket.tokens < 1:
-            return (1 - bucket.tokens) / self.rate
-        bucket.tokens -= 1
-        return 0.0
+        key, now = self._key(incident), incident.now()
+        tokens: float
+        tokens, moment = incident.memory.get(key, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - moment) * self.rate)
+        wait = max(0.0, 1 - tokens) / self.rate
+        incident.memory[key] = (tokens if wait else tokens - 1), now
+        return wait
 
     def _key(self, incident: Incident) -> str | None:
         exchange = incident.exchange
@@ -337,7 +330,7 @@ class BodyLimit(Effect):
                 raise Refused(self._response(), drain=self.drain)
             return True
 
-        return Until(source, self.octets, refuse)
+        return until(source, self.octets, refuse)
 
 
 @effect
