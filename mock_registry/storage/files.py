@@ -20,7 +20,7 @@ from typing import TypeAlias
 from mock_registry.spec import Digest, algorithm_of, digest_of
 
 from .memory import FileReader, MemoryBlob
-from .place import look, open_file
+from .place import Place, look, open_file
 from .protocol import BlobRemoved, in_thread
 
 _log = logging.getLogger(__name__)
@@ -53,9 +53,13 @@ class Library:
 
     The mark holds only until the machine is started again, since a machine that lost its power may keep a
     file's times and lose its bytes.
+
+    Args:
+        place: The open directory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
+        self.place = place
         self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
         self._readings: dict[Digest, asyncio.Future[bool]] = {}
