@@ -11,9 +11,10 @@ import hashlib
 import logging
 import os
 import time
+import weakref
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -63,7 +64,8 @@ class Library:
         self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
         self._readings: dict[Digest, asyncio.Future[bool]] = {}
-        self.read = lru_cache(_KEPT)(self._read)
+        # By a proxy: a registry that is dropped lets go of its directory at once.
+        self.read = lru_cache(_KEPT)(partial(Library._read, weakref.proxy(self)))
 
     def times(self, digest: Digest, size: int) -> tuple[int, int]:
         """Return times of access and modification, in nanoseconds, to mark a verified file with."""

@@ -307,7 +307,7 @@ async def test_what_a_killed_process_left_over_is_removed(open_peer: OpenPeer, p
     async with open_peer("process", directory=path) as peer:
         digest = await peer.push("app", SMALL)
         location = (await peer.http.patch(await peer.open("app"), content=LARGE)).headers["location"]
-    for name in (".manifest-0", ".linked-abc", ".freed-3", "0123456789abcdef"):
+    for name in (".manifest-0", ".freed-3", "0123456789abcdef"):
         (path / "uploads" / name).write_bytes(LARGE)
     (path / "blobs" / "sha512" / ("0" * 128)).write_bytes(LARGE)
     (path / "changes.log.new").write_bytes(b"half")
