@@ -106,7 +106,7 @@ def _referrers(repository: Repository, subject: Digest) -> list[dict[str, Any]]:
     algorithm, _, encoded = subject.partition(":")
     fallback = repository.resolve(f"{algorithm[:32]}-{encoded[:64]}")
     if fallback is not None and fallback.media_type == MediaType.OCI_INDEX:
-        for descriptor in json.loads(fallback.content)["manifests"]:
+        for descriptor in json.loads(fallback.content).get("manifests") or ():
             found.setdefault(descriptor["digest"], descriptor)
     return list(found.values())
 
