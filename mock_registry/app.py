@@ -18,7 +18,7 @@ from .auth import Auth, TokenAuth
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers import find_handler
 from .journal import Journal, Record, Route, redact_target
-from .maintenance import Collected, Housekeeping, collect, layout_index, restore
+from .maintenance import Collected, collect, keep_house, layout_index, restore
 from .service import (
     COLLECTION_GRACE,
     MANIFEST_LIMIT,
@@ -146,7 +146,10 @@ class MockRegistry:
         self.state = State(self.storage, clock=clock, session_lifetime=session_lifetime)
         self._publishing: asyncio.TimerHandle | None = None
         self._restore()
-        self.housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
+        self._keep_house = partial(
+            keep_house, self.state, interval=housekeeping_interval, grace=collect_after
+        )
+        self._housekeeper: asyncio.Task[None] | None = None
         self.auth = auth
         self._service = Service(self.state, self.settings, self.journal, auth)
         self._warnings = warning_headers(warnings)
@@ -388,12 +391,13 @@ class MockRegistry:
         if not self.holders:
             if self.storage.reopen():
                 self._restore()
-            self.housekeeping.start()
+            self._housekeeper = asyncio.create_task(self._keep_house())
         self.holders += 1
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self.holders -= 1
-        if not self.holders:
-            await self.housekeeping.stop()
+        if not self.holders and self._housekeeper is not None:
+            self._housekeeper.cancel()
+            await asyncio.wait([self._housekeeper])
             await self.aclose()

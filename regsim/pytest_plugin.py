@@ -6,6 +6,7 @@ so it imports nothing that takes time. Registries in this process are in `mock_r
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from regsim.scenario.registry_container import RegistryContainer
 
 T = TypeVar("T")
+_LOG = logging.getLogger("regsim")
 
 
 class RunningRegistry:
@@ -68,7 +70,7 @@ class RegistryContainerFactory:
         from regsim.scenario.registry_container import registry_container
 
         starting = registry_container(
-            image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell
+            image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_LOG.warning
         )
         return RunningRegistry(self._loop.call(self._stack.enter_async_context(starting)), self._loop)
 
@@ -132,9 +134,3 @@ async def _settled() -> None:
 
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)
-
-
-def _tell(line: str) -> None:
-    import logging
-
-    logging.getLogger("regsim").warning("%s", line)

@@ -177,7 +177,7 @@ class AnyManifest(Effect):
         manifest = Manifest(digest_of(content), exchange.header(b"content-type") or "", content)
         if manifest.media_type in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST):
             try:
-                entries = json.loads(content)["manifests"]
+                entries = json.loads(content).get("manifests") or []
                 wanted = [entry["digest"] for entry in entries if entry["mediaType"] in set(MediaType)]
             except (ValueError, KeyError, TypeError):
                 return refuse(400, error="MANIFEST_INVALID")

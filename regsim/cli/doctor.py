@@ -16,16 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regsim._version import __version__
-from regsim.cli.output import (
-    PRINTING,
-    Format,
-    Printing,
-    check_outputs,
-    ignore,
-    printable,
-    write,
-    write_json,
-)
+from regsim.cli.output import PRINTING, Format, Printing, check_outputs, ignore, printable, write, write_json
 from regsim.cli.running import run as run_to_end
 from regsim.client.image_address import local_store
 from regsim.core import Descriptor

@@ -17,16 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import (
-    Format,
-    Printing,
-    check_outputs,
-    complain,
-    show,
-    status,
-    write,
-    write_json,
-)
+from regsim.cli.output import Format, Printing, check_outputs, complain, show, status, write, write_json
 from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document

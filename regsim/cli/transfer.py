@@ -112,16 +112,7 @@ def copy(
         connecting: see below.
     """
     given = (("--src-creds", src, src_creds), ("--dest-creds", dst, dest_creds))
-    return _move(
-        Direction.COPY,
-        src,
-        dst,
-        flags,
-        connecting,
-        creds=given,
-        referrers=referrers,
-        ranges=ranges,
-    )
+    return _move(Direction.COPY, src, dst, flags, connecting, creds=given, referrers=referrers, ranges=ranges)
 
 
 def _move(

@@ -7,6 +7,7 @@ are. Must not know what a manifest names.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -201,7 +202,9 @@ def _too_large(reference: str) -> ContentError:
 def _described(answer: Answer, reference: str) -> Descriptor | None:
     """Return what a HEAD says; None unless it says all (size and digest are often missing)."""
     media_type = media_types.essence(answer.headers.get("Content-Type", ""))
-    stated = _digest(answer.headers.get("Docker-Content-Digest", ""))
+    stated: Digest | None = None
+    with suppress(InvalidReferenceError):
+        stated = Digest(answer.headers.get("Docker-Content-Digest", ""))
     if not answer.length or not media_type:
         return None
     if ":" not in reference:
@@ -210,13 +213,6 @@ def _described(answer: Answer, reference: str) -> Descriptor | None:
     if stated is not None and stated.algorithm == asked.algorithm and stated != asked:
         return None
     return Descriptor(media_type=media_type, digest=asked, size=answer.length)
-
-
-def _digest(text: str) -> Digest | None:
-    try:
-        return Digest(text)
-    except InvalidReferenceError:
-        return None
 
 
 def _verified(answer: Answer, reference: str, described: Descriptor | None) -> tuple[Descriptor, bytes]:

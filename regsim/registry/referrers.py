@@ -82,7 +82,10 @@ async def keep(repository: Requests, referrer: Referrer, account: Account) -> No
             tagged = await _tagged(repository, referrer.subject, account.aside(None))
             if tagged is not None and referrer.descriptor.digest in {each.digest for each in _named(*tagged)}:
                 return
-            raw = _with(tagged[1] if tagged else index_document([]), referrer.descriptor)
+            # What else it says stays.
+            document: dict[str, Any] = json.loads(tagged[1] if tagged else index_document([]))
+            document["manifests"].append(referrer.descriptor.to_json())
+            raw = encode(document)
             if len(raw) > MAX_MANIFEST_SIZE:
                 raise RegistryError(f"{repository.name}:{tag} lists as many referrers as a manifest can")
             index = Descriptor.of(raw, media_types.OCI_INDEX)
@@ -160,9 +163,3 @@ async def _tagged(repository: Requests, subject: Digest, account: Account) -> tu
 
 def _named(descriptor: Descriptor, raw: bytes) -> list[Descriptor]:
     return [each.descriptor for each in parse(descriptor, raw).successors]
-
-
-def _with(raw: bytes, descriptor: Descriptor) -> bytes:
-    """Return an index that lists one manifest more; what else it says stays."""
-    document: dict[str, Any] = json.loads(raw)
-    return encode({**document, "manifests": [*document["manifests"], descriptor.to_json()]})

@@ -236,7 +236,10 @@ class _Upload:
             if session is None:
                 session = await open_session(self._repository, self._descriptor.digest, self._account)
                 self._adopt(session)
-            start, end = self._offset, self._end(session)
+            start, end = self._offset, self._descriptor.size
+            # To the end, unless that has been too much already.
+            if (largest := self._repository.habits.largest) is not None:
+                end = min(end, start + max(largest, session.smallest))
             last = end == self._descriptor.size
             query = f"digest={self._descriptor.digest}"
             target = with_query(session.url, query) if last else session.url
@@ -246,13 +249,6 @@ class _Upload:
             if last or answer.status not in _TAKEN:
                 return await self._refused(answer, session, end - start)
             self._taken(answer, session, end)
-
-    def _end(self, session: UploadSession) -> int:
-        """Return where the next piece ends: at the end, unless that has been too much already."""
-        largest = self._repository.habits.largest
-        if largest is None:
-            return self._descriptor.size
-        return min(self._descriptor.size, self._offset + max(largest, session.smallest))
 
     async def _request(self, method: str, target: str, start: int, end: int) -> Answer:
         before = self._account.standing
@@ -286,8 +282,8 @@ class _Upload:
         Raises:
             _Setback: it was so little that with more of the like there would be no end.
         """
-        held, before = held_by(answer), self._offset
         self._session = session_of(answer, session)
+        held, before = self._session.held, self._offset
         # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
         # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
         if self._trusting and held is not None and before < held < end:
@@ -369,7 +365,7 @@ class _Upload:
                 if await self._is_there_after_all():
                     return True
             elif found.held is not None and 0 < found.held <= self._given:
-                self._session, self._offset, self._mended = found.session, found.held, True
+                self._session, self._offset, self._mended = found, found.held, True
                 self._note_waste()
                 return False
         if setback.gone:

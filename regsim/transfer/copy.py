@@ -296,8 +296,13 @@ class Transfer:
         for document in decisions.graph().documents.values():
             config = document.config
             raw = (self._configs.get(config.digest) or config.data) if config is not None else None
-            if raw is not None:
-                _label(created_by, raw, [layer.digest for layer in document.layers])
+            if raw is None:
+                continue
+            with suppress(ContentError):
+                lines = parse_config(raw).lines(len(document.layers))
+                for layer, line in zip(document.layers, lines, strict=True):
+                    if line.created_by:
+                        created_by.setdefault(layer.digest, line.created_by)
         return Labels(created_by, self._options.labels.recorded)
 
 
@@ -337,13 +342,3 @@ def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:
 
 def _is_config(descriptor: Descriptor) -> bool:
     return descriptor.media_type in media_types.CONFIGS and descriptor.size <= MAX_CONFIG_SIZE
-
-
-def _label(created_by: dict[Digest, str], config: bytes, layers: list[Digest]) -> None:
-    try:
-        lines = parse_config(config).lines(len(layers))
-    except ContentError:
-        return
-    for digest, line in zip(layers, lines, strict=True):
-        if line.created_by:
-            created_by.setdefault(digest, line.created_by)

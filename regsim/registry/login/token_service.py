@@ -315,10 +315,13 @@ def _token(answer: Answer, scopes: Scopes, asked: float) -> Token:
     value = _text(document, "token") or _text(document, "access_token")
     if not answer.whole or not value or not _TOKEN.fullmatch(value):
         raise AuthenticationError(f"{where} did not answer a token request with a token")
+    said = document.get("expires_in", 0)
+    lasts = isinstance(said, int | float) and said >= MIN_SECONDS  # which is also false of NaN
+    seconds = min(said, MAX_SECONDS) if lasts else MIN_SECONDS
     return Token(
         value=value,
         scopes=scopes,
-        ends=asked + _seconds(document.get("expires_in")),
+        ends=asked + seconds,
         refresh=_text(document, "refresh_token"),
     )
 
@@ -326,9 +329,3 @@ def _token(answer: Answer, scopes: Scopes, asked: float) -> Token:
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or not value >= MIN_SECONDS:  # which is also false of NaN
-        return MIN_SECONDS
-    return float(min(value, MAX_SECONDS))
