@@ -167,8 +167,14 @@ def test_what_has_no_files_is_told_from_an_image(regsim: Regsim, empty_layout: L
     done = regsim("tree", f"{empty_layout}:artifact")
     assert done.code == 2
     assert "is no image of files" in done.errors[0]
-    done = regsim("tree", "record:golang-1.23.4-bookworm-arm64")
-    assert (done.code, done.errors[1]) == (2, "hint: regsim history tells its layers")
+
+
+@pytest.mark.parametrize("command", ["inspect", "layers", "tree", "push"])
+def test_a_record_is_not_taken_for_an_image_of_a_registry(regsim: Regsim, command: str) -> None:
+    to = ["127.0.0.1:1/app:1"] if command == "push" else []
+    done = regsim(command, "record:golang-1.23.4-bookworm-arm64", *to)
+    assert done.code == 2
+    assert done.errors[1].startswith("hint: regsim history and FROM take records")
 
 
 def test_a_missing_layer_is_an_error_and_not_an_empty_one(regsim: Regsim, empty_layout: Layout) -> None:

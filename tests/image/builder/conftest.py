@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.cli.bases import AddressedBases
+from regsim.cli.build import AddressedBases
 from regsim.cli.connecting import Connecting
 from regsim.core import Platform
 from regsim.image.apply import apply
