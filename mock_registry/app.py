@@ -30,7 +30,9 @@ from .service import (
 )
 from .spec import ErrorCode, Fault
 from .state import State
-from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
+from .storage.directory import DirectoryStorage
+from .storage.memory import MemoryStorage
+from .storage.protocol import Storage, StorageFull
 
 if TYPE_CHECKING:
     from .faults.profiles import Habits, Profile

@@ -14,7 +14,6 @@ from typing import Any
 from .manifest import Manifest, ManifestError, parse_manifest
 from .spec import Algorithm, Digest, MediaType, algorithm_of
 from .state import Repository, State
-from .storage import Storage
 from .storage.protocol import (
     BlobLinked,
     BlobUnlinked,
@@ -25,6 +24,7 @@ from .storage.protocol import (
     SessionCommitted,
     SessionEnded,
     SessionOpened,
+    Storage,
     TagDeleted,
 )
 

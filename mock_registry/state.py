@@ -18,15 +18,17 @@ from typing import Any
 
 from .manifest import Kind, Manifest, Successor
 from .spec import Algorithm, Digest, is_digest
-from .storage import Blob, Storage, Upload
 from .storage.protocol import (
+    Blob,
     BlobLinked,
     BlobUnlinked,
     ManifestDeleted,
     ManifestStored,
     SessionEnded,
     SessionOpened,
+    Storage,
     TagDeleted,
+    Upload,
 )
 
 

@@ -29,13 +29,7 @@ PLAIN = b"text/plain; charset=utf-8"
 
 Form = Literal["json", "html", "empty"]
 
-_CODES = {
-    401: "UNAUTHORIZED",
-    403: "DENIED",
-    405: "UNSUPPORTED",
-    413: "SIZE_INVALID",
-    429: "TOOMANYREQUESTS",
-}
+_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 405: "UNSUPPORTED", 413: "SIZE_INVALID", 429: "TOOMANYREQUESTS"}
 _PHRASES = {413: "Request Entity Too Large", 429: "Too Many Requests", 502: "Bad Gateway"}
 
 
@@ -93,10 +87,16 @@ def drop(response: Response, *names: bytes) -> None:
     response.headers = [(name, value) for name, value in response.headers if name not in names]
 
 
-def put(response: Response, name: bytes, value: bytes) -> None:
-    """Set a header of a response, in place of all with its name."""
+def put(response: Response, name: bytes, value: bytes | None) -> None:
+    """Set a header of a response, in place of all with its name; ``None`` removes them."""
     drop(response, name)
-    response.headers.append((name, value))
+    if value is not None:
+        response.headers.append((name, value))
+
+
+def as_json(document: dict[str, Any], kind: str = "application/json") -> Response:
+    """Return an answer of this Content-Type."""
+    return Response(200, [(b"content-type", kind.encode())], json.dumps(document).encode())
 
 
 def header_of(response: Response, name: bytes) -> str | None:
@@ -216,29 +216,27 @@ class Location(Effect):
         location = header_of(response, b"location")
         if location is None:
             return response
-        if self.form == "drop":
-            drop(response, b"location")
-        elif self.form == "stale":
-            put(response, b"location", incident.exchange.target)
-        else:
-            put(response, b"location", self._rewrite(incident, location).encode("latin-1"))
-        if header_of(response, b"location") != location:
+        told = self._rewrite(incident, location)
+        put(response, b"location", told)
+        if told != location.encode("latin-1"):
             incident.note()
         return response
 
-    def _rewrite(self, incident: Incident, location: str) -> str:
+    def _rewrite(self, incident: Incident, location: str) -> bytes | None:
+        if self.form in ("drop", "stale"):
+            return None if self.form == "drop" else incident.exchange.target
         parts = urlsplit(location)
         rest = parts._replace(scheme="", netloc="").geturl()
         if self.form == "relative":
-            return rest
+            return rest.encode("latin-1")
         if self.form == "keep" and (self.scheme, self.host, self.port) == (None, None, None):
-            return location
+            return location.encode("latin-1")
         scheme = self.scheme or parts.scheme or incident.exchange.scheme
         own = urlsplit(f"//{parts.netloc or incident.exchange.header(b'host') or 'registry'}")
         port = own.port if self.port is None else self.port
         host = self.host or own.hostname or ""
         host = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{host}:{port}{rest}" if port else f"{scheme}://{host}{rest}"
+        return f"{scheme}://{host}{f':{port}' if port else ''}{rest}".encode("latin-1")
 
 
 @effect

@@ -19,9 +19,7 @@ from .effect import Effect, Incident, effect
 from .quantities import FLAG, INTEGER, OCTETS, REDIRECT, SECONDS, STATUS, TEXT, QuantityError
 from .scene import Source, in_memory, joined
 
-_OK = 200
-_PARTIAL = 206
-_ABSENT = 404
+_OK, _PARTIAL, _ABSENT = 200, 206, 404
 _BOUNDARY = b"mock-registry-boundary"
 _TAIL = b"\r\n--" + _BOUNDARY + b"--\r\n"
 _HOST = b"/object-storage/"
@@ -80,17 +78,14 @@ class Lie(Effect):
     def _blur(self, incident: Incident, response: Response) -> None:
         if self.digest:
             incident.note()
-            drop(response, b"docker-content-digest")
-            if self.digest == "wrong":
-                response.headers.append((b"docker-content-digest", b"sha256:" + b"0" * 64))
+            zeros = b"sha256:" + b"0" * 64
+            put(response, b"docker-content-digest", zeros if self.digest == "wrong" else None)
         if self.length:
             incident.note()
             told = header_of(response, b"content-length")
             length = response.length if told is None else int(told)
-            drop(response, b"content-length")
+            put(response, b"content-length", b"%d" % (length + 1) if self.length == "wrong" else None)
             response.measured = False
-            if self.length == "wrong":
-                response.headers.append((b"content-length", b"%d" % (length + 1)))
 
 
 @effect
@@ -188,13 +183,10 @@ class Redirect(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Answer requests to the other host."""
-        if not incident.exchange.path.startswith(_HOST):
+        exchange = incident.exchange
+        if not exchange.path.startswith(_HOST):
             return None
         incident.note()
-        return await self._serve(incident)
-
-    async def _serve(self, incident: Incident) -> Response:
-        exchange = incident.exchange
         signed = incident.memory.get(exchange.parameter("X-Amz-Signature") or "")
         if exchange.header(b"authorization") is not None:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")

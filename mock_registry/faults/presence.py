@@ -9,20 +9,12 @@ import re
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote
 
-from mock_registry.exchange import Exchange, Response
+from mock_registry.exchange import Response
 from mock_registry.journal import Route
 from mock_registry.manifest import Manifest, ManifestError, parse_manifest
-from mock_registry.spec import (
-    Algorithm,
-    Digest,
-    MediaType,
-    algorithm_of,
-    is_digest,
-    is_tag,
-    parse_count,
-)
+from mock_registry.spec import Algorithm, Digest, MediaType, algorithm_of, is_digest, is_tag, parse_count
 
-from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse, serve
+from .answers import SESSION_ROUTES, Form, as_json, drop, header_of, put, refuse, serve
 from .effect import Effect, Incident, effect
 from .quantities import COUNT, FLAG, SECONDS, STATUS, TEXT
 
@@ -145,7 +137,9 @@ class Immutable(Effect):
         """Refuse."""
         exchange = incident.exchange
         repository = incident.service.state.repository(exchange.repository)
-        tags = [tag for tag in _tags(exchange) if repository is not None and tag in repository.tags]
+        reference = exchange.address.last or ""
+        named = [reference] if is_tag(reference) else exchange.query.get("tag", [])
+        tags = [tag for tag in named if repository is not None and tag in repository.tags]
         if not tags or repository is None:
             return None
         if self.mode == "same-digest-ok":
@@ -155,11 +149,6 @@ class Immutable(Effect):
         incident.note()
         message = f"the tag {tags[0]} is immutable"
         return refuse(self.status, form=self.form, error=self.error, message=message)
-
-
-def _tags(exchange: Exchange) -> list[str]:
-    reference = exchange.address.last or ""
-    return [reference] if is_tag(reference) else exchange.query.get("tag", [])
 
 
 @effect
@@ -201,9 +190,7 @@ class Paging(Effect):
         if found is None:
             return response
         text = self._rewrite(incident, found["target"])
-        drop(response, b"link")
-        if text is not None:
-            put(response, b"link", text.encode("latin-1"))
+        put(response, b"link", None if text is None else text.encode("latin-1"))
         if text != link or self.size is not None:
             incident.note()
         return response
@@ -264,16 +251,12 @@ class NoReferrers(Effect):
         return response
 
     def _deny(self) -> Response:
-        if self.mode == "unacceptable":
-            return refuse(406, form="empty")
         if self.mode == "empty":
             index = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}
-            return Response(
-                _OK, [(b"content-type", MediaType.OCI_INDEX.encode())], json.dumps(index).encode()
-            )
-        if self.mode == "page":
-            return refuse(_OK, form="html")
-        return refuse(_ABSENT, form="page")
+            return as_json(index, MediaType.OCI_INDEX)
+        if self.mode == "unacceptable":
+            return refuse(406, form="empty")
+        return refuse(_OK, form="html") if self.mode == "page" else refuse(_ABSENT, form="page")
 
     def _subject(self, incident: Incident) -> Response | None:
         """Return the subject that a fallback tag is named after."""

@@ -5,7 +5,8 @@ Owns units: a value is a number in the attribute's own unit, or a text with a un
 
 import math
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -84,12 +85,12 @@ def _read_integer(value: object) -> int:
     return value
 
 
-def _whole(what: str, allowed: Callable[[int], bool]) -> Callable[[object], int]:
+def _whole(what: str, allowed: Container[int]) -> Callable[[object], int]:
     """Return a reader of those whole numbers that are allowed."""
 
     def read(value: object) -> int:
         number = _read_integer(value)
-        if not allowed(number):
+        if number not in allowed:
             raise QuantityError(f"{number} is not {what}")
         return number
 
@@ -162,13 +163,11 @@ MILLISECONDS = Quantity("milliseconds", _measure("duration", _SECONDS, bare=1e-3
 MICROSECONDS = Quantity("microseconds", _measure("duration", _SECONDS, bare=1e-6))
 INTEGER = Quantity("number", _read_integer)
 NUMBER = Quantity("number", _measure("number", {}, positive=True))
-COUNT = Quantity("count from 1", _whole("a count from 1", lambda number: number >= 1))
+COUNT = Quantity("count from 1", _whole("a count from 1", range(1, sys.maxsize)))
 PROBABILITY = Quantity("0 to 1", _measure("probability from 0 to 1", {}, most=1))
-STATUS = Quantity(
-    "status", _whole("the status of a final response, 200 to 599", range(200, 600).__contains__)
-)
-REDIRECT = Quantity("status", _whole(f"a redirect; it is one of {_REDIRECTS}", _REDIRECTS.__contains__))
-MASK = Quantity("number", _whole("a byte's mask, 1 to 255", range(1, 256).__contains__))
+STATUS = Quantity("status", _whole("the status of a final response, 200 to 599", range(200, 600)))
+REDIRECT = Quantity("status", _whole(f"a redirect; it is one of {_REDIRECTS}", _REDIRECTS))
+MASK = Quantity("number", _whole("a byte's mask, 1 to 255", range(1, 256)))
 ANSWERS = Quantity("statuses and error codes", _read_answers)
 TEXT = Quantity("text", _read_text)
 FLAG = Quantity("true or false", _read_flag)

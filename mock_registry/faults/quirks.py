@@ -6,21 +6,14 @@ Owns answers of named registries. Must not know which registry has which.
 import hashlib
 import json
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from mock_registry.exchange import Exchange, Response, Severed
 from mock_registry.handlers.manifests import read_content
 from mock_registry.manifest import Manifest
-from mock_registry.spec import (
-    MediaType,
-    algorithm_of,
-    digest_of,
-    is_digest,
-    is_tag,
-    parse_count,
-)
+from mock_registry.spec import MediaType, algorithm_of, digest_of, is_digest, is_tag, parse_count
 
-from .answers import drop, header_of, put, refuse, serve
+from .answers import as_json, drop, header_of, put, refuse, serve
 from .conditions import error_codes
 from .effect import Effect, Incident, quirk
 from .quantities import COUNT, FLAG, NAMES, STATUS, TEXT
@@ -249,8 +242,7 @@ class EveryRepository(Effect):
         """Answer with an empty list."""
         if error_codes(response) != ["NAME_UNKNOWN"]:
             return response
-        document: dict[str, object] = {"name": incident.exchange.repository, "tags": []}
-        return Response(_OK, [(b"content-type", b"application/json")], json.dumps(document).encode())
+        return as_json({"name": incident.exchange.repository, "tags": []})
 
 
 @quirk
@@ -263,8 +255,8 @@ class NumbersBreak(Effect):
         try:
             count = int(exchange.parameter("n") or "" if exchange.parameter("n") is not None else "1")
         except ValueError:
-            pairs = [(key, value) for key, values in exchange.query.items() for value in values if key != "n"]
-            exchange.ask("&".join(f"{quote(key)}={quote(value, safe='')}" for key, value in pairs).encode())
+            others = {key: values for key, values in exchange.query.items() if key != "n"}
+            exchange.ask(urlencode(others, doseq=True).encode())
             return None
         repository = incident.service.state.repository(exchange.repository)
         if count < 1 and repository is not None and repository.tags:

@@ -14,7 +14,7 @@ from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response,
 from mock_registry.journal import Route
 from mock_registry.spec import ErrorCode
 from mock_registry.spec import Fault as Error
-from mock_registry.storage import BlobRemoved
+from mock_registry.storage.protocol import BlobRemoved
 
 from .conditions import METHODS
 from .effect import Effect, Fault, Incident, Rule

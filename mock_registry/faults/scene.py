@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from mock_registry.asgi import Message, Receive
 from mock_registry.exchange import BATCH, CutShort, Exchange, Response, Severed
 from mock_registry.service import Service
-from mock_registry.storage import Reader
+from mock_registry.storage.protocol import Reader
 
 _AHEAD = 1 << 16
 """Bytes of a request's body that are read ahead during a wait, where only reading shows that the peer has

@@ -9,7 +9,7 @@ from mock_registry.exchange import Response
 from mock_registry.journal import Route
 from mock_registry.spec import parse_content_range
 
-from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse
+from .answers import SESSION_ROUTES, Form, header_of, put, refuse
 from .effect import Effect, Incident, effect
 from .quantities import COUNT, FLAG, OCTETS, SECONDS, STATUS, TEXT
 from .scene import Refused, Source, until
@@ -77,27 +77,24 @@ class UploadRange(Effect):
         told = header_of(response, b"range")
         if told is None:
             return response
-        session = incident.service.state.sessions.get(incident.exchange.session or "")
-        text = self._of_nothing(told) if session and not session.size else self._tell(incident, told)
+        text = self._tell(incident, told)
         if text != told:
             incident.note()
-            drop(response, b"range")
-            if text is not None:
-                put(response, b"range", text.encode())
+            put(response, b"range", None if text is None else text.encode())
         return response
 
-    def _of_nothing(self, told: str) -> str | None:
-        return None if self.empty == "missing" or self.form == "missing" else self.empty or told
-
     def _tell(self, incident: Incident, told: str) -> str | None:
-        if self.form == "missing":
-            return None
-        if self.form == "stale":
-            first_told: str = incident.memory.setdefault(incident.exchange.session, told)
-            return first_told
-        first, _, last = told.partition("-")
-        moved = {"rewind": -self.octets, "ahead": self.octets}.get(self.form, 0)
-        return f"{first}-{max(int(last) + moved, 0)}"
+        name = incident.exchange.session or ""
+        session = incident.service.state.sessions.get(name)
+        if session is not None and not session.size:
+            told = self.empty or told
+        elif self.form == "stale":
+            told = incident.memory.setdefault(name, told)
+        else:
+            first, _, last = told.partition("-")
+            moved = {"rewind": -self.octets, "ahead": self.octets}.get(self.form, 0)
+            told = f"{first}-{max(int(last) + moved, 0)}"
+        return None if "missing" in (self.form, told) else told
 
 
 @effect

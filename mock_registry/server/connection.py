@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         deadline: Loop time at which patience ends; the server looks at it once in a while.
         lost: The socket is gone; what is written goes nowhere.
+        requests: The requests that arrive.
         peer_ended: The peer sends nothing more.
         reading_paused: The peer is held back until the app has read.
     """
@@ -60,7 +61,7 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._requests: Requests
+        self.requests: Requests
         self._active: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Cycle] = deque()
@@ -76,17 +77,6 @@ class Connection(asyncio.Protocol):
         self.lost = False
 
     @property
-    def body_received(self) -> int | None:
-        """Bytes that have arrived of a request's body that is not complete; ``None`` without one."""
-        return None if self._requests.reading is None else self._requests.received
-
-    @property
-    def body_waiting(self) -> int | None:
-        """Bytes of such a body that the app has not taken."""
-        reading = self._requests.reading
-        return None if reading is None else reading.share.waiting
-
-    @property
     def awaited(self) -> Patience:
         """What is waited for now."""
         if self.lost:
@@ -95,11 +85,11 @@ class Connection(asyncio.Protocol):
             return Patience.LINGER
         if self._writable is not None or self._sender is not None:
             return Patience.WRITE
-        if self._requests.reading is not None and not self._requests.closed:
+        if self.requests.reading is not None and not self.requests.closed:
             return Patience.NOTHING if self.reading_paused else Patience.BODY
         if self._active is not None:
             return Patience.NOTHING
-        return Patience.HEAD if self._requests.begun else Patience.IDLE
+        return Patience.HEAD if self.requests.begun else Patience.IDLE
 
     @property
     def stopping(self) -> bool:
@@ -111,7 +101,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new peer."""
         self._transport = cast("asyncio.Transport", transport)
-        self._requests = Requests(
+        self.requests = Requests(
             self._limits,
             self._server.scheme,
             transport.get_extra_info("peername"),
@@ -125,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the peer."""
-        self._discarded += self._requests.feed(data)
+        self._discarded += self.requests.feed(data)
         if self._discarded > self._limits.linger:
             self._transport.abort()
         if not self.reading_paused and not self.lost and self._holds_much():
@@ -139,13 +129,13 @@ class Connection(asyncio.Protocol):
         if self._beneath is not None:  # asyncio does not write after the peer's goodbye
             self._leave()
             return False
-        if self._lingering or (self._active is None and not self._requests.begun):
+        if self._lingering or (self._active is None and not self.requests.begun):
             return False
-        if not self._requests.closed and (self._requests.reading or self._requests.begun):
+        if not self.requests.closed and (self.requests.reading or self.requests.begun):
             self._refuse(400, "the request ended early")
         if self._active is not None and self._active.body_complete:
             self._active.cut(None)  # an app that waits, rather than answers, may give up
-        self._requests.close()
+        self.requests.close()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
@@ -158,9 +148,9 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         """Tell all cycles that the peer is gone."""
         self.lost = True
-        self._requests.close()
+        self.requests.close()
         self._drop_queue()
-        for cycle in (self._active, self._requests.reading):
+        for cycle in (self._active, self.requests.reading):
             if cycle is not None:
                 cycle.cut(None)
         if self._sender is not None:
@@ -188,7 +178,7 @@ class Connection(asyncio.Protocol):
             self,
             scope,
             keep_alive=keep_alive,
-            expects_continue=self._requests.expects_continue,
+            expects_continue=self.requests.expects_continue,
             share=Share(self._server.budget, self._limits.body_gathered),
         )
         if self._active is None:
@@ -199,7 +189,7 @@ class Connection(asyncio.Protocol):
 
     def _holds_much(self) -> bool:
         """Tell whether the peer's next bytes should wait until the app has got further."""
-        cycles = {*self._queue, *filter(None, [self._requests.reading])}
+        cycles = {*self._queue, *filter(None, [self.requests.reading])}
         if len(self._queue) > self._limits.pipeline:
             return True
         if self._server.budget.scarce:
@@ -263,7 +253,7 @@ class Connection(asyncio.Protocol):
         self._active = self._task = None
         if self.lost:
             return
-        unread = cycle is self._requests.reading
+        unread = cycle is self.requests.reading
         if unread or not cycle.keep_alive:
             self._end(cleanly=cycle.finished or cycle.severed, sending=unread and not cycle.severed)
         elif self._queue:
@@ -302,19 +292,19 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, status: int, message: str) -> None:
         """Take no more requests. The app answers for a body that is cut; for a bad head we answer."""
-        self._requests.close()
-        if self._requests.reading is not None:
-            self._requests.reading.cut(status)
+        self.requests.close()
+        if self.requests.reading is not None:
+            self.requests.reading.cut(status)
         elif self._active is None:
             self._answer_rejection(status, message)
         else:
             self._rejection = (status, message)
 
     def _answer_rejection(self, status: int, message: str) -> None:
-        method = self._requests.method
+        method = self.requests.method
         answer, count = encode_error(status, message, bare=method == "HEAD")
         self.write(answer)
-        self._server.rejected(method, self._requests.target, status, count)
+        self._server.rejected(method, self.requests.target, status, count)
         self._end(cleanly=True, sending=True)
 
     def _end(self, *, cleanly: bool, sending: bool) -> None:
@@ -322,7 +312,7 @@ class Connection(asyncio.Protocol):
 
         TLS has no end of one direction alone: there, only a peer that may really be sending is waited for.
         """
-        self._requests.close()
+        self.requests.close()
         self._drop_queue()
         if self.peer_ended or not cleanly or not (sending or self._beneath is None):
             self._close()

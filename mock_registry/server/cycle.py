@@ -218,10 +218,8 @@ class Cycle:
             extra.append(b"Transfer-Encoding: chunked\r\n")
         elif length is None:
             self.keep_alive = False  # HTTP/1.0 tells the end of a body by closing
-        if not self.body_complete:
-            self.keep_alive = False
-        if not self.keep_alive or self.connection.stopping:
-            self.keep_alive = False
+        self.keep_alive &= self.body_complete and not self.connection.stopping
+        if not self.keep_alive:
             extra.append(b"Connection: close\r\n")
         elif self.scope["http_version"] == "1.0":
             extra.append(b"Connection: keep-alive\r\n")

@@ -13,7 +13,6 @@ import os
 import time
 import zlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,20 +50,19 @@ class Library:
     alone would not do: systems count it in steps of some milliseconds, within which a file can be verified
     and then damaged.
 
-    Unless files are flushed to the disk, the mark holds only until the machine is started again, since a
-    machine that lost its power may keep a file's times and lose its bytes.
+    The mark holds only until the machine is started again, since a machine that lost its power may keep a
+    file's times and lose its bytes.
 
     Args:
         place: The open directory.
-        durable: Files are flushed before they are marked.
     """
 
-    def __init__(self, place: Place, *, durable: bool) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self._epoch = "" if durable or not BOOT_ID.exists() else BOOT_ID.read_text().strip()
+        self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
         self._readings: dict[Digest, asyncio.Future[bool]] = {}
-        self.read = lru_cache(_KEPT)(self._read)
+        self._kept: dict[tuple[Digest, _Identity], bytes] = {}
 
     def times(self, digest: Digest, size: int) -> tuple[int, int]:
         """Return times of access and modification, in nanoseconds, to mark a verified file with."""
@@ -139,19 +137,24 @@ class Library:
             raise OSError(errno.EIO, "the file was changed by another program")
         return FileReader(file)
 
-    def _read(self, digest: Digest, identity: _Identity) -> bytes:
-        """Return small content. `read` keeps it while its file is the one that it was read from.
+    def read(self, digest: Digest, stat: os.stat_result) -> bytes:
+        """Return small content, which is kept for as long as its file is the one that it was read from.
 
         Raises:
             BlobRemoved: It has been removed.
             OSError: It has been changed.
         """
-        size = identity[1]
-        with self.open(digest, size) as reader:
-            content = reader.read(0, size)
+        key = digest, _identity(stat)
+        if key in self._kept:
+            return self._kept[key]
+        with self.open(digest, stat.st_size) as reader:
+            content = reader.read(0, stat.st_size)
         if digest_of(content, algorithm_of(digest)) != digest:  # cheap for content of this size
-            self._found[digest] = identity, False
+            self.learn(digest, stat, intact=False)
             raise OSError(errno.EIO, "the file does not hold what was written to it")
+        if len(self._kept) >= _KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = content
         return content
 
 
@@ -188,4 +191,4 @@ class DirectoryBlob:
         """
         if self.size > _SMALL:
             return self.library.open(self.digest, self.size)
-        return MemoryBlob(self.library.read(self.digest, _identity(self.stat)))
+        return MemoryBlob(self.library.read(self.digest, self.stat))

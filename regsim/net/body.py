@@ -145,7 +145,13 @@ class Incoming(httpx.AsyncByteStream):
                     return 0
                 if self._raw is None:
                     view = buffer if self._left is None else buffer[: self._left]
-                    return self._note(self._line.take(view))
+                    count = self._line.take(view)
+                    if self._left is not None and count == 0:
+                        raise httpx.RemoteProtocolError(f"the body ended {self._left} bytes early")
+                    if self._left is not None and count:
+                        self._left -= count
+                    self._whole = self._left == 0 or count == 0
+                    return count
                 count = self._line.take(self._raw)
                 if count is None:
                     return None
@@ -157,15 +163,6 @@ class Incoming(httpx.AsyncByteStream):
             return 0
         count = min(len(self._pending), len(buffer))
         buffer[:count], self._pending = self._pending[:count], self._pending[count:]
-        return count
-
-    def _note(self, count: int | None) -> int | None:
-        """Take note of bytes of a body without chunks."""
-        if self._left is not None and count == 0:
-            raise httpx.RemoteProtocolError(f"the body ended {self._left} bytes early")
-        if self._left is not None and count:
-            self._left -= count
-        self._whole = self._left == 0 or count == 0
         return count
 
     def _take_in(self, data: memoryview) -> None:

@@ -282,7 +282,16 @@ class Download:
         if answer.status == HTTPStatus.OK:
             self._repository.patience.well()
             self._check_size(answer.length)
-            self._take_whole()
+            if self._ranged:
+                self._on_range(Reason.RANGE_IGNORED)
+                if self.strict:
+                    raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
+            if self.offset:
+                # All of it comes again, and what is held already is wasted.
+                self._account.attempts += 1
+                if self._ranged:
+                    self._account.retried(Reason.RANGE_IGNORED)
+            self.end = self._descriptor.size
             return self.offset
         answer = self._repository.patience.settled(
             await answer.read(seconds=self._repository.transport.timeouts.metadata)
@@ -290,19 +299,6 @@ class Download:
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._ranged:
             raise RangeError(f"{self._name} ends before byte {self.offset} of {self._descriptor.size}")
         raise refusal(answer)
-
-    def _take_whole(self) -> None:
-        """Make do with an answer that brings all of the blob."""
-        if self._ranged:
-            self._on_range(Reason.RANGE_IGNORED)
-            if self.strict:
-                raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
-        if self.offset:
-            # All of it comes again, and what is held already is wasted.
-            self._account.attempts += 1
-            if self._ranged:
-                self._account.retried(Reason.RANGE_IGNORED)
-        self.end = self._descriptor.size
 
     def _behind(self, answer: Answer) -> int:
         """Read `Content-Range`; a start before the requested one is corrected by skipping."""

@@ -237,7 +237,10 @@ class Transfer:
                 answer = raw = await self._manifest(action)
                 if not self._source.remote:
                     # Also if the image is there already: its config is then not requested.
-                    await self._read_config(_config_of(action.descriptor, raw), self._source, action)
+                    # A document that cannot be read is refused by the decisions.
+                    with suppress(ContentError):
+                        config = manifest.parse(action.descriptor, raw).config
+                        await self._read_config(config, self._source, action)
             case act.CheckBlob():
                 answer = await destination.has(action)
                 if answer is not None and not destination.remote:
@@ -331,13 +334,6 @@ def _own_name(tag: str, root: Descriptor) -> str:
     with suppress(InvalidReferenceError):
         return root.digest if Digest(tag) else tag
     return tag
-
-
-def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:
-    # A document that cannot be read is refused by the decisions.
-    with suppress(ContentError):
-        return manifest.parse(descriptor, raw).config
-    return None
 
 
 def _is_config(descriptor: Descriptor) -> bool:

@@ -13,7 +13,8 @@ import pytest
 from mock_registry import DirectoryStorage
 from mock_registry.maintenance import compact
 from mock_registry.spec import Algorithm
-from mock_registry.storage import BlobRemoved, files
+from mock_registry.storage import files
+from mock_registry.storage.protocol import BlobRemoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from mock_registry.journal import Record
-    from mock_registry.storage import Blob
+    from mock_registry.storage.protocol import Blob
 
 LIFETIME = 100.0
 MANIFEST_LIMIT = 3_000

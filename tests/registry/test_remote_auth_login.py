@@ -20,7 +20,8 @@ from regsim.core.manifest import manifest_document
 from regsim.errors import AuthenticationError, RegistryError
 from regsim.registry import Connection
 from regsim.registry.answer import Answer
-from regsim.registry.login import Credentials, FixedKeychain, Scope
+from regsim.registry.login import Credentials, FixedKeychain
+from regsim.registry.login.challenge import Scope
 from regsim.registry.login.token_service import TokenService
 from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience, Policy
