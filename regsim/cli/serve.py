@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,32 +96,26 @@ def serve(*, flags: ServeFlags = _FLAGS) -> None:
 
 
 async def _serve(options: Namespace) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        LocalFileError: its directory or its certificate cannot be used.
+        NetworkError: it cannot listen.
+    """
     # A log of JSON Lines holds nothing else.
     tell = ignore if options.log == "json" else status
     async with AsyncExitStack() as stack:
-        with _errors(options):
+        try:
             registry = registry_from_options(options)
             serving = registry.serve(host=options.host, port=options.port, tls=options.tls)
             server = await stack.enter_async_context(serving)
+        except FAILURES as error:
+            failure = explain(error, options)
+            kind = NetworkError if failure.exit_code == ExitCode.NETWORK else LocalFileError
+            raise kind(failure.message, hint=failure.hint) from error
         write("".join(f"{line}\n" for line in (server.url, server.ca) if line is not None), None)
         tell("press Ctrl-C to stop")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             tell("stopping")
-
-
-@contextmanager
-def _errors(options: Namespace) -> Iterator[None]:
-    """Translate the errors that keep a registry from being served.
-
-    Raises:
-        LocalFileError: its directory or its certificate cannot be used.
-        NetworkError: it cannot listen.
-    """
-    try:
-        yield
-    except FAILURES as error:
-        failure = explain(error, options)
-        kind = NetworkError if failure.exit_code == ExitCode.NETWORK else LocalFileError
-        raise kind(failure.message, hint=failure.hint) from error
