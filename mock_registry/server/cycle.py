@@ -100,11 +100,6 @@ class Cycle:
         self._left: int | None = None
         self._is_head = scope["method"] == "HEAD"
 
-    @property
-    def started(self) -> bool:
-        """The app has begun to answer."""
-        return self._status is not None
-
     # What the connection tells
 
     def feed(self, data: bytes) -> None:
@@ -145,12 +140,6 @@ class Cycle:
         self._chunks.clear()
         self.share.close()
 
-    async def _until_gone(self) -> None:
-        """Return when the peer has gone, or sends no more of what it should."""
-        while not self._cut:
-            self._changed.clear()
-            await self._changed.wait()
-
     async def receive(self) -> Message:
         """Return the next event of the request, as ASGI describes them."""
         if self.share.used():
@@ -161,17 +150,13 @@ class Cycle:
                 self.connection.write(CONTINUE)
             self._changed.clear()
             await self._changed.wait()
+        if not self._chunks and (self._ended or not self.body_complete):
+            return {"type": "http.disconnect", ANSWER: self._answer}
+        data, scarce = b"", False
         if self._chunks:
-            return self._next()
-        if self.body_complete and not self._ended:
-            self._ended = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        return {"type": "http.disconnect", ANSWER: self._answer}
-
-    def _next(self) -> Message:
-        data = self._chunks.popleft()
-        scarce = self.share.lend(len(data))
-        self.connection.body_taken(self)
+            data = self._chunks.popleft()
+            scarce = self.share.lend(len(data))
+            self.connection.body_taken(self)
         self._ended = self.body_complete and not self._chunks
         message = {"type": "http.request", "body": data, "more_body": not self._ended}
         return message | {SCARCE: True} if scarce else message
@@ -193,9 +178,14 @@ class Cycle:
         elif kind == ZERO_COPY:
             await self._send_file(message)
         elif kind == SEVER:
-            await self._sever(reset=message["reset"])
+            self.severed = True
+            self.keep_alive = False
+            if message["reset"] and (unsent := await self.connection.reset()):
+                raise PeerGone(unsent)
         elif kind == GONE:
-            await self._until_gone()
+            while not self._cut:  # until the peer has gone, or sends no more of what it should
+                self._changed.clear()
+                await self._changed.wait()
         else:
             raise RuntimeError(f"not an event of a response: {kind}")
 
@@ -228,10 +218,8 @@ class Cycle:
             extra.append(b"Transfer-Encoding: chunked\r\n")
         elif length is None:
             self.keep_alive = False  # HTTP/1.0 tells the end of a body by closing
-        if not self.body_complete:
-            self.keep_alive = False
-        if not self.keep_alive or self.connection.stopping:
-            self.keep_alive = False
+        self.keep_alive &= self.body_complete and not self.connection.stopping
+        if not self.keep_alive:
             extra.append(b"Connection: close\r\n")
         elif self.scope["http_version"] == "1.0":
             extra.append(b"Connection: keep-alive\r\n")
@@ -257,12 +245,6 @@ class Cycle:
             self._left -= message["count"]
         if not message.get("more_body", False):
             self._finish()
-
-    async def _sever(self, *, reset: bool) -> None:
-        self.severed = True
-        self.keep_alive = False
-        if reset and (unsent := await self.connection.reset()):
-            raise PeerGone(unsent)
 
     def _finish(self) -> None:
         self.finished = True

@@ -84,27 +84,21 @@ class FileSender:
     def _push(self) -> None:
         try:
             for _ in range(_PIECES):
-                if not self._push_piece():
-                    break
+                if self._done.done():
+                    return
+                start, left = self._offset + self.sent, self._count - self.sent
+                sent = os.sendfile(self._socket, self._file.fileno(), start, min(left, _PIECE))
+                self.sent += sent
+                if sent == left:
+                    self._done.set_result(None)
+                elif sent == 0:
+                    self._done.set_exception(EOFError("the file is shorter than the stretch"))
         except BlockingIOError:
             pass
         except OSError:
             self.give_up()
         if not self._done.done():
             self._progress()
-
-    def _push_piece(self) -> bool:
-        """Send a piece, and tell whether there are more."""
-        left = self._count - self.sent
-        if self._done.done():
-            return False
-        sent = os.sendfile(self._socket, self._file.fileno(), self._offset + self.sent, min(left, _PIECE))
-        self.sent += sent
-        if sent == left:
-            self._done.set_result(None)
-        elif sent == 0:
-            self._done.set_exception(EOFError("the file is shorter than the stretch"))
-        return sent < left
 
 
 def keep_queue_short(peer: socket.socket | None) -> None:

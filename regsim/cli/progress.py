@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
 from regsim.cli.output import ignore, printable, status
 from regsim.core.quantities import number
@@ -38,19 +38,6 @@ class ProgressKind(StrEnum):
     PLAIN = "plain"
     NONE = "none"
     JSON = "json"
-
-
-class Display(Protocol):
-    """Shows events and warnings until it is closed."""
-
-    def show(self, event: Event) -> None:
-        """Show an event."""
-
-    def warn(self, line: str) -> None:
-        """Show what the user should know though the transfer goes on."""
-
-    def close(self) -> None:
-        """Clear what a report must not follow."""
 
 
 def display(kind: ProgressKind, *, quiet: bool = False) -> Display:
@@ -203,6 +190,9 @@ class Bars:
         # A second Ctrl-C kills the process, which must not leave a terminal without a cursor.
         console.show_cursor()
         return progress, progress.add_task("", amount="")
+
+
+Display = Bars | Lines
 
 
 @dataclass(frozen=True, slots=True)

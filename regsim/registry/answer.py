@@ -13,6 +13,7 @@ import threading
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from regsim.core.account import Account
@@ -129,14 +130,10 @@ class Answer:
     content: bool = field(default=False, repr=False)
 
     @property
-    def location(self) -> str | None:
-        """The `Location`, as it was sent."""
-        return self.headers.get("Location")
-
-    @property
     def length(self) -> int | None:
         """The `Content-Length`; None if it is missing or malformed."""
-        return length_of(self.headers)
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
     async def read(self, limit: int = MAX_ERROR_BODY, *, seconds: float | None = None) -> Answer:
         """Read the body, no further than `limit` bytes and what came with them, and return the answer.
@@ -240,12 +237,6 @@ def unanswered(method: str, url: str, seconds: float) -> NetworkError:
     )
 
 
-def length_of(headers: Mapping[str, str]) -> int | None:
-    """Return a `Content-Length` in bytes; None if it is missing or malformed."""
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
 class ContentRange(NamedTuple):
     """Which bytes a 206 brings (RFC 9110, 14.4): both ends are inclusive, `total` may be unknown."""
 
@@ -273,18 +264,12 @@ def warnings_of(answer: Answer) -> tuple[str, ...]:
 def refusal(answer: Answer) -> RegistryError:
     """Return the error that an answer is: what was asked, the status, and the registry's own words."""
     codes, words = _words(answer.body, answer.secrets)
-    message = f"{answer.method} {without_query(answer.url).partition('://')[2]} was answered {_name(answer)}"
+    status = f"{answer.status} {responses.get(answer.status, '')}".rstrip()
+    message = f"{answer.method} {without_query(answer.url).partition('://')[2]} was answered {status}"
     if words:
         message += f"; registry said: {words}"
     kind = NotFoundError if answer.status == HTTPStatus.NOT_FOUND else RegistryError
     return kind(message, hint=HINTS.get(answer.status, ""), status=answer.status, codes=codes)
-
-
-def _name(answer: Answer) -> str:
-    try:
-        return f"{answer.status} {HTTPStatus(answer.status).phrase}"
-    except ValueError:
-        return str(answer.status)
 
 
 def _words(body: bytes, secrets: Sequence[str]) -> tuple[tuple[str, ...], str]:

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Account, Loss, Reason
+from regsim.core.reference import check_repository
 from regsim.errors import ContentError, NetworkError, RegsimError, Trouble
 from regsim.registry.answer import Answer, ContentRange, refusal
 from regsim.registry.retry import Unready, final
@@ -31,10 +32,15 @@ ASK_AGAIN = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
 async def is_held_by(repository: Requests, other: str, digest: Digest, account: Account) -> bool:
-    """Tell whether a HEAD for a blob in another repository is answered with 200; see `Repository`."""
+    """Tell whether another repository of this registry is seen to hold a blob: one HEAD, one try.
+
+    Any answer but a clear yes counts as no. A mount that is refused costs more than that, and
+    opens a session.
+    """
+    target = f"/v2/{check_repository(other)}/blobs/{digest}"
     try:
         # With the token that the mount needs, if it needs one.
-        answer = await repository.send("HEAD", f"/v2/{other}/blobs/{digest}", account, mounts_from=other)
+        answer = await repository.send("HEAD", target, account, mounts_from=other)
     except RegsimError:
         return False
     return answer.status == HTTPStatus.OK
@@ -43,7 +49,21 @@ async def is_held_by(repository: Requests, other: str, digest: Digest, account: 
 async def has(
     repository: Requests, descriptor: Descriptor, account: Account, *, closely: bool = False
 ) -> bool:
-    """Tell whether the repository has a blob; see `Repository.has_blob`."""
+    """Tell whether the repository has a blob: only a 404 says that it has not.
+
+    One HEAD (end-2). It becomes a GET for one byte where the HEAD was refused with 403 or 405, and
+    where it states a size that is not the descriptor's: proxies get this wrong on HEAD.
+
+    Args:
+        repository: that is asked.
+        descriptor: of the blob.
+        account: is charged.
+        closely: ask with that GET at once, since a HEAD may be answered from a cache.
+
+    Raises:
+        ContentError: the size is another one by GET too. A digest has one size only, so something is
+            damaged, and an upload over it would be ignored by most registries.
+    """
     if closely:
         return await _has_by_range(repository, descriptor, account)
     answer = await repository.ask("HEAD", repository.blob_target(descriptor.digest), account)
@@ -262,7 +282,16 @@ class Download:
         if answer.status == HTTPStatus.OK:
             self._repository.patience.well()
             self._check_size(answer.length)
-            self._take_whole()
+            if self._ranged:
+                self._on_range(Reason.RANGE_IGNORED)
+                if self.strict:
+                    raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
+            if self.offset:
+                # All of it comes again, and what is held already is wasted.
+                self._account.attempts += 1
+                if self._ranged:
+                    self._account.retried(Reason.RANGE_IGNORED)
+            self.end = self._descriptor.size
             return self.offset
         answer = self._repository.patience.settled(
             await answer.read(seconds=self._repository.transport.timeouts.metadata)
@@ -270,19 +299,6 @@ class Download:
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._ranged:
             raise RangeError(f"{self._name} ends before byte {self.offset} of {self._descriptor.size}")
         raise refusal(answer)
-
-    def _take_whole(self) -> None:
-        """Make do with an answer that brings all of the blob."""
-        if self._ranged:
-            self._on_range(Reason.RANGE_IGNORED)
-            if self.strict:
-                raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
-        if self.offset:
-            # All of it comes again, and what is held already is wasted.
-            self._account.attempts += 1
-            if self._ranged:
-                self._account.retried(Reason.RANGE_IGNORED)
-        self.end = self._descriptor.size
 
     def _behind(self, answer: Answer) -> int:
         """Read `Content-Range`; a start before the requested one is corrected by skipping."""

@@ -134,7 +134,9 @@ class Patience:
         self._left -= 1
         busy = isinstance(failure, Unready) and failure.status in _BUSY
         asked = self._asked(failure.retry_after) if isinstance(failure, Unready) else None
-        delay = self._delay(max(failures, self._busy if busy else 0)) if asked is None else asked
+        # Of base * 2^failures seconds, the second half is left to chance.
+        doublings = min(max(failures, self._busy if busy else 0), 32)
+        delay = self._policy.base * 2**doublings * (0.5 + 0.5 * self._random()) if asked is None else asked
         delay = min(delay, self._policy.longest)
         account.retried(reason or reason_of(failure), seconds=delay)
         if not busy:
@@ -168,10 +170,6 @@ class Patience:
                 if not await self.again(failures, failure, account):
                     raise final(failure) from failure.__cause__
             failures += 1
-
-    def _delay(self, failures: int) -> float:
-        """Return base * 2^failures seconds, of which the second half is left to chance."""
-        return float(self._policy.base * 2 ** min(failures, 32) * (0.5 + 0.5 * self._random()))
 
     def _asked(self, text: str | None) -> float | None:
         """Read `Retry-After`: seconds, or a date (RFC 9110, 10.2.3)."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
 from regsim.store.protocols import CHUNK, Pourable
-from regsim.store.relay import streamed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -105,6 +104,8 @@ async def verified(
         checked()
 
     if isinstance(content, Pourable):
+        from regsim.store.relay import streamed  # noqa: PLC0415  (a model verifies nothing, and needs no asyncio)
+
         stream = streamed(lambda take: content.pour(check, take, offset=verifier.seen))
     else:
         stream = _checked(content, check)

@@ -13,6 +13,7 @@ import respx
 
 from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
+from regsim.core.actions import Mount
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.registry import Connection
@@ -244,9 +245,10 @@ async def test_edge_08_also_where_the_next_mount_gets_no_answer(
 
     router.post(url__startswith=UPLOADS).mock(side_effect=answer)
     delete = router.delete(f"{HOST}/u").respond(204)
-    first = await destination.mount(LAYER.digest, "library/one", None, Account())
+    first = await destination.mount(Mount(descriptor=LAYER, account=Account(), repository="library/one"))
+    second = Mount(descriptor=LAYER, account=Account(), repository="library/two", session=first.session)
     with pytest.raises((NetworkError, asyncio.CancelledError)):
-        await destination.mount(LAYER.digest, "library/two", first.session, Account())
+        await destination.mount(second)
     assert delete.call_count == 1
 
 
