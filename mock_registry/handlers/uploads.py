@@ -205,7 +205,7 @@ async def receive_chunk(service: Service, exchange: Exchange, session: UploadSes
         await service.state.close_session(session)
         raise
     finally:
-        await session.upload.settle()
+        session.upload.settle()
     received = exchange.bytes_in
     if expected is not None and received != expected:
         detail = {"announced": expected, "received": received}

@@ -18,7 +18,7 @@ from mock_registry.spec import Algorithm, Digest, is_digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
 from .files import DirectoryBlob, Library
-from .place import Barrier, DirectoryError, Place, look, names, open_file
+from .place import DirectoryError, Place, look, names, open_file
 from .protocol import (
     NO_ROOM,
     Change,
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 _LARGE = 1 << 22
 """Bytes from which freeing a file takes long enough to be done in a thread."""
 
-_ASIDE = (".manifest-", ".linked-", ".freed-")
+_ASIDE = (".manifest-", ".freed-")
 """Prefixes of files in the folder of uploads that are not uploads: removed at a start."""
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -57,8 +57,6 @@ class DirectoryStorage(Storage):
 
     Args:
         path: The directory, made if it is missing.
-        durable: Flush to the disk before anything is acknowledged: needed when the machine may lose its
-            power, not when the process may be killed.
 
     Raises:
         DirectoryError: The directory holds what no registry makes, or its changes are damaged.
@@ -68,9 +66,8 @@ class DirectoryStorage(Storage):
 
     publishes = True
 
-    def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.durable = durable
         self._place: Place | None = None
         self._number = itertools.count()
         self._freeing: set[asyncio.Future[None]] = set()
@@ -114,10 +111,7 @@ class DirectoryStorage(Storage):
             except DamagedLogError as error:
                 raise DirectoryError(f"{self.path}: {error}") from error
             changes.replenish()
-            if self.durable:
-                place.flush()
-            self.barrier = Barrier(place, changes, durable=self.durable)
-            self._library = Library(place, durable=self.durable)
+            self._library = Library(place)
             self._changes, self._place = changes, place
             stack.pop_all()
         return True
@@ -189,15 +183,7 @@ class DirectoryStorage(Storage):
         if stat.st_size != size:
             raise OSError(errno.EIO, f"the upload's file has {stat.st_size} bytes, not {size}")
         self.record(SessionCommitted(session, digest))
-        if self.durable:
-            # The session's file has to be there until the change is on the disk, or a loss of power in
-            # between would leave an open session without its bytes.
-            linked = f".linked-{session}"
-            os.link(session, linked, src_dir_fd=uploads, dst_dir_fd=uploads)
-            self._move(linked, digest)
-            self.barrier.afterwards(lambda: unlink(session, uploads))
-        else:
-            self._move(session, digest)
+        self._move(session, digest)
         if not library.judge(digest, stat):  # a file system that cannot keep such times
             name, folder = self.place.blob(digest)
             stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -219,10 +205,8 @@ class DirectoryStorage(Storage):
             try:
                 write_all(descriptor, [content])
                 os.utime(descriptor, ns=self._library.times(digest, len(content)))
-            except OSError:
+            finally:
                 os.close(descriptor)
-                raise
-            self.barrier.flush_later(descriptor)
             self._move(name, digest)
         except OSError as error:
             unlink(name, uploads)
@@ -254,19 +238,17 @@ class DirectoryStorage(Storage):
 
     def record(self, change: Change) -> None:
         """Write a change down. From here on it has happened, even if the process is killed."""
-        self.barrier.note()
         self._changes.append(change)
 
     async def sync(self) -> None:
-        """Wait until what was removed is free and, if that is promised, until all is on the disk."""
+        """Wait until what was removed is free."""
         if self._freeing:
             await asyncio.wait(set(self._freeing))
         self._changes.replenish()
-        await self.barrier.wait()
 
     def shorten(self, changes: Iterable[Change], count: int) -> None:
         """Rewrite the changes when most of them are outdated."""
-        if self._changes.lines <= 2 * count + _WASTE or self.barrier.flushing:
+        if self._changes.lines <= 2 * count + _WASTE:
             return
         try:
             self._changes.rewrite(changes)
@@ -289,13 +271,12 @@ class DirectoryStorage(Storage):
             await self._library.finished()
             await self.sync()
         except OSError as error:
-            _log.warning("%s: not all is on the disk: %s", self.path, error)
+            _log.warning("%s: not all is free: %s", self.path, error)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the directory as the end of the process does, without flushing anything."""
+        """Close the directory as the end of the process does."""
         place, self._place = self.place, None
-        self.barrier.close()
         self._changes.close()
         place.close()
 
@@ -337,14 +318,11 @@ class DirectoryUpload(Upload):
         with open_file(self._session, self._storage.place.uploads) as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    async def settle(self) -> None:
-        """Close the descriptor, after bringing the bytes to the disk if that is promised."""
+    def settle(self) -> None:
+        """Close the descriptor: a session may wait long for its next chunk."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            try:
-                await self._storage.barrier.flush(descriptor)
-            finally:
-                os.close(descriptor)
+            os.close(descriptor)
 
     async def commit(self, digest: Digest) -> DirectoryBlob:
         """Move the file to its digest's place.
@@ -355,16 +333,14 @@ class DirectoryUpload(Upload):
         """
         if not self.size:
             self._open()  # there is no file yet
-        await self.settle()
+        self.settle()
         blob = self._storage.take(self._session, digest, self.size)
         self._over = True
         return blob
 
     async def discard(self) -> None:
         """Free the space."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.settle()
         if self._over:
             return
         self._over = True

@@ -50,17 +50,16 @@ class Library:
     alone would not do: systems count it in steps of some milliseconds, within which a file can be verified
     and then damaged.
 
-    Unless files are flushed to the disk, the mark holds only until the machine is started again, since a
-    machine that lost its power may keep a file's times and lose its bytes.
+    The mark holds only until the machine is started again, since a machine that lost its power may keep a
+    file's times and lose its bytes.
 
     Args:
         place: The open directory.
-        durable: Files are flushed before they are marked.
     """
 
-    def __init__(self, place: Place, *, durable: bool) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self._epoch = "" if durable or not BOOT_ID.exists() else BOOT_ID.read_text().strip()
+        self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
         self._readings: dict[Digest, asyncio.Future[bool]] = {}
         self._kept: dict[tuple[Digest, _Identity], bytes] = {}

@@ -122,7 +122,7 @@ class MemoryUpload(Upload):
         with self._path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    async def settle(self) -> None:
+    def settle(self) -> None:
         """Close the descriptor: a session may wait long for its next chunk."""
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -130,7 +130,7 @@ class MemoryUpload(Upload):
 
     async def commit(self, digest: Digest) -> Blob:
         """Keep the content: the spool file stays where it is, so nothing is copied."""
-        await self.settle()
+        self.settle()
         kept = b"".join(self._chunks)
         blob = MemoryBlob(kept) if self._path is None else FileBlob(self._path, self.size)
         self._storage.keep(digest, blob)
@@ -139,7 +139,7 @@ class MemoryUpload(Upload):
 
     async def discard(self) -> None:
         """Free the space."""
-        await self.settle()
+        self.settle()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         self._storage.charge(-self._charged)

@@ -3,9 +3,9 @@
 Owns hashing while receiving, and the choice of what runs on the event loop and what in threads. Must not know
 where bytes are kept, why an upload grows, or who may read a blob.
 
-A storage that is to survive a restart writes every change down in `record`, takes part in a commit itself,
-and makes both durable in `settle` and `sync`: nothing is acknowledged to a client before one of them
-returned. Methods that are not coroutines never suspend, so that the state and its record change together.
+A storage that is to survive a restart writes every change down in `record`, and takes part in a commit
+itself: nothing is acknowledged to a client before that. Methods that are not coroutines never suspend, so
+that the state and its record change together.
 """
 
 import asyncio
@@ -161,8 +161,8 @@ class Upload(ABC):
         """Return the hexadecimal digest of all bytes, in a thread."""
 
     @abstractmethod
-    async def settle(self) -> None:
-        """Make what was appended as durable as this storage promises, before it is acknowledged."""
+    def settle(self) -> None:
+        """Close the descriptor: a session may wait long for its next chunk."""
 
     @abstractmethod
     async def commit(self, digest: Digest) -> Blob:
@@ -338,7 +338,7 @@ class Storage:
         """
 
     async def sync(self) -> None:
-        """Make what was recorded as durable as this storage promises, and wait for space being freed."""
+        """Wait until the space of what was removed is free."""
 
     def recall(self) -> Sequence[Change]:
         """Return the changes written down by earlier processes, in order."""

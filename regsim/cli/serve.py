@@ -38,7 +38,6 @@ class ServeFlags:
         host: the address to listen on.
         port: the port to listen on; 0 takes a free one.
         dir: store everything in this directory, and serve what is in it.
-        durable: with --dir, flush to the disk before a write is acknowledged.
         auth: how clients log in: none, basic or token.
         user: NAME:PASSWORD of a user who can log in; repeatable.
         htpasswd: htpasswd file of users who can log in, with bcrypt hashes.
@@ -58,7 +57,6 @@ class ServeFlags:
     host: str = "127.0.0.1"
     port: int = 5000
     dir: Path | None = None
-    durable: _Switch = False
     auth: Literal["none", "basic", "token"] = "none"
     user: _Several = None
     htpasswd: Path | None = None

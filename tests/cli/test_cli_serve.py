@@ -145,7 +145,7 @@ def test_serve_lets_in_who_stands_in_a_file_as_the_rights_tell(start: Start, tmp
     server = start(
         *("serve", "--port", "0", "--auth", "basic", "--htpasswd", file),
         *("--right", "ci=shop/**:pull,push", "--anonymous-pull"),
-        *("--dir", tmp_path / "registry", "--durable"),
+        *("--dir", tmp_path / "registry"),
     )
     with httpx.Client(base_url=server.line(), trust_env=False) as http:
         assert http.get("/v2/shop/api/tags/list").json()["errors"][0]["code"] == "NAME_UNKNOWN"
@@ -200,7 +200,6 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
         (["--auth", "basic", "--htpasswd", "nosuch"], 6, "nosuch: No such file or directory"),
         (["--auth", "basic", "--htpasswd", "{junk}"], 2, "{junk}:1: "),
         (["--auth", "basic", "--user", "a:b", "--right", "a"], 2, "a right is "),
-        (["--durable"], 2, "--durable is for what is kept in a directory: give it one with --dir"),
         (["--warning", "a\nb"], 2, "a warning is a line of printable ASCII: 'a\\nb'"),
         (["--namespace", "docker.io=Hub"], 2, "not the beginning of a repository's name: 'Hub'"),
         (["--tls", "yes"], 2, "neither self-signed nor CERT,KEY: 'yes'"),
