@@ -53,17 +53,14 @@ class Lie(Effect):
         """Change the answer."""
         if self.claim == "absent" and response.status == _OK:
             incident.note()
-            return self._deny(incident)
+            blob = incident.exchange.address.route is Route.BLOB
+            absent = "BLOB_UNKNOWN" if blob else "MANIFEST_UNKNOWN"
+            return refuse(self.status, form=self.form, error=absent if self.status == _ABSENT else None)
         if self.claim == "exists" and response.status == _ABSENT:
             response = self._claim(incident)
         if response.status == _OK:
             self._blur(incident, response)
         return response
-
-    def _deny(self, incident: Incident) -> Response:
-        blob = incident.exchange.address.route is Route.BLOB
-        absent = "BLOB_UNKNOWN" if blob else "MANIFEST_UNKNOWN"
-        return refuse(self.status, form=self.form, error=absent if self.status == _ABSENT else None)
 
     def _claim(self, incident: Incident) -> Response:
         incident.note()

@@ -25,8 +25,6 @@ from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, 
 from regsim.report import document, text
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from regsim.client.client import Client
 
 T = TypeVar("T")
@@ -46,9 +44,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     returned: list[T] = []
 
     async def guarded() -> None:
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
-        with _interrupted_by_signals(task.cancel, asyncio.get_running_loop()):
+        with _interrupted_by_signals(lambda: loop.call_soon_threadsafe(task.cancel)):
             returned.append(await work)
 
     _collect_garbage()
@@ -88,10 +86,8 @@ def _collect_garbage() -> None:
 
 
 @contextmanager
-def _interrupted_by_signals(
-    interrupt: Callable[[], object], loop: AbstractEventLoop | None = None
-) -> Iterator[None]:
-    """Call `interrupt`, in `loop` if there is one, on the first signal; the next one ends the process.
+def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` on the first signal; the next one ends the process.
 
     Signals that are ignored stay so.
     """
@@ -99,27 +95,19 @@ def _interrupted_by_signals(
 
     def first(*_: object) -> None:
         for each in before:
-            reset(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_DFL)
         interrupt()
-
-    def reset(each: signal.Signals, handler: Any) -> None:
-        if loop is not None:
-            loop.remove_signal_handler(each)
-        signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
         # A shell makes what it starts in the background ignore Ctrl-C, and nohup does so with SIGHUP.
         before = {each: found for each in _SIGNALS if (found := signal.getsignal(each)) != signal.SIG_IGN}
     for each in before:
-        if loop is not None:
-            loop.add_signal_handler(each, first)
-        else:
-            signal.signal(each, first)
+        signal.signal(each, first)
     try:
         yield
     finally:
         for each, handler in before.items():
-            reset(each, handler)
+            signal.signal(each, handler)
 
 
 def ask(

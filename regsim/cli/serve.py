@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -45,9 +44,11 @@ class ServeFlags:
             everyone; repeatable.
         anonymous_pull: allow everyone to pull everything.
         tls: serve TLS: self-signed, or CERT,KEY; the second line printed is the file for clients' --ca-file.
-        fault: inject a fault, as in 'GET blob nth=2 cut 1MB'; repeatable.
+        fault: inject a fault, '[METHOD] [ROUTE] [CONDITION=VALUE...] EFFECT [VALUE]
+            [ATTRIBUTE=VALUE...]', as in 'GET blob nth=2 cut 1MB'; repeatable.
         seed: of all random choices in faults.
-        profile: behave as a named registry does, such as distribution-2.8.
+        profile: behave as a named registry does: distribution-2.8, distribution-3, olareg, ggcr, ecr,
+            ghcr, quay, gitlab or acr.
         warning: send this text in a Warning header with every response; repeatable.
         namespace: HOST or HOST=PREFIX; serve as a mirror of HOST, from repositories below PREFIX; repeatable.
         read_only: refuse all writes (405).
@@ -95,32 +96,26 @@ def serve(*, flags: ServeFlags = _FLAGS) -> None:
 
 
 async def _serve(options: Namespace) -> None:
+    """Serve until cancelled.
+
+    Raises:
+        LocalFileError: its directory or its certificate cannot be used.
+        NetworkError: it cannot listen.
+    """
     # A log of JSON Lines holds nothing else.
     tell = ignore if options.log == "json" else status
     async with AsyncExitStack() as stack:
-        with _errors(options):
+        try:
             registry = registry_from_options(options)
             serving = registry.serve(host=options.host, port=options.port, tls=options.tls)
             server = await stack.enter_async_context(serving)
+        except FAILURES as error:
+            failure = explain(error, options)
+            kind = NetworkError if failure.exit_code == ExitCode.NETWORK else LocalFileError
+            raise kind(failure.message, hint=failure.hint) from error
         write("".join(f"{line}\n" for line in (server.url, server.ca) if line is not None), None)
         tell("press Ctrl-C to stop")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             tell("stopping")
-
-
-@contextmanager
-def _errors(options: Namespace) -> Iterator[None]:
-    """Translate the errors that keep a registry from being served.
-
-    Raises:
-        LocalFileError: its directory or its certificate cannot be used.
-        NetworkError: it cannot listen.
-    """
-    try:
-        yield
-    except FAILURES as error:
-        failure = explain(error, options)
-        kind = NetworkError if failure.exit_code == ExitCode.NETWORK else LocalFileError
-        raise kind(failure.message, hint=failure.hint) from error
