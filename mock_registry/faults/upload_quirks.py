@@ -18,7 +18,7 @@ from mock_registry.spec import (
     parse_count,
     resolve_byte_range,
 )
-from mock_registry.state import SessionBusy, SessionClosed, UploadSession
+from mock_registry.state import SessionBusy, SessionClosed
 
 from .answers import PLAIN, put, refuse
 from .effect import Effect, Incident, quirk
@@ -63,20 +63,18 @@ class StaleLocation(Effect):
         foreign = session is not None and session.repository != exchange.repository
         if self.strict and (foreign or exchange.parameter("offset") is None):
             return refuse(404, error="BLOB_UPLOAD_INVALID")
-        if session is None or foreign or not await _is_stale(incident, session):
+        if session is None or foreign:
+            return None
+        try:
+            async with session.hold(incident.service.settings.session_patience):
+                stale = exchange.parameter("offset") != str(session.size)
+        except (SessionBusy, SessionClosed):
+            return None  # the handler refuses it
+        if not stale:
             return None
         if self.kills:
             await incident.service.state.close_session(session)
         return refuse(self.status, error=self.error)
-
-
-async def _is_stale(incident: Incident, session: UploadSession) -> bool:
-    """Tell whether a location is stale, once no other request holds the session."""
-    try:
-        async with session.hold(incident.service.settings.session_patience):
-            return incident.exchange.parameter("offset") != str(session.size)
-    except (SessionBusy, SessionClosed):
-        return False  # the handler refuses it
 
 
 @quirk

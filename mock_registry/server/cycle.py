@@ -7,6 +7,7 @@ is.
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mock_registry.asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
@@ -60,45 +61,41 @@ class Link(Protocol):
         """Go on with the next request, or end the connection."""
 
 
+@dataclass(slots=True, eq=False)
 class Cycle:
     """One request and its response.
 
     Attributes:
         keep_alive: The connection may serve another request after this one.
+        expects_continue: The peer waits for 100 Continue, which has not been sent.
         body_complete: The request's body has arrived whole.
         share: What is held of the body.
         finished: The response has been handed to the socket, whole.
         severed: The app has ended the connection.
     """
 
-    def __init__(
-        self,
-        connection: Link,
-        scope: Scope,
-        *,
-        keep_alive: bool,
-        expects_continue: bool,
-        share: Share,
-    ) -> None:
-        self.connection = connection
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.body_complete = False
-        self.share = share
-        self.finished = False
-        self.severed = False
-        self._expects_continue = expects_continue
-        self._chunks: deque[bytes] = deque()
-        self._ended = False
-        self._cut = False
-        self._answer: int | None = None
-        self._changed = asyncio.Event()
-        self._status: int | None = None
-        self._headers: Headers = []
-        self._head_written = False
-        self._chunked = False
-        self._left: int | None = None
-        self._is_head = scope["method"] == "HEAD"
+    connection: Link
+    scope: Scope
+    keep_alive: bool
+    expects_continue: bool
+    share: Share
+    body_complete: bool = False
+    finished: bool = False
+    severed: bool = False
+    _chunks: deque[bytes] = field(default_factory=deque)
+    _ended: bool = False
+    _cut: bool = False
+    _answer: int | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _status: int | None = None
+    _headers: Headers = field(default_factory=list)
+    _head_written: bool = False
+    _chunked: bool = False
+    _left: int | None = None
+
+    @property
+    def _is_head(self) -> bool:
+        return bool(self.scope["method"] == "HEAD")
 
     # What the connection tells
 
@@ -145,8 +142,8 @@ class Cycle:
         if self.share.used():
             self.connection.body_taken(self)
         while not (self._chunks or self._cut or (self.body_complete and not self._ended) or self.finished):
-            if self._expects_continue:
-                self._expects_continue = False
+            if self.expects_continue:
+                self.expects_continue = False
                 self.connection.write(CONTINUE)
             self._changed.clear()
             await self._changed.wait()

@@ -44,9 +44,11 @@ class ServeFlags:
             everyone; repeatable.
         anonymous_pull: allow everyone to pull everything.
         tls: serve TLS: self-signed, or CERT,KEY; the second line printed is the file for clients' --ca-file.
-        fault: inject a fault, as in 'GET blob nth=2 cut 1MB'; repeatable.
+        fault: inject a fault, '[METHOD] [ROUTE] [CONDITION=VALUE...] EFFECT [VALUE]
+            [ATTRIBUTE=VALUE...]', as in 'GET blob nth=2 cut 1MB'; repeatable.
         seed: of all random choices in faults.
-        profile: behave as a named registry does, such as distribution-2.8.
+        profile: behave as a named registry does: distribution-2.8, distribution-3, olareg, ggcr, ecr,
+            ghcr, quay, gitlab or acr.
         warning: send this text in a Warning header with every response; repeatable.
         namespace: HOST or HOST=PREFIX; serve as a mirror of HOST, from repositories below PREFIX; repeatable.
         read_only: refuse all writes (405).

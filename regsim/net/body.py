@@ -15,13 +15,15 @@ from regsim.store.protocols import CHUNK
 from regsim.store.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from regsim.net.head import Head
     from regsim.net.line import Line
     from regsim.store.protocols import Taker
     from regsim.store.relay import Threads
 
+# Pieces of what the event loop reads: little comes beyond what was wanted.
+_SMALL = 32 * 1024
 _CHUNKED = 256 * 1024
 
 
@@ -63,17 +65,14 @@ class Incoming(httpx.AsyncByteStream):
         if head.length == 0:
             self._end()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces(CHUNK)
-
-    async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives, in pieces of at most `size` bytes.
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives.
 
         Raises:
             ReadError, ReadTimeout: the connection broke or fell silent.
             RemoteProtocolError: the body is shorter than announced, or badly framed.
         """
-        buffer = memoryview(bytearray(size if self._size is None else min(size, self._size)))
+        buffer = memoryview(bytearray(_SMALL if self._size is None else min(_SMALL, self._size)))
         try:
             while (count := self._some(buffer)) != 0:
                 if count is None:
@@ -102,7 +101,7 @@ class Incoming(httpx.AsyncByteStream):
             block: bytes that are handed on at once, at most.
 
         Raises:
-            ReadError, ReadTimeout, RemoteProtocolError: as from `pieces`.
+            ReadError, ReadTimeout, RemoteProtocolError: as from iteration.
             Exception: what a taker raised, or `arrived`.
         """
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 # Beyond this an error body is not read: it is for people.
 MAX_ERROR_BODY = 64 * 1024
-_SMALL = 32 * 1024  # pieces of what is read whole: little comes beyond what was wanted
 _CONTENT_STATUSES = frozenset({200, 206})
 _COUNTING = threading.Lock()
 _MAX_QUOTE = 300
@@ -205,9 +204,8 @@ class Answer:
         return cast("httpx.AsyncByteStream", self.response.stream)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        stream = self._stream
         with translated(self.method, self.url):
-            async for piece in stream.pieces(_SMALL) if isinstance(stream, Incoming) else stream:
+            async for piece in self._stream:
                 self._count(len(piece))
                 yield piece
 

@@ -12,6 +12,7 @@ import bcrypt
 import httpx
 import pytest
 
+from mock_registry.faults.profiles import NAMES as PROFILES
 from regsim.cli.serve import ServeFlags, serve
 from regsim.errors import LocalFileError
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+
+
+def test_the_help_lists_the_profiles_and_the_grammar_of_faults(regsim: Regsim) -> None:
+    told = " ".join(regsim("serve", "--help").out.replace("│", " ").split())
+    assert [name for name in PROFILES if name not in told] == []
+    assert "[METHOD] [ROUTE] [CONDITION=VALUE...] EFFECT [VALUE] [ATTRIBUTE=VALUE...]" in told
 
 
 @SIGNALS
