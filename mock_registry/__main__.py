@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
-from .auth.options import add_auth_options, auth_from_words
+from .auth.options import MODES, auth_from_words
 from .errors import MissingPackageError
 from .faults.parsing import parse_line
 from .faults.profiles import NAMES, profile_named
@@ -135,14 +135,51 @@ def _parser() -> argparse.ArgumentParser:
         help="speak TLS, with a certificate made on the spot or with PEM files; the second line printed is "
         "the file that clients check it by",
     )
-    add_auth_options(parser)
-    _add_storage_options(parser)
-    _add_behaviour_options(parser)
-    return parser
 
+    group = parser.add_argument_group("who may do what")
+    group.add_argument(
+        "--auth", choices=MODES, default="none", help="how clients log in (default: %(default)s)"
+    )
+    group.add_argument(
+        "--user",
+        action="append",
+        default=[],
+        metavar="NAME:PASSWORD",
+        help="one who can log in; once for each. Everybody on this machine can read a command line",
+    )
+    group.add_argument("--htpasswd", metavar="FILE", help="those who can log in, with bcrypt hashes")
+    group.add_argument(
+        "--right",
+        action="append",
+        default=[],
+        metavar="WHO=REPOSITORIES:ACTIONS",
+        help="what someone may do, such as 'ci=shop/**:pull,push'; no WHO is everyone, * all who log in "
+        "(default: all who log in may do everything)",
+    )
+    group.add_argument("--anonymous-pull", action="store_true", help="everyone may pull everything")
+    group.add_argument("--read-only", action="store_true", help="nobody may change anything (405)")
 
-def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
-    """Add what makes it behave differently from a correct registry."""
+    group = parser.add_argument_group("storage")
+    group.add_argument(
+        "--dir",
+        metavar="PATH",
+        help="keep everything in this directory, made if missing, for the next start; it survives a kill "
+        "at any moment (default: keep nothing)",
+    )
+    group.add_argument(
+        "--session-lifetime",
+        type=_seconds,
+        default=SESSION_LIFETIME,
+        metavar="SECONDS",
+        help="end an upload session that was not used for so long (default: %(default)g)",
+    )
+    group.add_argument(
+        "--collect-after",
+        type=_seconds,
+        metavar="SECONDS",
+        help="free blobs that no manifest mentions, so long after their last use (default: never)",
+    )
+
     group = parser.add_argument_group("behaviour")
     group.add_argument("--profile", choices=NAMES, help="answer as a named registry does (default: none)")
     group.add_argument(
@@ -169,30 +206,7 @@ def _add_behaviour_options(parser: argparse.ArgumentParser) -> None:
         "repositories below the prefix; repeatable",
     )
     group.add_argument("--seed", type=int, default=0, help="the seed of random faults (default: %(default)s)")
-
-
-def _add_storage_options(parser: argparse.ArgumentParser) -> None:
-    """Add what tells where content is kept, and for how long."""
-    group = parser.add_argument_group("storage")
-    group.add_argument(
-        "--dir",
-        metavar="PATH",
-        help="keep everything in this directory, made if missing, for the next start; it survives a kill "
-        "at any moment (default: keep nothing)",
-    )
-    group.add_argument(
-        "--session-lifetime",
-        type=_seconds,
-        default=SESSION_LIFETIME,
-        metavar="SECONDS",
-        help="end an upload session that was not used for so long (default: %(default)g)",
-    )
-    group.add_argument(
-        "--collect-after",
-        type=_seconds,
-        metavar="SECONDS",
-        help="free blobs that no manifest mentions, so long after their last use (default: never)",
-    )
+    return parser
 
 
 def _seconds(text: str) -> float:

@@ -190,11 +190,6 @@ class Exchange:
         client: tuple[str, int] | None = self._scope.get("client")
         return client
 
-    @property
-    def tells_gone(self) -> bool:
-        """The server tells when the peer has gone, without handing over the body."""
-        return self._offers(GONE)
-
     async def until_gone(self) -> None:
         """Return when the peer has gone, where the server tells."""
         with suppress(PeerGone):
@@ -285,7 +280,7 @@ class Exchange:
             return
         with reader:
             await self.begin(response)
-            if reader.file is None or stretch.count < _ZERO_COPY_MINIMUM or not self._offers(ZERO_COPY):
+            if reader.file is None or stretch.count < _ZERO_COPY_MINIMUM or not self.offers(ZERO_COPY):
                 await self._send_batches(reader, stretch.offset, stretch.count)
                 return
             self.bytes_out += stretch.count
@@ -325,7 +320,7 @@ class Exchange:
         response at all it would make its own, so one is given here: 502.
         """
         try:
-            if self._offers(SEVER):
+            if self.offers(SEVER):
                 await self._hand_over({"type": SEVER, "reset": reset})
             elif self.status is None:
                 await self.answer(Response(502))
@@ -368,7 +363,8 @@ class Exchange:
         version = str(self._scope.get("asgi", {}).get("spec_version", "2.0"))
         return tuple(map(int, version.split("."))) >= (2, 4)
 
-    def _offers(self, extension: str) -> bool:
+    def offers(self, extension: str) -> bool:
+        """Tell whether the server has an extension of ASGI, by its name in `asgi`."""
         return extension in (self._scope.get("extensions") or ())
 
     def record(self, ended: float) -> Record:

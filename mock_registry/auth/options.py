@@ -1,9 +1,8 @@
 """Ways to log in, as a command line, a scenario or a marker says them in words.
 
-Owns the words, and the options of ``python -m mock_registry``. Must not know where other words were read.
+Owns the words. Must not know where other words were read.
 """
 
-import argparse
 import os
 from collections.abc import Iterable
 
@@ -73,29 +72,3 @@ def _right(text: str) -> Right:
     if not equals or not repositories:
         raise ValueError(f"a right is WHO=REPOSITORIES:ACTIONS, not {text!r}")
     return Right(who or None, repositories, *([actions] if actions else []))
-
-
-def add_auth_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a parser."""
-    group = parser.add_argument_group("who may do what")
-    group.add_argument(
-        "--auth", choices=MODES, default="none", help="how clients log in (default: %(default)s)"
-    )
-    group.add_argument(
-        "--user",
-        action="append",
-        default=[],
-        metavar="NAME:PASSWORD",
-        help="one who can log in; once for each. Everybody on this machine can read a command line",
-    )
-    group.add_argument("--htpasswd", metavar="FILE", help="those who can log in, with bcrypt hashes")
-    group.add_argument(
-        "--right",
-        action="append",
-        default=[],
-        metavar="WHO=REPOSITORIES:ACTIONS",
-        help="what someone may do, such as 'ci=shop/**:pull,push'; no WHO is everyone, * all who log in "
-        "(default: all who log in may do everything)",
-    )
-    group.add_argument("--anonymous-pull", action="store_true", help="everyone may pull everything")
-    group.add_argument("--read-only", action="store_true", help="nobody may change anything (405)")

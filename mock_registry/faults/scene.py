@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol, TypeAlias
 
-from mock_registry.asgi import Message, Receive
+from mock_registry.asgi import GONE, Message, Receive
 from mock_registry.exchange import BATCH, CutShort, Exchange, Response, Severed
 from mock_registry.service import Service
 from mock_registry.storage.protocol import Reader
@@ -168,7 +168,7 @@ class Scene:
     def inlet(self) -> Inlet:
         """The request's body as the server has it."""
         exchange = self.exchange
-        gone = exchange.until_gone if exchange.tells_gone else None
+        gone = exchange.until_gone if exchange.offers(GONE) else None
         return Inlet(self._receive, patient=exchange.header(b"expect") is not None, gone=gone)
 
     @cached_property
