@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from .app import MockRegistry
     from .background import RegistryServer
     from .journal import Journal, Record, Route
-    from .storage import DirectoryError, DirectoryInUseError, DirectoryStorage, MemoryStorage, Storage
+    from .storage.directory import DirectoryStorage
+    from .storage.memory import MemoryStorage
+    from .storage.place import DirectoryError, DirectoryInUseError
+    from .storage.protocol import Storage
 
 __all__ = [
     "DirectoryError",
@@ -33,11 +36,11 @@ _HOMES = {
     "Journal": "journal",
     "Record": "journal",
     "Route": "journal",
-    "DirectoryError": "storage",
-    "DirectoryInUseError": "storage",
-    "DirectoryStorage": "storage",
-    "MemoryStorage": "storage",
-    "Storage": "storage",
+    "DirectoryError": "storage.place",
+    "DirectoryInUseError": "storage.place",
+    "DirectoryStorage": "storage.directory",
+    "MemoryStorage": "storage.memory",
+    "Storage": "storage.protocol",
 }
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from . import DirectoryError, DirectoryStorage, Journal, MockRegistry, Record
-from .auth.options import add_auth_options, auth_from_options
+from .auth.options import add_auth_options, auth_from_words
 from .errors import MissingPackageError
 from .faults.parsing import parse_line
 from .faults.profiles import NAMES, profile_named
@@ -102,9 +102,13 @@ def _understand(options: argparse.Namespace) -> None:
     Raises:
         MissingPackageError: As of `options_from_words`, like the others.
     """
-    if options.durable and options.dir is None:
-        raise ValueError("--durable is for what is kept in a directory: give it one with --dir")
-    options.auth = auth_from_options(options)
+    options.auth = auth_from_words(
+        options.auth,
+        users=options.user,
+        htpasswd=options.htpasswd,
+        rights=options.right,
+        anonymous_pull=options.anonymous_pull,
+    )
     options.tls = None if options.tls is None else Certificate.parse(options.tls)
     options.faults = [parse_line(line) for line in options.fault]
     options.namespaces = {
@@ -179,11 +183,6 @@ def _add_storage_options(parser: argparse.ArgumentParser) -> None:
         "at any moment (default: keep nothing)",
     )
     group.add_argument(
-        "--durable",
-        action="store_true",
-        help="with --dir, flush to the disk before anything is acknowledged, to survive a loss of power too",
-    )
-    group.add_argument(
         "--session-lifetime",
         type=_seconds,
         default=SESSION_LIFETIME,
@@ -219,7 +218,7 @@ def registry_from_options(options: argparse.Namespace) -> MockRegistry:
     journal = Journal(limit=limit)
     if options.log in LINES:
         journal = PrintingJournal(sys.stderr, LINES[options.log], limit=limit)
-    storage = None if options.dir is None else DirectoryStorage(options.dir, durable=options.durable)
+    storage = None if options.dir is None else DirectoryStorage(options.dir)
     return MockRegistry(
         journal=journal,
         auth=options.auth,

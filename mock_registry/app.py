@@ -14,11 +14,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from .asgi import Receive, Scope, Send
-from .auth import Auth
+from .auth import Auth, TokenAuth
 from .exchange import CutShort, Exchange, Refusal, Response, Severed
 from .handlers import find_handler
 from .journal import Journal, Record, Route, redact_target
-from .maintenance import Collected, Housekeeping, collect, layout_index, restore
+from .maintenance import Collected, collect, keep_house, layout_index, restore
 from .service import (
     COLLECTION_GRACE,
     MANIFEST_LIMIT,
@@ -30,12 +30,14 @@ from .service import (
 )
 from .spec import ErrorCode, Fault
 from .state import State
-from .storage import DirectoryStorage, MemoryStorage, Storage, StorageFull
+from .storage.directory import DirectoryStorage
+from .storage.memory import MemoryStorage
+from .storage.protocol import Storage, StorageFull
 
 if TYPE_CHECKING:
-    from .faults.effect import Surroundings
     from .faults.profiles import Habits, Profile
     from .faults.rules import Admitted, Given, Rules
+    from .faults.scene import Surroundings
     from .server import Limits, Server, SparePort
     from .tls import Certificate
     from .transport import RegistryTransport
@@ -146,7 +148,10 @@ class MockRegistry:
         self.state = State(self.storage, clock=clock, session_lifetime=session_lifetime)
         self._publishing: asyncio.TimerHandle | None = None
         self._restore()
-        self.housekeeping = Housekeeping(self.state, interval=housekeeping_interval, grace=collect_after)
+        self._keep_house = partial(
+            keep_house, self.state, interval=housekeeping_interval, grace=collect_after
+        )
+        self._housekeeper: asyncio.Task[None] | None = None
         self.auth = auth
         self._service = Service(self.state, self.settings, self.journal, auth)
         self._warnings = warning_headers(warnings)
@@ -178,7 +183,7 @@ class MockRegistry:
         return self._rules
 
     def _surroundings(self) -> "Surroundings":
-        from .faults.effect import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
+        from .faults.scene import Surroundings  # noqa: PLC0415 (loaded only for faults and profiles)
 
         return Surroundings(self._service, self._clock, self._sleep, self._spare_ports)
 
@@ -249,7 +254,7 @@ class MockRegistry:
                 bytes_out=count,
                 started=now,
                 ended=now,
-            ),
+            )
         )
 
     async def _serve(self, exchange: Exchange) -> None:
@@ -332,7 +337,7 @@ class MockRegistry:
             proof = stack.enter_context(identity(tls, host))
             make = partial(Server, self, host=host, limits=limits, tls=proof, rejected=self._reject)
             server = await stack.enter_async_context(make(port=port))
-            if self.auth is not None and self.auth.second_origin:
+            if isinstance(self.auth, TokenAuth) and self.auth.second_origin:
                 tokens = await stack.enter_async_context(make())
                 stack.enter_context(self.auth.at(tokens.url, tokens.port))
             spare = SparePort(stack, make)
@@ -388,12 +393,13 @@ class MockRegistry:
         if not self.holders:
             if self.storage.reopen():
                 self._restore()
-            self.housekeeping.start()
+            self._housekeeper = asyncio.create_task(self._keep_house())
         self.holders += 1
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self.holders -= 1
-        if not self.holders:
-            await self.housekeeping.stop()
+        if not self.holders and self._housekeeper is not None:
+            self._housekeeper.cancel()
+            await asyncio.wait([self._housekeeper])
             await self.aclose()

@@ -8,7 +8,6 @@ import contextlib
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
@@ -55,10 +54,9 @@ class RegistryServer:
         self.registry = MockRegistry() if registry is None else registry
         self._host, self._port, self._limits, self._tls = host, port, limits, tls
         self._thread: threading.Thread | None = None
-        self._begun: Future[Server] = Future()
-        self._ended: Future[None] = Future()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
+        self._stack = contextlib.AsyncExitStack()
+        self._begun: Server | None = None
 
     @property
     def url(self) -> str:
@@ -84,7 +82,7 @@ class RegistryServer:
         Raises:
             TimeoutError: A request is still under way after 10 s.
         """
-        if self._serving is not None:
+        if self._serving:
             try:
                 self.call(self.registry.settled)
             except TimeoutError:
@@ -104,16 +102,22 @@ class RegistryServer:
             RuntimeError: The registry is not being served.
             TimeoutError: It takes longer than 10 s.
         """
-        loop = self._serving
-        if loop is None:
+        if not self._serving:
             raise RuntimeError("the registry is not being served")
+        return self._run(function, *args, timeout=_PATIENCE, **kwargs)
+
+    def _run(
+        self, function: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Call a function in the thread's loop, also before the registry is served and when it stops."""
 
         async def called() -> Any:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(timeout):
                 result = function(*args, **kwargs)
                 return await result if inspect.isawaitable(result) else result
 
-        return asyncio.run_coroutine_threadsafe(called(), loop).result()
+        assert self._loop is not None  # noqa: S101 (the thread has been started)
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
 
     def start(self) -> None:
         """Serve.
@@ -124,50 +128,40 @@ class RegistryServer:
         """
         if self._thread is not None:
             raise RuntimeError("a server is started once: make another one, of the same registry if need be")
-        self._thread = threading.Thread(target=self._run, name="mock-registry", daemon=True)
+        from .server import Limits  # noqa: PLC0415 (a registry in process loads no socket code)
+
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_run_until_stopped, args=[self._loop], name="mock-registry", daemon=True
+        )
         self._thread.start()
-        self._begun.result(_PATIENCE)
+        limits = self._limits or Limits(stop_time=_STOP_TIME)
+        context = self.registry.serve(self._host, self._port, limits=limits, tls=self._tls)
+        try:
+            self._begun = self._run(self._stack.enter_async_context, context, timeout=_PATIENCE)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Stop serving, gracefully, and release what the registry holds. Harmless when done twice."""
-        if self._thread is None:
+        if self._loop is None or self._thread is None or not self._thread.is_alive():
             return
-        if self._loop is not None and self._stop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed already
-                self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-        if self._begun.exception() is None:
-            self._ended.result()
+        try:
+            self._run(self._stack.aclose)
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
 
     @property
     def _server(self) -> "Server":
-        if not self._begun.done():
+        if self._begun is None:
             raise RuntimeError("the registry has not been served yet")
-        return self._begun.result()
+        return self._begun
 
     @property
-    def _serving(self) -> asyncio.AbstractEventLoop | None:
-        """The loop in which it is being served."""
-        alive = self._thread is not None and self._thread.is_alive()
-        return self._loop if alive and self._begun.done() else None
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 (it is raised again, in the thread that waits)
-            waited_for: Future[Any] = self._ended if self._begun.done() else self._begun
-            waited_for.set_exception(error)
-        else:
-            self._ended.set_result(None)
-
-    async def _serve(self) -> None:
-        from .server import Limits  # noqa: PLC0415 (a registry in process loads no socket code)
-
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        limits = self._limits or Limits(stop_time=_STOP_TIME)
-        async with self.registry.serve(self._host, self._port, limits=limits, tls=self._tls) as server:
-            self._begun.set_result(server)
-            await self._stop.wait()
+    def _serving(self) -> bool:
+        return self._begun is not None and self._thread is not None and self._thread.is_alive()
 
     def __enter__(self) -> Self:
         self.start()
@@ -175,3 +169,8 @@ class RegistryServer:
 
     def __exit__(self, *error: object) -> None:
         self.stop()
+
+
+def _run_until_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    with asyncio.Runner(loop_factory=lambda: loop):  # ends what is left in the loop, and closes it
+        loop.run_forever()

@@ -16,7 +16,6 @@ class MissingPackageError(RuntimeError):
 
     def __init__(self, package: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package}: pip install {package}")
-        self.package = package
 
 
 def close_to(word: str, words: "list[str] | tuple[str, ...]") -> str:

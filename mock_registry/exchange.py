@@ -15,7 +15,7 @@ from .asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, Headers, PeerGone, Rec
 from .journal import Draft, Record, redact_query
 from .routing import Address, parse_path
 from .spec import ErrorCode, Fault, error_body
-from .storage import Blob, BlobRemoved, Reader
+from .storage.protocol import Blob, BlobRemoved, Reader
 
 BATCH = 1 << 20
 """Bytes handed over at a time, to storage or peer: with less, the hops cost more than the work."""

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TextIO, TypedDict, Unpack, cast, overload
 from urllib.parse import unquote_to_bytes
 
 from .errors import close_to
@@ -108,13 +108,6 @@ class Draft:
         return cast("Record", record)
 
 
-class TextSink(Protocol):
-    """Anything that text can be written to."""
-
-    def write(self, text: str, /) -> object:
-        """Write the text."""
-
-
 class Conditions(TypedDict, total=False):
     """Conditions on records; ``None`` is no condition."""
 
@@ -197,11 +190,7 @@ class Journal(Sequence[Record]):
         )
 
     def heads(
-        self,
-        repository: str | None = None,
-        *,
-        route: Route | str | None = None,
-        digest: str | None = None,
+        self, repository: str | None = None, *, route: Route | str | None = None, digest: str | None = None
     ) -> tuple[Record, ...]:
         """Return the existence checks (HEAD), in order; see `records`."""
         return self.records(repository=repository, method="HEAD", route=route, digest=digest)
@@ -218,10 +207,9 @@ class Journal(Sequence[Record]):
         """Return the digest that an upload session was committed as; ``None`` if it was not."""
         return None if session is None else self._committed.get(session)
 
-    def dump(self, file: TextSink) -> None:
+    def dump(self, file: TextIO) -> None:
         """Write the records as JSON Lines, one object a record with the fields of `Record`."""
-        for record in self:
-            file.write(json.dumps(asdict(record)) + "\n")
+        file.writelines(json.dumps(asdict(record)) + "\n" for record in self)
 
 
 def redact_query(query: bytes) -> bytes:

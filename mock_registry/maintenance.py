@@ -7,14 +7,13 @@ Must not know of HTTP, how changes are kept, nor how space is freed.
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from .manifest import Manifest, ManifestError, parse_manifest
 from .spec import Algorithm, Digest, MediaType, algorithm_of
 from .state import Repository, State
-from .storage import Storage
 from .storage.protocol import (
     BlobLinked,
     BlobUnlinked,
@@ -25,6 +24,7 @@ from .storage.protocol import (
     SessionCommitted,
     SessionEnded,
     SessionOpened,
+    Storage,
     TagDeleted,
 )
 
@@ -35,52 +35,46 @@ _REF_NAME = "org.opencontainers.image.ref.name"
 # Reading back
 
 
-class _Replay:
-    """The outcome of changes, worked out before any content is read: most of it may be outdated.
+def _replay(changes: Iterable[Change]) -> tuple[dict[str, Repository], dict[str, SessionOpened]]:
+    """Return the outcome of changes, before any content is read: most of it may be outdated.
 
     Manifests are in `Repository.lost`, by their media types, until their content is read. The times at which
     blobs were used are not known.
+
+    Returns:
+        The repositories by name, and the sessions that are still open by identifier.
     """
+    repositories: dict[str, Repository] = {}
+    sessions: dict[str, SessionOpened] = {}
+    for change in changes:
+        if isinstance(change, SessionOpened):
+            sessions[change.session] = change
+            continue
+        if isinstance(change, SessionEnded | SessionCommitted):
+            opened = sessions.pop(change.session, None)
+            if opened is None or isinstance(change, SessionEnded):
+                continue
+            change = BlobLinked(opened.repository, change.digest)  # noqa: PLW2901 (it amounts to this)
+        _apply(change, repositories.setdefault(change.repository, Repository(change.repository)))
+    return repositories, sessions
 
-    def __init__(self, changes: Iterable[Change]) -> None:
-        self.repositories: dict[str, Repository] = {}
-        self.sessions: dict[str, SessionOpened] = {}
-        for change in changes:
-            self._follow(change)
 
-    def _follow(self, change: Change) -> None:
-        match change:
-            case SessionOpened():
-                self.sessions[change.session] = change
-            case SessionEnded():
-                self.sessions.pop(change.session, None)
-            case SessionCommitted():
-                session = self.sessions.pop(change.session, None)
-                if session is not None:
-                    self._repository(session.repository).blobs[change.digest] = 0.0
-            case _:
-                self._follow_content(change, self._repository(change.repository))
-
-    def _follow_content(self, change: Change, repository: Repository) -> None:
-        match change:
-            case BlobLinked():
-                repository.blobs[change.digest] = 0.0
-            case BlobUnlinked():
-                repository.blobs.pop(change.digest, None)
-            case ManifestStored():
-                repository.lost[change.digest] = change.media_type
-                repository.tags.update(dict.fromkeys(change.tags, change.digest))
-            case ManifestDeleted():
-                repository.lost.pop(change.digest, None)
-                for tag in [tag for tag, digest in repository.tags.items() if digest == change.digest]:
-                    del repository.tags[tag]
-            case TagDeleted():
-                repository.tags.pop(change.tag, None)
-            case _:
-                pass
-
-    def _repository(self, name: str) -> Repository:
-        return self.repositories.setdefault(name, Repository(name))
+def _apply(change: Change, repository: Repository) -> None:
+    """Make one change to what a repository holds."""
+    match change:
+        case BlobLinked():
+            repository.blobs[change.digest] = 0.0
+        case BlobUnlinked():
+            repository.blobs.pop(change.digest, None)
+        case ManifestStored():
+            repository.lost[change.digest] = change.media_type
+            repository.tags.update(dict.fromkeys(change.tags, change.digest))
+        case ManifestDeleted():
+            repository.lost.pop(change.digest, None)
+            for tag in [tag for tag, digest in repository.tags.items() if digest == change.digest]:
+                del repository.tags[tag]
+        case TagDeleted():
+            repository.tags.pop(change.tag, None)
 
 
 def restore(state: State) -> None:
@@ -90,9 +84,9 @@ def restore(state: State) -> None:
     """
     state.clear()
     storage = state.storage
-    replay = _Replay(storage.recall())
+    repositories, sessions = _replay(storage.recall())
     manifests: dict[tuple[Digest, str], Manifest | None] = {}
-    for repository in replay.repositories.values():
+    for repository in repositories.values():
         for digest, media_type in list(repository.lost.items()):
             key = digest, media_type
             if key not in manifests:
@@ -101,7 +95,7 @@ def restore(state: State) -> None:
                 repository.manifests[digest] = manifest
                 del repository.lost[digest]
         state.adopt(repository)
-    for identifier, opened in replay.sessions.items():
+    for identifier, opened in sessions.items():
         upload = storage.resume_upload(identifier, opened.algorithm)
         state.adopt_session(identifier, opened.repository, opened.algorithm, upload)
     storage.sweep(state.digests, state.sessions)
@@ -191,7 +185,12 @@ async def collect(state: State, grace: float) -> Collected:
     links: list[tuple[str, Digest]] = []
     octets = 0
     for repository in list(state.repositories.values()):
-        for digest in unreferenced(repository, before=state.clock() - grace):
+        if repository.lost:
+            continue  # a manifest that cannot be read, until it is pushed again, may mention any blob
+        before = state.clock() - grace
+        needed = {digest for manifest in repository.manifests.values() for digest in manifest.mentioned}
+        unused = {digest for digest, used in repository.blobs.items() if used <= before}
+        for digest in sorted(unused - needed):
             blob = state.storage.find(digest)
             size = 0 if blob is None else blob.size
             state.let_go(repository.name, digest)
@@ -199,19 +198,6 @@ async def collect(state: State, grace: float) -> Collected:
             octets += 0 if digest in state.digests else size
         await state.storage.sync()
     return Collected(tuple(links), octets)
-
-
-def unreferenced(repository: Repository, *, before: float) -> Sequence[Digest]:
-    """Return the blobs that no manifest mentions and that have not been used since ``before``, sorted.
-
-    A manifest that cannot be read now may mention any blob, so that until it is pushed again there are none.
-    """
-    if repository.lost:
-        return []
-    needed = {digest for manifest in repository.manifests.values() for digest in manifest.mentioned}
-    return sorted(
-        digest for digest, used in repository.blobs.items() if digest not in needed and used <= before
-    )
 
 
 async def expire_sessions(state: State) -> int:
@@ -222,43 +208,20 @@ async def expire_sessions(state: State) -> int:
     return len(expired)
 
 
-class Housekeeping:
-    """Expires, collects and compacts at intervals, while the registry is in use.
+async def keep_house(state: State, *, interval: float, grace: float | None) -> None:
+    """Expire, collect and compact at intervals, until cancelled.
 
     Args:
         state: The registry's.
         interval: Seconds, of the event loop, from one time to the next.
         grace: As of `collect`; ``None`` collects nothing.
     """
-
-    def __init__(self, state: State, *, interval: float, grace: float | None) -> None:
-        self._state = state
-        self._interval = interval
-        self._grace = grace
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin, in the running event loop."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                await self.keep()
-            except Exception:  # noqa: BLE001 (a full disk, say: the registry lives on, and there is a next time)
-                _log.exception("housekeeping failed")
-
-    async def keep(self) -> None:
-        """Do it once."""
-        await expire_sessions(self._state)
-        if self._grace is not None:
-            await collect(self._state, self._grace)
-        compact(self._state)
-
-    async def stop(self) -> None:
-        """End, and leave nothing running."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+    while True:
+        await asyncio.sleep(interval)
+        try:
+            await expire_sessions(state)
+            if grace is not None:
+                await collect(state, grace)
+            compact(state)
+        except Exception:  # noqa: BLE001 (a full disk, say: the registry lives on, and there is a next time)
+            _log.exception("housekeeping failed")

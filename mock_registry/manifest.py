@@ -102,7 +102,9 @@ def parse_manifest(content: bytes, content_type: str, algorithm: Algorithm) -> M
         artifact_type=_artifact_type(document, index=index),
         annotations=_annotations(document),
         mentioned=frozenset(_mentioned(document)),
-        layers=() if index else tuple((each["digest"], each["mediaType"]) for each in document["layers"]),
+        layers=()
+        if index
+        else tuple((each["digest"], each["mediaType"]) for each in document.get("layers") or ()),
     )
 
 
@@ -140,6 +142,8 @@ def _places(document: dict[str, Any], *, index: bool) -> list[tuple[str, Any]]:
     """Return what an index (its manifests) or an image (its config, then its layers) refers to, by place."""
     name = "manifests" if index else "layers"
     entries = document.get(name)
+    if entries is None:  # absent or null: registries take it as empty, and regctl makes it
+        entries = []
     if not isinstance(entries, list):
         raise ManifestError(f"{name} is not a list")
     places = [(f"{name}[{n}]", entry) for n, entry in enumerate(entries)]

@@ -70,7 +70,7 @@ NON_DISTRIBUTABLE = frozenset(
         "application/vnd.oci.image.layer.nondistributable.v1.tar",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
-    },
+    }
 )
 """Layers that a registry must not require to exist."""
 

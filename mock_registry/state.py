@@ -13,19 +13,22 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from .manifest import Kind, Manifest, Successor
 from .spec import Algorithm, Digest, is_digest
-from .storage import Blob, Storage, Upload
 from .storage.protocol import (
+    Blob,
     BlobLinked,
     BlobUnlinked,
     ManifestDeleted,
     ManifestStored,
     SessionEnded,
     SessionOpened,
+    Storage,
     TagDeleted,
+    Upload,
 )
 
 
@@ -37,6 +40,7 @@ class SessionBusy(Exception):  # noqa: N818 (a state too)
     """Another request holds the upload session, and did not end in time."""
 
 
+@dataclass(eq=False)
 class UploadSession:
     """An open upload of one repository.
 
@@ -48,24 +52,18 @@ class UploadSession:
         used: When a request last had it, in seconds of the clock.
     """
 
-    def __init__(
-        self,
-        identifier: str,
-        repository: str,
-        upload: Upload,
-        *,
-        algorithm: Algorithm = Algorithm.SHA256,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.identifier = identifier
-        self.repository = repository
-        self.algorithm = algorithm
-        self.upload = upload
-        self.closed = False
-        self.short_chunk = False
-        self.used = clock()
-        self._clock = clock
-        self._lock = asyncio.Lock()
+    identifier: str
+    repository: str
+    upload: Upload
+    algorithm: Algorithm
+    clock: Callable[[], float]
+    closed: bool = False
+    short_chunk: bool = False
+    used: float = field(init=False)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.used = self.clock()
 
     @property
     def size(self) -> int:
@@ -101,10 +99,11 @@ class UploadSession:
                 raise SessionClosed(self.identifier)
             yield
         finally:
-            self.used = self._clock()
+            self.used = self.clock()
             self._lock.release()
 
 
+@dataclass(eq=False)
 class Repository:
     """One repository's content. Read it freely; change it through `State`.
 
@@ -115,12 +114,11 @@ class Repository:
             pushed again, but not forgotten.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.blobs: dict[Digest, float] = {}
-        self.lost: dict[Digest, str] = {}
-        self.manifests: dict[Digest, Manifest] = {}
-        self.tags: dict[str, Digest] = {}
+    name: str
+    blobs: dict[Digest, float] = field(default_factory=dict)
+    lost: dict[Digest, str] = field(default_factory=dict)
+    manifests: dict[Digest, Manifest] = field(default_factory=dict)
+    tags: dict[str, Digest] = field(default_factory=dict)
 
     def resolve(self, reference: str) -> Manifest | None:
         """Return the manifest that a tag or digest names."""
@@ -227,7 +225,7 @@ class State:
         self, identifier: str, name: str, algorithm: Algorithm, upload: Upload
     ) -> UploadSession:
         """Take in a session that is written down already."""
-        session = UploadSession(identifier, name, upload, algorithm=algorithm, clock=self.clock)
+        session = UploadSession(identifier, name, upload, algorithm, self.clock)
         self.sessions[identifier] = session
         return session
 

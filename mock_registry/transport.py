@@ -6,6 +6,7 @@ away. The only importer of httpx. Must not know what the app is.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import cast
 
 import httpx
@@ -145,10 +146,7 @@ class _Call:
         self._offered = chunk
         self._changed.set()
         # An app that answers before it has read everything is not waited for.
-        await self._in_time(
-            "write",
-            lambda: self._offered is None or self._piece is not None or self._ended,
-        )
+        await self._in_time("write", lambda: self._offered is None or self._piece is not None or self._ended)
         return self._offered is None
 
     def offer_end(self) -> None:
@@ -205,32 +203,32 @@ class _Call:
         self._failure()
 
 
+@dataclass(eq=False)
 class _Body(httpx.AsyncByteStream):
     """The response's body."""
 
-    def __init__(self, call: _Call, announced: int | None) -> None:
-        self._call = call
-        self._announced = announced
+    call: _Call
+    announced: int | None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
         while piece := await self._piece(received):
             received += len(piece)
             yield piece
-        if self._announced is not None and received != self._announced:
-            raise httpx.RemoteProtocolError(f"the body ended after {received} of {self._announced} bytes")
+        if self.announced is not None and received != self.announced:
+            raise httpx.RemoteProtocolError(f"the body ended after {received} of {self.announced} bytes")
 
     async def _piece(self, received: int) -> bytes:
         try:
-            return await self._call.piece()
+            return await self.call.piece()
         except httpx.TransportError:
-            if received == self._announced:
+            if received == self.announced:
                 return b""  # whatever became of the connection behind it
             raise
 
     async def aclose(self) -> None:
         """Release a body, complete or not."""
-        await self._call.hang_up()
+        await self.call.hang_up()
 
 
 def _scope(request: httpx.Request, client: tuple[str, int]) -> Scope:

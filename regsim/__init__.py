@@ -10,31 +10,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from regsim.client.client import Client
-    from regsim.core.result import RunResult
-    from regsim.errors import RegsimError
-    from regsim.net import Timeouts
-    from regsim.net.trust import Trust
-    from regsim.registry.login import Anonymous, AuthFiles, Credentials, FixedKeychain
-    from regsim.transfer.events import Event, Moment, Step
-
-__all__ = [
-    "Anonymous",
-    "AuthFiles",
-    "Client",
-    "Credentials",
-    "Event",
-    "FixedKeychain",
-    "Moment",
-    "RegsimError",
-    "RunResult",
-    "Step",
-    "Timeouts",
-    "Trust",
-]
+    from regsim.client.client import Client as Client
+    from regsim.core.ledger import Outcome as Outcome
+    from regsim.core.result import RunResult as RunResult
+    from regsim.errors import RegsimError as RegsimError
+    from regsim.net import Timeouts as Timeouts
+    from regsim.net.trust import Trust as Trust
+    from regsim.registry.login import Anonymous as Anonymous
+    from regsim.registry.login import AuthFiles as AuthFiles
+    from regsim.registry.login import Credentials as Credentials
+    from regsim.registry.login import FixedKeychain as FixedKeychain
+    from regsim.transfer.events import Event as Event
+    from regsim.transfer.events import Moment as Moment
+    from regsim.transfer.events import Step as Step
 
 _MODULES = {
     "regsim.client.client": {"Client"},
+    "regsim.core.ledger": {"Outcome"},
     "regsim.core.result": {"RunResult"},
     "regsim.errors": {"RegsimError"},
     "regsim.net": {"Timeouts"},
@@ -42,6 +34,8 @@ _MODULES = {
     "regsim.registry.login": {"Anonymous", "AuthFiles", "Credentials", "FixedKeychain"},
     "regsim.transfer.events": {"Event", "Moment", "Step"},
 }
+
+__all__ = sorted(set().union(*_MODULES.values()))  # noqa: PLE0605
 
 
 def __getattr__(name: str) -> object:

@@ -6,8 +6,9 @@ foreign exceptions are translated where they enter (`remote.troubles`, `content`
     RegsimError
     ├── UsageError            2   the command line or an argument is wrong; nothing ran
     │   ├── InvalidReferenceError 2  a reference, digest, tag or address does not parse
-    │   └── DockerfileError   2   a Dockerfile is invalid; carries every problem at once
-    ├── ScenarioError         2   a scenario is invalid; carries every problem at once
+    │   └── InvalidFileError  2   carries every problem of a file at once
+    │       ├── DockerfileError   2  a Dockerfile is invalid
+    │       └── ScenarioError     2  a scenario is invalid
     ├── RegistryError         3   the registry refused, or answered what no registry may answer
     │   ├── NotFoundError     3   the registry (or the store) lacks what was requested
     │   └── AuthenticationError 3 credentials are missing, or were not accepted
@@ -20,24 +21,6 @@ foreign exceptions are translated where they enter (`remote.troubles`, `content`
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-
-__all__ = [
-    "AccountsError",
-    "AuthenticationError",
-    "ContentError",
-    "DockerfileError",
-    "ExitCode",
-    "InvalidReferenceError",
-    "LocalFileError",
-    "NetworkError",
-    "NotFoundError",
-    "RegistryError",
-    "RegsimError",
-    "ScenarioError",
-    "Trouble",
-    "UsageError",
-    "worst",
-]
 
 
 class ExitCode(IntEnum):
@@ -63,15 +46,13 @@ _SEVERITY = (
     ExitCode.NETWORK,
     ExitCode.CHECK_FAILED,
     ExitCode.USAGE,
+    ExitCode.OK,
 )
 
 
 def worst(*codes: ExitCode) -> ExitCode:
     """Return the code that wins when several apply; `OK` when there is none."""
-    for code in _SEVERITY:
-        if code in codes:
-            return code
-    return ExitCode.OK
+    return min(codes, key=_SEVERITY.index, default=ExitCode.OK)
 
 
 class RegsimError(Exception):
@@ -100,11 +81,11 @@ class InvalidReferenceError(UsageError):
     """A reference, repository name, tag, digest or address does not follow its grammar."""
 
 
-class DockerfileError(UsageError):
-    """A Dockerfile is invalid.
+class InvalidFileError(UsageError):
+    """A file that says what to do is invalid.
 
     Args:
-        problems: one line each, `Dockerfile:LINE: what — hint`, in file order.
+        problems: one line each, `FILE:LINE…: what … hint`, in file order.
     """
 
     def __init__(self, problems: list[str], *, hint: str = "") -> None:
@@ -112,18 +93,12 @@ class DockerfileError(UsageError):
         self.problems = problems
 
 
-class ScenarioError(RegsimError):
-    """A scenario is invalid.
+class DockerfileError(InvalidFileError):
+    """A Dockerfile is invalid: `Dockerfile:LINE: what — hint`."""
 
-    Args:
-        problems: one line each, `file:line:column: what … did you mean …`, in file order.
-    """
 
-    exit_code = ExitCode.USAGE
-
-    def __init__(self, problems: list[str], *, hint: str = "") -> None:
-        super().__init__("\n".join(problems), hint=hint)
-        self.problems = problems
+class ScenarioError(InvalidFileError):
+    """A scenario is invalid: `file:line:column: what … did you mean …`."""
 
 
 class RegistryError(RegsimError):
@@ -187,17 +162,9 @@ class ContentError(RegsimError):
 
 
 class AccountsError(RegsimError):
-    """A law of the ledger does not hold, or ledger and journal disagree.
-
-    Args:
-        differences: each one names the thing and both figures.
-    """
+    """A law of the ledger does not hold, or ledger and journal disagree."""
 
     exit_code = ExitCode.CONTENT
-
-    def __init__(self, message: str, *, differences: tuple[str, ...] = (), hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.differences = differences
 
 
 class LocalFileError(RegsimError):

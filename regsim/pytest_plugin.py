@@ -6,19 +6,20 @@ so it imports nothing that takes time. Registries in this process are in `mock_r
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack, contextmanager
+import logging
+from contextlib import AsyncExitStack, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Coroutine, Iterator, Mapping
     from pathlib import Path
 
     from regsim.scenario.registry_container import RegistryContainer
 
 T = TypeVar("T")
+_LOG = logging.getLogger("regsim")
 
 
 class RunningRegistry:
@@ -69,7 +70,7 @@ class RegistryContainerFactory:
         from regsim.scenario.registry_container import registry_container
 
         starting = registry_container(
-            image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_tell
+            image or self._image, environment=environment, volumes=volumes, tls=tls, tell=_LOG.warning
         )
         return RunningRegistry(self._loop.call(self._stack.enter_async_context(starting)), self._loop)
 
@@ -83,7 +84,7 @@ def registry_container_image() -> str:
 @pytest.fixture(scope="session")
 def registry_container_factory(registry_container_image: str) -> Iterator[RegistryContainerFactory]:
     """Return a callable that starts registry containers; all are removed when the session ends."""
-    with _looping() as loop:
+    with closing(_Loop()) as loop:
         stack = AsyncExitStack()
         try:
             yield RegistryContainerFactory(registry_container_image, loop, stack)
@@ -101,8 +102,13 @@ def registry_container(registry_container_factory: RegistryContainerFactory) -> 
 class _Loop:
     """An event loop in its own thread, which works whether or not a test has a loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
+        import asyncio
+        from threading import Thread
+
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="regsim registry containers", daemon=True)
+        self._thread.start()
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` in the loop and return its result; an interrupt cancels it."""
@@ -115,33 +121,16 @@ class _Loop:
             done.cancel()
             raise
 
+    def close(self) -> None:
+        """Wait for tasks that were cancelled, which may still be removing containers, and end the loop."""
+        self.call(_settled())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
 
 async def _settled() -> None:
-    """Wait for tasks that were cancelled: they may still be removing containers."""
     import asyncio
 
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)
-
-
-@contextmanager
-def _looping() -> Iterator[_Loop]:
-    import asyncio
-    from threading import Thread
-
-    loop = asyncio.new_event_loop()
-    thread = Thread(target=loop.run_forever, name="regsim registry containers", daemon=True)
-    thread.start()
-    try:
-        yield _Loop(loop)
-    finally:
-        _Loop(loop).call(_settled())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
-
-
-def _tell(line: str) -> None:
-    import logging
-
-    logging.getLogger("regsim").warning("%s", line)

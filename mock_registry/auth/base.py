@@ -6,12 +6,10 @@ Owns rights and refusals. Must not know of tokens.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import TypedDict, Unpack
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 
 from mock_registry.access import Access, Action
-from mock_registry.exchange import Exchange, Refusal, Response
+from mock_registry.exchange import Exchange, Refusal
 from mock_registry.journal import Route
 from mock_registry.spec import ErrorCode, Fault
 
@@ -105,17 +103,7 @@ class Standing(Access):
         return self.rights.allow(self.user, Action.PULL, repository)
 
 
-class AuthOptions(TypedDict, total=False):
-    """The settings that all ways of logging in share; see `Auth`."""
-
-    rights: Iterable[Right] | None
-    anonymous_pull: bool
-    denial: int
-    challenges: Challenges | None
-    open_base: bool
-    cancel_needs_delete: bool
-
-
+@dataclass(eq=False, repr=False)
 class Auth(ABC):
     """Decides who a request comes from and whether it is served.
 
@@ -129,30 +117,30 @@ class Auth(ABC):
         open_base: Answer ``/v2/`` to everyone. Clients that learn the scheme there then never log in.
         cancel_needs_delete: Cancelling an upload (end-14) takes the right to delete, as in distribution,
             rather than the one to push.
+
+    Attributes:
+        known: Who can log in, as given or made of the names and passwords.
+        granted: The permissions that ``rights`` and ``anonymous_pull`` amount to.
     """
 
-    second_origin = False
-    """Whether tokens are served at an origin of their own."""
+    users: InitVar[Mapping[str, str] | Users]
+    _: KW_ONLY
+    rights: InitVar[Iterable[Right] | None] = None
+    anonymous_pull: InitVar[bool] = False
+    denial: int = 403
+    challenges: Challenges = field(default_factory=Challenges)
+    open_base: bool = False
+    cancel_needs_delete: bool = False
+    known: Users = field(init=False)
+    granted: Rights = field(init=False)
 
-    def __init__(
-        self,
-        users: Mapping[str, str] | Users,
-        *,
-        rights: Iterable[Right] | None = None,
-        anonymous_pull: bool = False,
-        denial: int = 403,
-        challenges: Challenges | None = None,
-        open_base: bool = False,
-        cancel_needs_delete: bool = False,
+    def __post_init__(
+        self, users: Mapping[str, str] | Users, rights: Iterable[Right] | None, anonymous_pull: bool
     ) -> None:
-        if denial not in (401, 403, 404):
-            raise ValueError(f"a denial is 401, 403 or 404, not {denial}")
-        self.users: Users = Pairs(users) if isinstance(users, Mapping) else users
-        self.rights = Rights(rights, anonymous_pull=anonymous_pull)
-        self.challenges = challenges or Challenges()
-        self._denial = denial
-        self._open_base = open_base
-        self._cancel_needs_delete = cancel_needs_delete
+        if self.denial not in (401, 403, 404):
+            raise ValueError(f"a denial is 401, 403 or 404, not {self.denial}")
+        self.known = Pairs(users) if isinstance(users, Mapping) else users
+        self.granted = Rights(rights, anonymous_pull=anonymous_pull)
 
     @abstractmethod
     async def identify(self, exchange: Exchange) -> Access:
@@ -174,26 +162,9 @@ class Auth(ABC):
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:
         """Return the challenges of this way to log in."""
 
-    async def answer_token(self, exchange: Exchange) -> Response:  # noqa: ARG002 (for those with tokens)
-        """Answer a request for a token.
-
-        Raises:
-            Refusal: 404; this registry has none.
-        """
-        raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
-
-    def at(self, url: str, port: int) -> AbstractContextManager[None]:
-        """Issue tokens at their own origin while the context is open, if `second_origin` is set.
-
-        Args:
-            url: The origin.
-            port: The one that its requests arrive at.
-        """
-        raise NotImplementedError(url, port)
-
     def demand(self, exchange: Exchange) -> Demand:
         """Return what a request needs."""
-        return demand_of(exchange, cancel_needs_delete=self._cancel_needs_delete)
+        return demand_of(exchange, cancel_needs_delete=self.cancel_needs_delete)
 
     def _ask(
         self, exchange: Exchange, message: str, error: str | None = None, *, status: int = 401
@@ -210,37 +181,28 @@ class Auth(ABC):
     def _deny(self, exchange: Exchange) -> Refusal:
         """Return the refusal of what a user's rights forbid."""
         repository = exchange.repository or ""
-        if self._denial == 401:  # noqa: PLR2004 (statuses are numbers)
+        if self.denial == 401:  # noqa: PLR2004 (statuses are numbers)
             return self._ask(exchange, "not allowed", "insufficient_scope")
-        if self._denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (statuses are numbers)
+        if self.denial == 404 and not exchange.access.sees(repository):  # noqa: PLR2004 (statuses are numbers)
             return Refusal(404, Fault(ErrorCode.NAME_UNKNOWN, "there is no such repository", repository))
         return Refusal(403, Fault(ErrorCode.DENIED, "not allowed"))
 
     def _is_open(self, exchange: Exchange) -> bool:
         route = exchange.address.route
         if route is Route.PAGE:  # like the catalog, it shows everyone what they may pull
-            return self.rights.anonymous
-        return self._open_base and route is Route.BASE
+            return self.granted.anonymous
+        return self.open_base and route is Route.BASE
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class BasicAuth(Auth):
     """Asks for a name and a password.
 
     Args:
-        users: Who can log in: password by name, or an `Htpasswd` file.
-        realm: What a person is shown.
-        options: As of `Auth`.
+        realm: What a person is shown. The others are as of `Auth`.
     """
 
-    def __init__(
-        self,
-        users: Mapping[str, str] | Users,
-        *,
-        realm: str = "mock registry",
-        **options: Unpack[AuthOptions],
-    ) -> None:
-        super().__init__(users, **options)
-        self._realm = realm
+    realm: str = "mock registry"
 
     async def identify(self, exchange: Exchange) -> Access:
         """Return the user; an anonymous client may have rights too."""
@@ -249,10 +211,10 @@ class BasicAuth(Auth):
         except MalformedError:
             raise self._ask(exchange, "no readable Basic credentials") from None
         if credentials is None:
-            return Standing(None, self.rights)
+            return Standing(None, self.granted)
         # Wrong credentials are refused even where none are needed: the client meant to log in.
-        if isinstance(credentials, Basic) and await self.users.verify(credentials.user, credentials.password):
-            return Standing(credentials.user, self.rights)
+        if isinstance(credentials, Basic) and await self.known.verify(credentials.user, credentials.password):
+            return Standing(credentials.user, self.granted)
         raise self._ask(exchange, "wrong name or password")
 
     def check(self, exchange: Exchange) -> None:
@@ -269,8 +231,8 @@ class BasicAuth(Auth):
         # Clients read the scheme from the answer at /v2/, and without it never send what they have: it asks
         # even where pulls do not. The catalog shows everyone what they may pull.
         if exchange.address.route is Route.CATALOG:
-            return self.rights.anonymous
+            return self.granted.anonymous
         return self._is_open(exchange)
 
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:  # noqa: ARG002 (Basic has no parameters for them)
-        return [basic_challenge(self._realm)]
+        return [basic_challenge(self.realm)]

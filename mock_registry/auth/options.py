@@ -99,20 +99,3 @@ def add_auth_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--anonymous-pull", action="store_true", help="everyone may pull everything")
     group.add_argument("--read-only", action="store_true", help="nobody may change anything (405)")
-
-
-def auth_from_options(options: argparse.Namespace) -> Auth | None:
-    """Return what the options ask for.
-
-    Raises:
-        MissingPackageError: An htpasswd file needs a package that is not installed.
-        OSError: The htpasswd file cannot be read.
-        ValueError: The options make no sense, or not together.
-    """
-    return auth_from_words(
-        options.auth,
-        users=options.user,
-        htpasswd=options.htpasswd,
-        rights=options.right,
-        anonymous_pull=options.anonymous_pull,
-    )

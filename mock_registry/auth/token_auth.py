@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Unpack
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from mock_registry.access import Access, Action
@@ -16,7 +16,7 @@ from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.journal import Route
 from mock_registry.spec import ErrorCode, Fault
 
-from .base import Auth, AuthOptions, Standing
+from .base import Auth, Right, Standing
 from .headers import (
     Basic,
     Bearer,
@@ -36,11 +36,12 @@ _SCOPES = 100
 _AUTHORITY = re.compile(r"[A-Za-z0-9._~:\[\]-]+")
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TokenAuth(Auth):
     """Asks for a token, and hands tokens out.
 
     Args:
-        users: Who can log in at the token service: password by name, or an `Htpasswd` file.
+        denial: Status for what a user may not do with any token, by default 401 as distribution has it.
         scope_status: Status for what another token would open: 401 as distribution, or 403 as RFC 6750 has
             it. Both come with the challenge.
         service: The registry's name at the token service; a client that asks for another one gets a 400.
@@ -58,56 +59,42 @@ class TokenAuth(Auth):
         challenge_mounts: Ask for a token with both scopes (401) before a mount whose source the token does
             not cover, as distribution does; else a session is opened (202).
         clock: Seconds, monotonic; by which tokens expire.
-        options: As of `Auth`: ``rights`` tells who may get which scopes; ``denial`` is the status for what a
-            user may not do with any token, by default 401 as distribution has it.
+
+    The others are as of `Auth`; ``rights`` tells who may get which scopes.
 
     Raises:
         ValueError: A status is not one of those above.
     """
 
-    def __init__(
-        self,
-        users: Mapping[str, str] | Users,
-        *,
-        scope_status: int = 401,
-        service: str = "mock-registry",
-        lifetime: Lifetime | None = None,
-        answer: TokenAnswer | None = None,
-        realm: str | None = None,
-        second_origin: bool = False,
-        offline: bool = True,
-        rotate: bool = False,
-        post_status: int | None = None,
-        whole_or_nothing: bool = False,
-        catalog: bool = True,
-        basic: bool = False,
-        challenge_mounts: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        **options: Unpack[AuthOptions],
+    denial: int = 401
+    scope_status: int = 401
+    service: str = "mock-registry"
+    lifetime: Lifetime = field(default_factory=Lifetime)
+    answer: TokenAnswer = field(default_factory=TokenAnswer)
+    realm: str | None = None
+    second_origin: bool = False
+    offline: bool = True
+    rotate: bool = False
+    post_status: int | None = None
+    whole_or_nothing: bool = False
+    catalog: bool = True
+    basic: bool = False
+    challenge_mounts: bool = False
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(
+        self, users: Mapping[str, str] | Users, rights: Iterable[Right] | None, anonymous_pull: bool
     ) -> None:
-        options.setdefault("denial", 401)
-        super().__init__(users, **options)
-        if scope_status not in (401, 403):
-            raise ValueError(f"a token without the scope gets 401 or 403, not {scope_status}")
-        self.second_origin = second_origin
-        self.tokens = Tokens(lifetime or Lifetime(), clock)
+        super().__post_init__(users, rights, anonymous_pull)
+        if self.scope_status not in (401, 403):
+            raise ValueError(f"a token without the scope gets 401 or 403, not {self.scope_status}")
+        self.tokens = Tokens(self.lifetime, self.clock)
         self.refresh_tokens = RefreshTokens()
-        self._scope_status = scope_status
-        self._service = service
-        self._answer = answer or TokenAnswer()
-        self._realm = realm
-        self._offline = offline
-        self._rotate = rotate
-        self._post_status = post_status
-        self._whole_or_nothing = whole_or_nothing
-        self._catalog = catalog
-        self._basic = basic
-        self._challenge_mounts = challenge_mounts
         self._origins: list[tuple[str, int]] = []
 
     def issue_token(self, user: str | None, *scopes: str) -> str:
         """Make a token, as the token service would, for as much of the scopes as the user may have."""
-        granted, _ = grant(self.rights, user, parse_scopes(scopes), catalog=self._catalog)
+        granted, _ = grant(self.granted, user, parse_scopes(scopes), catalog=self.catalog)
         return self.tokens.issue(user, granted)
 
     def issue_refresh_token(self, user: str) -> str:
@@ -137,11 +124,11 @@ class TokenAuth(Auth):
             token = self.tokens.use(credentials.token)
             if token is None:
                 raise self._ask(exchange, "the token is unknown or has ended", "invalid_token")
-            return TokenStanding(token.user, self.rights, token)
-        if credentials is not None and await self.users.verify(credentials.user, credentials.password):
-            return Standing(credentials.user, self.rights)
+            return TokenStanding(token.user, self.granted, token)
+        if credentials is not None and await self.known.verify(credentials.user, credentials.password):
+            return Standing(credentials.user, self.granted)
         if credentials is None and self._is_open(exchange):
-            return Standing(None, self.rights)
+            return Standing(None, self.granted)
         raise self._ask(exchange, "a token is needed")
 
     def _credentials(self, exchange: Exchange) -> Credentials | None:
@@ -153,16 +140,16 @@ class TokenAuth(Auth):
 
     def _takes_basic(self, exchange: Exchange) -> bool:
         # A browser asks for a name and a password, but never fetches a token.
-        return self._basic or exchange.address.route is Route.PAGE
+        return self.basic or exchange.address.route is Route.PAGE
 
     def check(self, exchange: Exchange) -> None:
         """Let pass what the token is good for."""
         demand = self.demand(exchange)
         if not self._covers(exchange.access, demand):
-            if demand.action is None or self.rights.allow(
+            if demand.action is None or self.granted.allow(
                 exchange.access.user, demand.action, demand.repository
             ):
-                status = self._scope_status
+                status = self.scope_status
                 raise self._ask(
                     exchange, "the token is not good for this", "insufficient_scope", status=status
                 )
@@ -173,7 +160,7 @@ class TokenAuth(Auth):
             return CATALOG in access.token.scopes
         if demand.action is None:
             return True
-        if self._challenge_mounts and demand.source and not access.may(Action.PULL, demand.source):
+        if self.challenge_mounts and demand.source and not access.may(Action.PULL, demand.source):
             return False
         return access.may(demand.action, demand.repository)
 
@@ -181,13 +168,13 @@ class TokenAuth(Auth):
         return any(port == exchange.listener[1] for _, port in self._origins)
 
     def _challenges(self, exchange: Exchange, scopes: Iterable[Scope], error: str | None) -> list[str]:
-        texts = [bearer_challenge(self._realm_for(exchange), self._service, scopes, error)]
-        return [*texts, basic_challenge(self._service)] if self._takes_basic(exchange) else texts
+        texts = [bearer_challenge(self._realm_for(exchange), self.service, scopes, error)]
+        return [*texts, basic_challenge(self.service)] if self._takes_basic(exchange) else texts
 
     def _realm_for(self, exchange: Exchange) -> str:
         """Return the URL of the token service, as the client can reach it."""
-        if self._realm is not None:
-            return self._realm
+        if self.realm is not None:
+            return self.realm
         if self._origins:
             return f"{self._origins[-1][0]}/token"
         host = exchange.header(b"host") or ""
@@ -209,9 +196,9 @@ class TokenAuth(Auth):
             raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "tokens are to be had at another origin"))
         if exchange.method == "GET":
             return await self._answer_get(exchange)
-        if self._post_status is not None:
+        if self.post_status is not None:
             fault = Fault(ErrorCode.UNSUPPORTED, "tokens are to be had by GET alone")
-            raise Refusal(self._post_status, fault, headers=[(b"allow", b"GET")])
+            raise Refusal(self.post_status, fault, headers=[(b"allow", b"GET")])
         return await self._answer_post(exchange)
 
     async def _answer_get(self, exchange: Exchange) -> Response:
@@ -221,13 +208,13 @@ class TokenAuth(Auth):
             raise self._ask_basic(exchange, "no readable Basic credentials") from None
         user = None
         if isinstance(credentials, Basic):
-            if not await self.users.verify(credentials.user, credentials.password):
+            if not await self.known.verify(credentials.user, credentials.password):
                 raise self._ask_basic(exchange, "wrong name or password")
             user = credentials.user
-        elif credentials is not None or not self.rights.anonymous:
+        elif credentials is not None or not self.granted.anonymous:
             raise self._ask_basic(exchange, "log in first")
         self._check_service(exchange.parameter("service"))
-        offline = self._offline and exchange.parameter("offline_token") == "true"
+        offline = self.offline and exchange.parameter("offline_token") == "true"
         refresh_token = self.refresh_tokens.issue(user) if offline and user is not None else None
         return self._hand_over(
             exchange, user, exchange.query.get("scope", []), refresh_token=refresh_token, tell=False
@@ -253,9 +240,9 @@ class TokenAuth(Auth):
                 pass
             case _:
                 return oauth2_error("invalid_request", "the form has no username and password, or several")
-        if not await self.users.verify(user, password):
+        if not await self.known.verify(user, password):
             return oauth2_error("invalid_grant", "wrong name or password")
-        offline = self._offline and form.get("access_type") == ["offline"]
+        offline = self.offline and form.get("access_type") == ["offline"]
         refresh_token = self.refresh_tokens.issue(user) if offline else None
         return self._hand_over(exchange, user, form.get("scope", []), refresh_token=refresh_token, tell=True)
 
@@ -268,7 +255,7 @@ class TokenAuth(Auth):
         if user is None:
             return oauth2_error("invalid_grant", "the refresh token is not good")
         following = None
-        if self._rotate:
+        if self.rotate:
             self.refresh_tokens.revoke(old)
             following = self.refresh_tokens.issue(user)
         return self._hand_over(exchange, user, form.get("scope", []), refresh_token=following, tell=True)
@@ -276,16 +263,16 @@ class TokenAuth(Auth):
     def _hand_over(
         self, exchange: Exchange, user: str | None, texts: list[str], *, refresh_token: str | None, tell: bool
     ) -> Response:
-        exchange.access = Standing(user, self.rights)
+        exchange.access = Standing(user, self.granted)
         wanted = parse_scopes(texts)
         if len(wanted) > _SCOPES:
             raise Refusal(
                 400, Fault(ErrorCode.UNSUPPORTED, f"a token is good for {_SCOPES} scopes, not {len(wanted)}")
             )
-        scopes, whole = grant(self.rights, user, wanted, catalog=self._catalog)
-        if self._whole_or_nothing and not whole:
+        scopes, whole = grant(self.granted, user, wanted, catalog=self.catalog)
+        if self.whole_or_nothing and not whole:
             raise Refusal(403, Fault(ErrorCode.DENIED, "not all of the scopes are allowed"))
-        return self._answer.response(
+        return self.answer.response(
             self.tokens.issue(user, scopes),
             seconds=self.tokens.lifetime.seconds,
             scopes=scopes if tell else None,
@@ -293,11 +280,11 @@ class TokenAuth(Auth):
         )
 
     def _check_service(self, service: str | None) -> None:
-        if service not in (None, self._service):
-            raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, f"this is the token service of {self._service}"))
+        if service not in (None, self.service):
+            raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, f"this is the token service of {self.service}"))
 
     def _ask_basic(self, exchange: Exchange, message: str) -> Refusal:
-        headers = self.challenges.headers(exchange.address.route, [basic_challenge(self._service)])
+        headers = self.challenges.headers(exchange.address.route, [basic_challenge(self.service)])
         return Refusal(401, Fault(ErrorCode.UNAUTHORIZED, message), headers=headers)
 
 

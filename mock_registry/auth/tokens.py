@@ -69,6 +69,7 @@ class TokenStanding(Standing):
         self.token.octets_left -= octets
 
 
+@dataclass(eq=False)
 class Tokens:
     """All access tokens of a registry. Only digests of them are kept.
 
@@ -77,10 +78,9 @@ class Tokens:
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, lifetime: Lifetime, clock: Callable[[], float]) -> None:
-        self.lifetime = lifetime
-        self._clock = clock
-        self._out: dict[bytes, Token] = {}
+    lifetime: Lifetime
+    clock: Callable[[], float]
+    _out: dict[bytes, Token] = field(default_factory=dict, repr=False)
 
     def issue(self, user: str | None, scopes: Iterable[Scope]) -> str:
         """Make a token."""
@@ -89,7 +89,7 @@ class Tokens:
         self._out[_key(text)] = Token(
             user,
             tuple(scopes),
-            ends=self._clock() + self.lifetime.seconds,
+            ends=self.clock() + self.lifetime.seconds,
             requests_left=float("inf") if requests is None else requests,
             octets_left=float("inf") if octets is None else octets,
         )
@@ -102,7 +102,7 @@ class Tokens:
         token = self._out.get(key)
         if token is None:
             return None
-        if self._clock() >= token.ends or token.requests_left < 1 or token.octets_left <= 0:
+        if self.clock() >= token.ends or token.requests_left < 1 or token.octets_left <= 0:
             del self._out[key]
             return None
         token.requests_left -= 1

@@ -21,9 +21,8 @@ from .connection import (
     Trickle,
 )
 from .content import Encode, Lie, Ranges, Redirect
-from .effect import EFFECTS, Effect
-from .fault import Fault, Rule, Stream, When
-from .parsing import FaultError, Problem, parse_faults
+from .effect import EFFECTS, Effect, Fault, Rule
+from .parsing import FaultError, Problem
 from .presence import Collect, Immutable, Lag, NoReferrers, Paging
 from .rules import Rules
 from .sessions import Collide, ForgetSessions, Quota, Replicas, ShortAccept, SlowCommit, UploadRange
@@ -67,11 +66,8 @@ __all__ = [
     "SlowCommit",
     "Stall",
     "Status",
-    "Stream",
     "Throttle",
     "Timeout",
     "Trickle",
     "UploadRange",
-    "When",
-    "parse_faults",
 ]

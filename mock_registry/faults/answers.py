@@ -6,7 +6,6 @@ Owns error bodies as registries and the proxies before them write them. All time
 import json
 import math
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -14,11 +13,12 @@ from urllib.parse import urlsplit
 from mock_registry.asgi import Headers as HeaderList
 from mock_registry.exchange import Response
 from mock_registry.journal import Route
+from mock_registry.manifest import Manifest
 
+from .conditions import APART
 from .effect import Effect, Incident, effect
-from .fault import APART
 from .quantities import COUNT, FLAG, HEADERS, INTEGER, NAMES, NUMBER, OCTETS, STATUS, TEXT
-from .streams import Refused, Source, Until
+from .scene import Refused, Source, until
 
 SESSION_ROUTES = frozenset({Route.UPLOAD, Route.UPLOADS})
 """The routes of upload sessions."""
@@ -29,13 +29,7 @@ PLAIN = b"text/plain; charset=utf-8"
 
 Form = Literal["json", "html", "empty"]
 
-_CODES = {
-    401: "UNAUTHORIZED",
-    403: "DENIED",
-    405: "UNSUPPORTED",
-    413: "SIZE_INVALID",
-    429: "TOOMANYREQUESTS",
-}
+_CODES = {401: "UNAUTHORIZED", 403: "DENIED", 405: "UNSUPPORTED", 413: "SIZE_INVALID", 429: "TOOMANYREQUESTS"}
 _PHRASES = {413: "Request Entity Too Large", 429: "Too Many Requests", 502: "Bad Gateway"}
 
 
@@ -77,6 +71,12 @@ def refuse(
     return Response(status, [(b"content-type", kind), *(headers or [])], body)
 
 
+def serve(manifest: Manifest) -> Response:
+    """Return the answer to a pull of a manifest."""
+    kind, digest = manifest.media_type.encode(), manifest.digest.encode()
+    return Response(200, [(b"content-type", kind), (b"docker-content-digest", digest)], manifest.content)
+
+
 def encode_headers(headers: dict[str, str]) -> HeaderList:
     """Return headers in ASGI's form."""
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
@@ -87,10 +87,16 @@ def drop(response: Response, *names: bytes) -> None:
     response.headers = [(name, value) for name, value in response.headers if name not in names]
 
 
-def put(response: Response, name: bytes, value: bytes) -> None:
-    """Set a header of a response, in place of all with its name."""
+def put(response: Response, name: bytes, value: bytes | None) -> None:
+    """Set a header of a response, in place of all with its name; ``None`` removes them."""
     drop(response, name)
-    response.headers.append((name, value))
+    if value is not None:
+        response.headers.append((name, value))
+
+
+def as_json(document: dict[str, Any], kind: str = "application/json") -> Response:
+    """Return an answer of this Content-Type."""
+    return Response(200, [(b"content-type", kind.encode())], json.dumps(document).encode())
 
 
 def header_of(response: Response, name: bytes) -> str | None:
@@ -148,7 +154,7 @@ class Status(Effect):
             incident.note()
             raise Refused(self._response(), drain=self.drain)
 
-        return source if self.after is None else Until(source, self.after, refuse)
+        return source if self.after is None else until(source, self.after, refuse)
 
     async def reply(self, incident: Incident, response: Response) -> Response:
         """Change the handler's answer."""
@@ -210,37 +216,27 @@ class Location(Effect):
         location = header_of(response, b"location")
         if location is None:
             return response
-        if self.form == "drop":
-            drop(response, b"location")
-        elif self.form == "stale":
-            put(response, b"location", incident.exchange.target)
-        else:
-            put(response, b"location", self._rewrite(incident, location).encode("latin-1"))
-        if header_of(response, b"location") != location:
+        told = self._rewrite(incident, location)
+        put(response, b"location", told)
+        if told != location.encode("latin-1"):
             incident.note()
         return response
 
-    def _rewrite(self, incident: Incident, location: str) -> str:
+    def _rewrite(self, incident: Incident, location: str) -> bytes | None:
+        if self.form in ("drop", "stale"):
+            return None if self.form == "drop" else incident.exchange.target
         parts = urlsplit(location)
         rest = parts._replace(scheme="", netloc="").geturl()
         if self.form == "relative":
-            return rest
+            return rest.encode("latin-1")
         if self.form == "keep" and (self.scheme, self.host, self.port) == (None, None, None):
-            return location
+            return location.encode("latin-1")
         scheme = self.scheme or parts.scheme or incident.exchange.scheme
         own = urlsplit(f"//{parts.netloc or incident.exchange.header(b'host') or 'registry'}")
         port = own.port if self.port is None else self.port
         host = self.host or own.hostname or ""
         host = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{host}:{port}{rest}" if port else f"{scheme}://{host}{rest}"
-
-
-@dataclass(slots=True)
-class _Bucket:
-    """Requests that may still be made at a moment."""
-
-    tokens: float
-    moment: float
+        return f"{scheme}://{host}{f':{port}' if port else ''}{rest}".encode("latin-1")
 
 
 @effect
@@ -265,36 +261,23 @@ class RateLimit(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse, or count the request."""
-        wait = self._wait(incident)
+        exchange, now = incident.exchange, incident.now()
+        if self.per == "route":
+            key: str | None = f"{exchange.method} {exchange.address.route}"
+        else:
+            key = None if self.per == "all" else APART[self.per](exchange)
+        tokens, moment = incident.memory.get(key, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - moment) * self.rate)
+        wait = max(0.0, 1 - tokens) / self.rate  # seconds until the next request may come
+        incident.memory[key] = (tokens if wait else tokens - 1), now
         if not wait:
             return None
         incident.note()
         seconds = math.ceil(wait)
-        told = {
-            "seconds": str(seconds),
-            "date": formatdate(math.ceil(time.time()) + seconds, usegmt=True),
-            "none": None,
-        }[self.retry_after]
-        headers = [] if told is None else [(b"retry-after", told.encode())]
+        date = formatdate(math.ceil(time.time()) + seconds, usegmt=True)
+        told = date if self.retry_after == "date" else str(seconds)
+        headers = [] if self.retry_after == "none" else [(b"retry-after", told.encode())]
         return refuse(self.status, form=self.form, message="too many requests", headers=headers)
-
-    def _wait(self, incident: Incident) -> float:
-        """Return the seconds until the next request may come: 0 for this one."""
-        now = incident.now()
-        held: dict[str | None, _Bucket] = incident.remember(dict)
-        bucket = held.setdefault(self._key(incident), _Bucket(self.burst, now))
-        bucket.tokens = min(self.burst, bucket.tokens + (now - bucket.moment) * self.rate)
-        bucket.moment = now
-        if bucket.tokens < 1:
-            return (1 - bucket.tokens) / self.rate
-        bucket.tokens -= 1
-        return 0.0
-
-    def _key(self, incident: Incident) -> str | None:
-        exchange = incident.exchange
-        if self.per == "route":
-            return f"{exchange.method} {exchange.address.route}"
-        return None if self.per == "all" else APART[self.per](exchange)
 
 
 @effect
@@ -337,7 +320,7 @@ class BodyLimit(Effect):
                 raise Refused(self._response(), drain=self.drain)
             return True
 
-        return Until(source, self.octets, refuse)
+        return until(source, self.octets, refuse)
 
 
 @effect

@@ -5,31 +5,77 @@ server ends connections: under one without that extension, a reset becomes a FIN
 of the response a 502.
 """
 
+import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar
 
-from mock_registry.exchange import Severed
+from mock_registry.exchange import Response, Severed
 
-from .effect import Effect, Incident, OnBody, OnMessage, effect
-from .quantities import INTEGER, KILOBYTES, MICROSECONDS, MILLISECONDS, OCTETS, RATE, SECONDS, QuantityError
-from .streams import Source, Until
+from .effect import Effect, Incident, effect
+from .quantities import KILOBYTES, MASK, MICROSECONDS, MILLISECONDS, OCTETS, RATE, SECONDS
+from .scene import Source, until
 
 _SLICES = 10
 """Pieces that a second's bytes are divided into at a rate, as in toxiproxy."""
+
+
+class _OnMessage(Effect):
+    """Acts at the beginning of the request or of the response."""
+
+    __slots__ = ()
+
+    def is_late(self, incident: Incident) -> bool:
+        """Tell whether it acts on the response."""
+        return not incident.upstream
+
+    @abstractmethod
+    async def act(self, incident: Incident) -> None:
+        """Act."""
+
+    async def arrive(self, incident: Incident) -> Response | None:
+        """Act on the request."""
+        if not self.is_late(incident):
+            await self.act(incident)
+        return None
+
+    async def reply(self, incident: Incident, response: Response) -> Response:
+        """Act on the response."""
+        if self.is_late(incident):
+            await self.act(incident)
+        return response
+
+
+class _OnBody(Effect):
+    """Acts on the request's body or on the response's."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def through(self, incident: Incident, source: Source) -> Source:
+        """Return the stream that the body passes through."""
+
+    def take(self, incident: Incident, source: Source) -> Source:
+        """Act on the request's body."""
+        return self.through(incident, source) if incident.upstream else source
+
+    def give(self, incident: Incident, source: Source) -> Source:
+        """Act on the response's body."""
+        return source if incident.upstream else self.through(incident, source)
 
 
 # At one point: before the handler, after it, or at one byte of a body
 
 
 @dataclass(frozen=True, slots=True)
-class _AtOnePoint(OnMessage, OnBody):
+class _AtOnePoint(_OnMessage, _OnBody):
     after: Annotated[int | None, OCTETS] = None
 
+    @abstractmethod
     async def strike(self, incident: Incident) -> None:
         """Act."""
-        raise NotImplementedError
 
     def is_late(self, incident: Incident) -> bool:
         return incident.late
@@ -39,11 +85,13 @@ class _AtOnePoint(OnMessage, OnBody):
             await self.strike(incident)
 
     def through(self, incident: Incident, source: Source) -> Source:
-        return source if self.after is None else Until(source, self.after, partial(self.strike, incident))
+        return source if self.after is None else until(source, self.after, partial(self.strike, incident))
 
 
-async def _end(incident: Incident, *, reset: bool) -> None:
+async def _end(incident: Incident, *, reset: bool, milliseconds: float = 0.0) -> None:
+    """End the connection after a time."""
     incident.note()
+    await incident.pause(milliseconds / 1000)
     raise Severed(reset=reset)
 
 
@@ -88,11 +136,11 @@ class Stall(_AtOnePoint):
     async def strike(self, incident: Incident) -> None:
         """Wait."""
         incident.note()
-        await incident.stall(self.seconds)
+        await incident.stall(math.inf if self.seconds is None else self.seconds)
 
 
 @effect
-class LimitData(OnBody):
+class LimitData(_OnBody):
     """End the connection after a number of bytes, as toxiproxy does.
 
     Attributes:
@@ -103,11 +151,11 @@ class LimitData(OnBody):
 
     def through(self, incident: Incident, source: Source) -> Source:
         """End it within the body."""
-        return Until(source, self.bytes, partial(_end, incident, reset=False))
+        return Cut(self.bytes).through(incident, source)
 
 
 @effect
-class ResetPeer(OnMessage):
+class ResetPeer(_OnMessage):
     """End the connection with a reset, as toxiproxy does.
 
     Attributes:
@@ -120,13 +168,11 @@ class ResetPeer(OnMessage):
 
     async def act(self, incident: Incident) -> None:
         """Wait, then end it."""
-        incident.note()
-        await incident.pause(self.timeout / 1000)
-        raise Severed(reset=True)
+        await _end(incident, reset=True, milliseconds=self.timeout)
 
 
 @effect
-class Timeout(OnMessage):
+class Timeout(_OnMessage):
     """Let nothing through, and end the connection after a time, as toxiproxy does.
 
     Attributes:
@@ -139,12 +185,10 @@ class Timeout(OnMessage):
 
     async def act(self, incident: Incident) -> None:
         """Wait, then end it."""
-        incident.note()
-        if self.timeout:
-            await incident.pause(self.timeout / 1000)
-        else:
+        if not self.timeout:
+            incident.note()
             await incident.stall()
-        raise Severed(reset=False)
+        await _end(incident, reset=False, milliseconds=self.timeout)
 
 
 @effect
@@ -161,31 +205,23 @@ class SlowClose(Effect):
 
     def give(self, incident: Incident, source: Source) -> Source:
         """Hold the connection after the response's body."""
-        return _Held(source, self.delay / 1000, incident)
 
+        async def read(most: int) -> bytes:
+            piece = await source(most)
+            if not piece:
+                incident.note()
+                incident.scene.closes = True
+                await incident.pause(self.delay / 1000)
+            return piece
 
-class _Held:
-    """A body after which the connection ends, late."""
-
-    def __init__(self, source: Source, delay: float, incident: Incident) -> None:
-        self._source = source
-        self._delay = delay
-        self._incident = incident
-
-    async def read(self, most: int) -> bytes:
-        piece = await self._source.read(most)
-        if not piece:
-            self._incident.note()
-            self._incident.scene.closes = True
-            await self._incident.pause(self._delay)
-        return piece
+        return read
 
 
 # Pace
 
 
 @effect
-class Latency(OnMessage):
+class Latency(_OnMessage):
     """Wait before the response, or upstream before the request is handled, as toxiproxy does.
 
     Attributes:
@@ -205,8 +241,10 @@ class Latency(OnMessage):
         await incident.pause((self.latency + spread) / 1000)
 
 
-class _Paced:
-    """A body in slices, with a pause before each.
+def _paced(
+    source: Source, incident: Incident, size: Callable[[], int], pause: Callable[[int], float]
+) -> Source:
+    """Return a body in slices, with a pause before each.
 
     Args:
         source: The body.
@@ -215,43 +253,22 @@ class _Paced:
         pause: Returns the seconds before a slice of a number of bytes.
     """
 
-    def __init__(
-        self, source: Source, incident: Incident, size: Callable[[], int], pause: Callable[[int], float]
-    ) -> None:
-        self._source = source
-        self._incident = incident
-        self._size = size
-        self._pause = pause
-
-    async def read(self, most: int) -> bytes:
-        count = min(most, self._size())
-        piece = await self._source.read(count)
+    async def read(most: int) -> bytes:
+        count = min(most, size())
+        piece = await source(count)
         # Whole slices take the same time in whatever pieces they arrive.
-        while piece and len(piece) < count and (more := await self._source.read(count - len(piece))):
+        while piece and len(piece) < count and (more := await source(count - len(piece))):
             piece += more
         if piece:
-            self._incident.note()
-            await self._incident.pause(self._pause(len(piece)))
+            incident.note()
+            await incident.pause(pause(len(piece)))
         return piece
 
-
-def _throttled(source: Source, incident: Incident, rate: float) -> Source:
-    """Return a body at a rate in bytes per second."""
-    return _Paced(source, incident, lambda: max(1, int(rate / _SLICES)), lambda count: count / rate)
-
-
-def _sliced(source: Source, incident: Incident, size: int, spread: int, delay: float) -> Source:
-    """Return a body in slices of a size, with a delay in seconds between them."""
-    pauses = iter([0.0])
-
-    def draw() -> int:
-        return max(1, size + (incident.random.randint(-spread, spread) if spread else 0))
-
-    return _Paced(source, incident, draw, lambda _: next(pauses, delay))
+    return read
 
 
 @effect
-class Throttle(OnBody):
+class Throttle(_OnBody):
     """Pass a body on at a rate.
 
     Attributes:
@@ -262,11 +279,12 @@ class Throttle(OnBody):
 
     def through(self, incident: Incident, source: Source) -> Source:
         """Slow it down."""
-        return _throttled(source, incident, self.rate)
+        size = max(1, int(self.rate / _SLICES))
+        return _paced(source, incident, lambda: size, lambda count: count / self.rate)
 
 
 @effect
-class Bandwidth(OnBody):
+class Bandwidth(_OnBody):
     """Pass a body on at a rate, in toxiproxy's unit.
 
     Attributes:
@@ -277,11 +295,11 @@ class Bandwidth(OnBody):
 
     def through(self, incident: Incident, source: Source) -> Source:
         """Slow it down."""
-        return _throttled(source, incident, self.rate * 1000)
+        return Throttle(self.rate * 1000).through(incident, source)
 
 
 @effect
-class Slicer(OnBody):
+class Slicer(_OnBody):
     """Pass a body on in small pieces, as toxiproxy does.
 
     Attributes:
@@ -296,11 +314,16 @@ class Slicer(OnBody):
 
     def through(self, incident: Incident, source: Source) -> Source:
         """Slice it."""
-        return _sliced(source, incident, self.average_size, self.size_variation, self.delay / 1e6)
+        spread, pauses = self.size_variation, iter([0.0])
+
+        def draw() -> int:
+            return max(1, self.average_size + (incident.random.randint(-spread, spread) if spread else 0))
+
+        return _paced(source, incident, draw, lambda _: next(pauses, self.delay / 1e6))
 
 
 @effect
-class Trickle(OnBody):
+class Trickle(_OnBody):
     """Pass a body on so slowly, and so steadily, that no limit on idle time ends it.
 
     Attributes:
@@ -313,11 +336,11 @@ class Trickle(OnBody):
 
     def through(self, incident: Incident, source: Source) -> Source:
         """Slow it down."""
-        return _sliced(source, incident, self.octets, 0, self.every)
+        return Slicer(self.octets, delay=self.every * 1e6).through(incident, source)
 
 
 @effect
-class Corrupt(OnBody):
+class Corrupt(_OnBody):
     """Change one byte of a body on its way.
 
     Attributes:
@@ -326,33 +349,19 @@ class Corrupt(OnBody):
     """
 
     offset: Annotated[int, OCTETS] = 0
-    mask: Annotated[int, INTEGER] = 0xFF
-
-    def __post_init__(self) -> None:
-        OnBody.__post_init__(self)
-        if self.mask not in range(1, 256):
-            raise QuantityError(f"mask: {self.mask} is not a byte's mask, 1 to 255")
+    mask: Annotated[int, MASK] = 0xFF
 
     def through(self, incident: Incident, source: Source) -> Source:
         """Change it."""
-        return _Corrupted(source, self, incident)
+        left = self.offset
 
+        async def read(most: int) -> bytes:
+            nonlocal left
+            piece = await source(most)
+            if 0 <= left < len(piece):
+                incident.note()
+                piece = piece[:left] + bytes([piece[left] ^ self.mask]) + piece[left + 1 :]
+            left -= len(piece)
+            return piece
 
-class _Corrupted:
-    """A body with one byte changed."""
-
-    def __init__(self, source: Source, corrupt: Corrupt, incident: Incident) -> None:
-        self._source = source
-        self._left = corrupt.offset
-        self._mask = corrupt.mask
-        self._incident = incident
-
-    async def read(self, most: int) -> bytes:
-        piece = await self._source.read(most)
-        if 0 <= self._left < len(piece):
-            self._incident.note()
-            changed = bytearray(piece)
-            changed[self._left] ^= self._mask
-            piece = bytes(changed)
-        self._left -= len(piece)
-        return piece
+        return read

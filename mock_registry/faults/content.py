@@ -5,7 +5,6 @@ Owns answers to HEAD and to Range that no correct registry gives, and the URLs o
 
 import time
 import zlib
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
@@ -17,15 +16,12 @@ from mock_registry.spec import is_digest
 
 from .answers import Form, drop, header_of, put, refuse
 from .effect import Effect, Incident, effect
-from .quantities import FLAG, INTEGER, OCTETS, SECONDS, STATUS, TEXT, QuantityError
-from .streams import Content, Joined, Source
+from .quantities import FLAG, INTEGER, OCTETS, REDIRECT, SECONDS, STATUS, TEXT, QuantityError
+from .scene import Source, in_memory, joined
 
-_OK = 200
-_PARTIAL = 206
-_ABSENT = 404
+_OK, _PARTIAL, _ABSENT = 200, 206, 404
 _BOUNDARY = b"mock-registry-boundary"
 _TAIL = b"\r\n--" + _BOUNDARY + b"--\r\n"
-_REDIRECTS = (301, 302, 303, 307, 308)
 _HOST = b"/object-storage/"
 """Begins the paths of the other host."""
 
@@ -57,42 +53,31 @@ class Lie(Effect):
         """Change the answer."""
         if self.claim == "absent" and response.status == _OK:
             incident.note()
-            return self._deny(incident)
+            blob = incident.exchange.address.route is Route.BLOB
+            absent = "BLOB_UNKNOWN" if blob else "MANIFEST_UNKNOWN"
+            return refuse(self.status, form=self.form, error=absent if self.status == _ABSENT else None)
         if self.claim == "exists" and response.status == _ABSENT:
-            response = self._claim(incident)
+            incident.note()
+            last = incident.exchange.address.last or ""
+            response = Response(_OK, [(b"content-type", b"application/octet-stream")])
+            put(response, b"content-length", b"%d" % self.octets)
+            put(response, b"docker-content-digest", last.encode() if is_digest(last) else None)
+            response.measured = False
         if response.status == _OK:
             self._blur(incident, response)
-        return response
-
-    def _deny(self, incident: Incident) -> Response:
-        blob = incident.exchange.address.route is Route.BLOB
-        absent = "BLOB_UNKNOWN" if blob else "MANIFEST_UNKNOWN"
-        return refuse(self.status, form=self.form, error=absent if self.status == _ABSENT else None)
-
-    def _claim(self, incident: Incident) -> Response:
-        incident.note()
-        last = incident.exchange.address.last or ""
-        headers = [(b"content-type", b"application/octet-stream"), (b"content-length", b"%d" % self.octets)]
-        if is_digest(last):
-            headers.append((b"docker-content-digest", last.encode()))
-        response = Response(_OK, headers)
-        response.measured = False
         return response
 
     def _blur(self, incident: Incident, response: Response) -> None:
         if self.digest:
             incident.note()
-            drop(response, b"docker-content-digest")
-            if self.digest == "wrong":
-                response.headers.append((b"docker-content-digest", b"sha256:" + b"0" * 64))
+            zeros = b"sha256:" + b"0" * 64
+            put(response, b"docker-content-digest", zeros if self.digest == "wrong" else None)
         if self.length:
             incident.note()
             told = header_of(response, b"content-length")
             length = response.length if told is None else int(told)
-            drop(response, b"content-length")
+            put(response, b"content-length", b"%d" % (length + 1) if self.length == "wrong" else None)
             response.measured = False
-            if self.length == "wrong":
-                response.headers.append((b"content-length", b"%d" % (length + 1)))
 
 
 @effect
@@ -161,16 +146,7 @@ class Ranges(Effect):
         """Put the part's head and tail around the range."""
         if self.mode != "multipart" or not incident.applied:
             return source
-        return Joined(Content(incident.kept), source, Content(_TAIL))
-
-
-@dataclass(slots=True)
-class _Signed:
-    """What a URL gives access to, and until which time."""
-
-    repository: str | None
-    digest: str | None
-    ends: float
+        return joined(in_memory(incident.kept), source, in_memory(_TAIL))
 
 
 @effect
@@ -191,36 +167,27 @@ class Redirect(Effect):
     routes: ClassVar = frozenset({Route.BLOB})
     prefix: ClassVar = _HOST
 
-    status: Annotated[int, STATUS] = 307
+    status: Annotated[int, REDIRECT] = 307
     to: Annotated[str | None, TEXT] = None
     heads: Annotated[bool, FLAG] = True
     head_status: Annotated[int, STATUS] = 200
     seconds: Annotated[float, SECONDS] = 1200.0
 
-    def __post_init__(self) -> None:
-        Effect.__post_init__(self)
-        if self.status not in _REDIRECTS:
-            raise QuantityError(f"status: {self.status} is not a redirect; it is one of {_REDIRECTS}")
-
     async def arrive(self, incident: Incident) -> Response | None:
         """Answer requests to the other host."""
-        if not incident.exchange.path.startswith(_HOST):
+        exchange = incident.exchange
+        if not exchange.path.startswith(_HOST):
             return None
         incident.note()
-        return await self._serve(incident)
-
-    async def _serve(self, incident: Incident) -> Response:
-        exchange = incident.exchange
-        urls: dict[str, _Signed] = incident.remember(dict)
-        signed = urls.get(exchange.parameter("X-Amz-Signature") or "")
+        signed = incident.memory.get(exchange.parameter("X-Amz-Signature") or "")
         if exchange.header(b"authorization") is not None:
             return _xml(400, "InvalidArgument", "Only one auth mechanism allowed")
-        if signed is None or incident.now() >= signed.ends:
+        if signed is None or incident.now() >= signed[0]:
             return _xml(403, "AccessDenied", "Request has expired")
         if exchange.method == "HEAD" and self.head_status != _OK:
             return Response(self.head_status)
-        exchange.address = Address(Route.BLOB, signed.repository, signed.digest)
-        exchange.repository, exchange.digest = signed.repository, signed.digest
+        _, exchange.repository, exchange.digest = signed
+        exchange.address = Address(Route.BLOB, exchange.repository, exchange.digest)
         response = await get_blob(incident.service, exchange)
         drop(response, b"docker-content-digest")  # object storage does not have it
         return response
@@ -239,10 +206,9 @@ class Redirect(Effect):
     async def _sign(self, incident: Incident) -> str:
         exchange = incident.exchange
         signature = incident.random.randbytes(32).hex()
-        ends = incident.now() + self.seconds
-        urls: dict[str, _Signed] = incident.remember(dict)
-        urls[signature] = _Signed(exchange.repository, exchange.digest, ends)
-        for old in [key for key, signed in urls.items() if signed.ends <= incident.now()]:
+        now, urls = incident.now(), incident.memory  # each with its end, repository and digest
+        urls[signature] = now + self.seconds, exchange.repository, exchange.digest
+        for old in [key for key, (end, _, _) in urls.items() if end <= now]:
             del urls[old]
         host = self.to or await _other_host(incident)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -294,23 +260,18 @@ class Encode(Effect):
 
     def give(self, incident: Incident, source: Source) -> Source:
         """Compress the body."""
-        bits = 15 if self.encoding == "deflate" else 31
-        return _Compressed(source, bits) if self.compress and incident.applied else source
+        if not (self.compress and incident.applied):
+            return source
+        compressor = zlib.compressobj(wbits=15 if self.encoding == "deflate" else 31)
+        ready, ended = b"", False
 
+        async def read(most: int) -> bytes:
+            nonlocal ready, ended
+            while not ready and not ended:
+                piece = await source(most)
+                ended = not piece
+                ready = compressor.compress(piece) if piece else compressor.flush()
+            piece, ready = ready[:most], ready[most:]
+            return piece
 
-class _Compressed:
-    """A body, compressed on the way."""
-
-    def __init__(self, source: Source, bits: int) -> None:
-        self._source = source
-        self._compressor = zlib.compressobj(wbits=bits)
-        self._ready = b""
-        self._ended = False
-
-    async def read(self, most: int) -> bytes:
-        while not self._ready and not self._ended:
-            piece = await self._source.read(most)
-            self._ended = not piece
-            self._ready = self._compressor.compress(piece) if piece else self._compressor.flush()
-        piece, self._ready = self._ready[:most], self._ready[most:]
-        return piece
+        return read

@@ -1,25 +1,28 @@
-"""What an effect is: the moments of an exchange at which it may act, and what it may see and do then.
+"""Effects, faults and rules: what happens to an exchange, to which requests, and how often.
 
-Owns the base of all effects, and their names. Must not know any of them, nor which requests they are for.
+Owns the moments at which an effect may act, the names of all effects, and counting how often the conditions
+of a rule are met. Must not know any effect.
 """
 
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from random import Random
-from typing import ClassVar, Protocol, TypeVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, dataclass_transform
 
-from mock_registry.exchange import CutShort, Exchange, Response
+from mock_registry.exchange import Exchange, Response
 from mock_registry.journal import Route
-from mock_registry.service import Service
+from mock_registry.state import UploadSession
 
-from .quantities import settle
-from .streams import Gate, Inlet, Source
+from .conditions import APART, METHODS, TESTS, error_codes, glob, matches
+from .quantities import ANSWERS, COUNT, PROBABILITY, TEXT, choice, settle
+from .scene import Scene, Source
 
-T = TypeVar("T")
 E = TypeVar("E", bound="Effect")
 
 EFFECTS: dict[str, type["Effect"]] = {}
@@ -27,190 +30,6 @@ EFFECTS: dict[str, type["Effect"]] = {}
 
 QUIRKS: dict[str, type["Effect"]] = {}
 """Further effects, for the rules of profiles alone."""
-
-
-class Host(Protocol):
-    """A host that requests can be redirected to."""
-
-    async def url(self) -> str:
-        """Return scheme, host and port."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What rules work with.
-
-    Attributes:
-        service: The registry.
-        clock: Returns seconds, monotonic.
-        sleep: Waits for seconds of that clock.
-        hosts: Other hosts of the registry, for redirects; empty without sockets.
-    """
-
-    service: Service
-    clock: Callable[[], float]
-    sleep: Callable[[float], Awaitable[None]]
-    hosts: Sequence[Host]
-
-
-class Scene:
-    """An exchange as effects see it.
-
-    Attributes:
-        exchange: The exchange.
-        service: The registry.
-        drains: Whether the rest of the request's body is read before the answer.
-        closes: Whether the connection ends with the answer.
-        left: Whether the peer was seen to leave during a wait.
-    """
-
-    def __init__(self, exchange: Exchange, surroundings: Surroundings) -> None:
-        self.exchange = exchange
-        self.surroundings = surroundings
-        self.service = surroundings.service
-        self.drains = True
-        self.closes = False
-        self.left = False
-
-    @cached_property
-    def inlet(self) -> Inlet:
-        """The request's body as the server has it."""
-        exchange = self.exchange
-        gone = exchange.until_gone if exchange.tells_gone else None
-        return Inlet(exchange.receive, patient=exchange.header(b"expect") is not None, gone=gone)
-
-    @cached_property
-    def gate(self) -> Gate:
-        """The request's body as the handler reads it."""
-        return Gate(self.inlet)
-
-    async def take_rest(self) -> None:
-        """Read and count what is left of the request's body, past all stages."""
-        self.gate.verdict = None
-        self.gate.source = self.inlet
-        self.exchange.resume()
-        try:
-            await self.exchange.drain(self.service.settings.drain_limit)
-        except CutShort:
-            """The peer did not send the rest; what it sent is counted."""
-
-    async def wait(self, *works: Awaitable[object]) -> None:
-        """Wait until one of these is done, or the peer has left.
-
-        If the peer leaves, only the wait ends; the exchange goes on as it would without the wait.
-        """
-        tasks = [asyncio.ensure_future(work) for work in works]
-        watch = asyncio.ensure_future(self.inlet.until_gone())
-        try:
-            done, _ = await asyncio.wait([*tasks, watch], return_when=asyncio.FIRST_COMPLETED)
-            self.left = self.left or watch in done
-            for work in done - {watch}:
-                work.result()
-        finally:
-            for task in (*tasks, watch):
-                task.cancel()
-            await asyncio.gather(*tasks, watch, return_exceptions=True)
-
-
-class Standing(Protocol):
-    """A rule as its effect sees it.
-
-    Attributes:
-        late: Whether it acts after the handler.
-    """
-
-    @property
-    def effect(self) -> "Effect":
-        """What it does."""
-
-    @property
-    def late(self) -> bool:
-        """Whether it acts after the handler."""
-
-    def upstream(self, method: str) -> bool:
-        """Tell whether it acts on the request of this method, or else on the response."""
-
-    def covers(self, repository: str) -> bool:
-        """Tell whether it is for a repository."""
-
-    def end(self, incident: "Incident") -> None:
-        """End an incident."""
-
-    def expects(self, response: Response) -> bool:
-        """Tell whether the handler's response matches."""
-
-    def note(self, incident: "Incident") -> None:
-        """Record that the effect did something."""
-
-    def remember(self, kind: type[T]) -> T:
-        """Return the one object of this class that is kept between requests, made at the first call."""
-
-    def released(self) -> Awaitable[object]:
-        """Return an awaitable of the next release."""
-
-
-class Incident:
-    """One rule, applied to one exchange.
-
-    Attributes:
-        rule: The rule.
-        scene: The exchange, and how it is served.
-        applied: Whether the effect did something.
-        kept: Bytes that the effect keeps from one moment to the next.
-        number: A number that it keeps.
-    """
-
-    def __init__(self, rule: Standing, scene: Scene, seed: str) -> None:
-        self.rule = rule
-        self.effect = rule.effect
-        self.scene = scene
-        self.exchange = scene.exchange
-        self.service = scene.service
-        self.seed = seed
-        self.applied = False
-        self.kept = b""
-        self.number = 0
-
-    @property
-    def upstream(self) -> bool:
-        """Whether the rule is for the request and not for the response."""
-        return self.rule.upstream(self.exchange.method)
-
-    @property
-    def late(self) -> bool:
-        """Whether the rule acts after the handler."""
-        return self.rule.late
-
-    @cached_property
-    def random(self) -> Random:
-        """Random numbers that are the same when the same requests come in the same order."""
-        return Random(self.seed)  # noqa: S311 (for repeating, not for secrets)
-
-    def note(self) -> None:
-        """Record that the effect did something."""
-        if not self.applied:
-            self.applied = True
-            self.rule.note(self)
-
-    def now(self) -> float:
-        """Return the time in seconds of the registry's clock."""
-        return self.scene.surroundings.clock()
-
-    async def pause(self, seconds: float) -> None:
-        """Wait for a time, or until the peer has left."""
-        if seconds > 0:
-            await self.scene.wait(self.scene.surroundings.sleep(seconds))
-
-    async def stall(self, seconds: float | None = None) -> None:
-        """Wait until the rule is released, the time is over, or the peer has left."""
-        works: list[Awaitable[object]] = [self.rule.released()]
-        if seconds is not None and math.isfinite(seconds):
-            works.append(self.scene.surroundings.sleep(seconds))
-        await self.scene.wait(*works)
-
-    def remember(self, kind: type[T]) -> T:
-        """Return the one object of this class that the rule keeps for its effect."""
-        return self.rule.remember(kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,25 +63,25 @@ class Effect:
         """Return the effect's name in rules and in the journal."""
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
-    async def arrive(self, incident: Incident) -> Response | None:
+    async def arrive(self, incident: "Incident") -> Response | None:
         """Act before the handler; a response takes the place of the handler's."""
 
-    def take(self, incident: Incident, source: Source) -> Source:  # noqa: ARG002 (for effects that act then)
+    def take(self, incident: "Incident", source: Source) -> Source:  # noqa: ARG002 (for effects that act then)
         """Return the stream that the request's body is read through."""
         return source
 
-    async def reply(self, incident: Incident, response: Response) -> Response:  # noqa: ARG002 (as above)
+    async def reply(self, incident: "Incident", response: Response) -> Response:  # noqa: ARG002 (as above)
         """Act on the response, before any of it is sent."""
         return response
 
-    def give(self, incident: Incident, source: Source) -> Source:  # noqa: ARG002 (as above)
+    def give(self, incident: "Incident", source: Source) -> Source:  # noqa: ARG002 (as above)
         """Return the stream that the response's body is sent through."""
         return source
 
-    async def broken(self, incident: Incident) -> None:
+    async def broken(self, incident: "Incident") -> None:
         """Act on a request whose body the peer did not finish."""
 
-    def over(self, incident: Incident) -> None:
+    def over(self, incident: "Incident") -> None:
         """Act at the end of the exchange, however it ended."""
 
 
@@ -282,45 +101,266 @@ def quirk(kind: type[E]) -> type[E]:
     return made
 
 
-class OnMessage(Effect):
-    """Acts at the beginning of the request or of the response."""
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An effect, and the requests that it is applied to. A condition left out is always met.
 
-    __slots__ = ()
+    Patterns: ``*`` stands for any text; in a repository's name, for any part of one path component, and
+    ``**`` for any text.
 
-    def is_late(self, incident: Incident) -> bool:
-        """Tell whether it acts on the response."""
-        return not incident.upstream
+    Attributes:
+        effect: What happens.
+        name: What the journal calls it; the effect's name by default.
+        method: One or several, with commas.
+        route: One or several of the journal's routes, with commas.
+        repository: Pattern.
+        digest: Pattern of the digest in the path, or in ``?digest=`` or ``?mount=``.
+        reference: Pattern of the tag or digest at the end of a manifest's path.
+        query: A parameter that must be there, or ``name=pattern`` of its value.
+        header: A request header that must be there, or ``name=pattern`` of its value.
+        peer: Pattern of the client's address, or of ``address:port``.
+        agent: Pattern of the User-Agent.
+        user: Pattern of the authenticated user's name.
+        answered: What the handler decided on: a status, ``4xx``, an error code, or a status with a code,
+            ``404 BLOB_UNKNOWN``; one or several, with commas.
+        nth: Only the n-th matching request.
+        skip: Not the first n matching requests.
+        first: Only the first n matching requests after those skipped.
+        every: Every n-th matching request after those skipped.
+        times: Until it was applied n times.
+        per: What is counted separately for ``nth``, ``skip``, ``first`` and ``every``.
+        toxicity: Probability that it is applied to a matching request.
+        stream: Which direction: ``upstream`` is the request, ``downstream`` the response; by default the
+            effect's own, or that of the body that matters.
+        when: ``before`` the handler, or ``after`` it, when only the answer is affected; for effects that can
+            act at either.
+    """
 
-    async def act(self, incident: Incident) -> None:
-        """Act."""
-        raise NotImplementedError
+    effect: Effect
+    name: Annotated[str | None, TEXT] = None
+    method: Annotated[str | None, choice(*METHODS, several=True)] = None
+    route: Annotated[str | None, choice(*Route, several=True)] = None
+    repository: Annotated[str | None, TEXT] = None
+    digest: Annotated[str | None, TEXT] = None
+    reference: Annotated[str | None, TEXT] = None
+    query: Annotated[str | None, TEXT] = None
+    header: Annotated[str | None, TEXT] = None
+    peer: Annotated[str | None, TEXT] = None
+    agent: Annotated[str | None, TEXT] = None
+    user: Annotated[str | None, TEXT] = None
+    answered: Annotated[str | None, ANSWERS] = None
+    nth: Annotated[int | None, COUNT] = None
+    skip: Annotated[int | None, COUNT] = None
+    first: Annotated[int | None, COUNT] = None
+    every: Annotated[int | None, COUNT] = None
+    times: Annotated[int | None, COUNT] = None
+    per: Annotated[str | None, choice(*APART)] = None
+    toxicity: Annotated[float, PROBABILITY] = 1.0
+    stream: Literal["upstream", "downstream"] | None = None
+    when: Literal["before", "after"] | None = None
 
-    async def arrive(self, incident: Incident) -> Response | None:
-        """Act on the request."""
-        if not self.is_late(incident):
-            await self.act(incident)
-        return None
+    def __post_init__(self) -> None:
+        settle(self)
 
-    async def reply(self, incident: Incident, response: Response) -> Response:
-        """Act on the response."""
-        if self.is_late(incident):
-            await self.act(incident)
-        return response
+    def concerns(self, method: str, route: Route) -> bool:
+        """Tell whether requests of this method and route can match."""
+        allowed = (
+            (method, self.method and self.method.split(",")),
+            (method, self.effect.methods),
+            (route, self.route and self.route.split(",")),
+            (route, self.effect.routes),
+        )
+        return all(words is None or word in words for word, words in allowed)
 
 
-class OnBody(Effect):
-    """Acts on the request's body or on the response's."""
+class Incident:
+    """One rule, applied to one exchange.
 
-    __slots__ = ()
+    Attributes:
+        rule: The rule.
+        effect: What it does.
+        scene: The exchange, and how it is served.
+        memory: What the rule keeps for its effect from one request to the next.
+        upstream: Whether the rule is for the request and not for the response.
+        late: Whether the rule acts after the handler.
+        applied: Whether the effect did something.
+        kept: What the effect keeps from one moment to the next.
+    """
 
-    def through(self, incident: Incident, source: Source) -> Source:
-        """Return the stream that the body passes through."""
-        raise NotImplementedError
+    def __init__(self, rule: "Rule", scene: Scene, seed: str) -> None:
+        self.rule = rule
+        self.effect = rule.effect
+        self.scene = scene
+        self.exchange = scene.exchange
+        self.service = scene.service
+        self.memory = rule.memory
+        self.late = rule.late
+        self.upstream = rule.upstream(scene.exchange.method)
+        self.applied = False
+        self.kept: Any = None
+        self._seed = seed
 
-    def take(self, incident: Incident, source: Source) -> Source:
-        """Act on the request's body."""
-        return self.through(incident, source) if incident.upstream else source
+    @cached_property
+    def random(self) -> Random:
+        """Random numbers that are the same when the same requests come in the same order."""
+        return Random(self._seed)  # noqa: S311 (for repeating, not for secrets)
 
-    def give(self, incident: Incident, source: Source) -> Source:
-        """Act on the response's body."""
-        return source if incident.upstream else self.through(incident, source)
+    @property
+    def session(self) -> UploadSession | None:
+        """The upload session in the path, of any repository."""
+        return self.service.state.sessions.get(self.exchange.address.last or "")
+
+    async def close_session(self, session: UploadSession | None) -> bool:
+        """End an upload session, unless another request holds it; tell whether it was."""
+        if session is None or session.busy:
+            return False
+        await self.service.state.close_session(session)
+        return True
+
+    def note(self) -> None:
+        """Record that the effect did something."""
+        if not self.applied:
+            self.applied = True
+            self.rule.note(self)
+
+    def now(self) -> float:
+        """Return the time in seconds of the registry's clock."""
+        return self.scene.surroundings.clock()
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for a time, or until the peer has left."""
+        if seconds > 0:
+            await self.scene.wait(self.scene.surroundings.sleep(seconds))
+
+    async def stall(self, seconds: float = math.inf) -> None:
+        """Wait until the rule is released, the time is over, or the peer has left."""
+        timers = [] if math.isinf(seconds) else [self.scene.surroundings.sleep(seconds)]
+        await self.scene.wait(self.rule.released.wait(), *timers)
+
+
+class Rule(AbstractContextManager["Rule"]):
+    """A fault in force. As a context manager, it is removed at the end of the block.
+
+    Args:
+        fault: What was asked for.
+        name: Unique among the registry's rules.
+        seed: The seed of everything random in it.
+        remove: Takes it out of force. A profile's rule has none, and is not named in the journal.
+
+    Attributes:
+        fault: What was asked for.
+        effect: What it does.
+        name: Unique among the registry's rules.
+        seen: Requests that matched all conditions but the counting ones.
+        applied: Requests to which the effect did something.
+        memory: What the effect keeps from one request to the next.
+        released: Set when the requests that the rule holds may go on.
+        tests: The conditions on a request of its method and route when it arrives.
+        waits: Whether it takes the user or the answer to know that a request matches.
+        late: Whether it acts after the handler.
+    """
+
+    def __init__(
+        self, fault: Fault, name: str, *, seed: int = 0, remove: Callable[["Rule"], None] | None = None
+    ) -> None:
+        self.fault = fault
+        self.effect = fault.effect
+        self.name = name
+        self.seen = 0
+        self.applied = 0
+        self.memory: dict[Any, Any] = {}
+        self.released = asyncio.Event()
+        given = ((make, getattr(fault, name)) for name, make in TESTS.items())
+        self.tests = [make(text) for make, text in given if text is not None]
+        self.waits = fault.user is not None or fault.answered is not None
+        self.late = fault.when == "after" or fault.answered is not None
+        self._answered = None if fault.answered is None else frozenset(fault.answered.split(","))
+        self._seed = f"{seed}/{name}"
+        self._counts: Counter[str | None] = Counter()
+        self._open: set[Incident] = set()
+        self._remove = remove
+
+    def upstream(self, method: str) -> bool:
+        """Tell whether it acts on the request of this method, or else on the response."""
+        if self.fault.stream is not None:
+            return self.fault.stream == "upstream"
+        return method in ("PATCH", "POST", "PUT") and not self.effect.downstream
+
+    def covers(self, repository: str) -> bool:
+        """Tell whether it is for a repository."""
+        pattern = self.fault.repository
+        return pattern is None or glob(pattern, path=True).fullmatch(repository) is not None
+
+    def expects(self, response: Response) -> bool:
+        """Tell whether the handler's response matches."""
+        terms = self._answered
+        if terms is None:
+            return True
+        status = str(response.status)
+        if status in terms or f"{status[0]}xx" in terms:
+            return True
+        codes = error_codes(response)
+        return bool(codes) and (f"{status} {codes[0]}" in terms or not terms.isdisjoint(codes))
+
+    def strike(self, exchange: Exchange) -> str | None:
+        """Count a matching request; if it is its turn, return the seed of what is random in it."""
+        fault = self.fault
+        if fault.user is not None and not matches(APART["user"], fault.user)(exchange):
+            return None
+        self.seen += 1
+        key = APART[fault.per](exchange) if fault.per else None
+        self._counts[key] += 1
+        number = self._counts[key]
+        if not self._is_turn(number):
+            return None
+        if fault.times is not None and self.applied + len(self._open) >= fault.times:
+            return None
+        seed = f"{self._seed}/{key}/{number}"
+        if fault.toxicity < 1 and Random(f"{seed}/?").random() >= fault.toxicity:  # noqa: S311
+            return None
+        return seed
+
+    def _is_turn(self, number: int) -> bool:
+        fault = self.fault
+        late = number - (fault.skip or 0)
+        return (
+            fault.nth in (None, number)
+            and 1 <= late <= (fault.first or math.inf)
+            and late % (fault.every or 1) == 0
+        )
+
+    def begin(self, scene: Scene, seed: str | None = None) -> Incident:
+        """Return the incident of a request; without a seed, it does not count towards ``times``."""
+        incident = Incident(self, scene, seed or f"{self._seed}/{scene.exchange.number}")
+        if seed is not None:
+            self._open.add(incident)
+        return incident
+
+    def note(self, incident: Incident) -> None:
+        """Record that the effect did something, in the journal too."""
+        self._open.discard(incident)
+        self.applied += 1
+        if self._remove is not None:
+            names = incident.exchange.fault
+            incident.exchange.fault = f"{names},{self.name}" if names else self.name
+
+    def end(self, incident: Incident) -> None:
+        """End an incident."""
+        self._open.discard(incident)
+        self.effect.over(incident)
+
+    def release(self) -> None:
+        """Let the requests that the rule holds go on."""
+        self.released.set()
+        self.released = asyncio.Event()
+
+    def remove(self) -> None:
+        """Take the rule out of force. Requests that it holds go on."""
+        if self._remove is not None:
+            self._remove(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        return f"<Rule {self.name}: seen {self.seen}, applied {self.applied}; {self.fault}>"

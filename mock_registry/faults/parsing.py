@@ -4,15 +4,15 @@ Owns both forms, and reports all problems at once. Must not know where the words
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mock_registry.errors import close_to, nearest
 from mock_registry.journal import Route
 
-from .effect import EFFECTS, Effect
-from .fault import METHODS, Fault, Stream
+from .conditions import METHODS
+from .effect import EFFECTS, Effect, Fault
 from .quantities import Quantity, QuantityError, quantities
 
 _CONDITIONS = quantities(Fault)
@@ -54,33 +54,12 @@ def parse_fault(given: Fault | Effect | str | Mapping[str, Any], conditions: Map
         FaultError: It is invalid, or conditions are given with a form that has its own.
     """
     if isinstance(given, Effect):
-        return _make(given, conditions)
+        return _build(given, conditions, [])
     if conditions:
         raise FaultError(Problem((), "conditions are given apart only for an effect"))
     if isinstance(given, Fault):
         return given
     return parse_line(given) if isinstance(given, str) else parse_mapping(given)
-
-
-def parse_faults(given: Iterable[Any]) -> tuple[Fault, ...]:
-    """Return the faults of a list, such as a scenario's.
-
-    Raises:
-        FaultError: Some are invalid; its problems have the places of all of them.
-    """
-    faults: list[Fault] = []
-    problems: list[Problem] = []
-    for number, each in enumerate(given):
-        if not isinstance(each, Fault | Effect | str | Mapping):
-            problems.append(Problem((number,), f"a fault is a mapping or a line of words, not {each!r}"))
-            continue
-        try:
-            faults.append(parse_fault(each, {}))
-        except FaultError as error:
-            problems += [Problem((number, *each.path), each.message) for each in error.problems]
-    if problems:
-        raise FaultError(*problems)
-    return tuple(faults)
 
 
 def parse_mapping(given: Mapping[str, Any]) -> Fault:
@@ -92,26 +71,29 @@ def parse_mapping(given: Mapping[str, Any]) -> Fault:
     Raises:
         FaultError: The mapping is invalid; its problems are all that is wrong.
     """
-    problems = [
-        Problem((str(key),), f"unknown key {str(key)!r}{close_to(str(key), [*_CONDITIONS, *EFFECTS])}")
-        for key in given
-        if key not in _CONDITIONS and key not in EFFECTS and key not in ("type", "attributes")
-    ]
-    conditions = {key: value for key, value in given.items() if key in _CONDITIONS}
-    named = [key for key in given if key in EFFECTS]
+    problems: list[Problem] = []
+    conditions: dict[str, Any] = {}
+    effects: list[tuple[str, str, Any]] = []  # the name, the key of the attributes, and what is there
+    for key, value in given.items():
+        if key in _CONDITIONS:
+            conditions[key] = value
+        elif key in EFFECTS:
+            effects.append((key, key, value))
+        elif key == "type" and str(value) in EFFECTS:
+            effects.append((str(value), "attributes", given.get("attributes")))
+            conditions.setdefault("stream", "downstream")  # toxiproxy's default
+        elif key == "type":
+            problems.append(Problem(("type",), f"unknown effect {value!r}{close_to(str(value), [*EFFECTS])}"))
+        elif key != "attributes" or "type" not in given:
+            hint = close_to(str(key), [*_CONDITIONS, *EFFECTS])
+            problems.append(Problem((str(key),), f"unknown key {str(key)!r}{hint}"))
     effect: Effect | None = None
-    if "type" in given and not named:
-        conditions.setdefault("stream", Stream.DOWNSTREAM)  # toxiproxy's default
-        kind = given["type"]
-        if kind in EFFECTS:
-            effect = _effect(EFFECTS[kind], given.get("attributes"), ("attributes",), problems)
-        else:
-            problems.append(Problem(("type",), f"unknown effect {kind!r}{close_to(str(kind), [*EFFECTS])}"))
-    elif len(named) == 1 and "type" not in given and "attributes" not in given:
-        effect = _effect(EFFECTS[named[0]], given[named[0]], (named[0],), problems)
-    else:
-        said = ", ".join([*named, *(["type"] if "type" in given else [])]) or "none"
-        problems.append(Problem((), f"a fault has one effect, here there is {said}"))
+    if len(effects) == 1:
+        kind, place, attributes = effects[0]
+        effect = _effect(EFFECTS[kind], attributes, (place,), problems)
+    elif effects or "type" not in given:
+        told = ", ".join(kind for kind, _, _ in effects) or "none"
+        problems.append(Problem((), f"a fault has one effect, here there is {told}"))
     return _build(effect, conditions, problems)
 
 
@@ -149,12 +131,12 @@ def _read_condition(word: str, conditions: dict[str, Any], problems: list[Proble
     name, equals, value = word.partition("=")
     if equals and name in _CONDITIONS:
         conditions[name] = value
-    elif not equals and set(METHODS).issuperset(word.split(",")):
-        conditions["method"] = word
-    elif not equals and set(Route).issuperset(word.split(",")):
-        conditions["route"] = word
     elif equals:
         problems.append(Problem((), f"unknown condition {name!r}{close_to(name, [*_CONDITIONS])}"))
+    elif set(METHODS).issuperset(word.split(",")):
+        conditions["method"] = word
+    elif set(Route).issuperset(word.split(",")):
+        conditions["route"] = word
     else:
         near = nearest(word, [*METHODS, *Route, *EFFECTS])
         hint = f", did you mean '{near}'?" if near else ""
@@ -182,11 +164,10 @@ def _read_attributes(effect: type[Effect], words: list[str], problems: list[Prob
 
 def _build(effect: Effect | None, conditions: Mapping[str, Any], problems: list[Problem]) -> Fault:
     """Return the fault if nothing is wrong; each condition is read, so that every problem is reported."""
-    given = {key: value for key, value in conditions.items() if value is not None}
-    problems += _wrong(given, _CONDITIONS, ())
+    problems += _wrong(conditions, _CONDITIONS, (), "unknown condition")
     if effect is None or problems:
         raise FaultError(*problems)
-    return _make(effect, given)
+    return Fault(effect, **{key: value for key, value in conditions.items() if value is not None})
 
 
 def _effect(
@@ -200,45 +181,27 @@ def _effect(
             problems.append(Problem(place, f"{name} has no attributes"))
             return None
         attributes = {next(iter(known)): attributes}
-    wrong = [
-        Problem((*place, str(key)), f"{name} has no attribute {str(key)!r}{_hint(str(key), known)}")
-        for key in attributes
-        if key not in known
-    ]
-    wrong += _wrong({key: value for key, value in attributes.items() if key in known}, known, place)
-    if wrong:
-        problems += wrong
-        return None
+    wrong = [*_wrong(attributes, known, place, f"{name} has no attribute")]
+    missing = [each for each in kind.required() if each not in attributes]
+    if missing and not wrong:
+        wrong = [Problem(place, f"{name} needs {' and '.join(missing)}")]
+    problems += wrong
     try:
-        return kind(**attributes)
-    except QuantityError as error:
+        return None if wrong else kind(**attributes)
+    except QuantityError as error:  # of attributes that do not go together
         problems.append(Problem(place, f"{name}: {error}"))
-    except TypeError:
-        missing = [each for each in kind.required() if each not in attributes]
-        problems.append(Problem(place, f"{name} needs {' and '.join(missing)}"))
-    return None
-
-
-def _hint(name: str, known: Mapping[str, Quantity]) -> str:
-    return close_to(name, [*known]) if known else "; it has none"
+        return None
 
 
 def _wrong(
-    given: Mapping[str, Any], known: Mapping[str, Quantity], place: tuple[str, ...]
+    given: Mapping[str, Any], known: Mapping[str, Quantity], place: tuple[str, ...], unknown: str
 ) -> Iterator[Problem]:
     for name, value in given.items():
         try:
-            if value is not None:
+            if name not in known:
+                hint = close_to(str(name), [*known]) if known else "; it has none"
+                yield Problem((*place, str(name)), f"{unknown} {str(name)!r}{hint}")
+            elif value is not None:
                 known[name].read(value)
         except QuantityError as error:
             yield Problem((*place, name), str(error))
-
-
-def _make(effect: Effect, conditions: Mapping[str, Any]) -> Fault:
-    if unknown := [name for name in conditions if name not in _CONDITIONS]:
-        hints = [f"unknown condition {name!r}{close_to(name, [*_CONDITIONS])}" for name in unknown]
-        raise FaultError(*(Problem((name,), hint) for name, hint in zip(unknown, hints, strict=True)))
-    try:
-        return Fault(effect, **conditions)
-    except QuantityError as error:
-        raise FaultError(Problem((), str(error))) from None

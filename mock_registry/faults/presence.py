@@ -4,24 +4,17 @@ Owns when content appears and disappears, and how it is listed.
 """
 
 import json
+import math
 import re
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote
 
-from mock_registry.exchange import Exchange, Response
+from mock_registry.exchange import Response
 from mock_registry.journal import Route
 from mock_registry.manifest import Manifest, ManifestError, parse_manifest
-from mock_registry.spec import (
-    Algorithm,
-    Digest,
-    MediaType,
-    algorithm_of,
-    is_digest,
-    is_tag,
-    parse_count,
-)
+from mock_registry.spec import Algorithm, Digest, MediaType, algorithm_of, is_digest, is_tag, parse_count
 
-from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse
+from .answers import SESSION_ROUTES, Form, as_json, drop, header_of, put, refuse, serve
 from .effect import Effect, Incident, effect
 from .quantities import COUNT, FLAG, SECONDS, STATUS, TEXT
 
@@ -74,18 +67,17 @@ class Lag(Effect):
         return refuse(400, error="MANIFEST_BLOB_UNKNOWN", detail={"digests": young})
 
     def _is_young(self, incident: Incident, digest: Digest) -> bool:
-        moments: dict[tuple[str | None, Digest], float] = incident.remember(dict)
-        moment = moments.get((incident.exchange.repository, digest))
-        return moment is not None and incident.now() - moment < self.seconds
+        moment: float = incident.memory.get((incident.exchange.repository, digest), -math.inf)
+        return incident.now() - moment < self.seconds
 
     async def reply(self, incident: Incident, response: Response) -> Response:
         """Record when a blob was stored."""
         exchange = incident.exchange
         if exchange.address.route in SESSION_ROUTES and response.status == _CREATED and exchange.digest:
-            moments: dict[tuple[str | None, Digest], float] = incident.remember(dict)
-            for key in [key for key, moment in moments.items() if incident.now() - moment >= self.seconds]:
+            now, moments = incident.now(), incident.memory
+            for key in [key for key, moment in moments.items() if now - moment >= self.seconds]:
                 del moments[key]  # visible by now
-            moments.setdefault((exchange.repository, exchange.digest), incident.now())
+            moments.setdefault((exchange.repository, exchange.digest), now)
         return response
 
 
@@ -145,7 +137,9 @@ class Immutable(Effect):
         """Refuse."""
         exchange = incident.exchange
         repository = incident.service.state.repository(exchange.repository)
-        tags = [tag for tag in _tags(exchange) if repository is not None and tag in repository.tags]
+        reference = exchange.address.last or ""
+        named = [reference] if is_tag(reference) else exchange.query.get("tag", [])
+        tags = [tag for tag in named if repository is not None and tag in repository.tags]
         if not tags or repository is None:
             return None
         if self.mode == "same-digest-ok":
@@ -155,11 +149,6 @@ class Immutable(Effect):
         incident.note()
         message = f"the tag {tags[0]} is immutable"
         return refuse(self.status, form=self.form, error=self.error, message=message)
-
-
-def _tags(exchange: Exchange) -> list[str]:
-    reference = exchange.address.last or ""
-    return [reference] if is_tag(reference) else exchange.query.get("tag", [])
 
 
 @effect
@@ -184,8 +173,7 @@ class Paging(Effect):
     async def arrive(self, incident: Incident) -> Response | None:
         """Resolve a token, and limit the page."""
         exchange = incident.exchange
-        tokens: dict[str, bytes] = incident.remember(dict)
-        query = tokens.get(exchange.parameter("next_page") or "")
+        query = incident.memory.get(exchange.parameter("next_page"))
         if query is not None:
             exchange.ask(query)
         asked = exchange.parameter("n")
@@ -202,35 +190,24 @@ class Paging(Effect):
         if found is None:
             return response
         text = self._rewrite(incident, found["target"])
-        drop(response, b"link")
-        if text is not None:
-            put(response, b"link", text.encode("latin-1"))
+        put(response, b"link", None if text is None else text.encode("latin-1"))
         if text != link or self.size is not None:
             incident.note()
         return response
 
     def _rewrite(self, incident: Incident, target: str) -> str | None:
         exchange = incident.exchange
-        match self.style:
-            case "bare":
-                return f'{target}; rel="next"'
-            case "unquoted":
-                return f"<{target}>; rel=next"
-            case "absolute":
-                host = exchange.header(b"host") or "registry"
-                return f'<{exchange.scheme}://{host}{target}>; rel="next"'
-            case "opaque":
-                return f'<{self._hide(incident, target)}>; rel="next"'
-            case "none":
-                return None
-        return f'<{target}>; rel="next"'
-
-    def _hide(self, incident: Incident, target: str) -> str:
-        path, _, query = target.partition("?")
-        tokens: dict[str, bytes] = incident.remember(dict)
-        token = f"gAAAA{incident.random.randbytes(12).hex()}"
-        tokens[token] = query.encode("latin-1")
-        return f"{path}?next_page={token}"
+        if self.style == "none":
+            return None
+        if self.style == "absolute":
+            target = f"{exchange.scheme}://{exchange.header(b'host') or 'registry'}{target}"
+        if self.style == "opaque":
+            path, _, query = target.partition("?")
+            token = f"gAAAA{incident.random.randbytes(12).hex()}"
+            incident.memory[token] = query.encode("latin-1")
+            target = f"{path}?next_page={token}"
+        target = target if self.style == "bare" else f"<{target}>"
+        return f"{target}; rel=next" if self.style == "unquoted" else f'{target}; rel="next"'
 
     def _put_null(self, incident: Incident, response: Response) -> None:
         if not self.null or response.status != _OK or not isinstance(response.body, bytes):
@@ -271,16 +248,12 @@ class NoReferrers(Effect):
         return response
 
     def _deny(self) -> Response:
-        if self.mode == "unacceptable":
-            return refuse(406, form="empty")
         if self.mode == "empty":
             index = {"schemaVersion": 2, "mediaType": MediaType.OCI_INDEX, "manifests": []}
-            return Response(
-                _OK, [(b"content-type", MediaType.OCI_INDEX.encode())], json.dumps(index).encode()
-            )
-        if self.mode == "page":
-            return refuse(_OK, form="html")
-        return refuse(_ABSENT, form="page")
+            return as_json(index, MediaType.OCI_INDEX)
+        if self.mode == "unacceptable":
+            return refuse(406, form="empty")
+        return refuse(_OK, form="html") if self.mode == "page" else refuse(_ABSENT, form="page")
 
     def _subject(self, incident: Incident) -> Response | None:
         """Return the subject that a fallback tag is named after."""
@@ -293,8 +266,4 @@ class NoReferrers(Effect):
         if manifest is None:
             return None
         incident.note()
-        headers = [
-            (b"content-type", manifest.media_type.encode()),
-            (b"docker-content-digest", manifest.digest.encode()),
-        ]
-        return Response(_OK, headers, manifest.content)
+        return serve(manifest)

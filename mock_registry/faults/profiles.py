@@ -13,10 +13,10 @@ from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Handler
 
 from . import quirks, upload_quirks  # noqa: F401 (define the effects)
-from .effect import EFFECTS, QUIRKS, Incident, Scene, Surroundings
-from .fault import Rule
+from .effect import EFFECTS, QUIRKS, Incident, Rule
 from .parsing import parse_line
 from .rules import Table
+from .scene import Scene, Surroundings
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ Owns units: a value is a number in the attribute's own unit, or a text with a un
 
 import math
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -25,6 +26,8 @@ _SIZES = {
 }
 _RATES = _SIZES | {f"{unit}/s": size for unit, size in _SIZES.items()}
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_REDIRECTS = (301, 302, 303, 307, 308)
+_ANSWER = re.compile(r"[1-5](?:xx|[0-9][0-9])(?: [A-Z_]+)?|[A-Z_]+")
 _YES, _NO = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -82,18 +85,16 @@ def _read_integer(value: object) -> int:
     return value
 
 
-def _read_count(value: object) -> int:
-    count = _read_integer(value)
-    if count < 1:
-        raise QuantityError(f"{count} is not a count from 1")
-    return count
+def _whole(what: str, allowed: Container[int]) -> Callable[[object], int]:
+    """Return a reader of those whole numbers that are allowed."""
 
+    def read(value: object) -> int:
+        number = _read_integer(value)
+        if number not in allowed:
+            raise QuantityError(f"{number} is not {what}")
+        return number
 
-def _read_status(value: object) -> int:
-    status = _read_integer(value)
-    if status not in range(200, 600):
-        raise QuantityError(f"{status} is not the status of a final response, 200 to 599")
-    return status
+    return read
 
 
 def _read_text(value: object) -> str:
@@ -130,6 +131,14 @@ def _read_names(value: object) -> tuple[str, ...]:
     return tuple(_line(part).strip() for part in parts)
 
 
+def _read_answers(value: object) -> str:
+    terms = [term.strip() for term in str(value).split(",")]
+    for term in terms:
+        if not _ANSWER.fullmatch(term):
+            raise QuantityError(f"{term!r} is neither a status such as 404 or 5xx nor an error code")
+    return ",".join(terms)
+
+
 def choice(*words: str, several: bool = False) -> Quantity:
     """Return the kind of value that is one of these words, or several of them with commas."""
 
@@ -154,9 +163,12 @@ MILLISECONDS = Quantity("milliseconds", _measure("duration", _SECONDS, bare=1e-3
 MICROSECONDS = Quantity("microseconds", _measure("duration", _SECONDS, bare=1e-6))
 INTEGER = Quantity("number", _read_integer)
 NUMBER = Quantity("number", _measure("number", {}, positive=True))
-COUNT = Quantity("count from 1", _read_count)
+COUNT = Quantity("count from 1", _whole("a count from 1", range(1, sys.maxsize)))
 PROBABILITY = Quantity("0 to 1", _measure("probability from 0 to 1", {}, most=1))
-STATUS = Quantity("status", _read_status)
+STATUS = Quantity("status", _whole("the status of a final response, 200 to 599", range(200, 600)))
+REDIRECT = Quantity("status", _whole(f"a redirect; it is one of {_REDIRECTS}", _REDIRECTS))
+MASK = Quantity("number", _whole("a byte's mask, 1 to 255", range(1, 256)))
+ANSWERS = Quantity("statuses and error codes", _read_answers)
 TEXT = Quantity("text", _read_text)
 FLAG = Quantity("true or false", _read_flag)
 HEADERS = Quantity("name: value …", _read_headers)

@@ -6,24 +6,16 @@ Owns answers of named registries. Must not know which registry has which.
 import hashlib
 import json
 from typing import Annotated, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from mock_registry.exchange import Exchange, Response, Severed
 from mock_registry.handlers.manifests import read_content
 from mock_registry.manifest import Manifest
-from mock_registry.spec import (
-    Digest,
-    MediaType,
-    algorithm_of,
-    digest_of,
-    is_digest,
-    is_tag,
-    parse_count,
-)
+from mock_registry.spec import MediaType, algorithm_of, digest_of, is_digest, is_tag, parse_count
 
-from .answers import drop, header_of, put, refuse
+from .answers import as_json, drop, header_of, put, refuse, serve
+from .conditions import error_codes
 from .effect import Effect, Incident, quirk
-from .fault import error_codes
 from .quantities import COUNT, FLAG, NAMES, STATUS, TEXT
 
 _OK, _CREATED, _REFUSED = 200, 201, 400
@@ -132,20 +124,6 @@ class RedirectToSlash(Effect):
 
 
 @quirk
-class TrustMediaType(Effect):
-    """Take a manifest whose ``mediaType`` differs from its Content-Type."""
-
-    methods: ClassVar = frozenset({"PUT"})
-
-    async def arrive(self, incident: Incident) -> Response | None:
-        """Ignore the Content-Type."""
-        sent = incident.exchange.header(b"content-type") or ""
-        if sent.partition(";")[0].strip() in set(MediaType):
-            without(incident.exchange, "content-type")
-        return None
-
-
-@quirk
 class OciAccepted(Effect):
     """Serve an OCI manifest only if Accept names its media type."""
 
@@ -173,30 +151,25 @@ class AnyManifest(Effect):
         """Answer instead of the handler."""
         exchange, state = incident.exchange, incident.service.state
         name, reference = exchange.address.name or "", exchange.address.last or ""
-        deleted: set[tuple[str, Digest]] = incident.remember(set)
         exchange.reference = reference
         if exchange.method == "PUT":
             return await self._put(incident, await read_content(incident.service, exchange))
         repository = state.repository(name)
         if repository is None or not repository.manifests:
             return refuse(404, error="NAME_UNKNOWN")
-        manifest = None if (name, reference) in deleted else repository.resolve(reference)
+        manifest = None if (name, reference) in incident.memory else repository.resolve(reference)
         if manifest is None:
             return refuse(404, error="MANIFEST_UNKNOWN")
         exchange.digest = manifest.digest
         if exchange.method == "DELETE":
             if is_digest(reference):
-                deleted.add((name, reference))
+                incident.memory[name, reference] = "deleted"
             else:
                 await state.delete_tag(name, reference)
             return Response(202)
         if exchange.method not in ("GET", "HEAD"):
             return refuse(400, error="METHOD_UNKNOWN")
-        headers = [
-            (b"content-type", manifest.media_type.encode()),
-            (b"docker-content-digest", manifest.digest.encode()),
-        ]
-        return Response(_OK, headers, manifest.content)
+        return serve(manifest)
 
     async def _put(self, incident: Incident, content: bytes) -> Response:
         exchange, state = incident.exchange, incident.service.state
@@ -204,7 +177,7 @@ class AnyManifest(Effect):
         manifest = Manifest(digest_of(content), exchange.header(b"content-type") or "", content)
         if manifest.media_type in (MediaType.OCI_INDEX, MediaType.DOCKER_LIST):
             try:
-                entries = json.loads(content)["manifests"]
+                entries = json.loads(content).get("manifests") or []
                 wanted = [entry["digest"] for entry in entries if entry["mediaType"] in set(MediaType)]
             except (ValueError, KeyError, TypeError):
                 return refuse(400, error="MANIFEST_INVALID")
@@ -212,7 +185,7 @@ class AnyManifest(Effect):
             if any(repository is None or digest not in repository.manifests for digest in wanted):
                 return refuse(404, error="MANIFEST_UNKNOWN")
         exchange.digest = manifest.digest
-        incident.remember(set).discard((name, manifest.digest))
+        incident.memory.pop((name, manifest.digest), None)
         await state.put_manifest(name, manifest, [] if is_digest(reference) else [reference])
         return Response(_CREATED, [(b"docker-content-digest", manifest.digest.encode())])
 
@@ -269,8 +242,7 @@ class EveryRepository(Effect):
         """Answer with an empty list."""
         if error_codes(response) != ["NAME_UNKNOWN"]:
             return response
-        document: dict[str, object] = {"name": incident.exchange.repository, "tags": []}
-        return Response(_OK, [(b"content-type", b"application/json")], json.dumps(document).encode())
+        return as_json({"name": incident.exchange.repository, "tags": []})
 
 
 @quirk
@@ -283,8 +255,8 @@ class NumbersBreak(Effect):
         try:
             count = int(exchange.parameter("n") or "" if exchange.parameter("n") is not None else "1")
         except ValueError:
-            pairs = [(key, value) for key, values in exchange.query.items() for value in values if key != "n"]
-            exchange.ask("&".join(f"{quote(key)}={quote(value, safe='')}" for key, value in pairs).encode())
+            others = {key: values for key, values in exchange.query.items() if key != "n"}
+            exchange.ask(urlencode(others, doseq=True).encode())
             return None
         repository = incident.service.state.repository(exchange.repository)
         if count < 1 and repository is not None and repository.tags:

@@ -10,16 +10,16 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from mock_registry.asgi import PeerGone
-from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response, Severed, Stretch
+from mock_registry.exchange import BATCH, CutShort, Exchange, Refusal, Response, Severed
 from mock_registry.journal import Route
 from mock_registry.spec import ErrorCode
 from mock_registry.spec import Fault as Error
-from mock_registry.storage import BlobRemoved
+from mock_registry.storage.protocol import BlobRemoved
 
-from .effect import Effect, Incident, Scene, Surroundings
-from .fault import METHODS, Fault, Rule
+from .conditions import METHODS
+from .effect import Effect, Fault, Incident, Rule
 from .parsing import parse_fault
-from .streams import Content, Refused, Source, Stretched
+from .scene import Refused, Scene, Source, Surroundings, from_blob, in_memory
 
 _log = logging.getLogger(__name__)
 
@@ -55,27 +55,30 @@ class Table:
 
 
 class Course(Scene):
-    """How an exchange is served that rules act on."""
+    """How an exchange is served that rules act on.
 
-    def __init__(self, exchange: Exchange, surroundings: Surroundings) -> None:
+    Args:
+        exchange: The exchange.
+        surroundings: What rules work with.
+        struck: The rules that act, with the seeds of what is random; a rule that answers a request to its own
+            host has none.
+        waiting: The rules of which it is not known yet whether the request matches.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        surroundings: Surroundings,
+        struck: Iterable[tuple[Rule, str | None]],
+        waiting: list[Rule],
+    ) -> None:
         super().__init__(exchange, surroundings)
-        self._incidents: list[Incident] = []
-        self._waiting: list[Rule] = []
+        self._incidents = [rule.begin(self, seed) for rule, seed in struck]
+        self._waiting = waiting
 
-    def admit(self, rule: Rule, seed: str | None) -> None:
-        """Let a rule act; without a seed, wait until it is known whether the request matches."""
-        if seed is None:
-            self._waiting.append(rule)
-        else:
-            self._incidents.append(rule.begin(self, seed))
-
-    def attend(self, rule: Rule) -> None:
-        """Let a rule answer a request to its own host."""
-        self._incidents.append(rule.begin(self))
-
-    def _strike(self, rule: Rule) -> list[Incident]:
-        seed = rule.strike(self.exchange) if rule.fault.is_for(self.exchange) else None
-        return [] if seed is None else [rule.begin(self, seed)]
+    def _strike(self, rules: Iterable[Rule]) -> list[Incident]:
+        struck = [(rule, rule.strike(self.exchange)) for rule in rules]
+        return [rule.begin(self, seed) for rule, seed in struck if seed is not None]
 
     async def serve(self, respond: Callable[[Admitted], Awaitable[Response]]) -> None:
         """Serve the exchange.
@@ -85,7 +88,7 @@ class Course(Scene):
         """
         exchange = self.exchange
         try:
-            exchange.receive = self.gate.receive
+            exchange.receive = self.receive
             response = await self._decide(respond)
             if response is not None:
                 await self._answer(await self._reply(response))
@@ -112,9 +115,8 @@ class Course(Scene):
 
     async def _admitted(self) -> Response | None:
         """Let those rules act that had to know the user."""
-        known = [rule for rule in self._waiting if rule.fault.answered is None]
-        struck = [incident for rule in known for incident in self._strike(rule)]
-        self._waiting = [rule for rule in self._waiting if rule not in known]
+        struck = self._strike(rule for rule in self._waiting if rule.fault.answered is None)
+        self._waiting = [rule for rule in self._waiting if rule.fault.answered is not None]
         self._incidents += struck
         response = await self._arrive(struck)
         self._take(struck)
@@ -129,11 +131,11 @@ class Course(Scene):
 
     def _take(self, incidents: list[Incident]) -> None:
         for incident in incidents:
-            self.gate.source = incident.effect.take(incident, self.gate.source)
+            self.source = incident.effect.take(incident, self.source)
 
     async def _broken(self, cut: CutShort) -> Response | None:
         """Return the answer to a body that ended early, by the peer's doing or by a fault's."""
-        match self.gate.verdict:
+        match self.verdict:
             case Severed() as severed:
                 raise severed
             case Refused() as refused:
@@ -147,9 +149,7 @@ class Course(Scene):
         return Refusal(cut.answer, Error(ErrorCode.SIZE_INVALID, "the request's body ended early")).response()
 
     async def _reply(self, response: Response) -> Response:
-        for rule in self._waiting:
-            if rule.expects(response):
-                self._incidents += self._strike(rule)
+        self._incidents += self._strike(rule for rule in self._waiting if rule.expects(response))
         for incident in self._incidents:
             response = await incident.effect.reply(incident, response)
         return response
@@ -163,7 +163,7 @@ class Course(Scene):
                 return
             await exchange.begin(response)
             await self._deliver(b"", more=True)  # a server may hold the head back until then
-            while piece := await source.read(BATCH):
+            while piece := await source(BATCH):
                 await self._deliver(piece, more=True)
             await self._deliver(b"", more=False)
             exchange.response_complete = True
@@ -174,8 +174,12 @@ class Course(Scene):
         """Return the stream that the body is sent through; ``None`` if no effect changes it."""
         if self.exchange.method == "HEAD" or response.status in (204, 304):
             return None
+        body = response.body
         try:
-            source = first = _open(response.body, stack)
+            if isinstance(body, bytes):
+                source = first = in_memory(body)
+            else:
+                source = first = from_blob(stack.enter_context(body.blob.open()), body.offset, body.count)
         except (OSError, BlobRemoved):
             return None  # the exchange has an answer for a blob that cannot be read
         for incident in self._incidents:
@@ -189,12 +193,6 @@ class Course(Scene):
         if self.left and not self.exchange.send_tells:
             raise PeerGone(len(piece))
         await self.exchange.deliver(piece, more=more)
-
-
-def _open(body: bytes | Stretch, stack: ExitStack) -> Source:
-    if isinstance(body, bytes):
-        return Content(body)
-    return Stretched(stack.enter_context(body.blob.open()), body.offset, body.count)
 
 
 class Rules:
@@ -274,19 +272,18 @@ class Rules:
 
     def meet(self, exchange: Exchange) -> Course | None:
         """Return the course of an exchange that a rule acts on, or may act on; ``None`` if none does."""
-        course: Course | None = None
+        struck: list[tuple[Rule, str | None]] = []
+        waiting: list[Rule] = []
         for rule in self._table.find(exchange):
             for test in rule.tests:
                 if not test(exchange):
                     break
             else:
-                seed = None if rule.waits else rule.strike(exchange)
-                if rule.waits or seed is not None:
-                    course = course or Course(exchange, self._surroundings)
-                    course.admit(rule, seed)
+                if rule.waits:
+                    waiting.append(rule)
+                elif (seed := rule.strike(exchange)) is not None:
+                    struck.append((rule, seed))
         if self._hosts and exchange.address.route is Route.OTHER:
-            for rule in self._hosts:
-                if exchange.path.startswith(rule.effect.prefix or b""):
-                    course = course or Course(exchange, self._surroundings)
-                    course.attend(rule)
-        return course
+            hosts = (rule for rule in self._hosts if exchange.path.startswith(rule.effect.prefix or b""))
+            struck += [(rule, None) for rule in hosts]
+        return Course(exchange, self._surroundings, struck, waiting) if struck or waiting else None

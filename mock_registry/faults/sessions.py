@@ -3,17 +3,16 @@
 Owns what a session's answers say and what becomes of it. Must not write to a session that a request holds.
 """
 
-from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from mock_registry.exchange import Response
 from mock_registry.journal import Route
 from mock_registry.spec import parse_content_range
 
-from .answers import SESSION_ROUTES, Form, drop, header_of, put, refuse
+from .answers import SESSION_ROUTES, Form, header_of, put, refuse
 from .effect import Effect, Incident, effect
 from .quantities import COUNT, FLAG, OCTETS, SECONDS, STATUS, TEXT
-from .streams import Refused, Source, Until
+from .scene import Refused, Source, until
 
 _CREATED = 201
 
@@ -52,9 +51,8 @@ class ForgetSessions(Effect):
                 "repository": session.repository == exchange.repository,
                 "all": True,
             }[self.which]
-            if meant and not session.busy:
+            if meant and await incident.close_session(session):
                 incident.note()
-                await state.close_session(session)
 
 
 @effect
@@ -79,27 +77,24 @@ class UploadRange(Effect):
         told = header_of(response, b"range")
         if told is None:
             return response
-        session = incident.service.state.sessions.get(incident.exchange.session or "")
-        text = self._of_nothing(told) if session and not session.size else self._tell(incident, told)
+        text = self._tell(incident, told)
         if text != told:
             incident.note()
-            drop(response, b"range")
-            if text is not None:
-                put(response, b"range", text.encode())
+            put(response, b"range", None if text is None else text.encode())
         return response
 
-    def _of_nothing(self, told: str) -> str | None:
-        return None if self.empty == "missing" or self.form == "missing" else self.empty or told
-
     def _tell(self, incident: Incident, told: str) -> str | None:
-        if self.form == "missing":
-            return None
-        if self.form == "stale":
-            ranges: dict[str, str] = incident.remember(dict)
-            return ranges.setdefault(incident.exchange.session or "", told)
-        first, _, last = told.partition("-")
-        moved = {"rewind": -self.octets, "ahead": self.octets}.get(self.form, 0)
-        return f"{first}-{max(int(last) + moved, 0)}"
+        name = incident.exchange.session or ""
+        session = incident.service.state.sessions.get(name)
+        if session is not None and not session.size:
+            told = self.empty or told
+        elif self.form == "stale":
+            told = incident.memory.setdefault(name, told)
+        else:
+            first, _, last = told.partition("-")
+            moved = {"rewind": -self.octets, "ahead": self.octets}.get(self.form, 0)
+            told = f"{first}-{max(int(last) + moved, 0)}"
+        return None if "missing" in (self.form, told) else told
 
 
 @effect
@@ -136,7 +131,7 @@ class ShortAccept(Effect):
                 incident.note()
             return True
 
-        return Until(source, self.octets, end)
+        return until(source, self.octets, end)
 
     async def reply(self, incident: Incident, response: Response) -> Response:
         """Read the rest."""
@@ -171,14 +166,6 @@ class SlowCommit(Effect):
         return response
 
 
-@dataclass(slots=True)
-class _Replicas:
-    """Which replica knows which session, and which one is next."""
-
-    turn: int = 0
-    homes: dict[str, int] = field(default_factory=dict)
-
-
 @effect
 class Replicas(Effect):
     """Behave as several registries behind a load balancer that share content, but not upload sessions.
@@ -199,10 +186,9 @@ class Replicas(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse a request to the wrong replica."""
-        replicas = incident.remember(_Replicas)
-        here, replicas.turn = replicas.turn % self.count, replicas.turn + 1
-        incident.number = here
-        home = replicas.homes.get(incident.exchange.address.last or "")
+        homes = incident.memory  # of each session the replica that knows it, and of None the latest one
+        here = incident.kept = homes[None] = (homes.get(None, -1) + 1) % self.count
+        home = homes.get(incident.exchange.address.last or "")
         if home in (None, here):
             return None
         incident.note()
@@ -211,7 +197,7 @@ class Replicas(Effect):
     async def reply(self, incident: Incident, response: Response) -> Response:
         """Remember where a session was opened."""
         if incident.exchange.address.route is Route.UPLOADS and incident.exchange.session:
-            incident.remember(_Replicas).homes[incident.exchange.session] = incident.number
+            incident.memory[incident.exchange.session] = incident.kept
         return response
 
 
@@ -240,10 +226,8 @@ class Collide(Effect):
         if self.scope == "stored":
             found = incident.service.state.blob(exchange.repository, digest) is not None
         else:
-            under_way: list[tuple[str | None, str]] = incident.remember(list)
-            found = (exchange.repository, digest) in under_way
-            under_way.append((exchange.repository, digest))
-            incident.number = 1
+            found = (exchange.repository, digest) in incident.memory.values()
+            incident.memory[incident] = exchange.repository, digest
         if not found:
             return None
         incident.note()
@@ -251,9 +235,7 @@ class Collide(Effect):
 
     def over(self, incident: Incident) -> None:
         """Record that a commit is done."""
-        if incident.number:
-            key = incident.exchange.repository, incident.exchange.parameter("digest")
-            incident.remember(list).remove(key)
+        incident.memory.pop(incident, None)
 
 
 @effect
@@ -292,7 +274,7 @@ class Quota(Effect):
                 refusal = refuse(self.status, form=self.form, error=self.error, message="no space left")
                 raise Refused(refusal, drain=True)
 
-        return Until(source, lambda: self._room(incident), refuse_rest)
+        return until(source, lambda: self._room(incident), refuse_rest)
 
     def _room(self, incident: Incident) -> int:
         """Return the bytes that are free."""
@@ -307,7 +289,5 @@ class Quota(Effect):
     async def reply(self, incident: Incident, response: Response) -> Response:
         """End the session."""
         if incident.applied and self.frees:
-            session = incident.service.state.sessions.get(incident.exchange.address.last or "")
-            if session is not None and not session.busy:
-                await incident.service.state.close_session(session)
+            await incident.close_session(incident.session)
         return response

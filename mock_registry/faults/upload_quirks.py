@@ -18,9 +18,9 @@ from mock_registry.spec import (
     parse_count,
     resolve_byte_range,
 )
-from mock_registry.state import SessionBusy, SessionClosed, UploadSession
+from mock_registry.state import SessionBusy, SessionClosed
 
-from .answers import PLAIN, header_of, put, refuse
+from .answers import PLAIN, put, refuse
 from .effect import Effect, Incident, quirk
 from .quantities import FLAG, STATUS, TEXT
 from .quirks import without
@@ -33,11 +33,6 @@ _TWO_NUMBERS = re.compile(r"bytes=([+-]?0*[0-9]{1,18})-([+-]?0*[0-9]{1,18})(?![0
 
 
 # Uploads
-
-
-def _session(incident: Incident) -> UploadSession | None:
-    """Return the session in the path, of any repository."""
-    return incident.service.state.sessions.get(incident.exchange.address.last or "")
 
 
 @quirk
@@ -62,26 +57,24 @@ class StaleLocation(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse it."""
-        exchange, session = incident.exchange, _session(incident)
+        exchange, session = incident.exchange, incident.session
         if not self.reads and exchange.method in ("GET", "HEAD"):
             return None
         foreign = session is not None and session.repository != exchange.repository
         if self.strict and (foreign or exchange.parameter("offset") is None):
             return refuse(404, error="BLOB_UPLOAD_INVALID")
-        if session is None or foreign or not await _is_stale(incident, session):
+        if session is None or foreign:
+            return None
+        try:
+            async with session.hold(incident.service.settings.session_patience):
+                stale = exchange.parameter("offset") != str(session.size)
+        except (SessionBusy, SessionClosed):
+            return None  # the handler refuses it
+        if not stale:
             return None
         if self.kills:
             await incident.service.state.close_session(session)
         return refuse(self.status, error=self.error)
-
-
-async def _is_stale(incident: Incident, session: UploadSession) -> bool:
-    """Tell whether a location is stale, once no other request holds the session."""
-    try:
-        async with session.hold(incident.service.settings.session_patience):
-            return incident.exchange.parameter("offset") != str(session.size)
-    except (SessionBusy, SessionClosed):
-        return False  # the handler refuses it
 
 
 @quirk
@@ -90,7 +83,7 @@ class StartCounts(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse another start with 416 SIZE_INVALID."""
-        session, header = _session(incident), incident.exchange.header(b"content-range")
+        session, header = incident.session, incident.exchange.header(b"content-range")
         if session is None or header is None:
             return None
         if parse_count(header.partition("-")[0]) != session.size:
@@ -121,9 +114,8 @@ class Mismatch(Effect):
         return await self._refuse(incident) if response.status == _REFUSED and is_digest(digest) else response
 
     async def _refuse(self, incident: Incident) -> Response:
-        session = _session(incident)
-        if self.kills and session is not None and not session.busy:
-            await incident.service.state.close_session(session)
+        if self.kills:
+            await incident.close_session(incident.session)
         return refuse(400, error="BLOB_UPLOAD_INVALID")
 
 
@@ -175,19 +167,6 @@ class Sha256Name(Effect):
 
 
 @quirk
-class RangeStands(Effect):
-    """Answer with the Range that a session's first answer had."""
-
-    async def reply(self, incident: Incident, response: Response) -> Response:
-        """Change it."""
-        ranges: dict[str, bytes] = incident.remember(dict)
-        told = header_of(response, b"range")
-        if told is not None and incident.exchange.session is not None:
-            put(response, b"range", ranges.setdefault(incident.exchange.session, told.encode()))
-        return response
-
-
-@quirk
 class AnySession(Effect):
     """Take any name for an upload session, in any repository.
 
@@ -197,7 +176,7 @@ class AnySession(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Find or open the session."""
-        exchange, session = incident.exchange, _session(incident)
+        exchange, session = incident.exchange, incident.session
         if exchange.method not in ("PATCH", "PUT"):
             return refuse(400, error="NAME_INVALID")
         if session is None:
@@ -213,10 +192,8 @@ class AnySession(Effect):
         without(exchange, "content-range")
         parts = exchange.query_string.split(b"&")
         exchange.ask(b"&".join(part for part in parts if not part.startswith(b"offset=")))
-        exchange.repository, exchange.address = (
-            session.repository,
-            replace(exchange.address, last=session.identifier),
-        )
+        exchange.repository = session.repository
+        exchange.address = replace(exchange.address, last=session.identifier)
         return None
 
     def over(self, incident: Incident) -> None:
@@ -233,11 +210,8 @@ class OneStore(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Delete it, or find it."""
-        exchange, state, digest = (
-            incident.exchange,
-            incident.service.state,
-            incident.exchange.address.last or "",
-        )
+        exchange, state = incident.exchange, incident.service.state
+        digest = exchange.address.last or ""
         holders = state.holders(digest)
         if exchange.method == "DELETE":
             for holder in holders:
@@ -324,7 +298,7 @@ class TwoNumberRanges(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Hide the range from the handler."""
-        incident.kept = (incident.exchange.header(b"range") or "").encode("latin-1")
+        incident.kept = incident.exchange.header(b"range")
         without(incident.exchange, "range")
         return None
 
@@ -332,7 +306,7 @@ class TwoNumberRanges(Effect):
         """Serve the range."""
         if not incident.kept or response.status != _OK or not isinstance(response.body, Stretch):
             return response
-        match = _TWO_NUMBERS.match(incident.kept.decode("latin-1"))
+        match = _TWO_NUMBERS.match(incident.kept)
         size = response.body.count
         if match is None or int(match[1]) < 0 or int(match[2]) + 1 > size:
             return refuse(_UNSATISFIED, error="BLOB_UNKNOWN")

@@ -3,7 +3,7 @@
 from mock_registry.exchange import Exchange, Refusal, Response, Stretch
 from mock_registry.service import Service
 from mock_registry.spec import Digest, ErrorCode, Fault, Unsatisfiable, is_digest, resolve_byte_range
-from mock_registry.storage import Blob
+from mock_registry.storage.protocol import Blob
 
 
 def digest_in_path(exchange: Exchange) -> Digest:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote
 
+from mock_registry.auth import TokenAuth
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.service import Service
 from mock_registry.spec import Digest, ErrorCode, Fault, MediaType, parse_count
@@ -19,16 +20,13 @@ from .blobs import digest_in_path
 async def get_base(service: Service, exchange: Exchange) -> Response:  # noqa: ARG001 (a handler)
     """Say that this is a registry (end-1)."""
     # The version header is older than the specification; docker looks for it.
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"docker-distribution-api-version", b"registry/2.0"),
-    ]
+    headers = [(b"content-type", b"application/json"), (b"docker-distribution-api-version", b"registry/2.0")]
     return Response(200, headers, b"{}")
 
 
 async def answer_token(service: Service, exchange: Exchange) -> Response:
     """Hand out a token, if this registry has a token service."""
-    if service.auth is None:
+    if not isinstance(service.auth, TokenAuth):
         raise Refusal(404, Fault(ErrorCode.UNSUPPORTED, "this registry has no token service"))
     return await service.auth.answer_token(exchange)
 
@@ -57,7 +55,10 @@ def _page(exchange: Exchange, key: str, names: Iterable[str], document: dict[str
     """
     last = exchange.parameter("last")
     found = sorted(name for name in names if last is None or name > last)
-    count = _count(exchange)
+    text = exchange.parameter("n")
+    count = None if text is None else parse_count(text)
+    if text is not None and count is None:
+        raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, "n is not a number from 0", text))
     headers = [(b"content-type", b"application/json")]
     if count is not None and count < len(found):
         found = found[:count]
@@ -72,16 +73,6 @@ def _next_page(exchange: Exchange, query: str) -> bytes:
     if exchange.namespace is not None:
         query += f"&ns={quote(exchange.namespace, safe='')}"
     return f'<{exchange.path.decode("latin-1")}?{query}>; rel="next"'.encode("latin-1")
-
-
-def _count(exchange: Exchange) -> int | None:
-    text = exchange.parameter("n")
-    if text is None:
-        return None
-    count = parse_count(text)
-    if count is None:
-        raise Refusal(400, Fault(ErrorCode.UNSUPPORTED, "n is not a number from 0", text))
-    return count
 
 
 # Referrers (end-12a, end-12b)
@@ -115,7 +106,7 @@ def _referrers(repository: Repository, subject: Digest) -> list[dict[str, Any]]:
     algorithm, _, encoded = subject.partition(":")
     fallback = repository.resolve(f"{algorithm[:32]}-{encoded[:64]}")
     if fallback is not None and fallback.media_type == MediaType.OCI_INDEX:
-        for descriptor in json.loads(fallback.content)["manifests"]:
+        for descriptor in json.loads(fallback.content).get("manifests") or ():
             found.setdefault(descriptor["digest"], descriptor)
     return list(found.values())
 

@@ -26,17 +26,13 @@ async def post_upload(service: Service, exchange: Exchange) -> Response:
         return await _mount(service, exchange)
     if exchange.parameter("digest") is not None:
         return await _push(service, exchange, digest_parameter(exchange))
-    return await _open(service, exchange, _announced(exchange))
-
-
-def _announced(exchange: Exchange) -> Algorithm:
-    """Return the algorithm to hash with while receiving (end-4c)."""
     name = exchange.parameter("digest-algorithm")
     try:
-        return Algorithm(name or Algorithm.SHA256)
+        algorithm = Algorithm(name or Algorithm.SHA256)  # to hash with while receiving (end-4c)
     except ValueError:
         fault = Fault(ErrorCode.DIGEST_INVALID, "the digest algorithm is not supported", name)
         raise Refusal(400, fault) from None
+    return await _open(service, exchange, algorithm)
 
 
 async def _open(service: Service, exchange: Exchange, algorithm: Algorithm) -> Response:
@@ -209,7 +205,7 @@ async def receive_chunk(service: Service, exchange: Exchange, session: UploadSes
         await service.state.close_session(session)
         raise
     finally:
-        await session.upload.settle()
+        session.upload.settle()
     received = exchange.bytes_in
     if expected is not None and received != expected:
         detail = {"announced": expected, "received": received}

@@ -12,7 +12,7 @@ from mock_registry.asgi import App, PeerGone, Scope
 
 from .cycle import Cycle
 from .limits import Budget, Limits, Patience, Share
-from .requests import Head, Requests
+from .requests import Requests
 from .sockets import FileSender, acknowledged, keep_queue_short, reset_on_close
 from .wire import encode_error
 
@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
     Attributes:
         deadline: Loop time at which patience ends; the server looks at it once in a while.
         lost: The socket is gone; what is written goes nowhere.
+        requests: The requests that arrive.
         peer_ended: The peer sends nothing more.
         reading_paused: The peer is held back until the app has read.
     """
@@ -60,12 +61,10 @@ class Connection(asyncio.Protocol):
         self._limits = server.limits
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
-        self._head: Head
-        self._requests: Requests
+        self.requests: Requests
         self._active: Cycle | None = None
         self._task: asyncio.Task[None] | None = None
         self._queue: deque[Cycle] = deque()
-        self._reading: Cycle | None = None
         self._discarded = 0
         self.reading_paused = False
         self._lingering = False
@@ -78,16 +77,6 @@ class Connection(asyncio.Protocol):
         self.lost = False
 
     @property
-    def body_received(self) -> int | None:
-        """Bytes that have arrived of a request's body that is not complete; ``None`` without one."""
-        return None if self._reading is None else self._requests.received
-
-    @property
-    def body_waiting(self) -> int | None:
-        """Bytes of such a body that the app has not taken."""
-        return None if self._reading is None else self._reading.share.waiting
-
-    @property
     def awaited(self) -> Patience:
         """What is waited for now."""
         if self.lost:
@@ -96,11 +85,11 @@ class Connection(asyncio.Protocol):
             return Patience.LINGER
         if self._writable is not None or self._sender is not None:
             return Patience.WRITE
-        if self._reading is not None and not self._requests.closed:
+        if self.requests.reading is not None and not self.requests.closed:
             return Patience.NOTHING if self.reading_paused else Patience.BODY
         if self._active is not None:
             return Patience.NOTHING
-        return Patience.HEAD if self._head.begun else Patience.IDLE
+        return Patience.HEAD if self.requests.begun else Patience.IDLE
 
     @property
     def stopping(self) -> bool:
@@ -112,24 +101,26 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a new peer."""
         self._transport = cast("asyncio.Transport", transport)
-        self._head = Head(
+        self.requests = Requests(
             self._limits,
-            scheme=self._server.scheme,
-            client=transport.get_extra_info("peername"),
-            server=transport.get_extra_info("sockname"),
+            self._server.scheme,
+            transport.get_extra_info("peername"),
+            transport.get_extra_info("sockname"),
+            begin=self._request_begun,
+            refuse=self._refuse,
         )
-        self._requests = Requests(self._head, self)
         self._server.connections.add(self)
         keep_queue_short(transport.get_extra_info("socket"))
         self._be_patient()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the peer."""
-        self._discarded += self._requests.feed(data)
+        self._discarded += self.requests.feed(data)
         if self._discarded > self._limits.linger:
             self._transport.abort()
-        if len(self._queue) > self._limits.pipeline or self._holds_much():
-            self._pause()
+        if not self.reading_paused and not self.lost and self._holds_much():
+            self.reading_paused = True
+            self._transport.pause_reading()
         self._be_patient(progress=True)
 
     def eof_received(self) -> bool:
@@ -138,13 +129,13 @@ class Connection(asyncio.Protocol):
         if self._beneath is not None:  # asyncio does not write after the peer's goodbye
             self._leave()
             return False
-        if self._lingering or (self._active is None and not self._head.begun):
+        if self._lingering or (self._active is None and not self.requests.begun):
             return False
-        if not self._requests.closed and (self._reading is not None or self._head.begun):
-            self.refuse(400, "the request ended early")
+        if not self.requests.closed and (self.requests.reading or self.requests.begun):
+            self._refuse(400, "the request ended early")
         if self._active is not None and self._active.body_complete:
             self._active.cut(None)  # an app that waits, rather than answers, may give up
-        self._requests.close()
+        self.requests.close()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's signature)
@@ -157,9 +148,9 @@ class Connection(asyncio.Protocol):
     def _leave(self) -> None:
         """Tell all cycles that the peer is gone."""
         self.lost = True
-        self._requests.close()
+        self.requests.close()
         self._drop_queue()
-        for cycle in (self._active, self._reading):
+        for cycle in (self._active, self.requests.reading):
             if cycle is not None:
                 cycle.cut(None)
         if self._sender is not None:
@@ -181,43 +172,29 @@ class Connection(asyncio.Protocol):
 
     # What arrives
 
-    def request_begun(self, scope: Scope, *, keep_alive: bool) -> None:
+    def _request_begun(self, scope: Scope, keep_alive: bool) -> Cycle:
         """Make a cycle of a request, to be started when those before it are done."""
         cycle = Cycle(
             self,
             scope,
             keep_alive=keep_alive,
-            expects_continue=self._head.expects_continue,
+            expects_continue=self.requests.expects_continue,
             share=Share(self._server.budget, self._limits.body_gathered),
         )
-        self._reading = cycle
         if self._active is None:
             self._start(cycle)
         else:
             self._queue.append(cycle)
-
-    def body_arrived(self, data: bytes) -> None:
-        """Take a piece of the body."""
-        if self._reading is not None:
-            self._reading.feed(data)
-
-    def request_ended(self) -> None:
-        """End the body."""
-        if self._reading is not None:
-            self._reading.end()
-            self._reading = None
+        return cycle
 
     def _holds_much(self) -> bool:
         """Tell whether the peer's next bytes should wait until the app has got further."""
-        cycles = {*self._queue} | ({self._reading} if self._reading else set())
+        cycles = {*self._queue, *filter(None, [self.requests.reading])}
+        if len(self._queue) > self._limits.pipeline:
+            return True
         if self._server.budget.scarce:
             return any(cycle.share.in_use for cycle in cycles)
         return sum(cycle.share.waiting for cycle in cycles) > self._limits.body_held
-
-    def _pause(self) -> None:
-        if not self.reading_paused and not self.lost:
-            self.reading_paused = True
-            self._transport.pause_reading()
 
     def _resume(self) -> None:
         if self.reading_paused and not self.lost:
@@ -276,9 +253,9 @@ class Connection(asyncio.Protocol):
         self._active = self._task = None
         if self.lost:
             return
-        if not cycle.keep_alive or cycle is self._reading:
-            sending = cycle is self._reading and not cycle.severed
-            self._end(cleanly=cycle.finished or cycle.severed, sending=sending)
+        unread = cycle is self.requests.reading
+        if unread or not cycle.keep_alive:
+            self._end(cleanly=cycle.finished or cycle.severed, sending=unread and not cycle.severed)
         elif self._queue:
             self._start(self._queue.popleft())
             self._resume()
@@ -313,21 +290,21 @@ class Connection(asyncio.Protocol):
         self._active = cycle
         self._task = self._loop.create_task(cycle.run(self._server.app))
 
-    def refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str) -> None:
         """Take no more requests. The app answers for a body that is cut; for a bad head we answer."""
-        self._requests.close()
-        if self._reading is not None:
-            self._reading.cut(status)
+        self.requests.close()
+        if self.requests.reading is not None:
+            self.requests.reading.cut(status)
         elif self._active is None:
             self._answer_rejection(status, message)
         else:
             self._rejection = (status, message)
 
     def _answer_rejection(self, status: int, message: str) -> None:
-        bare = self._head.method == "HEAD"  # which never gets a body, not even of an error
-        answer, count = encode_error(status, message, bare=bare)
+        method = self.requests.method
+        answer, count = encode_error(status, message, bare=method == "HEAD")
         self.write(answer)
-        self._server.rejected(self._head.method, self._head.target, status, count)
+        self._server.rejected(method, self.requests.target, status, count)
         self._end(cleanly=True, sending=True)
 
     def _end(self, *, cleanly: bool, sending: bool) -> None:
@@ -335,7 +312,7 @@ class Connection(asyncio.Protocol):
 
         TLS has no end of one direction alone: there, only a peer that may really be sending is waited for.
         """
-        self._requests.close()
+        self.requests.close()
         self._drop_queue()
         if self.peer_ended or not cleanly or not (sending or self._beneath is None):
             self._close()
@@ -381,9 +358,9 @@ class Connection(asyncio.Protocol):
         """Act on a deadline that has passed."""
         match self._patience:
             case Patience.BODY:
-                self.refuse(408, "the body did not arrive in time")
+                self._refuse(408, "the body did not arrive in time")
             case Patience.HEAD:
-                self.refuse(408, "the head did not arrive in time")
+                self._refuse(408, "the head did not arrive in time")
             case Patience.IDLE:
                 self._close()
             case Patience.LINGER | Patience.WRITE:

@@ -7,6 +7,7 @@ is.
 import asyncio
 import logging
 from collections import deque
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from mock_registry.asgi import ANSWER, GONE, SCARCE, SEVER, ZERO_COPY, App, Headers, Message, PeerGone, Scope
@@ -60,50 +61,41 @@ class Link(Protocol):
         """Go on with the next request, or end the connection."""
 
 
+@dataclass(slots=True, eq=False)
 class Cycle:
     """One request and its response.
 
     Attributes:
         keep_alive: The connection may serve another request after this one.
+        expects_continue: The peer waits for 100 Continue, which has not been sent.
         body_complete: The request's body has arrived whole.
         share: What is held of the body.
         finished: The response has been handed to the socket, whole.
         severed: The app has ended the connection.
     """
 
-    def __init__(
-        self,
-        connection: Link,
-        scope: Scope,
-        *,
-        keep_alive: bool,
-        expects_continue: bool,
-        share: Share,
-    ) -> None:
-        self.connection = connection
-        self.scope = scope
-        self.keep_alive = keep_alive
-        self.body_complete = False
-        self.share = share
-        self.finished = False
-        self.severed = False
-        self._expects_continue = expects_continue
-        self._chunks: deque[bytes] = deque()
-        self._ended = False
-        self._cut = False
-        self._answer: int | None = None
-        self._changed = asyncio.Event()
-        self._status: int | None = None
-        self._headers: Headers = []
-        self._head_written = False
-        self._chunked = False
-        self._left: int | None = None
-        self._is_head = scope["method"] == "HEAD"
+    connection: Link
+    scope: Scope
+    keep_alive: bool
+    expects_continue: bool
+    share: Share
+    body_complete: bool = False
+    finished: bool = False
+    severed: bool = False
+    _chunks: deque[bytes] = field(default_factory=deque)
+    _ended: bool = False
+    _cut: bool = False
+    _answer: int | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _status: int | None = None
+    _headers: Headers = field(default_factory=list)
+    _head_written: bool = False
+    _chunked: bool = False
+    _left: int | None = None
 
     @property
-    def started(self) -> bool:
-        """The app has begun to answer."""
-        return self._status is not None
+    def _is_head(self) -> bool:
+        return bool(self.scope["method"] == "HEAD")
 
     # What the connection tells
 
@@ -145,33 +137,23 @@ class Cycle:
         self._chunks.clear()
         self.share.close()
 
-    async def _until_gone(self) -> None:
-        """Return when the peer has gone, or sends no more of what it should."""
-        while not self._cut:
-            self._changed.clear()
-            await self._changed.wait()
-
     async def receive(self) -> Message:
         """Return the next event of the request, as ASGI describes them."""
         if self.share.used():
             self.connection.body_taken(self)
         while not (self._chunks or self._cut or (self.body_complete and not self._ended) or self.finished):
-            if self._expects_continue:
-                self._expects_continue = False
+            if self.expects_continue:
+                self.expects_continue = False
                 self.connection.write(CONTINUE)
             self._changed.clear()
             await self._changed.wait()
+        if not self._chunks and (self._ended or not self.body_complete):
+            return {"type": "http.disconnect", ANSWER: self._answer}
+        data, scarce = b"", False
         if self._chunks:
-            return self._next()
-        if self.body_complete and not self._ended:
-            self._ended = True
-            return {"type": "http.request", "body": b"", "more_body": False}
-        return {"type": "http.disconnect", ANSWER: self._answer}
-
-    def _next(self) -> Message:
-        data = self._chunks.popleft()
-        scarce = self.share.lend(len(data))
-        self.connection.body_taken(self)
+            data = self._chunks.popleft()
+            scarce = self.share.lend(len(data))
+            self.connection.body_taken(self)
         self._ended = self.body_complete and not self._chunks
         message = {"type": "http.request", "body": data, "more_body": not self._ended}
         return message | {SCARCE: True} if scarce else message
@@ -193,9 +175,14 @@ class Cycle:
         elif kind == ZERO_COPY:
             await self._send_file(message)
         elif kind == SEVER:
-            await self._sever(reset=message["reset"])
+            self.severed = True
+            self.keep_alive = False
+            if message["reset"] and (unsent := await self.connection.reset()):
+                raise PeerGone(unsent)
         elif kind == GONE:
-            await self._until_gone()
+            while not self._cut:  # until the peer has gone, or sends no more of what it should
+                self._changed.clear()
+                await self._changed.wait()
         else:
             raise RuntimeError(f"not an event of a response: {kind}")
 
@@ -228,10 +215,8 @@ class Cycle:
             extra.append(b"Transfer-Encoding: chunked\r\n")
         elif length is None:
             self.keep_alive = False  # HTTP/1.0 tells the end of a body by closing
-        if not self.body_complete:
-            self.keep_alive = False
-        if not self.keep_alive or self.connection.stopping:
-            self.keep_alive = False
+        self.keep_alive &= self.body_complete and not self.connection.stopping
+        if not self.keep_alive:
             extra.append(b"Connection: close\r\n")
         elif self.scope["http_version"] == "1.0":
             extra.append(b"Connection: keep-alive\r\n")
@@ -257,12 +242,6 @@ class Cycle:
             self._left -= message["count"]
         if not message.get("more_body", False):
             self._finish()
-
-    async def _sever(self, *, reset: bool) -> None:
-        self.severed = True
-        self.keep_alive = False
-        if reset and (unsent := await self.connection.reset()):
-            raise PeerGone(unsent)
 
     def _finish(self) -> None:
         self.finished = True

@@ -58,24 +58,25 @@ class Limits:
         return float(getattr(self, patience.value)) if patience.value else float("inf")
 
 
+@dataclass(slots=True)
 class Budget:
     """A bound on memory that no number of connections leads beyond, but for one read of each socket.
 
     While there is room, a connection may run far ahead of the app, which makes a large body fast. Beyond the
     limit no connection waits for another one, which might be slow or stuck: each goes on, a piece at a time.
 
-    Args:
+    Attributes:
         limit: Bytes.
+        held: Bytes that are held now.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.held = 0
+    limit: int
+    held: int = 0
 
     @property
     def scarce(self) -> bool:
         """No connection should take more than it needs to go on."""
-        return self.held > self._limit
+        return self.held > self.limit
 
 
 class Share:

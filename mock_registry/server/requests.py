@@ -4,14 +4,15 @@ Owns parsing, the limits on heads, and what HTTP/1.1 demands of them. Must not k
 """
 
 import re
+from collections.abc import Callable
 from http import HTTPMethod
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from mock_registry.asgi import GONE, SEVER, ZERO_COPY, Headers, Scope
 
+from .cycle import Cycle
 from .limits import Limits
 
 _TLS_EXTENSIONS: dict[str, dict[str, object]] = {GONE: {}, SEVER: {}}
@@ -22,182 +23,64 @@ _ASGI = {"version": "3.0", "spec_version": "2.5"}
 
 
 class HeadRefused(Exception):  # noqa: N818 (a decided answer)
-    """A head that is not served."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Head:
-    """The head that is arriving on a connection, or the last one.
-
-    Attributes:
-        begun: Bytes of it have arrived, but not its end.
-        method: Of the last head, once it is known.
-        content_length: Of the last complete head; ``None`` without one.
-        framing: The header by which the last complete head announces a body; nothing if it has none.
-        expects_continue: The last complete head expects 100 Continue.
-    """
-
-    def __init__(self, limits: Limits, *, scheme: str, client: object, server: object) -> None:
-        self._limits = limits
-        self._scheme = scheme
-        self._client = client
-        self._server = server
-        self._target = b""
-        self._headers: Headers = []
-        self._octets = 0
-        self._raw = 0
-        self._alone = False
-        self.begun = False
-        self.method = ""
-        self.content_length: int | None = None
-        self.framing = b""
-        self.expects_continue = False
-
-    @property
-    def target(self) -> str:
-        """The target as far as it has arrived."""
-        return self._target.decode("latin-1")
-
-    def begin(self, *, alone: bool) -> None:
-        """Forget the head before.
-
-        Args:
-            alone: What has arrived with its first bytes is of this head, and of no request before.
-        """
-        self.begun = True
-        self.method = ""
-        self._target = b""
-        self._headers = []
-        self._octets = self._raw = 0
-        self._alone = alone
-
-    def add_target(self, piece: bytes) -> None:
-        """Take a piece of the target.
-
-        Raises:
-            HeadRefused: 414, it is too long.
-        """
-        self._target += piece
-        if len(self._target) > self._limits.target:
-            raise HeadRefused(414, "the target is too long")
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """Take a header.
-
-        Raises:
-            HeadRefused: 431, the headers are too large together.
-        """
-        self._headers.append((name.lower(), value))
-        self._octets += len(name) + len(value) + 4
-        if self._octets > self._limits.head:
-            raise HeadRefused(431, "the headers are too large")
-
-    def grow(self, count: int) -> None:
-        """Count bytes of a head that comes in pieces, of which the parser may hold a header back.
-
-        A first piece that it shares with the requests before does not count: where it begins is not known.
-
-        Raises:
-            HeadRefused: 431, they are too many.
-        """
-        self._raw += count if self._alone else 0
-        self._alone = True
-        if self._raw > 2 * (self._limits.head + self._limits.target):
-            raise HeadRefused(431, "the head is too large")
-
-    def complete(self, version: str) -> Scope:
-        """Return the ASGI scope of the request.
-
-        Raises:
-            HeadRefused: 400 or 505, it is not a request of HTTP/1.1 or 1.0.
-        """
-        self.begun = False
-        self._read_headers(version)
-        path, _, query = _origin_form(self._target).partition(b"?")
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": version,
-            "method": self.method,
-            "scheme": self._scheme,
-            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": self._headers,
-            "client": self._client,
-            "server": self._server,
-            "extensions": _TLS_EXTENSIONS if self._scheme == "https" else _EXTENSIONS,
-        }
-
-    def _read_headers(self, version: str) -> None:
-        hosts = 0
-        self.content_length = None
-        self.framing = b""
-        self.expects_continue = False
-        for name, value in self._headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                self.content_length = int(value)
-                self.framing = b"Content-Length: %d" % self.content_length if self.content_length else b""
-            elif name == b"transfer-encoding":
-                self.framing = b"Transfer-Encoding: chunked"
-            elif name == b"expect":
-                self.expects_continue = value.strip().lower() == b"100-continue" and version == "1.1"
-        if version not in ("1.0", "1.1"):
-            raise HeadRefused(505, f"HTTP/{version} is not supported")
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            raise HeadRefused(400, "a request has one Host header")
-
-
-def _origin_form(target: bytes) -> bytes:
-    """Return path and query of a target, which a client may send whole as it would to a proxy."""
-    if target.startswith(b"/") or b"://" not in target:
-        return target.partition(b"#")[0]
-    _, slash, rest = target.partition(b"://")[2].partition(b"/")
-    return (slash + rest).partition(b"#")[0] or b"/"
-
-
-class Receiver(Protocol):
-    """Receives the requests of a connection, in order."""
-
-    def request_begun(self, scope: Scope, *, keep_alive: bool) -> None:
-        """Take a head; ``keep_alive`` tells whether another request may follow."""
-
-    def body_arrived(self, data: bytes) -> None:
-        """Take a piece of the request's body."""
-
-    def request_ended(self) -> None:
-        """Know that the request is complete."""
-
-    def refuse(self, status: int, message: str) -> None:
-        """Know that what arrives is not served; nothing more is parsed."""
+    """A head that is not served: its arguments are a status and a message."""
 
 
 class Requests:
     """The requests that arrive on a connection.
 
     Args:
-        head: For the heads of this connection.
-        receiver: Receives them.
+        limits: Sizes of heads.
+        scheme: ``http`` or ``https``.
+        client: Address of the peer, for the ASGI scopes.
+        server: Address that it reached.
+        begin: Given the scope of each request, and whether another one may follow it; returns what takes its
+            body.
+        refuse: Given a status and a message for what is not served; nothing more is parsed.
 
     Attributes:
-        reading: A body is arriving, or could be.
+        begun: Bytes of a head have arrived, but not its end.
+        method: Of the last head, once it is known.
+        expects_continue: The last complete head expects 100 Continue.
+        reading: Takes the body that is arriving, or could be.
         received: Bytes of it that have arrived.
     """
 
-    def __init__(self, head: Head, receiver: Receiver) -> None:
-        self.head = head
-        self._receiver = receiver
+    def __init__(
+        self,
+        limits: Limits,
+        scheme: str,
+        client: object,
+        server: object,
+        *,
+        begin: Callable[[Scope, bool], Cycle],
+        refuse: Callable[[int, str], None],
+    ) -> None:
+        self._limits = limits
+        self._connection = {"scheme": scheme, "client": client, "server": server}
+        self._extensions = _TLS_EXTENSIONS if scheme == "https" else _EXTENSIONS
+        self._begin = begin
+        self._refuse = refuse
         self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
-        self._raw_left = 0
+        self._target = b""
+        self._headers: Headers = []
+        self._octets = 0
+        self._raw = 0
+        self._alone = False  # what has arrived with the head's first bytes is of no request before
         self._fresh = True
-        self.reading = False
+        self._content_length: int | None = None
+        self._framing = b""  # the header by which the last complete head announces a body
+        self._raw_left = 0
+        self.begun = False
+        self.method = ""
+        self.expects_continue = False
+        self.reading: Cycle | None = None
         self.received = 0
+
+    @property
+    def target(self) -> str:
+        """The target of the last head, as far as it has arrived."""
+        return self._target.decode("latin-1")
 
     @property
     def closed(self) -> bool:
@@ -216,17 +99,17 @@ class Requests:
             if not data:
                 return 0
         while self._parser is not None:
-            self._fresh = not self.reading and not self.head.begun
+            self._fresh = not (self.reading or self.begun)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
                 self._decline()
             except httptools.HttpParserError as error:
-                self._receiver.refuse(*_judge(error, data))
+                self._refuse(*_judge(error, data))
                 return 0
             else:
-                self._after(data)
+                self._after(len(data))
                 return 0
         return len(data)
 
@@ -238,17 +121,21 @@ class Requests:
         """
         self._parser = httptools.HttpRequestParser(self)
         if self.reading:
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self.head.framing)
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % self._framing)
 
-    def _after(self, data: bytes) -> None:
-        """Bound a head that comes in pieces, and leave the parser out where a body's length is known."""
-        if self.head.begun:
-            try:
-                self.head.grow(len(data))
-            except HeadRefused as refused:
-                self._receiver.refuse(refused.status, str(refused))
-        elif self.reading and self.head.content_length is not None:
-            self._raw_left = self.head.content_length - self.received
+    def _after(self, count: int) -> None:
+        """Bound a head that comes in pieces, and leave the parser out where a body's length is known.
+
+        The parser may hold a header back. A first piece that the head shares with the requests before does
+        not count: where it begins is not known.
+        """
+        if self.begun:
+            self._raw += count if self._alone else 0
+            self._alone = True
+            if self._raw > 2 * (self._limits.head + self._limits.target):
+                self._refuse(431, "the head is too large")
+        elif self.reading and self._content_length is not None:
+            self._raw_left = self._content_length - self.received
 
     def _take_raw(self, data: bytes) -> bytes:
         """Hand bytes to the body as they are, without the parser's copy, and return what is behind it."""
@@ -265,54 +152,116 @@ class Requests:
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self.head.begin(alone=self._fresh)
-        self._fresh = False
+        self.begun = True
+        self.method = ""
+        self._target = b""
+        self._headers = []
+        self._octets = self._raw = 0
+        self._alone, self._fresh = self._fresh, False
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
-        if self._parser is not None and not self.head.method:
-            self.head.method = self._parser.get_method().decode("ascii")
-        self.head.add_target(url)
+        """Take a piece of the target.
+
+        Raises:
+            HeadRefused: 414, it is too long.
+        """
+        if self._parser is not None and not self.method:
+            self.method = self._parser.get_method().decode("ascii")
+        self._target += url
+        if len(self._target) > self._limits.target:
+            raise HeadRefused(414, "the target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; after the head, it is a trailer, which is ignored."""
-        if not self.reading:
-            self.head.add(name, value)
+        """Take a header; after the head, it is a trailer, which is ignored.
+
+        Raises:
+            HeadRefused: 431, the headers are too large together.
+        """
+        if self.reading:
+            return
+        self._headers.append((name.lower(), value))
+        self._octets += len(name) + len(value) + 4
+        if self._octets > self._limits.head:
+            raise HeadRefused(431, "the headers are too large")
 
     def on_headers_complete(self) -> None:
-        """Hand the head over."""
+        """Hand the head over as an ASGI scope.
+
+        Raises:
+            HeadRefused: 400 or 505, it is not a request of HTTP/1.1 or 1.0.
+        """
         parser = self._parser
         if parser is None:  # the head before this one was refused
             return
+        self.begun = False
         if self.reading:  # only its framing, said again: see `_decline`
-            self.head.begun = False
             return
-        scope = self.head.complete(parser.get_http_version())
-        self.reading = True
+        version = parser.get_http_version()
+        self._read_headers(version)
+        path, _, query = _origin_form(self._target).partition(b"?")
+        scope: Scope = self._connection | {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "method": self.method,
+            "path": unquote_to_bytes(path).decode("utf-8", "replace"),
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "extensions": self._extensions,
+        }
         self.received = 0
-        self._receiver.request_begun(scope, keep_alive=parser.should_keep_alive())
+        self.reading = self._begin(scope, parser.should_keep_alive())
+
+    def _read_headers(self, version: str) -> None:
+        hosts = 0
+        self._content_length = None
+        self._framing = b""
+        self.expects_continue = False
+        for name, value in self._headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length":
+                self._content_length = int(value)
+                self._framing = b"Content-Length: %d" % self._content_length if self._content_length else b""
+            elif name == b"transfer-encoding":
+                self._framing = b"Transfer-Encoding: chunked"
+            elif name == b"expect":
+                self.expects_continue = value.strip().lower() == b"100-continue" and version == "1.1"
+        if version not in ("1.0", "1.1"):
+            raise HeadRefused(505, f"HTTP/{version} is not supported")
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise HeadRefused(400, "a request has one Host header")
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
         if self.reading:
             self.received += len(body)
-            self._receiver.body_arrived(body)
+            self.reading.feed(body)
 
     def on_message_complete(self) -> None:
         """End the request, unless its body follows an offer of another protocol."""
-        if self.reading and not (self.head.framing and self._offered()):
-            self.reading = False
-            self._receiver.request_ended()
+        offered = self._framing and self._parser is not None and self._parser.should_upgrade()
+        if self.reading and not offered:
+            ended, self.reading = self.reading, None
+            ended.end()
 
-    def _offered(self) -> bool:
-        return self._parser is not None and self._parser.should_upgrade()
+
+def _origin_form(target: bytes) -> bytes:
+    """Return path and query of a target, which a client may send whole as it would to a proxy."""
+    if target.startswith(b"/") or b"://" not in target:
+        return target.partition(b"#")[0]
+    _, slash, rest = target.partition(b"://")[2].partition(b"/")
+    return (slash + rest).partition(b"#")[0] or b"/"
 
 
 def _judge(error: httptools.HttpParserError, data: bytes) -> tuple[int, str]:
     """Return status and message for what the parser refused."""
     refused = error.__context__
     if isinstance(refused, HeadRefused):
-        return refused.status, str(refused)
+        status, message = refused.args
+        return status, message
     # An unknown method and garbage are both a bad method to the parser.
     if isinstance(error, httptools.HttpParserInvalidMethodError) and any(
         method not in _METHODS for method in _REQUEST_LINE.findall(data)

@@ -20,9 +20,6 @@ from .limits import Limits
 
 _log = logging.getLogger(__name__)
 
-_RECEIVED = 1 << 20
-"""Bytes, more than asyncio allocates for each read of a socket (256 KiB)."""
-
 _SWEEP = 1.0
 """Seconds between looks at the deadlines: exact enough for patience, and free of timers for each request."""
 
@@ -80,9 +77,6 @@ class Server(Shared):
         Raises:
             OSError: The address cannot be bound.
         """
-        bytes(
-            _RECEIVED
-        )  # once freed, malloc no longer maps memory for each read: a third more requests a second
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(self._greet, self.host, self.port, backlog=1024)
         self.port = self._listener.sockets[0].getsockname()[1]

@@ -11,6 +11,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from mock_registry.asgi import PeerGone
@@ -27,6 +28,7 @@ _PIECES = 8
 """After 2 MiB, other connections have their turn."""
 
 
+@dataclass(slots=True, eq=False)
 class FileSender:
     """A stretch of a file, sent on a socket by the kernel alone.
 
@@ -34,33 +36,22 @@ class FileSender:
     when the connection is aborted meanwhile, hides how far it came, and does not read from the peer until it
     is done.
 
-    Args:
+    Attributes:
         descriptor: Of the socket. Nothing else may write to it until ``run`` returns.
         file: Read from, without moving its position.
         offset: Where the stretch begins.
         count: Its bytes.
         progress: Called whenever the socket has taken something.
-
-    Attributes:
         sent: Bytes that the socket has taken.
     """
 
-    def __init__(
-        self,
-        descriptor: int,
-        file: BinaryIO,
-        offset: int,
-        count: int,
-        progress: Callable[[], None],
-    ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._socket = descriptor
-        self._file = file
-        self._offset = offset
-        self._count = count
-        self._progress = progress
-        self._done: asyncio.Future[None] = self._loop.create_future()
-        self.sent = 0
+    descriptor: int
+    file: BinaryIO
+    offset: int
+    count: int
+    progress: Callable[[], None]
+    sent: int = 0
+    _done: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     async def run(self) -> None:
         """Send it all.
@@ -68,43 +59,38 @@ class FileSender:
         Raises:
             PeerGone: The socket broke, or `give_up` was called; ``unsent`` is exact.
         """
-        self._socket = os.dup(self._socket)  # the loop watches the transport's own for reading
+        self.descriptor = os.dup(self.descriptor)  # the loop watches the transport's own for reading
+        loop = asyncio.get_running_loop()
         try:
-            self._loop.add_writer(self._socket, self._push)
+            loop.add_writer(self.descriptor, self._push)
             await self._done
         finally:
-            self._loop.remove_writer(self._socket)
-            os.close(self._socket)
+            loop.remove_writer(self.descriptor)
+            os.close(self.descriptor)
 
     def give_up(self) -> None:
         """Stop, since the connection is gone."""
         if not self._done.done():
-            self._done.set_exception(PeerGone(self._count - self.sent))
+            self._done.set_exception(PeerGone(self.count - self.sent))
 
     def _push(self) -> None:
         try:
             for _ in range(_PIECES):
-                if not self._push_piece():
-                    break
+                if self._done.done():
+                    return
+                start, left = self.offset + self.sent, self.count - self.sent
+                sent = os.sendfile(self.descriptor, self.file.fileno(), start, min(left, _PIECE))
+                self.sent += sent
+                if sent == left:
+                    self._done.set_result(None)
+                elif sent == 0:
+                    self._done.set_exception(EOFError("the file is shorter than the stretch"))
         except BlockingIOError:
             pass
         except OSError:
             self.give_up()
         if not self._done.done():
-            self._progress()
-
-    def _push_piece(self) -> bool:
-        """Send a piece, and tell whether there are more."""
-        left = self._count - self.sent
-        if self._done.done():
-            return False
-        sent = os.sendfile(self._socket, self._file.fileno(), self._offset + self.sent, min(left, _PIECE))
-        self.sent += sent
-        if sent == left:
-            self._done.set_result(None)
-        elif sent == 0:
-            self._done.set_exception(EOFError("the file is shorter than the stretch"))
-        return sent < left
+            self.progress()
 
 
 def keep_queue_short(peer: socket.socket | None) -> None:

@@ -64,7 +64,7 @@ def encode_error(status: int, message: str, *, bare: bool = False) -> tuple[byte
     Args:
         status: Of the answer.
         message: What is wrong.
-        bare: Leave the body out, as for HEAD.
+        bare: Leave the body out: HEAD never gets one, not even of an error.
 
     Returns:
         The answer, and the bytes of its body.

@@ -209,14 +209,6 @@ class ChangeLog:
         self._descriptor, self._size, self.lines = descriptor, len(content), len(lines) - 1
         os.fsync(self._directory)
 
-    def flush(self) -> None:
-        """Bring what was appended to the disk itself, blocking.
-
-        Raises:
-            OSError: It may be lost.
-        """
-        os.fsync(self._descriptor)
-
     def replenish(self) -> None:
         """Set room aside for changes that free some, if that is not so already and there is any."""
         if self._has_reserve:

@@ -14,11 +14,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
-from mock_registry.spec import Algorithm, Digest
+from mock_registry.spec import Algorithm, Digest, is_digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
 from .files import DirectoryBlob, Library
-from .place import Barrier, DirectoryError, Place, look, names, open_file
+from .place import DirectoryError, Place, look, names, open_file
 from .protocol import (
     NO_ROOM,
     Change,
@@ -27,8 +27,9 @@ from .protocol import (
     SessionOpened,
     Storage,
     StorageFull,
-    Threads,
     Upload,
+    in_thread,
+    together,
     unlink,
     write_all,
 )
@@ -38,7 +39,7 @@ _log = logging.getLogger(__name__)
 _LARGE = 1 << 22
 """Bytes from which freeing a file takes long enough to be done in a thread."""
 
-_ASIDE = (".manifest-", ".linked-", ".freed-")
+_ASIDE = (".manifest-", ".freed-")
 """Prefixes of files in the folder of uploads that are not uploads: removed at a start."""
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -56,8 +57,6 @@ class DirectoryStorage(Storage):
 
     Args:
         path: The directory, made if it is missing.
-        durable: Flush to the disk before anything is acknowledged: needed when the machine may lose its
-            power, not when the process may be killed.
 
     Raises:
         DirectoryError: The directory holds what no registry makes, or its changes are damaged.
@@ -67,10 +66,8 @@ class DirectoryStorage(Storage):
 
     publishes = True
 
-    def __init__(self, path: str | os.PathLike[str], *, durable: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.durable = durable
-        self.threads = Threads()
         self._place: Place | None = None
         self._number = itertools.count()
         self._freeing: set[asyncio.Future[None]] = set()
@@ -114,10 +111,7 @@ class DirectoryStorage(Storage):
             except DamagedLogError as error:
                 raise DirectoryError(f"{self.path}: {error}") from error
             changes.replenish()
-            if self.durable:
-                place.flush()
-            self.barrier = Barrier(place, changes, self.threads, durable=self.durable)
-            self._library = Library(place, self.threads, durable=self.durable)
+            self._library = Library(place)
             self._changes, self._place = changes, place
             stack.pop_all()
         return True
@@ -145,9 +139,11 @@ class DirectoryStorage(Storage):
     def sweep(self, digests: Collection[Digest], sessions: Collection[str]) -> None:
         """Remove what a killed process had begun, or had not yet removed. Names that it cannot make stay."""
         place = self.place
-        for digest in place.digests():
-            if digest not in digests:
-                unlink(*place.blob(digest))
+        for algorithm, folder in place.blobs.items():
+            for name in names(folder):
+                digest = f"{algorithm}:{name}"
+                if is_digest(digest) and digest not in digests:
+                    unlink(name, folder)
         for name in names(place.uploads):
             if name not in sessions and (is_session(name) or name.startswith(_ASIDE)):
                 unlink(name, place.uploads)
@@ -181,32 +177,24 @@ class DirectoryStorage(Storage):
             StorageFull: The change could not be written down.
             OSError: The file does not have this size, or could not be moved.
         """
-        uploads, seals = self.place.uploads, self._library.seals
-        os.utime(session, ns=seals.times(digest, size), dir_fd=uploads, follow_symlinks=False)
+        uploads, library = self.place.uploads, self._library
+        os.utime(session, ns=library.times(digest, size), dir_fd=uploads, follow_symlinks=False)
         stat = os.stat(session, dir_fd=uploads, follow_symlinks=False)
         if stat.st_size != size:
             raise OSError(errno.EIO, f"the upload's file has {stat.st_size} bytes, not {size}")
         self.record(SessionCommitted(session, digest))
-        if self.durable:
-            # The session's file has to be there until the change is on the disk, or a loss of power in
-            # between would leave an open session without its bytes.
-            linked = f".linked-{session}"
-            os.link(session, linked, src_dir_fd=uploads, dst_dir_fd=uploads)
-            self._move(linked, digest)
-            self.barrier.afterwards(lambda: unlink(session, uploads))
-        else:
-            self._move(session, digest)
-        if not seals.judge(digest, stat):  # a file system that cannot keep such times
+        self._move(session, digest)
+        if not library.judge(digest, stat):  # a file system that cannot keep such times
             name, folder = self.place.blob(digest)
             stat = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            seals.learn(digest, stat, intact=True)
-        return DirectoryBlob(self._library, digest, stat)
+            library.learn(digest, stat, intact=True)
+        return DirectoryBlob(library, digest, stat)
 
     def _move(self, name: str, digest: Digest) -> None:
         place = self.place
         blob, folder = place.blob(digest)
         os.rename(name, blob, src_dir_fd=place.uploads, dst_dir_fd=folder)
-        self._library.seals.forget(digest)
+        self._library.forget(digest)
 
     def keep_manifest(self, digest: Digest, content: bytes) -> None:
         """Write a manifest aside and move it to its place, over a copy that may be damaged."""
@@ -216,11 +204,9 @@ class DirectoryStorage(Storage):
             descriptor = os.open(name, _CREATE, 0o600, dir_fd=uploads)
             try:
                 write_all(descriptor, [content])
-                os.utime(descriptor, ns=self._library.seals.times(digest, len(content)))
-            except OSError:
+                os.utime(descriptor, ns=self._library.times(digest, len(content)))
+            finally:
                 os.close(descriptor)
-                raise
-            self.barrier.flush_later(descriptor)
             self._move(name, digest)
         except OSError as error:
             unlink(name, uploads)
@@ -230,7 +216,7 @@ class DirectoryStorage(Storage):
 
     def read_manifest(self, digest: Digest) -> bytes:
         """Return what is in a digest's file."""
-        with os.fdopen(open_file(*self.place.blob(digest)), "rb", buffering=0) as file:
+        with open_file(*self.place.blob(digest)) as file:
             return file.readall()
 
     def remove(self, digest: Digest) -> None:
@@ -238,13 +224,13 @@ class DirectoryStorage(Storage):
         uploads = self.place.uploads
         name, folder = self.place.blob(digest)
         found = look(name, folder)
-        self._library.seals.forget(digest)
+        self._library.forget(digest)
         if found is None or found.st_size < _LARGE:
             unlink(name, folder)
             return
         freed = f".freed-{next(self._number)}"
         os.rename(name, freed, src_dir_fd=folder, dst_dir_fd=uploads)
-        freeing = self.threads.start(lambda: unlink(freed, uploads))
+        freeing = in_thread(lambda: unlink(freed, uploads))
         self._freeing.add(freeing)
         freeing.add_done_callback(self._freeing.discard)
 
@@ -252,19 +238,17 @@ class DirectoryStorage(Storage):
 
     def record(self, change: Change) -> None:
         """Write a change down. From here on it has happened, even if the process is killed."""
-        self.barrier.note()
         self._changes.append(change)
 
     async def sync(self) -> None:
-        """Wait until what was removed is free and, if that is promised, until all is on the disk."""
+        """Wait until what was removed is free."""
         if self._freeing:
             await asyncio.wait(set(self._freeing))
         self._changes.replenish()
-        await self.barrier.wait()
 
     def shorten(self, changes: Iterable[Change], count: int) -> None:
         """Rewrite the changes when most of them are outdated."""
-        if self._changes.lines <= 2 * count + _WASTE or self.barrier.flushing:
+        if self._changes.lines <= 2 * count + _WASTE:
             return
         try:
             self._changes.rewrite(changes)
@@ -287,15 +271,13 @@ class DirectoryStorage(Storage):
             await self._library.finished()
             await self.sync()
         except OSError as error:
-            _log.warning("%s: not all is on the disk: %s", self.path, error)
+            _log.warning("%s: not all is free: %s", self.path, error)
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the directory as the end of the process does, without flushing anything."""
+        """Close the directory as the end of the process does."""
         place, self._place = self.place, None
-        self.barrier.close()
         self._changes.close()
-        self.threads.close()
         place.close()
 
 
@@ -312,7 +294,7 @@ class DirectoryUpload(Upload):
     def __init__(
         self, storage: DirectoryStorage, session: str, algorithm: Algorithm, *, size: int = 0
     ) -> None:
-        super().__init__(storage.threads, algorithm, size=size)
+        super().__init__(algorithm, size=size)
         self._storage = storage
         self._session = session
         self._descriptor: int | None = None
@@ -333,18 +315,14 @@ class DirectoryUpload(Upload):
     def _hash_again(self, algorithm: Algorithm) -> str:
         if not self.size:
             return hashlib.new(algorithm).hexdigest()
-        descriptor = open_file(self._session, self._storage.place.uploads)
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
+        with open_file(self._session, self._storage.place.uploads) as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    async def settle(self) -> None:
-        """Close the descriptor, after bringing the bytes to the disk if that is promised."""
+    def settle(self) -> None:
+        """Close the descriptor: a session may wait long for its next chunk."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            try:
-                await self._storage.barrier.flush(descriptor)
-            finally:
-                os.close(descriptor)
+            os.close(descriptor)
 
     async def commit(self, digest: Digest) -> DirectoryBlob:
         """Move the file to its digest's place.
@@ -355,16 +333,14 @@ class DirectoryUpload(Upload):
         """
         if not self.size:
             self._open()  # there is no file yet
-        await self.settle()
+        self.settle()
         blob = self._storage.take(self._session, digest, self.size)
         self._over = True
         return blob
 
     async def discard(self) -> None:
         """Free the space."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self.settle()
         if self._over:
             return
         self._over = True
@@ -372,4 +348,4 @@ class DirectoryUpload(Upload):
         if self.size < _LARGE:
             unlink(self._session, uploads)
         else:
-            await self._threads.together(lambda: unlink(self._session, uploads))
+            await together(lambda: unlink(self._session, uploads))

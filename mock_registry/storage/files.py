@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import zlib
-from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,15 +20,15 @@ from mock_registry.spec import Digest, algorithm_of, digest_of
 
 from .memory import FileReader, MemoryBlob
 from .place import Place, look, open_file
-from .protocol import BlobRemoved, Threads
+from .protocol import BlobRemoved, in_thread
 
 _log = logging.getLogger(__name__)
 
-_SMALL = 1 << 16
+_SMALL = 1 << 15
 """Bytes up to which content is kept in memory for a while: configs, and layers that change a file or two."""
 
-_ROOM = 16 << 20
-"""Bytes of all content that is kept so."""
+_KEPT = 512
+"""Contents that are kept so, 16 MiB at most."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _SECOND = 10**9
@@ -36,24 +36,33 @@ _SECOND = 10**9
 _Identity: TypeAlias = tuple[int, int, int, int]
 
 
-class Seals:
-    """Marks on verified files, so that they are hashed again only after something wrote to them.
+def _identity(stat: os.stat_result) -> _Identity:
+    """Return what tells a file apart from another one, and from itself before a change."""
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
-    The mark is the file's time of modification: a second that tells people when, and nanoseconds that are a
-    function of the digest and the size. A write sets another time, and a file of another size does not fit
-    its mark. The time of a write alone would not do: systems count it in steps of some milliseconds, within
-    which a file can be verified and then damaged.
 
-    Unless files are flushed to the disk, the mark holds only until the machine is started again, since a
-    machine that lost its power may keep a file's times and lose its bytes.
+class Library:
+    """Access to the files of digests, with marks on those that were verified.
+
+    A marked file is hashed again only after something wrote to it. The mark is the file's time of
+    modification: a second that tells people when, and nanoseconds that are a function of the digest and the
+    size. A write sets another time, and a file of another size does not fit its mark. The time of a write
+    alone would not do: systems count it in steps of some milliseconds, within which a file can be verified
+    and then damaged.
+
+    The mark holds only until the machine is started again, since a machine that lost its power may keep a
+    file's times and lose its bytes.
 
     Args:
-        durable: Files are flushed before they are marked.
+        place: The open directory.
     """
 
-    def __init__(self, *, durable: bool) -> None:
-        self._epoch = "" if durable or not BOOT_ID.exists() else BOOT_ID.read_text().strip()
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._epoch = BOOT_ID.read_text().strip() if BOOT_ID.exists() else ""
         self._found: dict[Digest, tuple[_Identity, bool]] = {}
+        self._readings: dict[Digest, asyncio.Future[bool]] = {}
+        self._kept: dict[tuple[Digest, _Identity], bytes] = {}
 
     def times(self, digest: Digest, size: int) -> tuple[int, int]:
         """Return times of access and modification, in nanoseconds, to mark a verified file with."""
@@ -78,35 +87,11 @@ class Seals:
         """Forget a file that was removed or replaced."""
         self._found.pop(digest, None)
 
-
-def _identity(stat: os.stat_result) -> _Identity:
-    """Return what tells a file apart from another one, and from itself before a change."""
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-
-
-class Library:
-    """Access to the files of digests: which are intact, and the small ones that were read last.
-
-    Args:
-        place: The open directory.
-        threads: Where files are read to know whether they are intact.
-        durable: As of `Seals`.
-    """
-
-    def __init__(self, place: Place, threads: Threads, *, durable: bool) -> None:
-        self.place = place
-        self.seals = Seals(durable=durable)
-        self._threads = threads
-        self._readings: dict[Digest, asyncio.Future[bool]] = {}
-        self._kept: OrderedDict[Digest, tuple[_Identity, bytes]] = OrderedDict()
-        self._bytes_kept = 0
-
     async def inspect(self, digest: Digest) -> bool:
         """Tell whether a digest's file holds its content, by reading it; callers share a reading."""
         reading = self._readings.get(digest)
         if reading is None:
-            reading = self._threads.start(lambda: self._read_through(digest))
-            self._readings[digest] = reading
+            reading = self._readings[digest] = in_thread(lambda: self._read_through(digest))
             reading.add_done_callback(lambda _: self._readings.pop(digest, None))
         return await asyncio.shield(reading)
 
@@ -118,43 +103,39 @@ class Library:
     def _read_through(self, digest: Digest) -> bool:
         name, folder = self.place.blob(digest)
         try:
-            descriptor = open_file(name, folder)
-        except OSError:
-            return False
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            before = os.fstat(descriptor)
-            try:
+            with open_file(name, folder) as file:
+                before = os.fstat(file.fileno())
                 actual = hashlib.file_digest(file, algorithm_of(digest)).hexdigest()
-            except OSError as error:
-                _log.warning("%s cannot be read: %s", digest, error)
-                return False
-            intact = actual == name
-            if intact:
-                with contextlib.suppress(OSError):  # a file of another user; then it is only remembered
-                    os.utime(descriptor, ns=self.seals.times(digest, before.st_size))
-            else:
-                _log.warning("%s is damaged: its file holds %s:%s", digest, algorithm_of(digest), actual)
-            after = os.fstat(descriptor)
+                intact = actual == name
+                if intact:
+                    with contextlib.suppress(OSError):  # a file of another user; then it is only remembered
+                        os.utime(file.fileno(), ns=self.times(digest, before.st_size))
+                else:
+                    _log.warning("%s is damaged: its file holds %s:%s", digest, algorithm_of(digest), actual)
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            _log.warning("%s cannot be read: %s", digest, error)
+            return False
         if (after.st_size, after.st_ino) == (before.st_size, before.st_ino):
-            self.seals.learn(digest, after, intact=intact)
+            self.learn(digest, after, intact=intact)
         return intact
 
-    def open(self, digest: Digest, stat: os.stat_result) -> FileReader:
-        """Open a digest's file, if it is still the one that ``stat`` was taken of.
+    def open(self, digest: Digest, size: int) -> FileReader:
+        """Open a digest's file, if it is verified and of this size.
 
         Raises:
             BlobRemoved: It has been removed.
             OSError: It has been changed.
         """
         try:
-            descriptor = open_file(*self.place.blob(digest))
+            file = open_file(*self.place.blob(digest))
         except FileNotFoundError:
             raise BlobRemoved(digest) from None
-        found = os.fstat(descriptor)
-        if found.st_size != stat.st_size or not self.seals.judge(digest, found):
-            os.close(descriptor)
-            raise OSError(errno.EIO, "the file was changed by somebody else")
-        return FileReader(os.fdopen(descriptor, "rb", buffering=0))
+        found = os.fstat(file.fileno())
+        if found.st_size != size or not self.judge(digest, found):
+            file.close()
+            raise OSError(errno.EIO, "the file was changed by another program")
+        return FileReader(file)
 
     def read(self, digest: Digest, stat: os.stat_result) -> bytes:
         """Return small content, which is kept for as long as its file is the one that it was read from.
@@ -163,52 +144,42 @@ class Library:
             BlobRemoved: It has been removed.
             OSError: It has been changed.
         """
-        identity = _identity(stat)
-        kept, content = self._kept.get(digest, (None, b""))
-        if kept == identity:
-            self._kept.move_to_end(digest)
-            return content
-        with self.open(digest, stat) as reader:
+        key = digest, _identity(stat)
+        if key in self._kept:
+            return self._kept[key]
+        with self.open(digest, stat.st_size) as reader:
             content = reader.read(0, stat.st_size)
         if digest_of(content, algorithm_of(digest)) != digest:  # cheap for content of this size
-            self.seals.learn(digest, stat, intact=False)
+            self.learn(digest, stat, intact=False)
             raise OSError(errno.EIO, "the file does not hold what was written to it")
-        self._keep(digest, identity, content)
+        if len(self._kept) >= _KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = content
         return content
 
-    def _keep(self, digest: Digest, identity: _Identity, content: bytes) -> None:
-        if digest in self._kept:
-            self._bytes_kept -= len(self._kept.pop(digest)[1])
-        self._kept[digest] = identity, content
-        self._bytes_kept += len(content)
-        while self._bytes_kept > _ROOM:
-            self._bytes_kept -= len(self._kept.popitem(last=False)[1][1])
 
-
+@dataclass(slots=True)
 class DirectoryBlob:
     """A file that is named after its digest: checked each time, and read again if it was touched."""
 
-    __slots__ = ("_digest", "_library", "_stat")
-
-    def __init__(self, library: Library, digest: Digest, stat: os.stat_result) -> None:
-        self._library = library
-        self._digest = digest
-        self._stat = stat
+    library: Library
+    digest: Digest
+    stat: os.stat_result
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return self._stat.st_size
+        return self.stat.st_size
 
     async def is_intact(self) -> bool:
         """Tell whether the file is as it was verified; if it was touched since, read it in a thread."""
-        verdict = self._library.seals.judge(self._digest, self._stat)
+        verdict = self.library.judge(self.digest, self.stat)
         if verdict is None:
-            verdict = await self._library.inspect(self._digest)
-            fresh = look(*self._library.place.blob(self._digest))
+            verdict = await self.library.inspect(self.digest)
+            fresh = look(*self.library.place.blob(self.digest))
             if fresh is None:
                 return False
-            self._stat = fresh  # a new push may have repaired it meanwhile
+            self.stat = fresh  # a new push may have repaired it meanwhile
         return verdict
 
     def open(self) -> FileReader | MemoryBlob:
@@ -219,5 +190,5 @@ class DirectoryBlob:
             OSError: It has been changed.
         """
         if self.size > _SMALL:
-            return self._library.open(self._digest, self._stat)
-        return MemoryBlob(self._library.read(self._digest, self._stat))
+            return self.library.open(self.digest, self.size)
+        return MemoryBlob(self.library.read(self.digest, self.stat))

@@ -10,12 +10,13 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from mock_registry.spec import Algorithm, Digest
 
-from .protocol import Blob, BlobRemoved, Storage, Threads, Upload, write_all
+from .protocol import Blob, BlobRemoved, Storage, Upload, write_all
 
 SPOOL_THRESHOLD = 1 << 18
 """Bytes up to which content stays in memory: configs and small layers, which are most of all requests."""
@@ -52,15 +53,12 @@ class MemoryBlob:
         return
 
 
+@dataclass(frozen=True, slots=True)
 class FileBlob:
     """Large content, in a file that is no longer written to."""
 
-    __slots__ = ("path", "removed", "size")
-
-    def __init__(self, path: Path, size: int) -> None:
-        self.path = path
-        self.size = size
-        self.removed = False
+    path: Path
+    size: int
 
     async def is_intact(self) -> bool:
         """Return true: the spool directory is this process's own."""
@@ -68,18 +66,17 @@ class FileBlob:
 
     def open(self) -> "FileReader":
         """Open the file."""
-        if self.removed:
-            raise BlobRemoved(self.path)
-        return FileReader(self.path.open("rb", buffering=0))
+        try:
+            return FileReader(self.path.open("rb", buffering=0))
+        except FileNotFoundError:
+            raise BlobRemoved(self.path) from None
 
 
+@dataclass(frozen=True, slots=True)
 class FileReader:
     """An open file. Reads run on the loop: what was spooled moments ago is in the page cache."""
 
-    __slots__ = ("file",)
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
+    file: BinaryIO
 
     def read(self, offset: int, count: int) -> bytes:
         """Read without moving the file's position."""
@@ -96,7 +93,7 @@ class MemoryUpload(Upload):
     """Content that grows in memory up to the threshold, and from there in a spool file."""
 
     def __init__(self, storage: "MemoryStorage", session: str, algorithm: Algorithm) -> None:
-        super().__init__(storage.threads, algorithm)
+        super().__init__(algorithm)
         self._storage = storage
         self._session = session
         self._chunks: list[bytes] = []
@@ -125,7 +122,7 @@ class MemoryUpload(Upload):
         with self._path.open("rb", buffering=0) as file:
             return hashlib.file_digest(file, algorithm).hexdigest()
 
-    async def settle(self) -> None:
+    def settle(self) -> None:
         """Close the descriptor: a session may wait long for its next chunk."""
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -133,7 +130,7 @@ class MemoryUpload(Upload):
 
     async def commit(self, digest: Digest) -> Blob:
         """Keep the content: the spool file stays where it is, so nothing is copied."""
-        await self.settle()
+        self.settle()
         kept = b"".join(self._chunks)
         blob = MemoryBlob(kept) if self._path is None else FileBlob(self._path, self.size)
         self._storage.keep(digest, blob)
@@ -142,7 +139,7 @@ class MemoryUpload(Upload):
 
     async def discard(self) -> None:
         """Free the space."""
-        await self.settle()
+        self.settle()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
         self._storage.charge(-self._charged)
@@ -171,7 +168,6 @@ class MemoryStorage(Storage):
         self.spool: Path | None = None
         self._parent = directory
         self._remove_spool: weakref.finalize[[str, bool], MemoryStorage] | None = None
-        self.threads = Threads()
         self.threshold = threshold
         self._capacity = capacity
         self._used = 0
@@ -220,7 +216,6 @@ class MemoryStorage(Storage):
         if blob is not None:
             self.charge(-blob.size)
         if isinstance(blob, FileBlob):
-            blob.removed = True
             blob.path.unlink(missing_ok=True)
 
     async def aclose(self) -> None:
@@ -230,4 +225,3 @@ class MemoryStorage(Storage):
         if self._remove_spool is not None:
             self._remove_spool()
         self._remove_spool = self.spool = None
-        self.threads.close()

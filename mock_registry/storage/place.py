@@ -1,23 +1,19 @@
-"""The directory of one registry: its lock, its folders, names that are never followed elsewhere, and flushes.
+"""The directory of one registry: its lock, its folders, and names that are never followed elsewhere.
 
-Owns the layout of the directory, the descriptors of its folders, and the order in which files, folders and
-changes are flushed. Must not know what is in its files.
+Owns the layout of the directory and the descriptors of its folders. Must not know what is in its files.
 """
 
-import asyncio
 import contextlib
-import errno
 import fcntl
+import io
 import os
 import stat
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
-from mock_registry.spec import Algorithm, Digest, is_digest
+from mock_registry.spec import Algorithm, Digest
 
 from . import changelog
-from .protocol import Threads
 
 _LOCK = "lock"
 _LAYOUT = "oci-layout"
@@ -121,20 +117,6 @@ class Place:
         algorithm, _, encoded = digest.partition(":")
         return encoded, self.blobs[Algorithm(algorithm)]
 
-    def digests(self) -> list[Digest]:
-        """Return the digests that files are named after; other names are ignored."""
-        return [
-            digest
-            for algorithm, folder in self.blobs.items()
-            for name in names(folder)
-            if is_digest(digest := f"{algorithm}:{name}")
-        ]
-
-    def flush(self) -> None:
-        """Bring the folders themselves to the disk."""
-        for descriptor in self._descriptors:
-            os.fsync(descriptor)
-
     def publish(self, index: bytes) -> None:
         """Make the directory an OCI layout for other programs, with this index.
 
@@ -167,115 +149,16 @@ def look(name: str, folder: int) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def open_file(name: str, folder: int) -> int:
+def open_file(name: str, folder: int) -> io.FileIO:
     """Open a file for reading.
 
     Raises:
         FileNotFoundError: It is missing.
         OSError: It cannot be read, or is not a file.
     """
-    return os.open(name, _READ, dir_fd=folder)
+    return os.fdopen(os.open(name, _READ, dir_fd=folder), "rb", buffering=0)
 
 
 def _close_all(descriptors: list[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
-
-
-class Barrier:
-    """Flushes once for all who wait at the same time. Unless it is durable, there is nothing to wait for.
-
-    Args:
-        place: The directory.
-        changes: Its file of changes.
-        threads: Threads to flush in.
-        durable: Whether to flush at all.
-    """
-
-    def __init__(
-        self, place: Place, changes: changelog.ChangeLog, threads: Threads, *, durable: bool
-    ) -> None:
-        self.durable = durable
-        self._place = place
-        self._changes = changes
-        self._threads = threads
-        self._lock = asyncio.Lock()
-        self._asked = 0
-        self._done = 0
-        self._failed = False
-        self._descriptors: list[int] = []
-        self._afterwards: list[Callable[[], None]] = []
-
-    @property
-    def flushing(self) -> bool:
-        """The file of changes is being flushed, and must not be replaced."""
-        return self._lock.locked()
-
-    def note(self) -> None:
-        """Know of a change that is about to be written and flushed.
-
-        Raises:
-            OSError: A flush has failed before. What it was for may be lost though a second try succeeds, so
-                that nothing that builds on it is begun.
-        """
-        if self._failed:
-            raise OSError(errno.EIO, "the disk failed; the directory has to be opened again")
-        self._asked += 1
-
-    def flush_later(self, descriptor: int) -> None:
-        """Take over an open file that is to be flushed with the next changes, and closed."""
-        if self.durable:
-            self._descriptors.append(descriptor)
-        else:
-            os.close(descriptor)
-
-    def afterwards(self, work: Callable[[], None]) -> None:
-        """Do something short once what was noted before is on the disk."""
-        self._afterwards.append(work)
-
-    async def flush(self, descriptor: int) -> None:
-        """Bring a growing file to the disk, and its name."""
-        if self.durable:
-            await self._threads.together(lambda: _flush(descriptor, self._place.uploads))
-
-    async def wait(self) -> None:
-        """Wait until everything noted so far is on the disk.
-
-        Raises:
-            OSError: Some of it may not be.
-        """
-        if not self.durable or self._asked <= self._done:
-            return
-        mine = self._asked
-        async with self._lock:
-            if self._done >= mine:
-                return  # another caller flushed it too
-            reached = self._asked
-            descriptors, self._descriptors = self._descriptors, []
-            afterwards, self._afterwards = self._afterwards, []
-            await self._threads.together(lambda: self._flush_all(descriptors))
-            self._done = reached
-            for work in afterwards:
-                work()
-
-    def _flush_all(self, descriptors: list[int]) -> None:
-        try:
-            _flush(*descriptors, *self._place.blobs.values(), self._place.uploads)
-            self._changes.flush()
-        except OSError:
-            self._failed = True
-            raise
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-
-    def close(self) -> None:
-        """Close what was never flushed."""
-        for descriptor in self._descriptors:
-            os.close(descriptor)
-        self._descriptors.clear()
-
-
-def _flush(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        os.fsync(descriptor)

@@ -3,9 +3,9 @@
 Owns hashing while receiving, and the choice of what runs on the event loop and what in threads. Must not know
 where bytes are kept, why an upload grows, or who may read a blob.
 
-A storage that is to survive a restart writes every change down in `record`, takes part in a commit itself,
-and makes both durable in `settle` and `sync`: nothing is acknowledged to a client before one of them
-returned. Methods that are not coroutines never suspend, so that the state and its record change together.
+A storage that is to survive a restart writes every change down in `record`, and takes part in a commit
+itself: nothing is acknowledged to a client before that. Methods that are not coroutines never suspend, so
+that the state and its record change together.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, Self, TypeAlias, TypeVar
 
@@ -71,45 +70,31 @@ class Blob(Protocol):
         """
 
 
-class Threads:
-    """A pool of threads for hashing, large writes, flushes and removals; made when first needed."""
+def in_thread(work: Callable[[], T]) -> asyncio.Future[T]:
+    """Begin work in one of the event loop's threads, and return a future for its result."""
+    return asyncio.get_running_loop().run_in_executor(None, work)
 
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
 
-    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
-        """Begin work in a thread, and return a future for its result."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(2 + (os.cpu_count() or 1), "mock-registry-storage")
-        return asyncio.get_running_loop().run_in_executor(self._pool, work)
+async def together(*works: Callable[[], T]) -> list[T]:
+    """Run blocking work in threads, at once, and wait for all of it, even when cancelled meanwhile.
 
-    async def together(self, *works: Callable[[], T]) -> list[T]:
-        """Run blocking work in threads, at once, and wait for all of it, even when cancelled meanwhile.
-
-        Hashing and writing each release the interpreter's lock; side by side they take as long as the slower.
-        """
-        futures = [self.start(work) for work in works]
-        try:
-            await asyncio.wait(futures)
-        except asyncio.CancelledError:
-            await asyncio.wait(futures)  # threads cannot be stopped, so their effect must be known
-            for future in futures:
-                future.result()
-            raise
-        return [future.result() for future in futures]
-
-    def close(self) -> None:
-        """Let the threads end. A later call makes new ones."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+    Hashing and writing each release the interpreter's lock; side by side they take as long as the slower.
+    """
+    futures = [in_thread(work) for work in works]
+    try:
+        await asyncio.wait(futures)
+    except asyncio.CancelledError:
+        await asyncio.wait(futures)  # threads cannot be stopped, so their effect must be known
+        for future in futures:
+            future.result()
+        raise
+    return [future.result() for future in futures]
 
 
 class Upload(ABC):
     """Content that still grows. One caller at a time: the session's lock ensures it.
 
     Args:
-        threads: Where large batches are hashed and written.
         algorithm: What to hash with while receiving.
         size: Bytes that an earlier process received.
 
@@ -117,8 +102,7 @@ class Upload(ABC):
         size: Bytes appended so far, which is where a client resumes.
     """
 
-    def __init__(self, threads: Threads, algorithm: Algorithm, *, size: int = 0) -> None:
-        self._threads = threads
+    def __init__(self, algorithm: Algorithm, *, size: int = 0) -> None:
         self._algorithm = algorithm
         self._hash = None if size else hashlib.new(algorithm)
         self.size = size
@@ -142,7 +126,7 @@ class Upload(ABC):
                 write(chunks)
                 self._update(chunks)
             else:
-                await self._threads.together(lambda: self._update(chunks), lambda: write(chunks))
+                await together(lambda: self._update(chunks), lambda: write(chunks))
         except OSError as error:
             if error.errno in NO_ROOM:
                 raise StorageFull(error.errno, "no room left for the upload") from error
@@ -161,7 +145,7 @@ class Upload(ABC):
         """Return the digest of all bytes; they are read again if another algorithm was followed."""
         if self._hash is not None and algorithm is self._algorithm:
             return f"{algorithm}:{self._hash.copy().hexdigest()}"
-        [encoded] = await self._threads.together(lambda: self._hash_again(algorithm))
+        [encoded] = await together(lambda: self._hash_again(algorithm))
         return f"{algorithm}:{encoded}"
 
     @abstractmethod
@@ -177,8 +161,8 @@ class Upload(ABC):
         """Return the hexadecimal digest of all bytes, in a thread."""
 
     @abstractmethod
-    async def settle(self) -> None:
-        """Make what was appended as durable as this storage promises, before it is acknowledged."""
+    def settle(self) -> None:
+        """Close the descriptor: a session may wait long for its next chunk."""
 
     @abstractmethod
     async def commit(self, digest: Digest) -> Blob:
@@ -354,7 +338,7 @@ class Storage:
         """
 
     async def sync(self) -> None:
-        """Make what was recorded as durable as this storage promises, and wait for space being freed."""
+        """Wait until the space of what was removed is free."""
 
     def recall(self) -> Sequence[Change]:
         """Return the changes written down by earlier processes, in order."""

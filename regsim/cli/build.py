@@ -1,4 +1,7 @@
-"""`regsim build`: an image from a Dockerfile, without a container engine."""
+"""`regsim build`: an image from a Dockerfile, without a container engine.
+
+FROM and --from name a registry's image, `oci:DIR[:TAG]`, an archive, or `record:NAME`.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,22 @@ import os
 import platform as machine
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
+from regsim.cli.connecting import CONNECTING, Connecting
+from regsim.cli.output import Printing, check_outputs, ignore, status, write, write_json
 from regsim.cli.running import errors_as_json, run
-from regsim.client.image_address import Local, parse_destination
-from regsim.core import Platform
+from regsim.client.image_address import RECORD, Local, parse, parse_destination, registries
+from regsim.core import Descriptor, Platform, media_types
+from regsim.core.account import Account
+from regsim.core.image import Image
+from regsim.core.manifest import parse as parse_manifest
 from regsim.core.quantities import size
 from regsim.errors import ContentError, DockerfileError, ScenarioError, UsageError
+from regsim.image.builder.builder import base_of
 from regsim.image.builder.builder import build as build_from
 from regsim.image.builder.context import Checksums, Context, read_ignore
 from regsim.image.builder.effects import Effect
@@ -28,22 +34,16 @@ from regsim.image.compression import compressor
 from regsim.image.opened import OpenImage
 from regsim.store.files import file_errors, read_bounded
 from regsim.store.layout import LayoutStore
+from regsim.synth.images import ImageSource
+from regsim.synth.recorded import load_record
+from regsim.synth.synthetic import LayerForge, default_folder
 
 if TYPE_CHECKING:
-    from regsim.cli.bases import AddressedBases
     from regsim.client.opener import Opener
+    from regsim.transfer.ends import Source
 
-# What Python and the kernel call machines that images call otherwise.
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_MAX_DEPTH = 4
 _EPOCH = "SOURCE_DATE_EPOCH"
-
-
-class Compression(StrEnum):
-    """How layers are compressed."""
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    NONE = "none"
 
 
 @Parameter(name="*")
@@ -75,13 +75,13 @@ class BuildFlags(Printing):
     platform: str | None = None
     run: Path | None = None
     cache: Path | None = None
-    compression: Compression = Compression.GZIP
+    compression: Literal["gzip", "zstd", "none"] = "gzip"
     compression_level: int | None = None
     timestamp: int | None = None
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
 
 
-def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None = None) -> None:
+def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting = CONNECTING) -> None:
     """Build an image from a Dockerfile without an engine; RUN commands are declared, not run.
 
     The file that --run names says which files each RUN command adds and deletes.
@@ -96,23 +96,16 @@ def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting | None 
         if not isinstance(tag, Local) or tag.is_archive or tag.tag is None:
             raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
         check_outputs(flags.output)
-        outcomes = run(_build(context, tag, flags, connecting or Connecting()))
-    if flags.format is Format.JSON:
-        write_json(_as_json(outcomes), flags.output)
+        built, steps = run(_build(context, tag, flags, connecting))
+    if flags.format == "json":
+        write_json(_as_json(built, tag, steps), flags.output)
     else:
-        write(f"{outcomes.built.manifest.descriptor.digest}\n", flags.output)
+        write(f"{built.manifest.descriptor.digest}\n", flags.output)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcomes:
-    """A finished build: the image, where it went, and the outcome of each step."""
-
-    built: OpenImage
-    tag: Local
-    steps: list[StepReport]
-
-
-async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Connecting) -> Outcomes:
+async def _build(
+    context: Path, tag: Local, flags: BuildFlags, connecting: Connecting
+) -> tuple[OpenImage, list[StepReport]]:
     dockerfile = flags.file if flags.file is not None else context / "Dockerfile"
     text = _read_text(dockerfile)
     cache = Cache(flags.cache) if flags.cache is not None else None
@@ -124,7 +117,7 @@ async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Conne
         steps.append(step)
         line(_step_line(step))
 
-    bases = _Bases(_pairs(flags.build_context, "--build-context", "NAME=IMAGE"), connecting)
+    bases = AddressedBases(_pairs(flags.build_context, "--build-context", "NAME=IMAGE"), connecting)
     try:
         request = Request(
             text=text,
@@ -132,7 +125,7 @@ async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Conne
             context=Context(context, read_ignore(context, dockerfile), checksums),
             bases=bases,
             compressor=compressor(flags.compression, flags.compression_level),
-            host=_host_platform(),
+            host=Platform.wanted(f"linux/{machine.machine()}"),
             effects=_effects(flags.run, dockerfile),
             platform=Platform.parse(flags.platform) if flags.platform is not None else None,
             arguments=_pairs(flags.build_arg, "--build-arg", "NAME=VALUE"),
@@ -146,13 +139,17 @@ async def _build(context: Path, tag: Local, flags: BuildFlags, connecting: Conne
     finally:
         await bases.close()
     checksums.save()
-    return Outcomes(built=built, tag=tag, steps=steps)
+    return built, steps
 
 
-class _Bases:
+class AddressedBases:
     """Finds base images by their addresses; imports what speaks to registries when the first one is needed.
 
     A build from scratch or from the cache needs none.
+
+    Args:
+        names: `--build-context`: the address that a name stands for.
+        connecting: how to connect to registries.
     """
 
     def __init__(self, names: Mapping[str, str], connecting: Connecting) -> None:
@@ -160,23 +157,29 @@ class _Bases:
         self._connecting = connecting
         self._hosts: dict[str, None] = {}
         self._openers: list[Opener] = []
-        self._addressed: AddressedBases | None = None
 
     async def open(self, name: str, platform: Platform) -> OpenImage:
         """Return the image of a name.
 
         Raises:
             UsageError: the name is not an address, or --creds would be sent to two registries.
+            NotFoundError, LocalFileError, RegistryError, NetworkError, ContentError: it cannot be read.
         """
-        from regsim.cli.bases import AddressedBases, hosts_of  # noqa: PLC0415  (see above)
+        address = self._names.get(name, name)
+        if address.startswith(RECORD):
+            record = address.removeprefix(RECORD)
+            recipes = [load_record(record).image_recipe(record)]
+            return await base_of(ImageSource(recipes, LayerForge(default_folder())), record)
         from regsim.client.opener import Opener  # noqa: PLC0415  (see above)
 
-        hosts = hosts_of(self._names.get(name, name))
-        if self._addressed is None or not self._hosts.keys() >= hosts:
-            self._hosts |= dict.fromkeys(sorted(hosts))
+        hosts = registries(address)
+        if not self._openers or not self._hosts.keys() >= {*hosts}:
+            self._hosts |= dict.fromkeys(hosts)
             self._openers.append(Opener(self._connecting.connection(*self._hosts), warn=status))
-            self._addressed = AddressedBases(self._openers[-1], self._names)
-        return await self._addressed.open(name, platform)
+        where = parse(address)
+        source = self._openers[-1].source(where)
+        root = await source.resolve(where.target, Account())
+        return await _image(source, root, platform, address)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -184,13 +187,28 @@ class _Bases:
             await opener.close()
 
 
-def _as_json(outcomes: Outcomes) -> dict[str, Any]:
+async def _image(source: Source, root: Descriptor, platform: Platform, name: str) -> OpenImage:
+    for _ in range(_MAX_DEPTH):
+        document = parse_manifest(root, await source.manifest(root, Account()))
+        if not media_types.is_index(root.media_type):
+            break
+        children = [each.descriptor for each in document.successors]
+        fitting = [each for each in children if each.platform and each.platform.satisfies(platform)]
+        if not fitting:
+            offered = ", ".join(sorted({str(each.platform) for each in children if each.platform}))
+            raise UsageError(f"{name} has no image for {platform}", hint=f"it has {offered or 'none'}")
+        root = fitting[0]
+
+    return await OpenImage.of(Image.of(document), lambda layer: source.content(layer, Account()), name)
+
+
+def _as_json(built: OpenImage, tag: Local, steps: list[StepReport]) -> dict[str, Any]:
     return {
-        "digest": outcomes.built.manifest.descriptor.digest,
-        "tag": str(outcomes.tag),
+        "digest": built.manifest.descriptor.digest,
+        "tag": str(tag),
         "layers": [
             {"digest": layer.descriptor.digest, "size": layer.descriptor.size, "diff_id": layer.diff_id}
-            for layer in outcomes.built.layers
+            for layer in built.layers
         ],
         "steps": [
             {
@@ -202,13 +220,9 @@ def _as_json(outcomes: Outcomes) -> dict[str, Any]:
                 "layer": step.layer.digest if step.layer is not None else None,
                 "layer_size": step.layer.size if step.layer is not None else None,
             }
-            for step in outcomes.steps
+            for step in steps
         ],
     }
-
-
-def _host_platform() -> Platform:
-    return Platform("linux", _ARCHITECTURES.get(machine.machine(), machine.machine()))
 
 
 def _step_line(step: StepReport) -> str:
@@ -246,18 +260,10 @@ def _pairs(given: Iterable[str] | None, flag: str, shape: str) -> dict[str, str]
             value = os.environ[name]  # as docker does
         elif not equals or not name:
             raise UsageError(f"{flag} {text!r:.80} has no value", hint=f"write {flag} {shape}")
-        if not _is_text(name + value):
+        if (name + value).encode(errors="ignore").decode() != name + value:  # not UTF-8 in the command line
             raise UsageError(f"{flag} {text!a:.80} is not text", hint="write it in UTF-8")
         pairs[name] = value
     return pairs
-
-
-def _is_text(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:  # bytes of the command line that are not UTF-8
-        return False
-    return True
 
 
 def _timestamp(given: int | None) -> int:

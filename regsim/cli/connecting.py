@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.output import Printing, status
-from regsim.core.schedule import DEFAULT_JOBS
+from regsim.cli.output import Printing
 from regsim.errors import UsageError
 from regsim.net.address import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from regsim.client.client import Client
-    from regsim.net.trust import Trust
     from regsim.registry import Connection
     from regsim.registry.login import Credentials, Keychain
 
@@ -51,53 +48,29 @@ class Connecting:
     cert_dir: Path | None = None
     proxy: str | None = None
 
-    def client(
-        self,
-        *hosts: str,
-        creds: Mapping[str, str] | None = None,
-        jobs: int = DEFAULT_JOBS,
-        ranges: int = 1,
-        warn: Callable[[str], None] = status,
-    ) -> Client:
-        """Return a client that connects as these flags say.
+    def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
+        """Return how to connect as these flags say.
 
         Args:
             hosts: of the registries that the command speaks to.
             creds: credentials from further flags, by host.
-            jobs: blobs that a transfer moves at the same time.
-            ranges: connections over which a large blob is read.
-            warn: receives warnings for the user; the work goes on.
 
         Raises:
             UsageError, LocalFileError: the flags contradict each other, or a file that they name is unusable.
         """
-        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+        from regsim.net.trust import Trust  # noqa: PLC0415  (a model run has the flags and no registry)
+        from regsim.registry import Connection  # noqa: PLC0415  (as above)
 
-        return Client.over(self.connection(*hosts, creds=creds), jobs=jobs, ranges=ranges, warn=warn)
-
-    def connection(self, *hosts: str, creds: Mapping[str, str] | None = None) -> Connection:
-        """Return how to connect; arguments and errors as for `client`."""
-        from regsim.registry import Connection  # noqa: PLC0415  (a model run has the flags and no registry)
-
+        # Registries on this machine rarely speak TLS, except if certificates for them are named.
+        named = self.ca_file is not None or self.cert_dir is not None
+        trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
+        trust.check()
         return Connection(
-            plain_http=self._plain_http,
-            trust=self._trust(),
+            plain_http=False if self.plain_http is None and named else self.plain_http,
+            trust=trust,
             keychain=self._keychain(hosts, creds or {}),
             proxy=None if self.proxy is None else Proxy.parse(self.proxy),
         )
-
-    @property
-    def _plain_http(self) -> bool | None:
-        # Registries on this machine rarely speak TLS, except if certificates for them are named.
-        named = self.ca_file is not None or self.cert_dir is not None
-        return False if self.plain_http is None and named else self.plain_http
-
-    def _trust(self) -> Trust:
-        from regsim.net.trust import Trust  # noqa: PLC0415  (as in `connection`)
-
-        trust = Trust(verify=self.tls_verify, ca_file=self.ca_file, cert_dir=self.cert_dir)
-        trust.check()
-        return trust
 
     def _keychain(self, hosts: tuple[str, ...], creds: Mapping[str, str]) -> Keychain:
         from regsim.registry.login import AuthFiles, FixedKeychain  # noqa: PLC0415  (as in `connection`)
@@ -114,6 +87,9 @@ class Connecting:
                 )
             given[left[0]] = self.creds
         return FixedKeychain({host: read_credentials(text) for host, text in given.items()}, otherwise=files)
+
+
+CONNECTING = Connecting()
 
 
 @Parameter(name="*")

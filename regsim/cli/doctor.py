@@ -11,27 +11,17 @@ import platform
 import resource
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from regsim._version import __version__
-from regsim.cli.output import (
-    PRINTING,
-    Format,
-    Printing,
-    check_outputs,
-    ignore,
-    printable,
-    write,
-    write_json,
-)
+from regsim.cli.output import PRINTING, Printing, check_outputs, ignore, printable, write, write_json
 from regsim.cli.running import run as run_to_end
 from regsim.client.image_address import local_store
 from regsim.core import Descriptor
 from regsim.core.quantities import exact, size
-from regsim.core.result import Mode, RunResult
+from regsim.core.result import Mode
 from regsim.errors import ContentError, ExitCode, LocalFileError, RegsimError, UsageError, worst
 from regsim.registry.login import AuthFiles
 from regsim.scenario.images import open_images
@@ -40,6 +30,8 @@ from regsim.scenario.registry_container import engines
 from regsim.scenario.run import run
 from regsim.scenario.wire_world import wire_world
 from regsim.store.layout import LayoutStore
+from regsim.store.relay import hand_all
+from regsim.store.verify import Verifier
 
 # A transfer opens some 32 connections and as many files, and a scenario's nodes each as many.
 _FEW_FILES = 256
@@ -68,13 +60,14 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """The result of one check.
 
     Attributes:
         name: of what was checked.
         detail: what was found, in a line.
+        state: how serious it is.
         exit_code: that it gives the process.
     """
 
@@ -82,10 +75,6 @@ class Finding:
     detail: str
     state: State = State.OK
     exit_code: ExitCode = ExitCode.OK
-
-    def to_json(self) -> dict[str, str]:
-        """Return the finding as `--format json` prints it."""
-        return {"name": self.name, "state": self.state, "detail": self.detail}
 
 
 def doctor(*, printing: Printing = PRINTING) -> ExitCode:
@@ -95,47 +84,39 @@ def doctor(*, printing: Printing = PRINTING) -> ExitCode:
         printing: see below.
     """
     check_outputs(printing.output)
-
-    async def look() -> list[Finding]:
-        return [each async for each in findings()]
-
-    found = run_to_end(look())
+    found = run_to_end(_findings())
     code = worst(*(each.exit_code for each in found))
-    if printing.format is Format.JSON:
-        document = {"findings": [each.to_json() for each in found], "exit_code": int(code)}
-        write_json(document, printing.output)
+    if printing.format == "json":
+        findings = [{"name": each.name, "state": each.state, "detail": each.detail} for each in found]
+        write_json({"findings": findings, "exit_code": int(code)}, printing.output)
     else:
         lines = (f"{each.state:<8} {each.name}: {printable(each.detail)}\n" for each in found)
         write("".join(lines), printing.output)
     return code
 
 
-async def findings(environment: Mapping[str, str] = os.environ) -> AsyncIterator[Finding]:
+async def _findings() -> list[Finding]:
     """Check everything, the quick checks first."""
-    yield Finding(
-        name="regsim",
-        detail=f"{__version__}, {platform.python_implementation()} {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}",
-    )
-    yield _limits()
-    yield _space("temporary files", Path(tempfile.gettempdir()))
-    yield _space("local store", local_store())
-    yield await _engine(environment)
-    yield _auth_files(environment)
-    yield await _self_test()
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return [
+        Finding("regsim", f"{__version__}, {python}, {platform.system()} {platform.machine()}"),
+        _limits(),
+        _space("temporary files", Path(tempfile.gettempdir())),
+        _space("local store", local_store()),
+        await _engine(),
+        _auth_files(),
+        await _self_test(),
+    ]
 
 
 def _limits() -> Finding:
+    # A container may have fewer cores than the machine; not every system says.
+    usable = getattr(os, "sched_getaffinity", None)
+    cores = len(usable(0)) if usable is not None else os.cpu_count() or 1
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = "unlimited" if files == resource.RLIM_INFINITY else f"{files:,}"
     state = State.WARNING if 0 <= files < _FEW_FILES else State.OK
-    return Finding(name="limits", detail=f"{_cores()} cores, {count} open files", state=state)
-
-
-def _cores() -> int:
-    # A container may have fewer than the machine; not every system says.
-    usable = getattr(os, "sched_getaffinity", None)
-    return len(usable(0)) if usable is not None else os.cpu_count() or 1
+    return Finding("limits", f"{cores} cores, {count} open files", state)
 
 
 def _space(name: str, folder: Path) -> Finding:
@@ -145,82 +126,78 @@ def _space(name: str, folder: Path) -> Finding:
         free = shutil.disk_usage(there).free
         writable = os.access(there, os.W_OK)
     except OSError as error:
-        return Finding(name=name, detail=f"{folder}: {error.strerror}", state=State.WARNING)
+        return Finding(name, f"{folder}: {error.strerror}", State.WARNING)
     detail = f"{folder}, {size(free)} free" + ("" if writable else ", not writable")
-    state = State.OK if writable and free >= _LITTLE_SPACE else State.WARNING
-    return Finding(name=name, detail=detail, state=state)
+    return Finding(name, detail, State.OK if writable and free >= _LITTLE_SPACE else State.WARNING)
 
 
-async def _engine(environment: Mapping[str, str]) -> Finding:
+async def _engine() -> Finding:
     """List the engines that are installed; only `--registry container` needs one."""
     said: list[str] = []
-    answers = False
+    state = State.WARNING
     try:
-        found = tuple(engines(environment))
-    except UsageError as error:
-        return Finding(name="container engine", detail=error.message, state=State.WARNING)
-    for name, engine in found:
-        try:
-            answer = await engine.call("info")
+        for name, engine in engines():
+            try:
+                answer = await engine.call("info")
+            except RegsimError as error:
+                said.append(f"{name}: {error.message}")
+                continue
             said.append(f"{name} ({engine}): {'answers' if answer.code == 0 else answer.last}")
-            answers = answers or answer.code == 0
-        except RegsimError as error:
-            said.append(f"{name}: {error.message}")
+            state = State.OK if answer.code == 0 else state
+    except UsageError as error:
+        said.append(error.message)
     detail = "; ".join(said) or "no engine is installed; only regsim run --registry container needs one"
-    return Finding(name="container engine", detail=detail, state=State.OK if answers else State.WARNING)
+    return Finding("container engine", detail, state)
 
 
-def _auth_files(environment: Mapping[str, str]) -> Finding:
+def _auth_files() -> Finding:
     """List the auth files, and nothing of their contents."""
     try:
-        found = [str(each) for each in AuthFiles(environment).paths if each.exists()]
+        found = [str(each) for each in AuthFiles(os.environ).paths if each.exists()]
     except OSError as error:
-        detail = f"{error.filename}: {error.strerror}"
-        return Finding(name="auth files", detail=detail, state=State.WARNING)
-    return Finding(
-        name="auth files", detail=", ".join(found) or "none; registries are asked without credentials"
-    )
+        return Finding("auth files", f"{error.filename}: {error.strerror}", State.WARNING)
+    return Finding("auth files", ", ".join(found) or "none; registries are asked without credentials")
 
 
 async def _self_test() -> Finding:
     """Push to a registry on loopback, pull from it, hash what arrived, and compare ledger and journal."""
     try:
         with tempfile.TemporaryDirectory(prefix="regsim-doctor-") as folder:
-            store = Path(folder) / "store"
-            result = await _transfers(store)
-            _check(result)
-            entries = result.transfers[-1].ledger.entries
-            held = LayoutStore(store, verify=True)
-            for entry in entries:
-                described = Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
-                if not await held.has(described):
-                    raise ContentError(f"{entry.digest} arrived damaged")
-    except RegsimError as error:
-        return Finding(name="self-test", detail=error.message, state=State.FAILED, exit_code=error.exit_code)
-    except OSError as error:
-        failure = LocalFileError(f"no temporary directory: {error.strerror}")
-        return Finding(
-            name="self-test", detail=failure.message, state=State.FAILED, exit_code=failure.exit_code
+            moved = await _transfer(Path(folder) / "store")
+    except (RegsimError, OSError) as error:
+        failure = (
+            error
+            if isinstance(error, RegsimError)
+            else LocalFileError(f"no temporary directory: {error.strerror}")
         )
-    moved = result.summary.wire_sent + result.summary.wire_received
-    detail = (
-        f"pushed, mounted and pulled on loopback: {exact(moved)}, every digest and both accounts are right"
+        return Finding("self-test", failure.message, State.FAILED, failure.exit_code)
+    return Finding(
+        "self-test",
+        f"pushed, mounted and pulled on loopback: {exact(moved)}, every digest and both accounts are right",
     )
-    return Finding(name="self-test", detail=detail)
 
 
-async def _transfers(store: Path) -> RunResult:
+async def _transfer(store: Path) -> int:
+    """Run the self-test with a store that is pulled into, and return the bytes that it moved.
+
+    Raises:
+        RegsimError: it failed, or something about it is wrong.
+    """
     text = _SELF_TEST.replace("STORE", json.dumps(f"oci:{store}"))
     scenario = parse_scenario(text, Path("doctor.yaml"))
     images = await open_images(scenario, generate=True, tell=ignore)
     async with wire_world(scenario.registry, images, mode=Mode.WIRE, warn=ignore) as world:
-        return await run(scenario, world, Mode.WIRE, ignore)
-
-
-def _check(result: RunResult) -> None:
+        result = await run(scenario, world, Mode.WIRE, ignore)
     if result.errors:
         raise result.errors[0]
-    failed = [f"{each.expression} is {each.actual}" for each in result.checks if not each.passed]
-    wrong = [*failed, *result.reconciliation.differences]
+    wrong = [f"{each.expression} is {each.actual}" for each in result.checks if not each.passed]
+    wrong += result.reconciliation.differences
     if wrong or result.reconciliation.matched is not True:
         raise ContentError(f"the accounts are wrong: {wrong[0] if wrong else 'they were not compared'}")
+    held = LayoutStore(store)
+    for entry in result.transfers[-1].ledger.entries:
+        described = Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
+        verifier = Verifier(described)
+        await hand_all(held.content(described), [verifier.update])
+        verifier.finish()
+    return result.summary.wire_sent + result.summary.wire_received

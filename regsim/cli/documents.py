@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from regsim.cli.connecting import ASKING, Asking, Connecting
+from regsim.cli.connecting import ASKING, CONNECTING, Asking, Connecting
 from regsim.cli.output import Output, Platforms, printable
 from regsim.cli.running import ask
 from regsim.core.quantities import exact, number, size
@@ -34,7 +34,7 @@ def inspect(image: str, /, *, flags: Asking = ASKING) -> None:
     )
 
 
-def manifest(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
+def manifest(image: str, /, *, output: Output = None, connecting: Connecting = CONNECTING) -> None:
     """Print a manifest or index, byte for byte, after verifying its digest.
 
     Args:
@@ -42,10 +42,15 @@ def manifest(image: str, /, *, output: Output = None, connecting: Connecting | N
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.manifest(image), _raw(output, connecting), attrgetter("data"), address=image)
+    ask(
+        lambda client: client.manifest(image),
+        Asking(output=output, **vars(connecting)),
+        attrgetter("data"),
+        address=image,
+    )
 
 
-def config(image: str, /, *, output: Output = None, connecting: Connecting | None = None) -> None:
+def config(image: str, /, *, output: Output = None, connecting: Connecting = CONNECTING) -> None:
     """Print an image's config, byte for byte, after verifying its digest.
 
     Args:
@@ -53,7 +58,12 @@ def config(image: str, /, *, output: Output = None, connecting: Connecting | Non
         output: print to this file instead.
         connecting: see below.
     """
-    ask(lambda client: client.config(image), _raw(output, connecting), attrgetter("data"), address=image)
+    ask(
+        lambda client: client.config(image),
+        Asking(output=output, **vars(connecting)),
+        attrgetter("data"),
+        address=image,
+    )
 
 
 def layers(image: str, /, *, platform: Platforms = (), flags: Asking = ASKING) -> None:
@@ -69,7 +79,7 @@ def layers(image: str, /, *, platform: Platforms = (), flags: Asking = ASKING) -
         lambda client: client.layers(image, choice=Choice.of(*platform)),
         flags,
         lambda images: "\n".join(_layers_text(each, flags.width) for each in images),
-        lambda images: [_layers_json(each) for each in images],
+        lambda images: [{**identity(each), **_layers_of(each)} for each in images],
         address=image,
     )
 
@@ -86,13 +96,19 @@ def referrers(image: str, /, *, artifact_type: str | None = None, flags: Asking 
         lambda client: client.referrers(image, artifact_type=artifact_type),
         flags,
         lambda found: _referrers_text(found, flags.width),
-        lambda found: {"reference": image, "referrers": [_referrer_json(each) for each in found]},
+        lambda found: {
+            "reference": image,
+            "referrers": [
+                {
+                    **_descriptor(each),
+                    "artifact_type": each.artifact_type,
+                    "annotations": {**each.annotations},
+                }
+                for each in found
+            ],
+        },
         address=image,
     )
-
-
-def _raw(output: Output, connecting: Connecting | None) -> Asking:
-    return Asking(output=output, **vars(connecting or Connecting()))
 
 
 def _inspection_json(image: str, found: Inspection) -> dict[str, Any]:
@@ -102,11 +118,11 @@ def _inspection_json(image: str, found: Inspection) -> dict[str, Any]:
         "images": [
             {
                 **_descriptor(each.manifest),
-                "platform": str(each.platform) if each.platform else None,
+                **identity(each),
                 "created": each.created,
                 "labels": dict(each.labels),
                 "config": _descriptor(each.config) if each.config else None,
-                "layers": _layer_list(each),
+                **_layers_of(each),
                 "content_size": each.size,
             }
             for each in found.images
@@ -146,17 +162,18 @@ def _image(image: Image, width: int | None) -> list[str]:
     return [*lines, *_layer_table(image, width)]
 
 
+def identity(image: Image) -> dict[str, Any]:
+    """Return the digest and the platform of an image as JSON."""
+    return {"digest": image.digest, "platform": str(image.platform) if image.platform else None}
+
+
+def title(image: Image) -> str:
+    """Return the digest and the platform of an image in words."""
+    return printable(f"{image.digest} ({image.platform})" if image.platform else image.digest)
+
+
 def _layers_text(image: Image, width: int | None) -> str:
-    platform = f" ({image.platform})" if image.platform else ""
-    return "\n".join([printable(f"{image.digest}{platform}"), *_layer_table(image, width)]) + "\n"
-
-
-def _layers_json(image: Image) -> dict[str, Any]:
-    return {
-        "digest": image.digest,
-        "platform": str(image.platform) if image.platform else None,
-        "layers": _layer_list(image),
-    }
+    return "".join(f"{line}\n" for line in [title(image), *_layer_table(image, width)])
 
 
 def _layer_table(image: Image, width: int | None) -> list[str]:
@@ -170,16 +187,10 @@ def _layer_table(image: Image, width: int | None) -> list[str]:
     ]
 
 
-def _layer_list(image: Image) -> list[dict[str, Any]]:
-    return [
-        {
-            "digest": each.descriptor.digest,
-            "size": each.descriptor.size,
-            "media_type": each.descriptor.media_type,
-            "created_by": each.created_by,
-        }
-        for each in image.layers
-    ]
+def _layers_of(image: Image) -> dict[str, Any]:
+    return {
+        "layers": [{**_descriptor(each.descriptor), "created_by": each.created_by} for each in image.layers]
+    }
 
 
 def _referrers_text(found: tuple[Descriptor, ...], width: int | None) -> str:
@@ -189,11 +200,3 @@ def _referrers_text(found: tuple[Descriptor, ...], width: int | None) -> str:
     rows = [(each.digest, size(each.size), printable(each.artifact_type or "")) for each in found]
     table = columns([("digest", "size", "artifact type"), *rows], right=frozenset({1}), width=width)
     return "".join(f"{line}\n" for line in table)
-
-
-def _referrer_json(descriptor: Descriptor) -> dict[str, Any]:
-    return {
-        **_descriptor(descriptor),
-        "artifact_type": descriptor.artifact_type,
-        "annotations": dict(descriptor.annotations),
-    }

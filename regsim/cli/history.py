@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from regsim.cli.connecting import ASKING, Asking
+from regsim.cli.documents import identity, title
 from regsim.cli.output import Platforms, printable
 from regsim.cli.running import ask
 from regsim.client.image_address import RECORD
@@ -22,7 +23,7 @@ from regsim.report.table import columns, instruction
 from regsim.store.entry import Kind, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
 
     from regsim.client.client import Client
     from regsim.client.contents import Histories, ImageTree
@@ -83,7 +84,7 @@ def history(
         ]
         if len(tables) == 1:
             return tables[0]
-        return "\n".join(f"{_title(each)}\n{table}" for each, table in zip(found.images, tables, strict=True))
+        return "\n".join(f"{title(each)}\n{table}" for each, table in zip(found.images, tables, strict=True))
 
     ask(
         lambda client: client.history(image, choice=Choice.of(*platform), sizes=sizes),
@@ -142,37 +143,26 @@ def history_table(image: Image, view: Sharing, *, full: bool, human: bool, now: 
         now: what ages are counted from.
     """
     headings = _HEADINGS if human else (_HEADINGS[0], "CREATED AT", *_HEADINGS[2:])
-    rows = [
-        _line_row(line, layer, _shared(image, layer, view, human=human), full=full, human=human, now=now)
-        for line, layer in reversed(image.lines)
-    ]
-    if rows:
-        rows[0] = (image.id if full else image.id.short, *rows[0][1:])
-    return "".join(f"{line}\n" for line in _dockers_columns([headings, *rows]))
-
-
-def _line_row(
-    line: History, layer: Layer | None, shared: str, *, full: bool, human: bool, now: datetime
-) -> tuple[str, ...]:
-    created_by = printable(line.created_by.replace("\t", " "))
-    if not full and len(created_by) > _INSTRUCTION:
-        created_by = f"{created_by[: _INSTRUCTION - 1]}…"
-    return (
-        "<missing>",
-        _created(moment(line.created), human=human, now=now),
-        created_by,
-        _size(layer.content_size if layer is not None else 0, human=human),
-        printable(line.comment or ""),
-        _size(layer.descriptor.size if layer is not None else 0, human=human),
-        shared,
-    )
-
-
-def _shared(image: Image, layer: Layer | None, view: Sharing, *, human: bool) -> str:
-    if layer is None:
-        return _UNKNOWN
-    shared = view.others(image.digest, layer.descriptor.digest)
-    return f"{shared} of {view.others(image.digest)}" if human else str(shared)
+    others = f" of {view.others(image.digest)}" if human else ""
+    rows: list[tuple[str, ...]] = []
+    for line, layer in reversed(image.lines):
+        created_by = printable(line.created_by.replace("\t", " "))
+        if not full and len(created_by) > _INSTRUCTION:
+            created_by = f"{created_by[: _INSTRUCTION - 1]}…"
+        shared = view.others(image.digest, layer.descriptor.digest) if layer is not None else None
+        row = (
+            image.id if full else image.id.short,
+            _created(moment(line.created), human=human, now=now),
+            created_by,
+            _size(layer.content_size if layer is not None else 0, human=human),
+            printable(line.comment or ""),
+            _size(layer.descriptor.size if layer is not None else 0, human=human),
+            f"{shared}{others}" if shared is not None else _UNKNOWN,
+        )
+        rows.append(("<missing>", *row[1:]) if rows else row)
+    widths = [max(_COLUMN, max(map(len, column)) + _GAP) for column in zip(headings, *rows, strict=True)]
+    padded = ("".join(map(str.ljust, row, widths)).rstrip() for row in (headings, *rows))
+    return "".join(f"{row}\n" for row in padded)
 
 
 def _created(created: datetime | None, *, human: bool, now: datetime) -> str:
@@ -193,21 +183,10 @@ def _size(count: int | None, *, human: bool) -> str:
     return size(count) if human else str(count)
 
 
-def _dockers_columns(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(_COLUMN, max(map(len, column)) + _GAP) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _title(image: Image) -> str:
-    return printable(f"{image.digest} ({image.platform})" if image.platform else image.digest)
-
-
 def _history_json(image: Image, view: Sharing) -> dict[str, Any]:
     return {
         "id": image.id,
-        "digest": image.digest,
-        "platform": str(image.platform) if image.platform else None,
+        **identity(image),
         "other_images": view.others(image.digest),
         "history": [_line_json(line, layer, image, view) for line, layer in reversed(image.lines)],
     }
@@ -274,8 +253,7 @@ def _tree_json(answer: tuple[ImageTree, list[Place]]) -> dict[str, Any]:
     found, listed = answer
     merged, image = found.merged, found.image
     return {
-        "digest": image.digest,
-        "platform": str(image.platform) if image.platform else None,
+        **identity(image),
         "size": merged.size,
         "wasted": merged.wasted,
         "efficiency": merged.efficiency,

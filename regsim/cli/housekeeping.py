@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -11,10 +12,10 @@ from regsim.cli.connecting import ASKING, Asking
 from regsim.cli.output import PRINTING, Printing, printable
 from regsim.cli.running import ask
 from regsim.client.image_address import parse
-from regsim.core import Descriptor, Reference
+from regsim.core import Reference
 from regsim.core.quantities import exact, number, percent, size
 from regsim.errors import UsageError
-from regsim.image.store import Inventory, Removed, StoredImage
+from regsim.image.store import Inventory, Removed
 from regsim.report.table import columns
 
 
@@ -58,15 +59,16 @@ def tag(image: str, tag: str, /, *, flags: Asking = ASKING) -> None:
         tag: the new tag.
         flags: see below.
     """
-
-    def as_json(found: Descriptor) -> dict[str, Any]:
-        return {"tag": tag, "digest": found.digest, "media_type": found.media_type, "size": found.size}
-
     ask(
         lambda client: client.tag(image, tag),
         flags,
         lambda found: f"{tag} {found.digest}\n",
-        as_json,
+        lambda found: {
+            "tag": tag,
+            "digest": found.digest,
+            "media_type": found.media_type,
+            "size": found.size,
+        },
         address=image,
     )
 
@@ -119,7 +121,7 @@ def rmi(*images: str, store: str | None = None, flags: Printing = PRINTING) -> N
     """
     if not images:
         raise UsageError("rmi removes nothing unless an image is named", hint="regsim df lists them")
-    ask(lambda client: client.remove(*images, store=store), flags, _removed_text("freed"), _removed_json)
+    ask(lambda client: client.remove(*images, store=store), flags, _removed_text("freed"), asdict)
 
 
 def prune(
@@ -140,7 +142,7 @@ def prune(
         lambda client: client.prune(store, dry_run=dry_run),
         flags,
         _removed_text("would free" if dry_run else "freed"),
-        _removed_json,
+        asdict,
     )
 
 
@@ -151,7 +153,18 @@ def _lines(names: Sequence[str]) -> str:
 def _usage_json(inventory: Inventory) -> dict[str, Any]:
     sharing = inventory.sharing
     return {
-        "images": [_image_json(image, sharing.unique(image.digest)) for image in inventory.images],
+        "images": [
+            {
+                "digest": image.digest,
+                "names": list(image.names),
+                "layers": len(image.layers),
+                "missing": image.missing,
+                "size": image.size,
+                "shared_size": image.size - sharing.unique(image.digest),
+                "unique_size": sharing.unique(image.digest),
+            }
+            for image in inventory.images
+        ],
         "total": {
             "images": len(inventory.images),
             "size": sharing.referenced,
@@ -159,18 +172,6 @@ def _usage_json(inventory: Inventory) -> dict[str, Any]:
             "saved": sharing.saved,
             "unreferenced": sum(inventory.unreferenced().values()),
         },
-    }
-
-
-def _image_json(image: StoredImage, unique: int) -> dict[str, Any]:
-    return {
-        "digest": image.digest,
-        "names": list(image.names),
-        "layers": len(image.layers),
-        "missing": image.missing,
-        "size": image.size,
-        "shared_size": image.size - unique,
-        "unique_size": unique,
     }
 
 
@@ -199,15 +200,6 @@ def _usage_text(inventory: Inventory, width: int | None) -> str:
     if unreferenced := inventory.unreferenced():
         lines.append(f"no image holds {exact(sum(unreferenced.values()))}; regsim prune frees them")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _removed_json(removed: Removed) -> dict[str, Any]:
-    return {
-        "names": list(removed.names),
-        "images": list(removed.images),
-        "blobs": removed.blobs,
-        "bytes": removed.bytes,
-    }
 
 
 def _removed_text(freed: str) -> Callable[[Removed], str]:

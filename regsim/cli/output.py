@@ -11,21 +11,12 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
-from regsim.errors import DockerfileError, LocalFileError, RegsimError, ScenarioError
-
-
-class Format(StrEnum):
-    """How a result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
+from regsim.errors import InvalidFileError, LocalFileError, RegsimError, ScenarioError
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
@@ -41,7 +32,7 @@ class Printing:
         output: print to this file instead.
     """
 
-    format: Format = Format.TEXT
+    format: Literal["text", "json"] = "text"
     output: Output = None
 
     @property
@@ -64,19 +55,15 @@ def check_outputs(*outputs: Path | None) -> None:
 
     for output in filter(None, outputs):
         with file_errors(output, "write"):
-            _check_output(output)
-
-
-def _check_output(output: Path) -> None:
-    directory = output.parent
-    if output.is_dir():
-        raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
-    if not directory.is_dir():
-        raise LocalFileError(
-            f"cannot write {output}: there is no directory {directory}", hint="make it first"
-        )
-    if not os.access(output if _is_special(output) else directory, os.W_OK):
-        raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
+            directory = output.parent
+            if output.is_dir():
+                raise LocalFileError(f"cannot write {output}: it is a directory", hint="name a file in it")
+            if not directory.is_dir():
+                raise LocalFileError(
+                    f"cannot write {output}: there is no directory {directory}", hint="make it first"
+                )
+            if not os.access(output if _is_special(output) else directory, os.W_OK):
+                raise LocalFileError(f"cannot write {output}: not permitted", hint="choose another place")
 
 
 def write(text: str | bytes, output: Path | None) -> None:
@@ -128,17 +115,16 @@ def show(error: RegsimError, *, about: str = "") -> None:
     """
     from regsim.core.quantities import number  # noqa: PLC0415  (--help counts nothing)
 
-    match error:
-        case ScenarioError():
-            message = f"{number(len(error.problems), 'error')} in the scenario; nothing was run"
-        case DockerfileError():
-            message = f"{number(len(error.problems), 'error')}; nothing was built"
-        case _:
-            message = f"{about}{error.message}"
+    problems = error.problems if isinstance(error, InvalidFileError) else []
+    message = f"{about}{error.message}"
+    if problems:
+        what = (
+            " in the scenario; nothing was run" if isinstance(error, ScenarioError) else "; nothing was built"
+        )
+        message = f"{number(len(problems), 'error')}{what}"
     complain(message)
-    if isinstance(error, DockerfileError | ScenarioError):
-        for problem in error.problems:
-            status(problem)
+    for problem in problems:
+        status(problem)
     if error.hint:
         status(f"hint: {error.hint}")
 

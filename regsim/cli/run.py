@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -94,7 +94,8 @@ def run(*scenarios: str, flags: RunFlags = _FLAGS, connecting: Connecting | None
         if not flags.model:
             from regsim.registry.transport import Transport  # noqa: PLC0415  (the model needs no HTTP client)
 
-            connection = (connecting or Connecting()).connection(*_hosts(loaded))
+            hosts = [host_of(each.registry.url) for each in loaded if each.registry.url is not None]
+            connection = (connecting or Connecting()).connection(*dict.fromkeys(hosts))
             connect = partial(Transport, connection=connection)
     waits = not flags.model or any(map(has_real_content, loaded))
     return conclude((run_to_end if waits else drive)(_run_all(loaded, flags, connect)), wanted)
@@ -155,12 +156,6 @@ def _problems(error: RegsimError) -> list[str]:
     if isinstance(error, ScenarioError):
         return error.problems
     return [f"{error.message} — {error.hint}" if error.hint else error.message]
-
-
-def _hosts(scenarios: Iterable[Scenario]) -> Iterator[str]:
-    """Yield the hosts of the registries that were already running, each once."""
-    urls = (scenario.registry.url for scenario in scenarios)
-    yield from dict.fromkeys(host_of(url) for url in urls if url is not None)
 
 
 async def _run_all(

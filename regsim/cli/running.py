@@ -17,16 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import (
-    Format,
-    Printing,
-    check_outputs,
-    complain,
-    show,
-    status,
-    write,
-    write_json,
-)
+from regsim.cli.output import Printing, check_outputs, complain, show, status, write, write_json
 from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
@@ -34,8 +25,6 @@ from regsim.errors import AccountsError, ExitCode, LocalFileError, RegsimError, 
 from regsim.report import document, text
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from regsim.client.client import Client
 
 T = TypeVar("T")
@@ -55,9 +44,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     returned: list[T] = []
 
     async def guarded() -> None:
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  (a coroutine runs in one)
-        with _interrupted_by_signals(task.cancel, asyncio.get_running_loop()):
+        with _interrupted_by_signals(lambda: loop.call_soon_threadsafe(task.cancel)):
             returned.append(await work)
 
     _collect_garbage()
@@ -97,10 +86,8 @@ def _collect_garbage() -> None:
 
 
 @contextmanager
-def _interrupted_by_signals(
-    interrupt: Callable[[], object], loop: AbstractEventLoop | None = None
-) -> Iterator[None]:
-    """Call `interrupt`, in `loop` if there is one, on the first signal; the next one ends the process.
+def _interrupted_by_signals(interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` on the first signal; the next one ends the process.
 
     Signals that are ignored stay so.
     """
@@ -108,27 +95,19 @@ def _interrupted_by_signals(
 
     def first(*_: object) -> None:
         for each in before:
-            reset(each, signal.SIG_DFL)
+            signal.signal(each, signal.SIG_DFL)
         interrupt()
-
-    def reset(each: signal.Signals, handler: Any) -> None:
-        if loop is not None:
-            loop.remove_signal_handler(each)
-        signal.signal(each, handler)
 
     if threading.current_thread() is threading.main_thread():
         # A shell makes what it starts in the background ignore Ctrl-C, and nohup does so with SIGHUP.
         before = {each: found for each in _SIGNALS if (found := signal.getsignal(each)) != signal.SIG_IGN}
     for each in before:
-        if loop is not None:
-            loop.add_signal_handler(each, first)
-        else:
-            signal.signal(each, first)
+        signal.signal(each, first)
     try:
         yield
     finally:
         for each, handler in before.items():
-            reset(each, handler)
+            signal.signal(each, handler)
 
 
 def ask(
@@ -157,14 +136,17 @@ def ask(
     with errors_as_json(flags):
         check_outputs(flags.output)
         hosts = (host,) if host is not None else registries(*(() if address is None else (address,)))
-        client = (flags if isinstance(flags, Connecting) else Connecting()).client(*hosts)
+        connecting = flags if isinstance(flags, Connecting) else Connecting()
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+
+        client = Client.over(connecting.connection(*hosts), warn=status)
 
         async def asked() -> T:
             async with client:
                 return await question(client)
 
         answer = run(asked())
-    if flags.format is Format.JSON and as_json is not None:
+    if flags.format == "json" and as_json is not None:
         write_json(as_json(answer), flags.output)
     else:
         write(render(answer), flags.output)
@@ -176,7 +158,7 @@ def errors_as_json(printing: Printing) -> Iterator[None]:
     try:
         yield
     except RegsimError as error:
-        if printing.format is Format.JSON:
+        if printing.format == "json":
             write_json({"error": error_document(error)}, printing.output)
         raise
 
@@ -198,7 +180,7 @@ class Wanted:
     @property
     def reports(self) -> tuple[Printing, ...]:
         """Each report that is wanted: how, and where."""
-        beside = (Printing(format=Format.JSON, output=self.json),) if self.json is not None else ()
+        beside = (Printing(format="json", output=self.json),) if self.json is not None else ()
         return (self.printing, *beside)
 
 
@@ -224,15 +206,21 @@ def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
     except RegsimError as error:
         result = RunResult(mode=mode, error=error)
         for report in wanted.reports:
-            if report.format is Format.JSON:
+            if report.format == "json":
                 write(_render([result], report, several=wanted.several), report.output)
         raise
 
 
 def _render(results: Sequence[RunResult], report: Printing, *, several: bool) -> str:
-    if report.format is Format.JSON:
+    if report.format == "json":
         return document.render(results, several=several)
-    return "\n".join(text.render(result, width=report.width) for result in results)
+    return "\n".join(text.render(each, width=report.width) for each in results if not _only_failed(each))
+
+
+def _only_failed(result: RunResult) -> bool:
+    """Tell whether the error, which is printed anyway, is all that there is to say about a transfer."""
+    listed = any(transfer.ledger.entries for transfer in result.transfers)
+    return result.scenario is None and bool(result.errors) and not listed
 
 
 def _tell(result: RunResult, *, about: str) -> None:

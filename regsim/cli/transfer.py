@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from regsim.cli.connecting import Connecting
+from regsim.cli.connecting import CONNECTING, Connecting
 from regsim.cli.output import Platforms, Printing, check_outputs
 from regsim.cli.progress import Display, ProgressKind, display
 from regsim.cli.running import Wanted, conclude, failing, run
@@ -43,7 +43,7 @@ class Flags(Printing):
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
     jobs: Annotated[int, Parameter(name=("--jobs", "-j"))] = DEFAULT_JOBS
-    progress: ProgressKind = ProgressKind.AUTO
+    progress: ProgressKind = "auto"
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
     platform: Platforms = ()
     sparse: Annotated[bool, Parameter(negative=())] = False
@@ -52,7 +52,7 @@ class Flags(Printing):
 _FLAGS = Flags()
 
 
-def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting | None = None) -> ExitCode:
+def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting = CONNECTING) -> ExitCode:
     """Push an image to a registry and print which layers moved.
 
     Args:
@@ -61,7 +61,7 @@ def push(src: str, ref: str, /, *, flags: Flags = _FLAGS, connecting: Connecting
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.PUSH, src, ref, flags, connecting or Connecting())
+    return _move(Direction.PUSH, src, ref, flags, connecting)
 
 
 def pull(
@@ -71,7 +71,7 @@ def pull(
     *,
     ranges: int = 1,
     flags: Flags = _FLAGS,
-    connecting: Connecting | None = None,
+    connecting: Connecting = CONNECTING,
 ) -> ExitCode:
     """Pull an image from a registry and print which layers moved.
 
@@ -83,7 +83,7 @@ def pull(
         flags: see below.
         connecting: see below.
     """
-    return _move(Direction.PULL, ref, dst, flags, connecting or Connecting(), ranges=ranges)
+    return _move(Direction.PULL, ref, dst, flags, connecting, ranges=ranges)
 
 
 def copy(
@@ -96,7 +96,7 @@ def copy(
     referrers: Annotated[bool, Parameter(negative=())] = False,
     ranges: int = 1,
     flags: Flags = _FLAGS,
-    connecting: Connecting | None = None,
+    connecting: Connecting = CONNECTING,
 ) -> ExitCode:
     """Copy an image between registries, layouts and archives and print which layers moved.
 
@@ -112,16 +112,7 @@ def copy(
         connecting: see below.
     """
     given = (("--src-creds", src, src_creds), ("--dest-creds", dst, dest_creds))
-    return _move(
-        Direction.COPY,
-        src,
-        dst,
-        flags,
-        connecting or Connecting(),
-        creds=given,
-        referrers=referrers,
-        ranges=ranges,
-    )
+    return _move(Direction.COPY, src, dst, flags, connecting, creds=given, referrers=referrers, ranges=ranges)
 
 
 def _move(
@@ -137,18 +128,14 @@ def _move(
 ) -> ExitCode:
     wanted = Wanted(printing=flags)
     with failing(wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
-        if flags.jobs < 1:
-            raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="write 1 or more")
         if flags.sparse and not flags.platform:
             raise UsageError("--sparse needs --platform", hint="name by --platform what to keep of the index")
         shown = display(flags.progress, quiet=flags.quiet)
-        client = connecting.client(
-            *registries(source, *([] if destination is None else [destination])),
-            creds=_by_host(creds),
-            jobs=flags.jobs,
-            ranges=ranges,
-            warn=shown.warn,
-        )
+        hosts = registries(source, *([] if destination is None else [destination]))
+        connection = connecting.connection(*hosts, creds=_by_host(creds))
+        from regsim.client.client import Client  # noqa: PLC0415  (--help needs no HTTP client)
+
+        client = Client.over(connection, jobs=flags.jobs, ranges=ranges, warn=shown.warn)
         move = client.move(
             source,
             destination,

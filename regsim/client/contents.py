@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from regsim.client.image_address import Address, Local, local_store
-from regsim.client.inspection import chosen, documents
+from regsim.client.inspection import chosen, documents, only
 from regsim.client.opener import LocalImages
 from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
@@ -25,7 +25,7 @@ from regsim.store.memory import is_document
 from regsim.synth.recorded import load_record, record_names
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
 
     from regsim.client.opener import Readable
     from regsim.core.selection import Choice
@@ -36,7 +36,6 @@ T = TypeVar("T")
 
 # Layers that are unpacked at the same time: more would only use more memory.
 _AT_ONCE = 4
-_IN_HINT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,12 @@ async def tree(source: Readable, place: Address, root: Descriptor, choice: Choic
         ContentError: a layer is damaged or hostile, which names the file; or layers do not fit together.
         LocalFileError, NotFoundError: a layer is missing.
     """
-    image = _only(await chosen(source, root, choice, str(place)), str(place))
+    image = only(
+        await chosen(source, root, choice, str(place)),
+        str(place),
+        "tree",
+        "choose one by --platform, or by its digest",
+    )
     described = [layer.descriptor for layer in image.layers]
     others = [layer for layer in described if layer.media_type not in media_types.LAYERS]
     if others:
@@ -172,17 +176,6 @@ async def _each(layers: Iterable[Descriptor], read: Callable[[Descriptor], Await
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _only(images: Sequence[Image], name: str) -> Image:
-    real = [each for each in images if each.platform is None or each.platform.os != "unknown"] or [*images]
-    if len(real) != 1:
-        platforms = ", ".join(str(each.platform or each.digest) for each in real[:_IN_HINT])
-        raise UsageError(
-            f"{name} names {len(real)} images, and each has a tree of its own",
-            hint=f"choose one by --platform, or by its digest: {platforms}" if real else "",
-        )
-    return real[0]
 
 
 async def _view(source: LocalImages) -> list[Image]:

@@ -88,6 +88,9 @@ def parse(text: str) -> Address:
         return Local(Kind.LAYOUT, local_store(), str(Reference.parse(rest)))
     if transport in list(Kind):
         return _local(Kind(transport), rest)
+    if text.startswith(RECORD):
+        hint = "regsim history and FROM take records; in a scenario, record: makes an image of one"
+        raise UsageError(f"a record is not an image with files: {text!r:.200}", hint=hint)
     if transport in _UNSUPPORTED:
         raise UsageError(f"{transport}: is not supported: {text!r}", hint=f"use HOST/NAME:TAG, {_FORMS}")
     return Reference.parse(text)

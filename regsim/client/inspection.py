@@ -22,11 +22,13 @@ from regsim.store.verify import read_all
 from regsim.transfer.ends import select
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from regsim.core import Descriptor
     from regsim.core.selection import Choice
     from regsim.transfer.ends import Source
 
-_IN_HINT = 4
+_IN_HINT = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +36,12 @@ class Inspection:
     """What an address names.
 
     Attributes:
-        document: the manifest or index itself.
+        descriptor: media type, digest and size in bytes of the manifest or index itself.
         images: the image, or those of an index in its order, nested ones included.
     """
 
-    document: Document
+    descriptor: Descriptor
     images: tuple[Image, ...]
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """Media type, digest and size in bytes of the manifest or index."""
-        return self.document.descriptor
 
 
 async def inspect(source: Source, root: Descriptor) -> Inspection:
@@ -55,7 +52,7 @@ async def inspect(source: Source, root: Descriptor) -> Inspection:
     """
     found = await documents(source, root)
     images = [Image.of(each, await _image_config(source, each)) for each in found if not _is_index(each)]
-    return Inspection(document=found[0], images=tuple(images))
+    return Inspection(descriptor=found[0].descriptor, images=tuple(images))
 
 
 async def chosen(source: Source, root: Descriptor, choice: Choice, name: str) -> tuple[Image, ...]:
@@ -78,18 +75,33 @@ async def only_config(source: Source, root: Descriptor, name: str) -> BytesConte
         UsageError: there are several images.
         ContentError: there is no config, or it is not what its descriptor says, or too large.
     """
-    images = [each for each in await documents(source, root) if not _is_index(each)]
-    if len(images) != 1:
-        described = [each.descriptor for each in images[:_IN_HINT]]
-        names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in described)
-        raise UsageError(
-            f"{name} is an index of {len(images)} images, each with a config of its own",
-            hint=f"name one by its digest: {names}" if names else "",
-        )
-    config = images[0].config
+    images = [Image.of(each) for each in await documents(source, root) if not _is_index(each)]
+    config = only(images, name, "config", "name one by its digest").config
     if config is None:
         raise ContentError(f"{name} has no config")
     return BytesContent(config, await _read_config(source, config))
+
+
+def only(images: Sequence[Image], name: str, what: str, hint: str) -> Image:
+    """Return the only image that is not an attestation.
+
+    Args:
+        images: that an address names.
+        name: the address.
+        what: each image has one of its own.
+        hint: how to choose one.
+
+    Raises:
+        UsageError: there are several, or none.
+    """
+    real = [each for each in images if each.platform is None or each.platform.os != "unknown"] or [*images]
+    if len(real) != 1:
+        names = ", ".join(f"{each.platform or 'unknown'}: {each.digest}" for each in real[:_IN_HINT])
+        raise UsageError(
+            f"{name} names {len(real)} images, and each has a {what} of its own",
+            hint=f"{hint}: {names}" if names else "",
+        )
+    return real[0]
 
 
 async def documents(source: Source, root: Descriptor, *, absent_ok: bool = False) -> list[Document]:

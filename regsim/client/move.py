@@ -234,22 +234,16 @@ def check_direction(direction: Direction, source: Address, destination: Address)
     Raises:
         UsageError: they do not.
     """
-    other = "use regsim copy"
-    match direction, isinstance(source, Reference), isinstance(destination, Reference):
-        case Direction.PUSH, True, _:
-            wrong, hint = f"push takes a local image: {str(source)!r}", f"write oci:DIR[:TAG], or {other}"
-        case Direction.PUSH, _, False:
-            wrong, hint = f"push goes to a registry: {str(destination)!r}", f"write HOST/NAME:TAG, or {other}"
-        case Direction.PULL, False, _:
-            wrong, hint = f"pull takes an image of a registry: {str(source)!r}", "write HOST/NAME:TAG"
-        case Direction.PULL, _, True:
-            wrong, hint = (
-                f"pull goes to this machine: {str(destination)!r}",
-                f"write oci:DIR[:TAG], or {other}",
-            )
-        case _:
-            return
-    raise UsageError(wrong, hint=hint)
+    if direction is Direction.COPY:
+        return
+    push = direction is Direction.PUSH
+    local, registry = "write oci:DIR[:TAG], or use regsim copy", "write HOST/NAME:TAG, or use regsim copy"
+    if isinstance(source, Reference) is push:
+        wrong = "push takes a local image" if push else "pull takes an image of a registry"
+        raise UsageError(f"{wrong}: {str(source)!r}", hint=local if push else registry)
+    if isinstance(destination, Reference) is not push:
+        wrong = "push goes to a registry" if push else "pull goes to this machine"
+        raise UsageError(f"{wrong}: {str(destination)!r}", hint=registry if push else local)
 
 
 def _at(address: Address, digest: Digest) -> Address:

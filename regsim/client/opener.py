@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from regsim.client.image_address import Address, Kind
 from regsim.core import Reference, media_types
@@ -16,6 +16,7 @@ from regsim.core.manifest import MANIFEST_UNKNOWN, parse, referrer_of
 from regsim.errors import NotFoundError, RegsimError
 from regsim.registry.referrers import fallback_tag
 from regsim.registry.repository import Registry, Repository
+from regsim.registry.requests import log_warning
 from regsim.registry.transport import Transport
 from regsim.store.layout import LayoutStore
 from regsim.transfer.ends import (
@@ -24,7 +25,6 @@ from regsim.transfer.ends import (
     LocalSource,
     RegistryDestination,
     RegistrySource,
-    Source,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Opener:
     def source(self, address: Address) -> Readable:
         """Open an address for reading. Nothing is read yet."""
         if isinstance(address, Reference):
-            return _RepositorySource(self.repository(address), address)
+            return RegistryImages(self.repository(address), address)
         if not address.is_archive:
             return LocalImages(LayoutStore(address.path))
         from regsim.store.archive import OciArchive
@@ -94,7 +94,7 @@ class Opener:
             writer = DockerArchiveWriter(
                 address.path, Reference.parse(address.name) if address.name else name
             )
-        stack.callback(writer.discard)
+        stack.callback(writer.close)
         return LocalDestination(writer), writer
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:
@@ -109,7 +109,10 @@ class Opener:
         """
         if host not in self._opened:
             transport = Transport(host, self.connection)
-            self._opened[host] = transport, Registry(transport, warn=self.warn, ranges=self.ranges)
+            self._opened[host] = (
+                transport,
+                Registry(transport, warn=self.warn or log_warning, ranges=self.ranges),
+            )
         return self._opened[host][1]
 
     async def list_referrers(self, address: Address, found: Iterable[Referrer], account: Account) -> None:
@@ -129,22 +132,6 @@ class Opener:
         """Close all connections."""
         while self._opened:
             await self._opened.popitem()[1][0].aclose()
-
-
-class Readable(Source, Protocol):
-    """An end that is read from, and that knows what refers to what it holds."""
-
-    async def resolve(self, reference: str, account: Account) -> Descriptor:
-        """Return what a name, tag or digest names; of a layout or archive, nothing names the only image.
-
-        Raises:
-            NotFoundError, LocalFileError: it is not there.
-        """
-
-    async def referrers(
-        self, subject: Digest, account: Account, artifact_type: str | None = None
-    ) -> tuple[Descriptor, ...]:
-        """Return the manifests that refer to `subject`, as `Repository.referrers` does."""
 
 
 class LocalImages(LocalSource):
@@ -182,7 +169,7 @@ class LocalImages(LocalSource):
         return [each for each in found if each is not None]
 
 
-class _RepositorySource(RegistrySource):
+class RegistryImages(RegistrySource):
     """A repository that is read from."""
 
     def __init__(self, repository: Repository, address: Reference) -> None:
@@ -191,6 +178,11 @@ class _RepositorySource(RegistrySource):
         self.referrers = repository.referrers
 
     async def resolve(self, reference: str, account: Account) -> Descriptor:
+        """Return what a tag or digest names.
+
+        Raises:
+            NotFoundError: it does not exist.
+        """
         found = await super().resolve(reference, account)
         if found is None:
             raise NotFoundError(
@@ -199,3 +191,6 @@ class _RepositorySource(RegistrySource):
                 codes=(MANIFEST_UNKNOWN,),
             )
         return found
+
+
+Readable = LocalImages | RegistryImages

@@ -136,10 +136,6 @@ class Queries:
         """
         from regsim.client.contents import tree
 
-        if isinstance(address, str) and address.startswith(RECORD):
-            raise UsageError(
-                f"a record has no files: {address!r:.200}", hint="regsim history tells its layers"
-            )
         source, root = await self._open(address)
         return await tree(source, _parsed(address), root, choice)
 

@@ -18,8 +18,10 @@ _ALIASES = {
     "x86-64": ("amd64", None),
     "aarch64": ("arm64", None),
     "i386": ("386", None),
+    "i686": ("386", None),
     "armhf": ("arm", "v7"),
     "armel": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
 }
 _PARTS = (2, 3)
 

@@ -15,13 +15,15 @@ from regsim.store.protocols import CHUNK
 from regsim.store.relay import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from regsim.net.head import Head
     from regsim.net.line import Line
     from regsim.store.protocols import Taker
     from regsim.store.relay import Threads
 
+# Pieces of what the event loop reads: little comes beyond what was wanted.
+_SMALL = 32 * 1024
 _CHUNKED = 256 * 1024
 
 
@@ -57,41 +59,32 @@ class Incoming(httpx.AsyncByteStream):
         self._excess = False
         self._failure: httpx.TransportError | None = None
         self._pending = memoryview(b"")
-        self._raw: memoryview | None = memoryview(bytearray(_CHUNKED)) if head.chunked else None
+        chunked = head.chunked and head.length is None
+        self._raw: memoryview | None = memoryview(bytearray(_CHUNKED)) if chunked else None
         self._take_in(memoryview(rest))
         if head.length == 0:
             self._end()
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self.pieces(CHUNK)
-
-    async def pieces(self, size: int) -> AsyncGenerator[bytes, None]:
-        """Yield the body in pieces of `size` bytes. What arrived before a failure is yielded before it.
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives.
 
         Raises:
             ReadError, ReadTimeout: the connection broke or fell silent.
             RemoteProtocolError: the body is shorter than announced, or badly framed.
         """
-        buffer = memoryview(bytearray(size if self._size is None else min(size, self._size)))
+        buffer = memoryview(bytearray(_SMALL if self._size is None else min(_SMALL, self._size)))
         try:
-            while True:
-                count = 0
-                while count < len(buffer) and not self._failure:
-                    taken = self._some(buffer[count:])
-                    if taken is None:
-                        await self._readable()
-                    elif taken == 0:
-                        break
-                    else:
-                        count += taken
+            while (count := self._some(buffer)) != 0:
+                if count is None:
+                    await self._line.readable(self._seconds)
+                    continue
                 if self._whole and not self._pending:
                     # Before the last piece is handed on: its reader need not come back.
                     self._end()
-                if not count:
-                    break
                 yield bytes(buffer[:count])
             if self._failure:
                 raise self._failure
+            self._end()
         finally:
             await self.aclose()
 
@@ -108,7 +101,7 @@ class Incoming(httpx.AsyncByteStream):
             block: bytes that are handed on at once, at most.
 
         Raises:
-            ReadError, ReadTimeout, RemoteProtocolError: as from `pieces`.
+            ReadError, ReadTimeout, RemoteProtocolError: as from iteration.
             Exception: what a taker raised, or `arrived`.
         """
 
@@ -120,11 +113,8 @@ class Incoming(httpx.AsyncByteStream):
         try:
             if self._threads.closed:
                 raise httpx.ReadError("the client is closed")
-            self._line.lend()
-            try:
+            with self._line.lent():
                 await self._threads.run(Relay(fill, self._size, takers, block), self._line.hang_up)
-            finally:
-                self._line.take_back()
             if self._whole:
                 self._end()
         finally:
@@ -154,7 +144,13 @@ class Incoming(httpx.AsyncByteStream):
                     return 0
                 if self._raw is None:
                     view = buffer if self._left is None else buffer[: self._left]
-                    return self._note(self._line.take(view))
+                    count = self._line.take(view)
+                    if self._left is not None and count == 0:
+                        raise httpx.RemoteProtocolError(f"the body ended {self._left} bytes early")
+                    if self._left is not None and count:
+                        self._left -= count
+                    self._whole = self._left == 0 or count == 0
+                    return count
                 count = self._line.take(self._raw)
                 if count is None:
                     return None
@@ -166,15 +162,6 @@ class Incoming(httpx.AsyncByteStream):
             return 0
         count = min(len(self._pending), len(buffer))
         buffer[:count], self._pending = self._pending[:count], self._pending[count:]
-        return count
-
-    def _note(self, count: int | None) -> int | None:
-        """Take note of bytes of a body without chunks."""
-        if self._left is not None and count == 0:
-            raise httpx.RemoteProtocolError(f"the body ended {self._left} bytes early")
-        if self._left is not None and count:
-            self._left -= count
-        self._whole = self._left == 0 or count == 0
         return count
 
     def _take_in(self, data: memoryview) -> None:
@@ -189,12 +176,6 @@ class Incoming(httpx.AsyncByteStream):
             self._pending, self._excess = data[: self._left], len(data) > self._left
             self._left -= len(self._pending)
             self._whole = self._left == 0
-
-    async def _readable(self) -> None:
-        try:
-            await self._line.readable(self._seconds)
-        except httpx.TransportError as error:
-            self._failure = error
 
     # In a thread
 

@@ -76,7 +76,7 @@ class Connection:
                 request is set if the connection had served before and ended without a byte of a response.
         """
         head, failure = Head(request.method.encode("ascii", "replace")), None
-        self._rest, self._usable = None, not _closes(request)
+        self._rest, self._usable = None, True
         waits = request.extensions.get("timeout", {})
         try:
             try:
@@ -176,9 +176,3 @@ async def _framed(request: httpx.Request) -> AsyncGenerator[bytes, None]:
         yield start + chunk(b"")
     elif start:
         yield start
-
-
-def _closes(request: httpx.Request) -> bool:
-    return any(
-        name.lower() == b"connection" and b"close" in value.lower() for name, value in request.headers.raw
-    )

@@ -114,7 +114,8 @@ class Head:
             RemoteProtocolError: they are no head, or too large a one.
         """
         while True:
-            end = self._end_in(data)
+            found = (self._tail + data).find(_END)  # which may have begun in what came before
+            end = None if found < 0 else found + len(_END) - len(self._tail)
             ours = data if end is None else data[:end]
             self._count(len(ours))
             self._parse(ours)
@@ -133,15 +134,6 @@ class Head:
             self._begin()
             if not data:
                 return None
-
-    def _end_in(self, data: bytes) -> int | None:
-        """Return where the head's empty line ends, which may have begun in what came before."""
-        known = len(self._tail)
-        found = (self._tail + data[: len(_END) - 1]).find(_END) if known else -1
-        if found >= 0:
-            return found + len(_END) - known
-        found = data.find(_END)
-        return found + len(_END) if found >= 0 else None
 
     def _count(self, octets: int) -> None:
         self._seen += octets

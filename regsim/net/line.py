@@ -12,8 +12,12 @@ import select
 import socket
 import ssl
 import struct
+from typing import TYPE_CHECKING
 
 import httpx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _CLOSED = "the connection was closed"
 _NOT_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -33,7 +37,6 @@ class Line:
         self._sock = sock
         self._number = sock.fileno()
         self._waiter: asyncio.Future[None] | None = None
-        self._reading = self._writing = False
         self._closed = self._lent = False
 
     async def secure(self, context: ssl.SSLContext, name: str) -> None:
@@ -124,10 +127,8 @@ class Line:
         self._waiter = waiter = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, _fail, waiter, late)
         if read:
-            self._reading = True
             self._loop.add_reader(self._number, _wake, waiter)
         if write:
-            self._writing = True
             self._loop.add_writer(self._number, _wake, waiter)
         try:
             await waiter
@@ -138,24 +139,23 @@ class Line:
 
     def _forget(self) -> None:
         # At once, and never behind close(): the number may be another socket's by then.
-        if self._reading:
+        if self._waiter is not None:
+            self._waiter = None
             self._loop.remove_reader(self._number)
-        if self._writing:
             self._loop.remove_writer(self._number)
-        self._reading = self._writing = False
-        self._waiter = None
 
     # In a thread
 
-    def lend(self) -> None:
-        """Leave `take`, `give` and `poll` to a thread, until `take_back`."""
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Leave `take`, `give` and `poll` to a thread, which has ended when the context is left."""
         self._lent = True
-
-    def take_back(self) -> None:
-        """Know that the thread is through with it."""
-        self._lent = False
-        if self._closed:
-            self._sock.close()
+        try:
+            yield
+        finally:
+            self._lent = False
+            if self._closed:
+                self._sock.close()
 
     def poll(self, seconds: float | None, *, write: bool = False) -> bool:
         """Wait in a thread until something has arrived (or can be sent, if `write`); False if nothing did."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections import deque
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cache
+from ipaddress import IPv4Address, ip_address
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from regsim.net.address import Origin
 
 
-@dataclass(slots=True, eq=False)
-class _Wish:
-    """Somebody who waits for a connection. The answer is an idle one, or None: leave to dial."""
-
-    origin: Origin
-    fresh: bool
-    answer: asyncio.Future[Connection | None]
-
-
 class Pool:
     """Connections, shared.
 
@@ -50,10 +41,10 @@ class Pool:
     def __init__(self, total: int, context: Callable[[], ssl.SSLContext], *, idle: float = 15.0) -> None:
         self._total, self._idle_seconds = total, idle
         self._tls = cache(context)
-        self._open = 0  # dialling, busy and idle
+        self._places = asyncio.Semaphore(total)
+        self._used = 0  # places taken: dialling and busy
         self._idle: list[Connection] = []  # longest idle first
         self._busy: set[Connection] = set()
-        self._wishes: deque[_Wish] = deque()
         self._sweeper: asyncio.TimerHandle | None = None
         self._threads = Threads(total, "regsim-drain")
         self._closed = False
@@ -72,102 +63,75 @@ class Pool:
             PoolTimeout: none became free in time.
             ConnectError, ConnectTimeout: none could be opened.
         """
-        if self._closed:
-            raise httpx.ConnectError("the client is closed")
-        connection = await self._wait(origin, waits.get("pool"), fresh=fresh)
-        if connection is None:
-            connection = await self._dial(origin, waits.get("connect"))
+        seconds = waits.get("pool")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise httpx.PoolTimeout(f"not within {seconds:g} s") from error
+        self._used += 1
+        try:
+            self._require_open()
+            connection = None if fresh else self._take_idle(origin)
+            if connection is None:
+                if self._used + len(self._idle) > self._total:
+                    self._drop(self._idle[0])
+                connection = Connection(
+                    origin, await self._dial(origin, waits.get("connect")), self._threads, self._free
+                )
+        except BaseException:
+            self._leave()
+            raise
         self._busy.add(connection)
         return connection
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise httpx.ConnectError("the client is closed")
+
+    def _leave(self) -> None:
+        """Give a place back, to the one who has waited longest."""
+        self._used -= 1
+        self._places.release()
 
     def close(self) -> None:
         """Close every connection, in use or not."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for wish in self._wishes:
-            if not wish.answer.done():
-                wish.answer.set_exception(httpx.ConnectError("the client is closed"))
-        self._wishes.clear()
         for connection in self._idle.copy():
             self._drop(connection)
         for connection in list(self._busy):
             connection.close()
+        self._places.release()  # each who waits learns of it, and lets the next one know
         self._threads.close()
 
-    async def _wait(self, origin: Origin, seconds: float | None, *, fresh: bool) -> Connection | None:
-        wish = _Wish(origin, fresh, asyncio.get_running_loop().create_future())
-        self._wishes.append(wish)
-        self._grant()
-        if wish.answer.done():
-            return wish.answer.result()
+    async def _dial(self, origin: Origin, seconds: float | None) -> Line:
         try:
             async with asyncio.timeout(seconds):
-                return await wish.answer
-        except BaseException as error:
-            self._withdraw(wish)
-            if isinstance(error, TimeoutError):
-                raise httpx.PoolTimeout(f"not within {seconds:g} s") from error
-            raise
-
-    def _withdraw(self, wish: _Wish) -> None:
-        """Take a wish back; what it was given at the same moment is for the next."""
-        if wish in self._wishes:
-            self._wishes.remove(wish)
-        elif not wish.answer.cancelled() and wish.answer.exception() is None:
-            connection = wish.answer.result()
-            if connection is None:
-                self._open -= 1
-            else:
-                self._keep(connection)
-        self._grant()
-
-    async def _dial(self, origin: Origin, seconds: float | None) -> Connection:
-        try:
-            line = await _dial(origin, self._tls, seconds=seconds)
-        except BaseException:
-            self._open -= 1
-            self._grant()
-            raise
-        connection = Connection(origin, line, self._threads, self._free)
-        if self._closed:
-            connection.close()
-            raise httpx.ConnectError("the client is closed")
-        return connection
+                line = Line(await _first(await _resolve(origin.host, origin.port)))
+                try:
+                    if origin.scheme == "https":
+                        await line.secure(self._tls(), origin.host)
+                    self._require_open()
+                except BaseException:
+                    line.close()
+                    raise
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
+        return line
 
     def _free(self, connection: Connection) -> None:
         """Take back a connection whose exchange is over, or that was closed in its middle."""
-        if connection not in self._busy:
-            return
-        self._busy.remove(connection)
-        if connection.closed:
-            self._open -= 1
-        else:
-            self._keep(connection)
-        self._grant()
+        if connection in self._busy:
+            self._busy.remove(connection)
+            if not connection.closed:
+                self._idle.append(connection)
+                if self._sweeper is None:
+                    self._sweep()
+            self._leave()
 
-    # Who gets the next one
-
-    def _grant(self) -> None:
-        """Grant every wish that can be granted, first come first served within an origin."""
-        passed: set[Origin] = set()
-        for wish in list(self._wishes):
-            if wish.answer.done():
-                continue
-            if wish.origin in passed or not self._grant_one(wish):
-                passed.add(wish.origin)
-
-    def _grant_one(self, wish: _Wish) -> bool:
-        found = None if wish.fresh else self._take_idle(wish.origin)
-        if found is None:
-            if self._open >= self._total:
-                if not self._idle:
-                    return False
-                self._drop(self._idle[0])
-            self._open += 1
-        self._wishes.remove(wish)
-        wish.answer.set_result(found)
-        return True
+    # Idleness
 
     def _take_idle(self, origin: Origin) -> Connection | None:
         """Return the idle connection that was used last, if it still stands; drop those that do not."""
@@ -183,15 +147,7 @@ class Pool:
     def _drop(self, connection: Connection) -> None:
         """Close an idle connection."""
         self._idle.remove(connection)
-        self._open -= 1
         connection.close()
-
-    # Idleness
-
-    def _keep(self, connection: Connection) -> None:
-        self._idle.append(connection)
-        if self._sweeper is None:
-            self._sweep()
 
     def _sweep(self) -> None:
         """Close what has been idle for too long, and look again when the next one may have been."""
@@ -214,56 +170,19 @@ HEAD_START = 0.25
 Address = tuple[int, Any]
 
 
-async def _dial(origin: Origin, context: Callable[[], ssl.SSLContext], *, seconds: float | None) -> Line:
-    """Connect to an origin.
-
-    Args:
-        origin: https ones are reached through TLS.
-        context: for TLS; called when it is needed.
-        seconds: for all of it.
-
-    Raises:
-        ConnectError: nobody is there, the name is unknown, or TLS failed.
-        ConnectTimeout: not in time.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            line = Line(await _first(await _resolve(origin.host, origin.port)))
-            if origin.scheme == "https":
-                try:
-                    await line.secure(context(), origin.host)
-                except BaseException:
-                    line.close()
-                    raise
-            return line
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"not within {seconds:g} s") from error
-
-
 async def _resolve(host: str, port: int) -> list[Address]:
     """Return the addresses of a host, families in turn, the system's favourite first."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        # A bare address needs no thread to look it up in.
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return [(family, (host, port))]
+    with suppress(ValueError):  # a bare address needs no thread to look it up in
+        bare = ip_address(host)
+        return [(socket.AF_INET if isinstance(bare, IPv4Address) else socket.AF_INET6, (host, port))]
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name at all, by the rules of IDNA
         raise httpx.ConnectError(str(error)) from error
-    addresses = [(int(family), address) for family, _, _, _, address in found]
-    return _in_turn(list(dict.fromkeys(addresses)))
-
-
-def _in_turn(addresses: Sequence[Address]) -> list[Address]:
-    if not addresses:
-        return []
-    favourite = addresses[0][0]
-    first = [each for each in addresses if each[0] == favourite]
-    second = [each for each in addresses if each[0] != favourite]
-    return [each for each in chain.from_iterable(zip_longest(first, second)) if each is not None]
+    families: dict[int, dict[Address, None]] = {}
+    for family, _, _, _, address in found:
+        families.setdefault(family, {})[int(family), address] = None
+    return [each for each in chain.from_iterable(zip_longest(*families.values())) if each is not None]
 
 
 async def _first(addresses: Sequence[Address]) -> socket.socket:
@@ -281,25 +200,18 @@ async def _first(addresses: Sequence[Address]) -> socket.socket:
                 attempts, timeout=HEAD_START if left else None, return_when=asyncio.FIRST_COMPLETED
             )
             for attempt in done:
-                failure = attempt.exception()
-                if failure is None:
-                    attempts.discard(attempt)
-                    return attempt.result()
                 attempts.discard(attempt)
-                if not isinstance(failure, httpx.ConnectError):
-                    raise failure
-                failures.append(str(failure))
+                try:
+                    return attempt.result()
+                except httpx.ConnectError as error:
+                    failures.append(str(error))
     finally:
-        await _give_up(attempts)
+        for attempt in attempts:
+            attempt.cancel()
+        for outcome in await asyncio.gather(*attempts, return_exceptions=True):
+            if isinstance(outcome, socket.socket):
+                outcome.close()
     raise httpx.ConnectError("; ".join(dict.fromkeys(failures)) or "the name has no address")
-
-
-async def _give_up(attempts: set[asyncio.Task[socket.socket]]) -> None:
-    for attempt in attempts:
-        attempt.cancel()
-    for outcome in await asyncio.gather(*attempts, return_exceptions=True):
-        if isinstance(outcome, socket.socket):
-            outcome.close()
 
 
 async def _connect(address: Address) -> socket.socket:

@@ -13,6 +13,7 @@ import threading
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from regsim.core.account import Account
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # Beyond this an error body is not read: it is for people.
 MAX_ERROR_BODY = 64 * 1024
-_SMALL = 32 * 1024  # pieces of what is read whole: little comes beyond what was wanted
 _CONTENT_STATUSES = frozenset({200, 206})
 _COUNTING = threading.Lock()
 _MAX_QUOTE = 300
@@ -129,14 +129,10 @@ class Answer:
     content: bool = field(default=False, repr=False)
 
     @property
-    def location(self) -> str | None:
-        """The `Location`, as it was sent."""
-        return self.headers.get("Location")
-
-    @property
     def length(self) -> int | None:
         """The `Content-Length`; None if it is missing or malformed."""
-        return length_of(self.headers)
+        text = self.headers.get("Content-Length", "")
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
     async def read(self, limit: int = MAX_ERROR_BODY, *, seconds: float | None = None) -> Answer:
         """Read the body, no further than `limit` bytes and what came with them, and return the answer.
@@ -208,9 +204,8 @@ class Answer:
         return cast("httpx.AsyncByteStream", self.response.stream)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
-        stream = self._stream
         with translated(self.method, self.url):
-            async for piece in stream.pieces(_SMALL) if isinstance(stream, Incoming) else stream:
+            async for piece in self._stream:
                 self._count(len(piece))
                 yield piece
 
@@ -240,12 +235,6 @@ def unanswered(method: str, url: str, seconds: float) -> NetworkError:
     )
 
 
-def length_of(headers: Mapping[str, str]) -> int | None:
-    """Return a `Content-Length` in bytes; None if it is missing or malformed."""
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
 class ContentRange(NamedTuple):
     """Which bytes a 206 brings (RFC 9110, 14.4): both ends are inclusive, `total` may be unknown."""
 
@@ -273,18 +262,12 @@ def warnings_of(answer: Answer) -> tuple[str, ...]:
 def refusal(answer: Answer) -> RegistryError:
     """Return the error that an answer is: what was asked, the status, and the registry's own words."""
     codes, words = _words(answer.body, answer.secrets)
-    message = f"{answer.method} {without_query(answer.url).partition('://')[2]} was answered {_name(answer)}"
+    status = f"{answer.status} {responses.get(answer.status, '')}".rstrip()
+    message = f"{answer.method} {without_query(answer.url).partition('://')[2]} was answered {status}"
     if words:
         message += f"; registry said: {words}"
     kind = NotFoundError if answer.status == HTTPStatus.NOT_FOUND else RegistryError
     return kind(message, hint=HINTS.get(answer.status, ""), status=answer.status, codes=codes)
-
-
-def _name(answer: Answer) -> str:
-    try:
-        return f"{answer.status} {HTTPStatus(answer.status).phrase}"
-    except ValueError:
-        return str(answer.status)
 
 
 def _words(body: bytes, secrets: Sequence[str]) -> tuple[tuple[str, ...], str]:

@@ -112,11 +112,8 @@ class Holders:
 
 def _names(value: list[str]) -> list[str]:
     # Names go into URLs: another program that can write the file must not be able to steer a request.
-    return [name for name in value if _is_name(name)][:MAX_REPOSITORIES]
-
-
-def _is_name(name: str) -> bool:
-    try:
-        return bool(check_repository(name))
-    except InvalidReferenceError:
-        return False
+    names: list[str] = []
+    for name in value:
+        with contextlib.suppress(InvalidReferenceError):
+            names.append(check_repository(name))
+    return names[:MAX_REPOSITORIES]

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 from regsim.errors import RegistryError
 from regsim.net.address import origin, resolve
 from regsim.registry.answer import refusal
+from regsim.registry.login.challenge import CATALOG, Need
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from regsim.core.account import Account
     from regsim.registry.answer import Answer
-    from regsim.registry.requests import Requests
+    from regsim.registry.requests import Host, Requests
 
 MAX_PAGE = 4 * 1024 * 1024  # bytes
 MAX_PAGES = 1000
 MAX_LIST = 64 * 1024 * 1024  # bytes of all pages together: a million names
 # distribution's registry lists 100 repositories by default, and 1000 at most.
-CATALOG = "/v2/_catalog?n=1000"
+_CATALOG_TARGET = "/v2/_catalog?n=1000"
 
 # Some leave out the brackets (distribution-spec#116), or the quotes.
 _NEXT = re.compile(
@@ -34,29 +35,47 @@ _NEXT = re.compile(
 
 
 async def tags(repository: Requests, account: Account) -> tuple[str, ...]:
-    """Return all tags; see `Repository.tags`."""
+    """Return all tags, in the registry's order (end-8).
+
+    Raises:
+        NotFoundError: the registry does not know the repository.
+    """
 
     async def ask(target: str) -> Answer:
         return await repository.ask("GET", target, account, limit=MAX_PAGE)
 
     # The page size is left to the registry: ECR refuses more than 1000, docker's 2.8 ignores it.
     what = f"the tags of {repository.name}"
-    return tuple([each async for each in _listed(ask, f"/v2/{repository.name}/tags/list", "tags", what)])
+    return await _listed(ask, f"/v2/{repository.name}/tags/list", "tags", what)
 
 
-async def catalog(ask: Callable[[str], Awaitable[Answer]], host: str) -> tuple[str, ...]:
-    """Return all repositories; see `Registry.catalog`."""
-    return tuple([each async for each in _listed(ask, CATALOG, "repositories", f"the catalog of {host}")])
+async def catalog(registry: Host, account: Account) -> tuple[str, ...]:
+    """Return the names of all repositories, in the registry's order.
+
+    The specification does not know it; distribution, zot, harbor and others have it all the same.
+
+    Raises:
+        RegistryError: the registry has no catalog, or does not show it.
+    """
+    transport, need = registry.transport, Need(scopes=(CATALOG,))
+
+    async def ask(target: str) -> Answer:
+        return await registry.patience.ask(
+            lambda: transport.send("GET", target, account, limit=MAX_PAGE, need=need), account
+        )
+
+    return await _listed(ask, _CATALOG_TARGET, "repositories", f"the catalog of {transport.host}")
 
 
 async def _listed(
     ask: Callable[[str], Awaitable[Answer]], target: str, key: str, what: str
-) -> AsyncIterator[str]:
+) -> tuple[str, ...]:
+    found: list[str] = []
     async for answer in pages(ask, target, what):
         if answer.status != HTTPStatus.OK:
             raise refusal(answer)
-        for each in _page(answer, key, what):
-            yield each
+        found += _page(answer, key, what)
+    return tuple(found)
 
 
 async def pages(

@@ -7,6 +7,7 @@ are. Must not know what a manifest names.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,20 @@ _WRITTEN = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT, 
 async def resolve(
     repository: Requests, reference: str, account: Account, *, forbidden_means_absent: bool = False
 ) -> Descriptor | None:
-    """Return what `reference` names, None where it is absent; see `Repository.resolve`."""
+    """Return what a tag or digest names, None where it is absent: only a 404 says so.
+
+    One HEAD (end-3). It becomes a GET, whose body is `received` and verified, where the HEAD was
+    refused with 403 or 405, or left out what it should say.
+
+    Args:
+        repository: that is asked.
+        reference: a tag or a digest.
+        account: is charged.
+        forbidden_means_absent: for a look before a push: a 403 counts as absent, with a warning.
+
+    Raises:
+        ContentError: the registry answered with something that is no manifest, or a wrong one.
+    """
     answer = await repository.ask("HEAD", repository.manifest_target(reference), account, headers=_ACCEPT)
     if answer.status == HTTPStatus.NOT_FOUND:
         return None
@@ -59,13 +73,23 @@ async def resolve(
         return None
     if answer.status == HTTPStatus.FORBIDDEN and forbidden_means_absent:
         # Artifactory (RTFACT-13797) and others say 403 for what is not there.
-        repository.warn(f"{refusal(answer).message}: taken as absent")
+        repository.registry.warn(f"{refusal(answer).message}: taken as absent")
         return None
     return _verified(answer, reference, None)[0]
 
 
 async def fetch(repository: Requests, wanted: Descriptor | str, account: Account) -> tuple[Descriptor, bytes]:
-    """Return a manifest and its exact bytes; see `Repository.fetch_manifest`."""
+    """Return a manifest and its exact bytes, verified (end-3).
+
+    Args:
+        repository: that is asked.
+        wanted: a descriptor, a tag or a digest. What a descriptor says must hold in full.
+        account: is charged.
+
+    Raises:
+        NotFoundError: it is absent.
+        ContentError: digest, size or media type are wrong, or it is larger than `MAX_MANIFEST_SIZE`.
+    """
     described = wanted if isinstance(wanted, Descriptor) else None
     reference = wanted.digest if isinstance(wanted, Descriptor) else wanted
     if described is not None and described.size > MAX_MANIFEST_SIZE:
@@ -84,7 +108,20 @@ async def put(
     digest: Digest | None = None,
     patiently: bool = False,
 ) -> tuple[Descriptor, bool]:
-    """Write a manifest; see `Repository.put_manifest`.
+    """Write a manifest under a tag or its digest, byte for byte (end-7a).
+
+    Before a repeated try the registry is asked whether the first one had its effect.
+
+    Args:
+        repository: where it is written.
+        raw: the manifest.
+        media_type: what it is.
+        reference: a tag, or its digest.
+        account: is charged.
+        digest: by which the tag shall name it. A registry that is given a tag alone takes the sha256, so
+            that another one goes with the tag (end-7b); a registry that does not know that is given the
+            manifest once more, under the tag, at the cost of an account beside `account`.
+        patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
 
     Returns:
         What it is now, and whether the registry said that it lists it under its subject.
@@ -165,7 +202,9 @@ def _too_large(reference: str) -> ContentError:
 def _described(answer: Answer, reference: str) -> Descriptor | None:
     """Return what a HEAD says; None unless it says all (size and digest are often missing)."""
     media_type = media_types.essence(answer.headers.get("Content-Type", ""))
-    stated = _digest(answer.headers.get("Docker-Content-Digest", ""))
+    stated: Digest | None = None
+    with suppress(InvalidReferenceError):
+        stated = Digest(answer.headers.get("Docker-Content-Digest", ""))
     if not answer.length or not media_type:
         return None
     if ":" not in reference:
@@ -174,13 +213,6 @@ def _described(answer: Answer, reference: str) -> Descriptor | None:
     if stated is not None and stated.algorithm == asked.algorithm and stated != asked:
         return None
     return Descriptor(media_type=media_type, digest=asked, size=answer.length)
-
-
-def _digest(text: str) -> Digest | None:
-    try:
-        return Digest(text)
-    except InvalidReferenceError:
-        return None
 
 
 def _verified(answer: Answer, reference: str, described: Descriptor | None) -> tuple[Descriptor, bytes]:

@@ -43,13 +43,26 @@ def fallback_tag(subject: Digest) -> str:
 async def listed(
     repository: Requests, subject: Digest, account: Account, artifact_type: str | None = None
 ) -> tuple[Descriptor, ...]:
-    """Return what refers to a subject; see `Repository.referrers`."""
+    """Return what refers to a manifest (end-12): descriptors with their artifact types and annotations.
+
+    If a registry does not support the request, the fallback tag is read instead.
+
+    Args:
+        repository: that is asked.
+        subject: the manifest's digest; it need not be there.
+        account: is charged.
+        artifact_type: only those of this type.
+
+    Raises:
+        RegistryError: the registry refused, or the list has no end.
+    """
     found = await _asked(repository, subject, account, artifact_type)
     if found is None:
         tagged = await _tagged(repository, subject, account)
-        kept = _named(*tagged) if tagged else []
-        found = [each for each in kept if artifact_type in (None, each.artifact_type)]
-    return tuple({each.digest: each for each in found}.values())
+        found = _named(*tagged) if tagged else []
+    # A registry that does not say that it has filtered has not.
+    wanted = (each for each in found if artifact_type in (None, each.artifact_type))
+    return tuple({each.digest: each for each in wanted}.values())
 
 
 async def keep(repository: Requests, referrer: Referrer, account: Account) -> None:
@@ -69,7 +82,10 @@ async def keep(repository: Requests, referrer: Referrer, account: Account) -> No
             tagged = await _tagged(repository, referrer.subject, account.aside(None))
             if tagged is not None and referrer.descriptor.digest in {each.digest for each in _named(*tagged)}:
                 return
-            raw = _with(tagged[1] if tagged else index_document([]), referrer.descriptor)
+            # What else it says stays.
+            document: dict[str, Any] = json.loads(tagged[1] if tagged else index_document([]))
+            document["manifests"].append(referrer.descriptor.to_json())
+            raw = encode(document)
             if len(raw) > MAX_MANIFEST_SIZE:
                 raise RegistryError(f"{repository.name}:{tag} lists as many referrers as a manifest can")
             index = Descriptor.of(raw, media_types.OCI_INDEX)
@@ -81,7 +97,18 @@ async def keep(repository: Requests, referrer: Referrer, account: Account) -> No
 
 
 async def list_missing(repository: Requests, found: Iterable[Referrer], account: Account) -> None:
-    """List manifests that are there under their subjects, where they are not; as `keep`."""
+    """See to it that manifests that are there are listed under their subjects, as `put_manifest` does.
+
+    An earlier client may have been stopped between the two, or not have known that it had to.
+
+    Args:
+        repository: with the manifests.
+        found: each with its subject, and as lists describe it.
+        account: is charged.
+
+    Raises:
+        RegistryError: as from `listed`, or others write the fallback tag all the time.
+    """
     known: dict[Digest, set[Digest]] = {}
     for each in found:
         if each.subject not in known:
@@ -108,22 +135,20 @@ async def _asked(
         # A web server that answers 200 to all has not understood the question either.
         if first and media_types.essence(answer.headers.get("Content-Type", "")) != media_types.OCI_INDEX:
             return None
-        found += _page(answer, artifact_type, repository.name)
+        found += _page(answer, repository.name)
         if len(found) > MAX_REFERRERS:
             raise RegistryError(f"{subject.short} has more than {MAX_REFERRERS:,} referrers")
         first = False
     return found
 
 
-def _page(answer: Answer, artifact_type: str | None, name: str) -> list[Descriptor]:
+def _page(answer: Answer, name: str) -> list[Descriptor]:
     if not answer.whole:
         raise RegistryError(f"a list of referrers of {name} is larger than {MAX_MANIFEST_SIZE} bytes")
     try:
-        found = _named(Descriptor.of(answer.body, media_types.OCI_INDEX), answer.body)
+        return _named(Descriptor.of(answer.body, media_types.OCI_INDEX), answer.body)
     except ContentError as error:
         raise RegistryError(f"cannot list the referrers of {name}: {error.message}") from error
-    # A registry that does not say that it has filtered has not.
-    return [each for each in found if artifact_type in (None, each.artifact_type)]
 
 
 async def _tagged(repository: Requests, subject: Digest, account: Account) -> tuple[Descriptor, bytes] | None:
@@ -138,9 +163,3 @@ async def _tagged(repository: Requests, subject: Digest, account: Account) -> tu
 
 def _named(descriptor: Descriptor, raw: bytes) -> list[Descriptor]:
     return [each.descriptor for each in parse(descriptor, raw).successors]
-
-
-def _with(raw: bytes, descriptor: Descriptor) -> bytes:
-    """Return an index that lists one manifest more; what else it says stays."""
-    document: dict[str, Any] = json.loads(raw)
-    return encode({**document, "manifests": [*document["manifests"], descriptor.to_json()]})

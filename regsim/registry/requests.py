@@ -14,7 +14,7 @@ from regsim.core.account import Loss
 from regsim.core.reference import check_repository, check_tag
 from regsim.errors import NetworkError
 from regsim.registry.answer import warnings_of
-from regsim.registry.login.challenge import DELETE, PULL, PUSH, Need, Scope, Scopes
+from regsim.registry.login.challenge import DELETE, PULL, PUSH, Need, Scope
 from regsim.registry.retry import Patience
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ _READS = frozenset({"GET", "HEAD"})
 _MAX_WARNINGS = 20
 
 
-def log_warning(message: str) -> None:
-    """Write a warning to the log."""
-    logging.getLogger("regsim.registry").warning("%s", message)
+log_warning: Callable[[str], None] = logging.getLogger("regsim.registry").warning
+"""Writes a warning to the log."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,6 +53,25 @@ class Habits:
     told: set[str] = field(default_factory=set)
 
 
+@dataclass(kw_only=True)
+class Host:
+    """What the repositories of one registry share: its transport, its patience, and what is known of it.
+
+    Attributes:
+        transport: to the registry. It is not closed here.
+        patience: how long to keep trying.
+        warn: receives warnings for the user; the work goes on.
+        habits: what is known of it.
+        ranges: how large blobs are divided to be read; None: they are not.
+    """
+
+    transport: Transport = field(kw_only=False)
+    patience: Patience = field(default_factory=Patience)
+    warn: Callable[[str], None] = log_warning
+    habits: Habits = field(default_factory=Habits)
+    ranges: Ranges | None = None
+
+
 class Options(TypedDict, total=False):
     """Of a request; see `Transport.send`."""
 
@@ -64,41 +82,35 @@ class Options(TypedDict, total=False):
     deadline: float
 
 
+class Question(Options, total=False):
+    """Options of a request to a repository.
+
+    Attributes:
+        mounts_from: another repository that is read from, which takes one token for both.
+    """
+
+    mounts_from: str
+
+
 class Requests:
     """What is asked of one repository goes through here.
 
     Args:
-        transport: to the registry. It is not closed here.
+        registry: that it is part of.
         name: of the repository, such as `library/golang`.
         writes: something will be written to it: the right to push is requested from the start, so that one
             token is enough.
-        patience: for requests that may be repeated without harm; None: three retries.
-        warn: receives warnings for the user; the work goes on; None: the log.
-        habits: what is known of the registry; None: nothing.
-        ranges: how large blobs are divided to be read; None: they are not.
 
     Raises:
         InvalidReferenceError: `name` is not a repository name.
     """
 
-    def __init__(
-        self,
-        transport: Transport,
-        name: str,
-        *,
-        writes: bool = False,
-        patience: Patience | None = None,
-        warn: Callable[[str], None] | None = None,
-        habits: Habits | None = None,
-        ranges: Ranges | None = None,
-    ) -> None:
-        self.transport = transport
-        self.host = transport.host
+    def __init__(self, registry: Host, name: str, *, writes: bool = False) -> None:
+        self.registry = registry
+        self.transport = registry.transport
+        self.patience = registry.patience
+        self.habits = registry.habits
         self.name = check_repository(name)
-        self.patience = patience or Patience()
-        self.warn = warn or log_warning
-        self.habits = habits or Habits()
-        self.ranges = ranges
         self._writes = writes
 
     def blob_target(self, digest: Digest) -> str:
@@ -119,15 +131,7 @@ class Requests:
         """The target that opens uploads (end-4a, end-11)."""
         return f"/v2/{self.name}/blobs/uploads/"
 
-    async def ask(
-        self,
-        method: str,
-        target: str,
-        account: Account,
-        *,
-        mounts_from: str | None = None,
-        **options: Unpack[Options],
-    ) -> Answer:
+    async def ask(self, method: str, target: str, account: Account, **options: Unpack[Question]) -> Answer:
         """Send a request that may be repeated, and repeat it while there is patience; as `send`.
 
         Raises:
@@ -138,7 +142,7 @@ class Requests:
         async def send() -> Answer:
             before = account.received
             try:
-                return await self.send(method, target, account, mounts_from=mounts_from, **options)
+                return await self.send(method, target, account, **options)
             except NetworkError:
                 if options.get("content"):
                     account.waste(received=account.received - before, loss=Loss.CUT)
@@ -162,23 +166,20 @@ class Requests:
             method: of HTTP.
             target: at the registry.
             account: is charged.
-            mounts_from: another repository that is read from, which takes one token for both.
+            mounts_from: see `Question`.
             deletes: what is deleted is content, not an upload.
             **options: as for `Transport.send`.
         """
         await self.patience.ready()
-        need = self._need(method, mounts_from=mounts_from, deletes=deletes)
+        # Cancelling an upload takes the right to push in most registries; those that want more say so.
+        actions = (PULL,) if method in _READS and not self._writes else (PULL, PUSH)
+        scopes = [Scope.repository(self.name, *((DELETE,) if deletes else actions))]
+        if mounts_from is not None:
+            scopes.append(Scope.repository(mounts_from, PULL))
+        need = Need(repository=self.name, scopes=tuple(scopes))
         answer = await self.transport.send(method, target, account, need=need, **options)
         for text in warnings_of(answer):
             if text not in self.habits.told and len(self.habits.told) < _MAX_WARNINGS:
                 self.habits.told.add(text)
-                self.warn(f"{self.host} says: {text}")
+                self.registry.warn(f"{self.transport.host} says: {text}")
         return answer
-
-    def _need(self, method: str, *, mounts_from: str | None, deletes: bool) -> Need:
-        # Cancelling an upload takes the right to push in most registries; those that want more say so.
-        actions = (PULL,) if method in _READS and not self._writes else (PULL, PUSH)
-        scopes: Scopes = (Scope.repository(self.name, *((DELETE,) if deletes else actions)),)
-        if mounts_from is not None:
-            scopes += (Scope.repository(mounts_from, PULL),)
-        return Need(repository=self.name, scopes=scopes)

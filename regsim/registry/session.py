@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from regsim.core.descriptor import CANONICAL
 from regsim.errors import RegistryError, RegsimError
@@ -36,10 +36,12 @@ class UploadSession:
     Attributes:
         url: where it goes on; carries the registry's state, which is a secret.
         smallest: bytes that every piece but the last one must have (`OCI-Chunk-Min-Length`).
+        held: bytes that it holds, by the answer that told of it; None: that did not say.
     """
 
     url: str = field(repr=False)
     smallest: int = 0
+    held: int | None = None
 
 
 async def open_session(repository: Requests, digest: Digest, account: Account) -> UploadSession:
@@ -67,11 +69,11 @@ def session_of(answer: Answer, before: UploadSession | None = None) -> UploadSes
     """
     text = answer.headers.get("OCI-Chunk-Min-Length", "")
     smallest = min(int(text), MAX_PIECE) if text.isascii() and text.isdigit() and len(text) < 20 else 0  # noqa: PLR2004 (digits of an int64)
-    if answer.location:
+    if location := answer.headers.get("Location"):
         smallest = max(smallest, before.smallest if before else 0)
-        return UploadSession(url=resolve(answer.url, answer.location), smallest=smallest)
+        return UploadSession(url=resolve(answer.url, location), smallest=smallest, held=held_by(answer))
     if before is not None:
-        return before
+        return replace(before, held=held_by(answer))
     raise RegistryError(f"{answer.method} {answer.url.partition('?')[0]}: an upload without a Location")
 
 
@@ -87,24 +89,17 @@ def held_by(answer: Answer) -> int | None:
     return last + 1 if last else 0
 
 
-class Status(NamedTuple):
-    """What a session is now: where it goes on, and how many bytes it holds, if it tells."""
-
-    session: UploadSession
-    held: int | None
-
-
-async def status(repository: Requests, session: UploadSession, account: Account) -> Status | None:
+async def status(repository: Requests, session: UploadSession, account: Account) -> UploadSession | None:
     """Ask a session what it holds (end-13); None where the registry does not know it."""
     try:
         answer = await repository.ask("GET", session.url, account)
         if answer.status == HTTPStatus.NOT_FOUND or "BLOB_UPLOAD_UNKNOWN" in refusal(answer).codes:
             return None
         if answer.status not in (HTTPStatus.NO_CONTENT, HTTPStatus.OK, HTTPStatus.ACCEPTED):
-            return Status(session, None)
-        return Status(session_of(answer, session), held_by(answer))
+            return replace(session, held=None)
+        return session_of(answer, session)
     except RegsimError:
-        return Status(session, None)
+        return replace(session, held=None)
 
 
 async def cancel(repository: Requests, session: UploadSession, account: Account) -> None:

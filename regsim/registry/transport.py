@@ -38,7 +38,7 @@ from regsim.net.transport import SocketTransport, network
 from regsim.net.trust import Trust
 from regsim.registry import Connection
 from regsim.registry.answer import MAX_ERROR_BODY, Answer, counted, unanswered
-from regsim.registry.login.authorizer import Authorizer
+from regsim.registry.login.authorizer import Authorizer, Login
 from regsim.registry.login.challenge import Need
 from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, realm_url
 
@@ -153,7 +153,7 @@ class Transport:
         if deadline is None and limit is not None:
             deadline = self.timeouts.metadata
         url, redirects = self._absolute(target), 0
-        login = None if need is None else self._authorizer.login(need, account)
+        login = None if need is None else Login(self._authorizer, need, account)
         try:
             async with asyncio.timeout(deadline):
                 if login is not None:
@@ -188,7 +188,7 @@ class Transport:
             raise RegistryError(f"{answer.method} {where} was redirected", status=answer.status)
         if redirects >= MAX_REDIRECTS:
             raise RegistryError(f"{answer.method} {where}: more than {MAX_REDIRECTS} redirects")
-        return self._absolute(address.resolve(answer.url, answer.location or ""))
+        return self._absolute(address.resolve(answer.url, answer.headers["Location"]))
 
     def _absolute(self, target: str) -> str:
         """Return the URL of a target, unless it would be reached by plain HTTP against the configuration."""
@@ -221,9 +221,24 @@ class Transport:
         answer = None
         try:
             with translated(method, url, self._proxy):
-                request = self._request(
-                    method, url, headers or {}, body, octets=octets, authorization=credentials
+                request = httpx.Request(
+                    method,
+                    (self._home if self._origin_of(url) == self._origin else None) or httpx.URL(url),
+                    headers=self._headers(url, headers or {}, body, credentials),
+                    stream=_Octets(octets),
+                    extensions={
+                        "target": address.target_of(url),
+                        "timeout": {
+                            "connect": self.timeouts.connect,
+                            "read": self.timeouts.commit if body and body.size else self.timeouts.read,
+                            "write": self.timeouts.write,
+                            "pool": self.timeouts.pool,
+                        },
+                    },
                 )
+                if self._proxy is not None:
+                    # httpcore would ask the proxy for a tunnel to this target.
+                    request.url = _ExactUrl(request.url, request.extensions.pop("target"))
                 account.requests += 1
                 try:
                     response = await self._network.handle_async_request(request)
@@ -251,46 +266,24 @@ class Transport:
             raise
         return answer
 
-    def _request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Body | None,
-        *,
-        octets: AsyncGenerator[bytes, None],
-        authorization: Authorization | None,
-    ) -> httpx.Request:
+    def _headers(
+        self, url: str, given: Mapping[str, str], body: Body | None, authorization: Authorization | None
+    ) -> dict[str, str]:
         sent = {
             "Host": address.host_of(url),
             "User-Agent": "regsim",
             "Accept-Encoding": "identity",
-            **headers,
+            **given,
         }
         if body is not None:
             # Without it a body goes out in chunks, which S3 and many proxies refuse.
             sent["Content-Length"] = str(body.size)
         to = self._origin_of(url)
-        near = to == self._origin
         if authorization is not None and authorization.origin == to:
             sent["Authorization"] = authorization.value
-        elif not near:
+        elif to != self._origin:
             sent = {name: value for name, value in sent.items() if name.lower() not in _CREDENTIALS}
-        extensions = {
-            "target": address.target_of(url),
-            "timeout": {
-                "connect": self.timeouts.connect,
-                "read": self.timeouts.commit if body and body.size else self.timeouts.read,
-                "write": self.timeouts.write,
-                "pool": self.timeouts.pool,
-            },
-        }
-        to_ask = (self._home if near else None) or httpx.URL(url)
-        request = httpx.Request(method, to_ask, headers=sent, stream=_Octets(octets), extensions=extensions)
-        if self._proxy is not None:
-            # httpcore would ask the proxy for a tunnel to this target.
-            request.url = _ExactUrl(request.url, request.extensions.pop("target"))
-        return request
+        return sent
 
 
 class _ExactUrl(httpx.URL):

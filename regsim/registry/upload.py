@@ -11,9 +11,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from regsim.core.account import Reason
+from regsim.core.reference import check_repository
 from regsim.errors import AuthenticationError, NetworkError, RegistryError, RegsimError
 from regsim.net.address import with_query, without_query
 from regsim.registry import blobs
@@ -64,25 +65,23 @@ _FEW = 4
 SINGLE_POST = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mounted:
-    """A blob that the registry linked from another repository: nothing has to be sent."""
-
-    digest: Digest
-    from_repository: str
-
-
 async def mount(
     repository: Requests, digest: Digest, from_repository: str, account: Account
-) -> Mounted | UploadSession | None:
-    """Ask the registry to link a blob from another repository; see `Repository.mount`."""
-    target = with_query(repository.uploads_target, f"mount={digest}&from={from_repository}")
+) -> Literal[True] | UploadSession | None:
+    """Ask the registry to link a blob from another of its repositories (end-11).
+
+    Returns:
+        True if it did; or the session that the registry opened instead, to be handed to `upload` or
+        `cancel`; or None where it refused, to be followed by a plain `upload`.
+    """
+    source = check_repository(from_repository)
+    target = with_query(repository.uploads_target, f"mount={digest}&from={source}")
     try:
-        answer = await repository.ask("POST", target, account, body=EMPTY, mounts_from=from_repository)
+        answer = await repository.ask("POST", target, account, body=EMPTY, mounts_from=source)
     except AuthenticationError:
         return None
     if answer.status == HTTPStatus.CREATED:
-        return Mounted(digest=digest, from_repository=from_repository)
+        return True
     if answer.status == HTTPStatus.ACCEPTED:
         return session_of(answer)
     if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -94,7 +93,24 @@ async def mount(
 async def upload(
     repository: Requests, content: Content, account: Account, session: UploadSession | None = None
 ) -> bool:
-    """Write a blob; see `Repository.upload`."""
+    """Write a blob, verified on its way out (end-4 to end-6): in one PUT, or in pieces if need be.
+
+    After a failure that may pass it goes on at the byte that the registry holds, or in a new session
+    where that is forgotten; where all had been sent and only the answer was lost, the blob is looked for
+    first. A session that is given up is cancelled.
+
+    Args:
+        repository: where it is written.
+        content: is opened once for each attempt.
+        account: is charged; `attempts` counts openings.
+        session: that a mount has opened; None opens one.
+
+    Returns:
+        Whether it is there by this upload. False: somebody else's was first, and not all had to be sent.
+
+    Raises:
+        ContentError: the bytes are not what the descriptor says; the registry never got the last ones.
+    """
     async with aclosing(Rereader(content)) as source:
         work = _Upload(repository, source, account, session)
         try:
@@ -106,10 +122,11 @@ async def upload(
         return sent
 
 
+@dataclass(eq=False)
 class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still get there)
     """A request did not do what it was for.
 
-    Args:
+    Attributes:
         failure: what to raise if this was the last try.
         reason: what the account calls it.
         wait: it may pass, given time.
@@ -117,21 +134,11 @@ class _Setback(Exception):  # noqa: N818  (no error yet: the upload may still ge
         gone: the registry does not know it, so there is nothing to cancel either.
     """
 
-    def __init__(
-        self,
-        failure: Unready | RegsimError,
-        reason: str,
-        *,
-        wait: bool = True,
-        anew: bool = False,
-        gone: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.failure = failure
-        self.reason = reason
-        self.wait = wait
-        self.anew = anew or gone
-        self.gone = gone
+    failure: Unready | RegsimError
+    reason: str
+    wait: bool = True
+    anew: bool = False
+    gone: bool = False
 
 
 class _Upload:
@@ -229,7 +236,10 @@ class _Upload:
             if session is None:
                 session = await open_session(self._repository, self._descriptor.digest, self._account)
                 self._adopt(session)
-            start, end = self._offset, self._end(session)
+            start, end = self._offset, self._descriptor.size
+            # To the end, unless that has been too much already.
+            if (largest := self._repository.habits.largest) is not None:
+                end = min(end, start + max(largest, session.smallest))
             last = end == self._descriptor.size
             query = f"digest={self._descriptor.digest}"
             target = with_query(session.url, query) if last else session.url
@@ -239,13 +249,6 @@ class _Upload:
             if last or answer.status not in _TAKEN:
                 return await self._refused(answer, session, end - start)
             self._taken(answer, session, end)
-
-    def _end(self, session: UploadSession) -> int:
-        """Return where the next piece ends: at the end, unless that has been too much already."""
-        largest = self._repository.habits.largest
-        if largest is None:
-            return self._descriptor.size
-        return min(self._descriptor.size, self._offset + max(largest, session.smallest))
 
     async def _request(self, method: str, target: str, start: int, end: int) -> Answer:
         before = self._account.standing
@@ -279,8 +282,8 @@ class _Upload:
         Raises:
             _Setback: it was so little that with more of the like there would be no end.
         """
-        held, before = held_by(answer), self._offset
         self._session = session_of(answer, session)
+        held, before = self._session.held, self._offset
         # ECR says the same for ever, though it keeps all (containers-roadmap#2831); who says more than was
         # given is off by one (regclient#627). If either is a lie, the commit brings it to light.
         if self._trusting and held is not None and before < held < end:
@@ -362,7 +365,7 @@ class _Upload:
                 if await self._is_there_after_all():
                     return True
             elif found.held is not None and 0 < found.held <= self._given:
-                self._session, self._offset, self._mended = found.session, found.held, True
+                self._session, self._offset, self._mended = found, found.held, True
                 self._note_waste()
                 return False
         if setback.gone:

@@ -95,17 +95,19 @@ class Written:
     def _read(self, node: Any, info: ValidationInfo[Any]) -> Any:
         if not isinstance(node, YAML_NODE):
             return node
-        text = self.text_of(node)
-        try:
-            value = self.parse(str(text))
-        except UsageError as error:
-            raise refusal(node, error.message, error.hint) from None
+        value = self.read(node)
         if self.mentions:
             info.context.mentions.append(Mention(self.mentions, value, node.where))
         return value
 
-    def text_of(self, node: YamlNode) -> Scalar:
-        """Return the node if it is such text; otherwise raise the error that tells why not."""
+    def read(self, node: YamlNode) -> Any:
+        """Return the value of a node, or raise the error that tells why it has none."""
+        try:
+            return self.parse(str(self._text_of(node)))
+        except UsageError as error:
+            raise refusal(node, error.message, error.hint) from None
+
+    def _text_of(self, node: YamlNode) -> Scalar:
         if not isinstance(node, Scalar) or node.is_null:
             raise unexpected(node, self.noun)
         if not self.text:

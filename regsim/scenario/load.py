@@ -11,6 +11,7 @@ the file says.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -260,7 +261,9 @@ def apply_overrides(root: Entries, assignments: Sequence[str], problems: Problem
 
 
 def _assign(root: Entries, assignment: str, rank: int, problems: Problems) -> YamlNode:
-    shown = "".join(char if char.isprintable() else " " for char in assignment[:200])
+    # What precedes an @ in the URL of a registry may be a password.
+    shown = re.sub(r"(?s)^(\s*registry\s*=).*@", r"\1…@", assignment)
+    shown = "".join(char if char.isprintable() else " " for char in shown[:200])
     where = Position(rank, 1, 1, f"--set {shown}")
     path, equals, value = assignment.partition("=")
     if not equals or not path.strip():

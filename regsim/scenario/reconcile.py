@@ -3,7 +3,7 @@
 The only place that sees both. Every difference is named with both figures; a run with one is an error.
 
 What was done undisturbed must agree to the byte. Where a body broke off, or an entry failed or was tried
-again, one side may have given what the other never saw; even then nobody can have taken more than was given.
+again, one side may have given what the other never saw; even then neither took more than the other gave.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _doubtful(record: Record) -> str | None:
     """Return the digest of content that may be there though its client got no answer that says so.
 
     The answer was lost, or failed on its way, or says that the session is unknown, as it is once committed,
-    or that somebody else's was first.
+    or that another client's was first.
     """
     puts = record.method == "PUT" and record.route in (Route.UPLOAD, Route.MANIFEST)
     posts = record.route is Route.UPLOADS and record.mounted_from is None

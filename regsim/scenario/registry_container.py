@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VARIABLE = "REGSIM_ENGINE"
-PORT = 5000  # inside: distribution's own and everybody's default
+PORT = 5000  # inside: the default of distribution and most others
 
 _PROGRAMS = ("docker", "podman")
 _ASK_SECONDS = 30.0
@@ -93,7 +93,7 @@ class Engine:
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait((calling,))
             if not calling.cancelled():
-                calling.exception()  # what became of it is nobody's any more
+                calling.exception()  # marks its outcome as seen
             raise
 
     async def _call(self, words: tuple[str, ...], seconds: float) -> Said:

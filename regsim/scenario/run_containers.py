@@ -24,26 +24,29 @@ if TYPE_CHECKING:
 
     from regsim.errors import RegsimError
     from regsim.scenario.real_images import RealImages
-    from regsim.scenario.schema_container import Doing, Presence
+    from regsim.scenario.schema_container import Doing
     from regsim.scenario.schema_image import FileSpec
     from regsim.scenario.schema_step import Expect, Step
 
 _SHOWN = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Sight:
-    """What a step saw in a container.
+    """What a step saw of a file in a container.
 
     Attributes:
-        content: the first bytes of the file, more than were expected if it has more.
-        size: bytes of the file.
-        file: whether there is one.
+        content: its first bytes, more than were expected if it has more; None if there is no file.
+        size: how many bytes it has in all.
     """
 
-    content: bytes = b""
+    content: bytes | None = None
     size: int = 0
-    file: Presence | None = None
+
+    def __str__(self) -> str:
+        if self.content is None:
+            return str(doings.Presence.ABSENT)
+        return _quoted(self.content) if self.size <= _SHOWN else f"{self.size} bytes"
 
 
 @dataclass(slots=True)
@@ -142,12 +145,12 @@ class Containers:
 def _verdicts(step: Step, sight: Sight, result: ContainerResult) -> Iterator[CheckResult]:
     """Yield what a step expects of what it saw, and of its figures."""
     seen = step.expect
+    there = doings.Presence.ABSENT if sight.content is None else doings.Presence.PRESENT
     if seen.file is not None:
-        yield _verdict(step, f"file == {seen.file}", str(sight.file), passed=sight.file is seen.file)
+        yield _verdict(step, f"file == {seen.file}", there, passed=there is seen.file)
     if seen.content is not None:
-        there = sight.file is doings.Presence.PRESENT
-        passed = there and sight.size == len(seen.content) and sight.content == seen.content
-        yield _verdict(step, f"content == {_quoted(seen.content)}", _found(sight), passed=passed)
+        passed = sight == Sight(seen.content, len(seen.content))
+        yield _verdict(step, f"content == {_quoted(seen.content)}", str(sight), passed=passed)
     if seen.names is not None and result.names is not None:
         wanted, passed = sorted(seen.names), sorted(seen.names) == sorted(result.names)
         yield _verdict(step, f"names == {', '.join(wanted)}", ", ".join(result.names), passed=passed)
@@ -170,24 +173,21 @@ async def _put(container: Container, files: dict[bytes, FileSpec], *, append: bo
             await container.link(entry.path, entry.link)
             continue
         chunks = entry.content() if entry.content is not None else ()
-        if append:
-            await container.write(entry.path, chunks, append=True)
-        else:
-            owner = (entry.uid, entry.gid)
-            await container.write(entry.path, chunks, mode=entry.mode, owner=owner)
+        mode, owner = (None, None) if append else (entry.mode, (entry.uid, entry.gid))
+        await container.write(entry.path, chunks, append=append, mode=mode, owner=owner)
 
 
 async def _read(container: Container, path: bytes, seen: Expect) -> Sight:
     if not container.exists(path):
         if seen.file is None and seen.content is None:
             raise LocalFileError(f"there is no {'/' + shown(path)!r} in container {container.name}")
-        return Sight(file=doings.Presence.ABSENT)
+        return Sight()
     most = len(seen.content or b"") + _SHOWN
     content, size = b"", 0
     async for chunk in container.read(path):
         content += chunk[: most - len(content)]
         size += len(chunk)
-    return Sight(content=content, size=size, file=doings.Presence.PRESENT)
+    return Sight(content, size)
 
 
 def _paths(doing: Doing) -> tuple[str, ...]:
@@ -205,12 +205,6 @@ def _paths(doing: Doing) -> tuple[str, ...]:
 
 def _verdict(step: Step, expression: str, found: str, *, passed: bool) -> CheckResult:
     return CheckResult(expression=expression, step=step.number, passed=passed, actual=found)
-
-
-def _found(sight: Sight) -> str:
-    if sight.file is not doings.Presence.PRESENT:
-        return str(doings.Presence.ABSENT)
-    return _quoted(sight.content) if sight.size <= _SHOWN else f"{sight.size} bytes"
 
 
 def _quoted(content: bytes) -> str:

@@ -50,7 +50,7 @@ class Client(StrEnum):
 
     @property
     def parallel(self) -> int:
-        """How many layers this client moves at once when nobody configures it."""
+        """How many layers this client moves at once unless it is configured."""
         return {Client.REGSIM: 4, Client.DOCKER: 3, Client.CONTAINERD: 3, Client.PODMAN: 6}[self]
 
 

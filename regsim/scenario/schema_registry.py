@@ -15,7 +15,6 @@ from regsim.core.reference import is_loopback
 from regsim.core.suggest import did_you_mean
 from regsim.errors import UsageError
 from regsim.scenario.fields import JsonSchema, Mapped, Several, Written, choice, key, word
-from regsim.scenario.reader import refusal
 from regsim.scenario.yaml_document import Scalar, YamlNode
 
 DEFAULT_CONTAINER = "registry:2"
@@ -23,7 +22,6 @@ DEFAULT_CONTAINER = "registry:2"
 # Written out, since the schema of scenarios needs no server; a test holds them against the registry's own.
 PROFILES = ("distribution-2.8", "distribution-3", "olareg", "ggcr", "ecr", "ghcr", "quay", "gitlab", "acr")
 
-_MOCK_OR_URL = Written(noun="mock or a URL")
 _HOST = re.compile(
     r"localhost|[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+|(?:[A-Za-z0-9.\-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"
 )
@@ -108,6 +106,9 @@ class RegistrySpec(Mapped):
         head, colon, image = text.partition(":")
         if head == "container" and (image or not colon):
             return cls(container=image or DEFAULT_CONTAINER)
+        if "@" in text:
+            hint = "remove what precedes the @"
+            raise UsageError("a registry's URL holds no user name or password", hint=hint)
         if "://" in text:
             return cls(url=_check_url(text))
         if _HOST.fullmatch(text) is not None:
@@ -119,10 +120,8 @@ class RegistrySpec(Mapped):
         """Return the registry that a word or a URL means."""
         if not isinstance(node, Scalar) or node.is_null:
             return node
-        try:
-            return cls.parse(_MOCK_OR_URL.text_of(node))
-        except UsageError as error:
-            raise refusal(node, error.message, error.hint) from None
+        spec: Self = Written(noun="mock or a URL", parse=cls.parse).read(node)
+        return spec
 
     @classmethod
     def _short_schema(cls, _properties: JsonSchema) -> JsonSchema:
@@ -137,8 +136,6 @@ def _check_url(text: str) -> str:
         raise UsageError(f'not a URL: "{text[:80]}"') from None
     if url.scheme not in ("http", "https") or not url.hostname or port == 0 or not text.isprintable():
         raise UsageError(f'not the URL of a registry: "{text[:80]}"', hint="such as http://127.0.0.1:5000")
-    if url.username is not None or url.password is not None:
-        raise UsageError("a registry's URL holds no user name or password", hint="remove what precedes the @")
     if url.path not in ("", "/") or url.query or url.fragment:
         raise UsageError(f'a registry\'s URL ends after its host and port: "{text[:80]}"')
     return text.rstrip("/")

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiofiles.threadpool import wrap
-
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
 from regsim.store.entry import Kind, joined, normal
-from regsim.store.files import GuardedFile, file_errors, open_regular
+from regsim.store.files import file_errors, open_regular
+from regsim.store.layout import FileContent
 from regsim.store.layout_index import (
     BLOBS,
     INDEX,
@@ -31,14 +30,15 @@ from regsim.store.layout_index import (
     check_version,
 )
 from regsim.store.memory import AbsentContent
-from regsim.store.protocols import CHUNK, Content
 from regsim.store.tar_read import Member, TarReader
 from regsim.store.tar_write import BLOCK
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import Mapping
+    from io import FileIO
 
     from regsim.core import Descriptor, Digest
+    from regsim.store.protocols import Content
 
 # An image has at most 100,000 references (`core.graph`), so no archive of images needs more files.
 MAX_MEMBERS = 100_000
@@ -65,6 +65,18 @@ class ArchiveFile:
     target: str | None = None
 
 
+def open_archive(path: Path) -> FileIO:
+    """Open an archive.
+
+    Raises:
+        LocalFileError: it is missing, or cannot be read, or is not a regular file.
+    """
+    try:
+        return open_regular(path, follow=True)
+    except FileNotFoundError as error:
+        raise LocalFileError(f"there is no archive {path}", hint="check the path") from error
+
+
 @dataclass(frozen=True, slots=True)
 class TarIndex:
     """The files of an archive by name. Names have no `./` before them, and no `..` in them."""
@@ -80,11 +92,7 @@ class TarIndex:
             LocalFileError: it is missing, or cannot be read, or is not a regular file.
             ContentError: it is not a tar, compressed, cut short, or has a member that images do not have.
         """
-        try:
-            file = open_regular(path, follow=True)
-        except FileNotFoundError as error:
-            raise LocalFileError(f"there is no archive {path}", hint="check the path") from error
-        with file, file_errors(path, "read"):
+        with open_archive(path) as file, file_errors(path, "read"):
             return cls(path, _members(path, file.fileno()))
 
     def find(self, name: str) -> ArchiveFile | None:
@@ -102,17 +110,6 @@ class TarIndex:
             raise _bad(self.path, name, f"is a link to {member.target!r}, which is not a file of the archive")
         return found
 
-    def open(self) -> GuardedFile:
-        """Open the archive to read members from.
-
-        Raises:
-            LocalFileError: it is no longer there.
-        """
-        try:
-            return open_regular(self.path, follow=True)
-        except FileNotFoundError as error:
-            raise LocalFileError(f"there is no archive {self.path} any more") from error
-
     def document(self, name: str, limit: int) -> bytes | None:
         """Return the whole of a small file; None if there is no such file.
 
@@ -125,7 +122,7 @@ class TarIndex:
             return None
         if member.size > limit:
             raise _bad(self.path, name, f"has {member.size:,} bytes, of which at most {limit:,} are read")
-        with self.open() as file, file_errors(self.path, "read"):
+        with open_archive(self.path) as file, file_errors(self.path, "read"):
             raw = os.pread(file.fileno(), member.size, member.offset)
         if len(raw) != member.size:
             raise ContentError(f"{self.path} was cut while it was read")
@@ -133,38 +130,22 @@ class TarIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class MemberContent:
-    """Content in a file of an archive."""
+class MemberContent(FileContent):
+    """Content in a file of the archive at `path`."""
 
-    descriptor: Descriptor
-    archive: TarIndex
     file: ArchiveFile
 
-    async def open(self) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream of the member's bytes, in chunks of `CHUNK`.
-
-        Raises (while iterating):
-            ContentError: it has another size than the descriptor says; raised before the first byte.
-            LocalFileError: the archive cannot be read any more.
-        """
-        path, left = self.archive.path, self.file.size
-        if left != self.descriptor.size:
+    def _open(self) -> FileIO:
+        # If the archive was cut meanwhile, verification finds the missing bytes.
+        if self.file.size != self.descriptor.size:
             raise ContentError(
-                f"{path}: the member {self.file.name!r} has {left} bytes, "
+                f"{self.path}: the member {self.file.name!r} has {self.file.size} bytes, "
                 f"its descriptor says {self.descriptor.size}",
                 hint="the archive is damaged; write it again",
             )
-        file = self.archive.open()
-        reading = wrap(file)
-        try:
-            with file_errors(path, "read"):
-                file.seek(self.file.offset)
-                # If the archive was cut meanwhile, verification finds the missing bytes.
-                while left and (chunk := await reading.read(min(CHUNK, left))):
-                    left -= len(chunk)
-                    yield chunk
-        finally:
-            file.close()  # not in a thread: when cancelled there may be no waiting any more
+        file = open_archive(self.path)
+        file.seek(self.file.offset)
+        return file
 
 
 class OciArchive(Listed):
@@ -184,7 +165,7 @@ class OciArchive(Listed):
         member = self._index.find(place(descriptor.digest)) if self._index else None
         if self._index is None or member is None:
             return AbsentContent(descriptor, str(self.path), "it is not whole; write it again")
-        return MemberContent(descriptor, self._index, member)
+        return MemberContent(descriptor, self.path, member)
 
     def _opened(self) -> TarIndex:
         with self._opening:

@@ -7,7 +7,6 @@ plain tars of layers without any manifest, which then is made here, the same eac
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -19,16 +18,25 @@ from regsim.core import Descriptor, Digest, Reference, media_types, parse_config
 from regsim.core.config import MAX_CONFIG_SIZE
 from regsim.core.manifest import MAX_MANIFEST_SIZE, manifest_document, parse
 from regsim.errors import ContentError, InvalidReferenceError
-from regsim.store.archive import ArchiveFile, MemberContent, OciArchive, TarIndex, is_layout, listing, place
+from regsim.store.archive import (
+    ArchiveFile,
+    MemberContent,
+    OciArchive,
+    TarIndex,
+    is_layout,
+    listing,
+    open_archive,
+    place,
+)
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import CHUNK, Content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from io import FileIO
     from pathlib import Path
 
     from regsim.core import Document
-    from regsim.store.files import GuardedFile
 
 MANIFEST = "manifest.json"
 # The name that containerd, and docker over it, give an image in an index.json.
@@ -70,15 +78,6 @@ class DockerArchive(OciArchive):
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
         return self._made.get(descriptor.digest) or super().content(descriptor)
 
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return the manifest of each image that `manifest.json` lists.
-
-        Raises:
-            ContentError: the archive is malformed, or its layers are not those of the image's config.
-            LocalFileError: there is no archive, or it cannot be read.
-        """
-        return await asyncio.to_thread(self._documents)
-
     def _lookup(self, reference: str) -> tuple[Sequence[str], Descriptor | None]:
         """Return the names in the archive, and the image of a name, or of the digest of one made before."""
         index = self._opened()
@@ -89,10 +88,10 @@ class DockerArchive(OciArchive):
         found = [each for each in images if not reference or _is_called(each, reference)]
         return names, self._described(index, found[0]) if len(found) == 1 else None
 
-    def _documents(self) -> tuple[Descriptor, ...]:
+    def _documents(self) -> list[Descriptor]:
         index = self._opened()
         found = (self._described(index, each) for each in saved(index))
-        return tuple({each.digest: each for each in found}.values())
+        return list({each.digest: each for each in found}.values())
 
     def _described(self, index: TarIndex, image: Saved) -> Descriptor:
         return _listed(index, image) or self._make(index, image)
@@ -219,7 +218,7 @@ def _layer(index: TarIndex, name: str, diff_id: str) -> Content:
         wanted = Digest(diff_id)
     except InvalidReferenceError as error:
         raise ContentError(f"{index.path}: the config's diff_ids: {error.message}") from error
-    with index.open() as file:
+    with open_archive(index.path) as file:
         file.seek(member.offset)
         start = file.read(min(4, member.size))
         if start.startswith(_ZSTD):
@@ -230,14 +229,14 @@ def _layer(index: TarIndex, name: str, diff_id: str) -> Content:
         if start[:2] != _GZIP:
             # Plain, as docker writes it: its diff ID is its digest, which the store verifies.
             plain = Descriptor(media_type=media_types.OCI_LAYER, digest=wanted, size=member.size)
-            return MemberContent(plain, index, member)
+            return MemberContent(plain, index.path, member)
         file.seek(member.offset)
         digest = _unpacked(index, member, file, wanted)
     packed = Descriptor(media_type=media_types.OCI_LAYER_GZIP, digest=digest, size=member.size)
-    return MemberContent(packed, index, member)
+    return MemberContent(packed, index.path, member)
 
 
-def _unpacked(index: TarIndex, member: ArchiveFile, file: GuardedFile, diff_id: Digest) -> Digest:
+def _unpacked(index: TarIndex, member: ArchiveFile, file: FileIO, diff_id: Digest) -> Digest:
     """Return the digest of a gzipped layer that unpacks to what `diff_id` names.
 
     Raises:

@@ -12,8 +12,8 @@ import fcntl
 import io
 import os
 import secrets
+import shutil
 import stat
-import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -67,29 +67,7 @@ def file_errors(path: Path, doing: str) -> Iterator[None]:
         raise file_error(error, path, doing) from error
 
 
-class GuardedFile(io.FileIO):
-    """A file whose closing waits for a read or write that another thread is doing.
-
-    A cancelled task does not stop its worker thread; were the file closed under it, its number could name
-    another file already.
-    """
-
-    def __init__(self, file: int | Path, mode: str) -> None:
-        self._busy = threading.Lock()
-        super().__init__(file, mode)
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read at most `size` bytes."""
-        with self._busy:
-            return super().read(size) or b""
-
-    def close(self) -> None:
-        """Close the file. Any number of calls are harmless."""
-        with self._busy:
-            super().close()
-
-
-def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
+def open_regular(path: Path, *, follow: bool = False) -> io.FileIO:
     """Open a regular file for reading.
 
     Args:
@@ -103,7 +81,7 @@ def open_regular(path: Path, *, follow: bool = False) -> GuardedFile:
     # Without O_NONBLOCK, opening a pipe at that place would block for ever.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
-        file = GuardedFile(os.open(path, flags), "rb")
+        file = io.FileIO(os.open(path, flags), "rb")
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -152,7 +130,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-class AsideFile(GuardedFile):
+class AsideFile(io.FileIO):
     """A file being written aside, which becomes `target` when it is whole, or never existed.
 
     It is locked while it is open, so that `sweep` tells a living writer from a dead one. Each `write`
@@ -172,7 +150,7 @@ class AsideFile(GuardedFile):
     def __init__(self, directory: Path, *, kept: str | None = None) -> None:
         self.outlives = kept is not None
         while True:
-            self._aside = directory / (kept or f"{ASIDE}{secrets.token_hex(8)}")
+            self._aside = directory / kept if kept is not None else aside_path(directory)
             if kept is None:
                 super().__init__(self._aside, "xb")
             else:
@@ -194,16 +172,14 @@ class AsideFile(GuardedFile):
 
     def restart(self, position: int) -> None:
         """Drop everything behind a position, and go on writing there."""
-        with self._busy:
-            self.truncate(position)
-            self.seek(position)
+        self.truncate(position)
+        self.seek(position)
 
     def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
         """Write all of `data`; unlike its base, never a part."""
-        with self._busy:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[super().write(rest) :]
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
         return len(data)
 
     def commit(self, target: Path, *, durable: bool) -> None:
@@ -213,10 +189,9 @@ class AsideFile(GuardedFile):
             target: its place.
             durable: whether the bytes must outlive a power cut, and not only this process.
         """
-        with self._busy:
-            if durable:
-                os.fsync(self.fileno())
-            self._aside.replace(target)
+        if durable:
+            os.fsync(self.fileno())
+        self._aside.replace(target)
         self.close()
 
     def link(self, target: Path) -> None:
@@ -233,13 +208,12 @@ class AsideFile(GuardedFile):
         Args:
             keep: leave one that is to outlive its writer where it is.
         """
-        with self._busy:
-            if self.closed:
-                return
-            if not (keep and self.outlives):
-                with suppress(OSError):
-                    self._aside.unlink()
-            io.FileIO.close(self)
+        if self.closed:
+            return
+        if not (keep and self.outlives):
+            with suppress(OSError):
+                self._aside.unlink()
+        self.close()
 
 
 def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:
@@ -252,6 +226,11 @@ def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:
         file.discard()
 
 
+def aside_path(directory: Path) -> Path:
+    """Return a fresh name for what is written aside in `directory`."""
+    return directory / f"{ASIDE}{secrets.token_hex(8)}"
+
+
 def sweep(directory: Path) -> None:
     """Delete what dead writers left aside in `directory`. What cannot be deleted stays."""
     for path in directory.glob(f"{ASIDE}*"):
@@ -259,10 +238,16 @@ def sweep(directory: Path) -> None:
 
 
 def remove_unlocked(path: Path) -> None:
-    """Delete a file that no process is writing to, if it can be deleted."""
-    with suppress(OSError, LocalFileError), open_regular(path) as file:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+    """Delete a file or directory that no process is writing to, if it can be deleted."""
+    with suppress(OSError):
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if try_lock(lock) and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif try_lock(lock):
+                path.unlink()
+        finally:
+            os.close(lock)
 
 
 @contextmanager
@@ -273,14 +258,11 @@ def locked(path: Path) -> Iterator[None]:
         LocalFileError: it was locked elsewhere for 30 s.
     """
     with path.open("r+b") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise LocalFileError(
-                    f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
-                    hint="wait for that process, or end it",
-                )
-            time.sleep(_LOCK_POLL_SECONDS)
+        if not _wait_for_lock(file.fileno(), fcntl.LOCK_EX, _LOCK_SECONDS):
+            raise LocalFileError(
+                f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
+                hint="wait for that process, or end it",
+            )
         yield
 
 
@@ -301,17 +283,21 @@ def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> I
     with file_errors(directory, "lock"):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + seconds
-        while not try_lock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
-            if time.monotonic() > deadline:
-                raise LocalFileError(
-                    f"{directory} is in use: somebody is writing or removing images there",
-                    hint="try again when that is done",
-                )
-            time.sleep(_LOCK_POLL_SECONDS)
+        if not _wait_for_lock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, seconds):
+            raise LocalFileError(
+                f"{directory} is in use: another process is writing or removing images there",
+                hint="try again when that is done",
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, lock: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (got := try_lock(descriptor, lock)) and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_SECONDS)
+    return got
 
 
 def try_lock(descriptor: int, lock: int = fcntl.LOCK_EX) -> bool:

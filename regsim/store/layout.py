@@ -3,8 +3,8 @@
 Owns reading and writing the blobs of a layout, its own or another tool's. Must not know registries.
 What is there is complete: each blob is written aside, hashed on the way, and renamed when it is right.
 
-Blobs are not flushed to the disk one by one unless `durable` is requested: killing the process loses
-nothing that was stored, and what a power cut tears is found by its size, or by its hash on reading.
+Blobs are not flushed to the disk one by one: killing the process loses nothing that was stored, and what a
+power cut tears is found by its size, or by its hash on reading.
 `index.json` is always flushed, since no hash protects it.
 """
 
@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import ExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,6 @@ from regsim.errors import ContentError, LocalFileError
 from regsim.store import layout_index
 from regsim.store.files import (
     AsideFile,
-    GuardedFile,
     file_errors,
     in_use,
     open_regular,
@@ -34,23 +33,17 @@ from regsim.store.files import (
 )
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
-from regsim.store.protocols import CHUNK, Content
-from regsim.store.relay import Relay, Threads, hand_all, in_thread
-from regsim.store.verify import verified
+from regsim.store.relay import Relay, Threads, hand_all, in_thread, streamed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
+    from io import FileIO
 
     from regsim.core import Descriptor, Digest
-    from regsim.store.protocols import Taker
+    from regsim.store.protocols import Content, Taker
 
 
-def _unchecked(_: memoryview) -> None:
-    pass
-
-
-def _threads() -> Threads:
-    return Threads(16, "regsim-file")  # more than any transfer uses at once
+_THREADS = Threads(16, "regsim-file")  # more than any transfer uses at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +53,10 @@ class FileContent:
     Attributes:
         descriptor: what the file must turn out to hold.
         path: of the file.
-        threads: in which it pours.
     """
 
     descriptor: Descriptor
     path: Path
-    threads: Threads = field(default_factory=_threads, repr=False, compare=False)
 
     def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
@@ -74,29 +65,7 @@ class FileContent:
             LocalFileError: the file is missing, not a regular one, or cannot be read.
             ContentError: it has another size than the descriptor says; raised before the first byte.
         """
-        return self.stream(_unchecked)
-
-    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream of the file's bytes from `offset` on; else as `open`."""
-        return self.stream(_unchecked, offset)
-
-    async def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream whose pieces are checked in the thread that reads them; see `Streamable`."""
-        file = self._open()
-
-        def read() -> bytes:
-            with file_errors(self.path, "read"):
-                piece = file.read(CHUNK)
-            if piece:
-                check(memoryview(piece))
-            return piece
-
-        try:
-            file.seek(offset)
-            while piece := await in_thread(read):
-                yield piece
-        finally:
-            file.close()
+        return streamed(self.pour)
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the file's bytes from `offset` on to `takers`, in threads; see `Pourable`.
@@ -107,20 +76,20 @@ class FileContent:
         """
         file = self._open()
         try:
-            file.seek(offset)
+            file.seek(offset, os.SEEK_CUR)
             relay = Relay(partial(self._fill, file), self.descriptor.size - offset, takers)
-            await self.threads.run(relay, relay.stop)
+            await _THREADS.run(relay, relay.stop)
         finally:
             file.close()
 
-    def _fill(self, file: GuardedFile, buffer: memoryview) -> int:
+    def _fill(self, file: FileIO, buffer: memoryview) -> int:
         with file_errors(self.path, "read"):
             count = file.readinto(buffer)
         if not count:
             raise ContentError(f"{self.path} became shorter while it was read")
         return count
 
-    def _open(self) -> GuardedFile:
+    def _open(self) -> FileIO:
         size = regular_size(self.path)
         if size is not None and size != self.descriptor.size:
             raise ContentError(
@@ -142,23 +111,16 @@ class LayoutStore(Listed):
         path: the layout's directory.
         create: for a destination: a directory that is missing or empty counts as an empty layout, and the
             first write makes it one. Without it, it is an error.
-        verify: `has` hashes what it finds; otherwise a file of the right size counts as present.
-        durable: flush every blob to the disk before it appears.
     """
 
-    def __init__(
-        self, path: Path | str, *, create: bool = False, verify: bool = False, durable: bool = False
-    ) -> None:
+    def __init__(self, path: Path | str, *, create: bool = False) -> None:
         self.path = Path(path)
         self._create = create
-        self._verify = verify
-        self._durable = durable
         self._prepared = False
-        self._threads = _threads()
         self._using: ExitStack | None = None
         self._locked = False
         # Threads are few, and one that waits for the lock of index.json must not keep others from working.
-        self._tagging = asyncio.Lock()
+        self._alone = asyncio.Lock()
 
     async def resolve(self, reference: str) -> Descriptor | None:
         """Return the descriptor of a manifest by tag or digest, None if it is absent.
@@ -171,24 +133,15 @@ class LayoutStore(Listed):
 
     def content(self, descriptor: Descriptor) -> Content:
         """Return what `descriptor` names; absence shows when it is opened (`LocalFileError`)."""
-        return FileContent(descriptor, self._place(descriptor.digest), self._threads)
+        return FileContent(descriptor, self._place(descriptor.digest))
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Return whether the content is present, with the descriptor's size (and hash, if `verify`).
+        """Return whether the content is present, with the descriptor's size. It is not hashed.
 
         Raises:
             LocalFileError: something other than a regular file is at its place.
         """
-        size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
-        if size != descriptor.size or not self._verify:
-            return size == descriptor.size
-        try:
-            async with aclosing(verified(self.content(descriptor))) as stream:
-                async for _ in stream:
-                    pass
-        except ContentError:
-            return False
-        return True
+        return await asyncio.to_thread(regular_size, self._place(descriptor.digest)) == descriptor.size
 
     async def put(self, content: Content) -> int:
         """Store verified content under its digest, in place of a file that is there.
@@ -205,7 +158,8 @@ class LayoutStore(Listed):
         """
         await self._prepare()
         place = self._place(content.descriptor.digest)
-        arrival = await in_thread(partial(self._begin, content, place), lost=Arrival.discard)
+        with file_errors(place, "write"):
+            arrival = await in_thread(partial(Arrival, self.path, content), lost=Arrival.discard)
         try:
             try:
                 await self._take(content, arrival, place)
@@ -223,20 +177,14 @@ class LayoutStore(Listed):
             arrival.discard()
         return arrival.kept
 
-    def _begin(self, content: Content, place: Path) -> Arrival:
-        with file_errors(place, "write"):
-            return Arrival(self.path, content)
-
     async def _take(self, content: Content, arrival: Arrival, place: Path) -> None:
         def write(piece: memoryview) -> None:
             with file_errors(place, "write"):
                 arrival.file.write(piece)
 
-        takers = (arrival.verifier.update, write)
-        if arrival.whole:
-            return
-        await hand_all(content, takers, arrival.kept)
-        arrival.verifier.finish()
+        if not arrival.whole:
+            await hand_all(content, (arrival.verifier.update, write), arrival.kept)
+            arrival.verifier.finish()
 
     @asynccontextmanager
     async def in_use(self) -> AsyncGenerator[None, None]:
@@ -307,7 +255,7 @@ class LayoutStore(Listed):
                 f"{self.path} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
             )
         await self._prepare()
-        async with self._tagging:
+        async with self._alone:
             await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
 
     async def untag(self, reference: str) -> None:
@@ -318,13 +266,13 @@ class LayoutStore(Listed):
             LocalFileError: there is no layout or no such tag, or `index.json` cannot be written.
         """
         found = await self.find(reference)
-        async with self._tagging:
+        async with self._alone:
             await in_thread(partial(layout_index.remove, self.path, found.digest, reference))
 
     def _commit(self, aside: AsideFile, place: Path) -> None:
         with file_errors(place, "write"):
             place.parent.mkdir(parents=True, exist_ok=True)
-            aside.commit(place, durable=self._durable)
+            aside.commit(place, durable=False)
 
     def _link(self, descriptor: Descriptor, other: LayoutStore) -> bool:
         place = self._place(descriptor.digest)
@@ -340,9 +288,10 @@ class LayoutStore(Listed):
         return self.path / layout_index.BLOBS / digest.algorithm / digest.encoded
 
     async def _prepare(self) -> None:
-        if not self._prepared:
-            await in_thread(self._make_ready)
-            self._prepared = True
+        async with self._alone:
+            if not self._prepared:
+                await in_thread(self._make_ready)
+                self._prepared = True
 
     def _make_ready(self) -> None:
         if self._create:

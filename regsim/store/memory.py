@@ -26,13 +26,9 @@ class BytesContent:
     descriptor: Descriptor
     data: bytes
 
-    def open(self) -> AsyncGenerator[bytes, None]:
+    async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the bytes, in chunks of `CHUNK` bytes at most."""
-        return self.open_at(0)
-
-    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream of the bytes from `offset` on."""
-        for start in range(offset, len(self.data), CHUNK):
+        for start in range(0, len(self.data), CHUNK):
             yield self.data[start : start + CHUNK]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
 from regsim.store.files import AsideFile, remove_unlocked
-from regsim.store.protocols import CHUNK, Seekable
+from regsim.store.protocols import CHUNK, Pourable
 from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Arrival:
 
 def _open(directory: Path, content: Content) -> AsideFile:
     descriptor = content.descriptor
-    if descriptor.size > WORTH_KEEPING and isinstance(content, Seekable):
+    if descriptor.size > WORTH_KEEPING and isinstance(content, Pourable):
         name = f"{PARTIAL}{descriptor.digest.algorithm}-{descriptor.digest.encoded}"
         # Where another process brings the same blob at the same time, this one does so for itself.
         with suppress(OSError):

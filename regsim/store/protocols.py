@@ -40,8 +40,8 @@ class Content(Protocol):
 
 
 @runtime_checkable
-class Pourable(Protocol):
-    """Content that hands its bytes over in threads: the fast way to take all of it.
+class Pourable(Content, Protocol):
+    """Content that hands its bytes over in threads, also from the middle: the fast way to take it.
 
     An optional capability, found with `isinstance`. Pouring again starts again from the first byte.
     """
@@ -59,30 +59,6 @@ class Pourable(Protocol):
         Raises:
             NotFoundError, LocalFileError, NetworkError, RegistryError: it cannot be read.
         """
-
-
-@runtime_checkable
-class Streamable(Protocol):
-    """Content that lets its bytes be checked in the thread that reads them.
-
-    An optional capability, found with `isinstance`.
-    """
-
-    def stream(self, check: Taker, offset: int = 0) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream of the raw bytes; raises as `Content.open` does, and what `check` raises.
-
-        Args:
-            check: is handed every piece before the stream yields it, once and in order, in any thread.
-            offset: the first byte that is handed on.
-        """
-
-
-@runtime_checkable
-class Seekable(Content, Protocol):
-    """Content that can be opened in the middle. An optional capability, found with `isinstance`."""
-
-    def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
-        """Return a fresh stream of the raw bytes from `offset` on; else as `open`."""
 
 
 @runtime_checkable
@@ -106,8 +82,8 @@ class Fetcher(Protocol):
         """Return the content that `descriptor` names; absence shows when it is opened."""
 
 
-class Pusher(Protocol):
-    """Content can be written here. What is there is complete; what failed is absent."""
+class Store(Fetcher, Protocol):
+    """Content can be read and written here. What is there is complete; what failed is absent."""
 
     async def has(self, descriptor: Descriptor) -> bool:
         """Tell whether the content is present, with the descriptor's size."""
@@ -125,10 +101,6 @@ class Pusher(Protocol):
 
     async def tag(self, descriptor: Descriptor, tag: str) -> None:
         """Let `tag` name a manifest that is present, and no other any more."""
-
-
-class Store(Fetcher, Pusher, Protocol):
-    """Content can be read and written here."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from regsim.store.protocols import CHUNK, Pourable, Seekable
+from regsim.store.protocols import CHUNK, Pourable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
@@ -220,7 +220,7 @@ async def hand_all(content: Content, takers: Sequence[Taker], offset: int = 0) -
     """Hand content to `takers`, in threads: poured if it is `Pourable`, else in batches of `CHUNK`.
 
     Args:
-        content: if `offset` is not 0, one that is `Pourable` or `Seekable`.
+        content: if `offset` is not 0, one that is `Pourable`.
         takers: each is handed every piece, once and in order.
         offset: the first byte that is handed on.
 
@@ -231,8 +231,7 @@ async def hand_all(content: Content, takers: Sequence[Taker], offset: int = 0) -
     if isinstance(content, Pourable):
         await content.pour(*takers, offset=offset)
         return
-    seek = isinstance(content, Seekable) and offset
-    async with aclosing(content.open_at(offset) if seek else content.open()) as stream:  # type: ignore[attr-defined]
+    async with aclosing(content.open()) as stream:
         await hand_stream(stream, takers)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from regsim.errors import ContentError
-from regsim.store.protocols import CHUNK, Seekable, Streamable
+from regsim.store.protocols import CHUNK, Pourable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -85,10 +85,10 @@ async def verified(
     """Hand on content, holding back its last chunk until size and hash are right.
 
     So a reader never sees a bad blob complete: a receiver that waits for all of its bytes is still short of
-    some when the error comes. What is `Streamable` is hashed in the thread that reads it.
+    some when the error comes. What is `Pourable` is hashed in the thread that reads it.
 
     Args:
-        content: is handed on; it is `Seekable` if `verifier` has seen bytes.
+        content: is handed on; it is `Pourable` if `verifier` has seen bytes.
         verifier: has taken in the bytes before those that are handed on; None: there are none.
         checked: called after each chunk that the verifier has taken in; in any thread.
 
@@ -98,7 +98,18 @@ async def verified(
     """
     verifier = verifier or Verifier(content.descriptor)
     held, total = b"", verifier.seen
-    async with aclosing(_checked(content, verifier, checked)) as stream:
+
+    def check(piece: bytes | memoryview) -> None:
+        verifier.update(piece)
+        checked()
+
+    if isinstance(content, Pourable):
+        from regsim.store.relay import streamed  # noqa: PLC0415  (a model verifies nothing, and needs no asyncio)
+
+        stream = streamed(lambda take: content.pour(check, take, offset=verifier.seen))
+    else:
+        stream = _checked(content, check)
+    async with aclosing(stream):
         async for chunk in stream:
             total += len(chunk)
             if total > content.descriptor.size:  # a verifier in another thread may not have raised yet
@@ -111,22 +122,13 @@ async def verified(
         yield held
 
 
-def _checked(
-    content: Content, verifier: Verifier, checked: Callable[[], object]
+async def _checked(
+    content: Content, check: Callable[[bytes | memoryview], None]
 ) -> AsyncGenerator[bytes, None]:
-    def check(piece: bytes | memoryview) -> None:
-        verifier.update(piece)
-        checked()
-
-    async def stream() -> AsyncGenerator[bytes, None]:
-        opened = content.open_at(start) if start and isinstance(content, Seekable) else content.open()
-        async with aclosing(opened):
-            async for chunk in opened:
-                check(chunk)
-                yield chunk
-
-    start = verifier.seen
-    return content.stream(check, start) if isinstance(content, Streamable) else stream()
+    async with aclosing(content.open()) as opened:
+        async for chunk in opened:
+            check(chunk)
+            yield chunk
 
 
 # Places to which reading can go back without hashing everything again.
@@ -194,7 +196,7 @@ class Rereader:
 
     async def _seek(self, start: int) -> AsyncGenerator[bytes, None]:
         await self.aclose()
-        if isinstance(self._content, Seekable):
+        if isinstance(self._content, Pourable):
             verifier = max(
                 (each for each in self._checkpoints if each.seen <= start), key=lambda each: each.seen
             ).copy()

@@ -27,7 +27,7 @@ from regsim.transfer.ends import select
 from regsim.transfer.events import Progress, ignore, tick
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
     from regsim.core import Descriptor
     from regsim.core.ledger import Evidence
@@ -93,6 +93,8 @@ class Transfer:
         self._selection: Selection | None = None
         self._configs: dict[Digest, bytes] = {}
         self._error: RegsimError | None = None
+        self._running: dict[asyncio.Task[object], act.Action] = {}
+        self._sessions: dict[int, tuple[object, Account]] = {}
         self._started = self._options.clock()
         self._seconds: float | None = None
         self._progress = Progress(
@@ -112,9 +114,7 @@ class Transfer:
         try:
             self._decisions = await self._resolve()
             async with self._progress.told():
-                await _Driver(
-                    self._decisions, self._perform, self._abandon, Schedule(self._options.jobs)
-                ).run()
+                await self._drive(self._decisions)
             self._error = self._decisions.error
         except RegsimError as error:
             self._error = error
@@ -167,7 +167,57 @@ class Transfer:
         )
         return Decisions(selection.root, rules, self._resolving)
 
+    async def _drive(self, decisions: Decisions) -> None:
+        """Run actions as tasks, in the order of the schedule, until the decisions are done.
+
+        Raises:
+            Exception: an action failed with anything but a `RegsimError`, which is a bug.
+        """
+        schedule = Schedule(self._options.jobs)
+        try:
+            schedule.add(decisions.start())
+            while not decisions.done:
+                while (action := schedule.next()) is not None:
+                    self._running[asyncio.ensure_future(self._perform(action))] = action
+                finished, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    action = self._running.pop(task)
+                    schedule.end(action)
+                    schedule.add(self._settle(decisions, task, action))
+        finally:
+            await self._stop(decisions)
+
+    def _settle(
+        self, decisions: Decisions, task: asyncio.Task[object], action: act.Action, *, over: bool = False
+    ) -> Iterable[act.Action]:
+        """Report an action's end to the decisions; return what is to be done next."""
+        error = task.exception()
+        if error is None:
+            answer = task.result()
+            if isinstance(answer, act.MountAnswer) and answer.session is not None:
+                self._sessions[id(answer.session)] = (answer.session, action.account)
+            return decisions.succeed(action, answer)
+        if isinstance(error, RegsimError):
+            return decisions.fail(action, error, over=over)
+        if not over:
+            raise error
+        return ()
+
+    async def _stop(self, decisions: Decisions) -> None:
+        """Cancel what is under way. What completed nevertheless is in the ledger."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        for task, action in self._running.items():
+            if not task.cancelled():
+                self._settle(decisions, task, action, over=True)
+        # At once: a registry that says nothing is waited for a while each time.
+        await asyncio.gather(*(self._destination.abandon(*each) for each in self._sessions.values()))
+
     async def _perform(self, action: act.Action) -> object:
+        # From here on, the end that does the action closes the session.
+        if isinstance(action, act.Mount | act.Upload):
+            self._sessions.pop(id(action.session), None)
         with self._progress.following(action) as answered:
             try:
                 answer = await self._answer(action)
@@ -179,29 +229,28 @@ class Transfer:
 
     async def _answer(self, action: act.Action) -> object:
         answer: object = None
-        destination, account = self._destination, action.account
+        destination = self._destination
         match action:
             case act.CheckManifest():
-                answer = await destination.find(action.reference, account)
+                answer = await destination.find(action.reference, action.account)
             case act.FetchManifest():
                 answer = raw = await self._manifest(action)
                 if not self._source.remote:
                     # Also if the image is there already: its config is then not requested.
-                    await self._read_config(_config_of(action.descriptor, raw), self._source, action)
+                    # A document that cannot be read is refused by the decisions.
+                    with suppress(ContentError):
+                        config = manifest.parse(action.descriptor, raw).config
+                        await self._read_config(config, self._source, action)
             case act.CheckBlob():
                 answer = await destination.has(action)
                 if answer is not None and not destination.remote:
                     await self._read_config(action.descriptor, destination, action)
             case act.CheckHolder():
-                answer = await destination.is_held_by(action.repository, action.descriptor.digest, account)
+                answer = await destination.is_held_by(action)
             case act.Mount():
-                answer = await destination.mount(
-                    action.descriptor.digest, action.repository, action.session, account
-                )
+                answer = await destination.mount(action)
             case act.PutManifest():
-                await destination.put_manifest(
-                    action.document, action.tag, account, patiently=action.patiently
-                )
+                await destination.put_manifest(action)
             case act.Upload():
                 answer = await self._put(action, action.session)
             case _:
@@ -224,9 +273,6 @@ class Transfer:
         if found is None and self._source.remote and not self._is_inline(action.descriptor):
             account.accepted(received=action.descriptor.size - account.resumed)
         return found
-
-    async def _abandon(self, session: object, action: act.Action) -> None:
-        await self._destination.abandon(session, action.account)
 
     def _is_inline(self, descriptor: Descriptor) -> bool:
         return descriptor.data is not None and self._direction is not Direction.COPY
@@ -253,69 +299,14 @@ class Transfer:
         for document in decisions.graph().documents.values():
             config = document.config
             raw = (self._configs.get(config.digest) or config.data) if config is not None else None
-            if raw is not None:
-                _label(created_by, raw, [layer.digest for layer in document.layers])
+            if raw is None:
+                continue
+            with suppress(ContentError):
+                lines = parse_config(raw).lines(len(document.layers))
+                for layer, line in zip(document.layers, lines, strict=True):
+                    if line.created_by:
+                        created_by.setdefault(layer.digest, line.created_by)
         return Labels(created_by, self._options.labels.recorded)
-
-
-@dataclass(slots=True)
-class _Driver:
-    """Runs actions as tasks, in the order of the schedule, until the decisions are done."""
-
-    decisions: Decisions
-    perform: Callable[[act.Action], Awaitable[object]]
-    abandon: Callable[[object, act.Action], Awaitable[None]]
-    schedule: Schedule
-    _running: dict[asyncio.Task[object], act.Action] = field(default_factory=dict)
-    _sessions: dict[int, tuple[object, act.Action]] = field(default_factory=dict)
-
-    async def run(self) -> None:
-        """Run to the end.
-
-        Raises:
-            Exception: an action failed with anything but a `RegsimError`, which is a bug.
-        """
-        try:
-            self.schedule.add(self.decisions.start())
-            while not self.decisions.done:
-                while (action := self.schedule.next()) is not None:
-                    self._running[asyncio.ensure_future(self._begun(action))] = action
-                finished, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
-                for task in finished:
-                    action = self._running.pop(task)
-                    self.schedule.end(action)
-                    self._settle(task, action)
-        finally:
-            await self._stop()
-
-    async def _begun(self, action: act.Action) -> object:
-        # From here on, the end that does the action closes the session.
-        if isinstance(action, act.Mount | act.Upload):
-            self._sessions.pop(id(action.session), None)
-        return await self.perform(action)
-
-    def _settle(self, task: asyncio.Task[object], action: act.Action, *, over: bool = False) -> None:
-        error = task.exception()
-        if error is None:
-            answer = task.result()
-            if isinstance(answer, act.MountAnswer) and answer.session is not None:
-                self._sessions[id(answer.session)] = (answer.session, action)
-            self.schedule.add(self.decisions.succeed(action, answer))
-        elif isinstance(error, RegsimError):
-            self.schedule.add(self.decisions.fail(action, error, over=over))
-        elif not over:
-            raise error
-
-    async def _stop(self) -> None:
-        """Cancel what is under way. What completed nevertheless is in the ledger."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-        for task, action in self._running.items():
-            if not task.cancelled():
-                self._settle(task, action, over=True)
-        # At once: a registry that says nothing is waited for a while each time.
-        await asyncio.gather(*(self.abandon(session, action) for session, action in self._sessions.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,22 +336,5 @@ def _own_name(tag: str, root: Descriptor) -> str:
     return tag
 
 
-def _config_of(descriptor: Descriptor, raw: bytes) -> Descriptor | None:
-    # A document that cannot be read is refused by the decisions.
-    with suppress(ContentError):
-        return manifest.parse(descriptor, raw).config
-    return None
-
-
 def _is_config(descriptor: Descriptor) -> bool:
     return descriptor.media_type in media_types.CONFIGS and descriptor.size <= MAX_CONFIG_SIZE
-
-
-def _label(created_by: dict[Digest, str], config: bytes, layers: list[Digest]) -> None:
-    try:
-        lines = parse_config(config).lines(len(layers))
-    except ContentError:
-        return
-    for digest, line in zip(layers, lines, strict=True):
-        if line.created_by:
-            created_by.setdefault(digest, line.created_by)

@@ -16,7 +16,7 @@ from regsim.core.ledger import Evidence
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.core.selection import choosing
 from regsim.errors import RegistryError
-from regsim.registry.repository import Mounted, UploadSession
+from regsim.registry.session import UploadSession
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import ChainKeeper
 from regsim.store.verify import read_all
@@ -24,9 +24,9 @@ from regsim.store.verify import read_all
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from regsim.core import Descriptor, Digest, Document
+    from regsim.core import Descriptor, Digest
     from regsim.core.account import Account
-    from regsim.core.actions import CheckBlob
+    from regsim.core.actions import CheckBlob, CheckHolder, Mount, PutManifest
     from regsim.core.holdings import HeldSets
     from regsim.core.selection import Choice, Selection
     from regsim.registry.repository import Repository
@@ -66,20 +66,16 @@ class Destination(Protocol):
     async def has(self, check: CheckBlob) -> Evidence | None:
         """Return how it is known that a blob is here, None if it is not."""
 
-    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
+    async def is_held_by(self, check: CheckHolder) -> bool:
         """Tell whether another repository of this registry is seen to hold a blob."""
 
-    async def mount(
-        self, digest: Digest, repository: str, session: object | None, account: Account
-    ) -> MountAnswer:
-        """Try to link a blob from another repository; `session` is what an earlier refusal has opened."""
+    async def mount(self, action: Mount) -> MountAnswer:
+        """Try to link a blob from another repository."""
 
     async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:
         """Store a blob. Return the evidence if another client stored it first, else None."""
 
-    async def put_manifest(
-        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
-    ) -> None:
+    async def put_manifest(self, action: PutManifest) -> None:
         """Store a manifest, and then let the tag name it."""
 
     async def abandon(self, session: object, account: Account) -> None:
@@ -138,88 +134,63 @@ class RegistrySource:
         return self._repository.blob(descriptor, account=account)
 
 
-class LocalDestination:
+class LocalDestination(LocalSource):
     """A store that is written to: a pull's destination."""
 
-    remote = False
+    _store: Store
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
 
     async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: ARG002, D102
         found = await self._store.resolve(reference)
         return found.digest if found is not None and await self._store.has(found) else None
-
-    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: ARG002, D102
-        return await read_all(self._store.content(descriptor), limit=MAX_MANIFEST_SIZE)
 
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         if check.layer is not None and isinstance(self._store, ChainKeeper):
             return Evidence.CHAIN if self._store.has_chain(check.run) else None
         return Evidence.LOCAL if await self._store.has(check.descriptor) else None
 
-    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: ARG002, D102
+    async def is_held_by(self, check: CheckHolder) -> bool:  # noqa: ARG002, D102
         return False
 
-    async def mount(  # noqa: D102
-        self,
-        digest: Digest,  # noqa: ARG002
-        repository: str,  # noqa: ARG002
-        session: object | None,
-        account: Account,  # noqa: ARG002
-    ) -> MountAnswer:
-        return MountAnswer(mounted=False, session=session)
+    async def mount(self, action: Mount) -> MountAnswer:  # noqa: D102
+        return MountAnswer(mounted=False, session=action.session)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: ARG002, D102
         account.resumed = await self._store.put(content) or 0
 
-    async def put_manifest(  # noqa: D102
-        self,
-        document: Document,
-        tag: str | None,
-        account: Account,  # noqa: ARG002
-        *,
-        patiently: bool = False,  # noqa: ARG002
-    ) -> None:
+    async def put_manifest(self, action: PutManifest) -> None:  # noqa: D102
+        document = action.document
         await self._store.put(BytesContent(document.descriptor, document.raw))
         if isinstance(self._store, ChainKeeper) and document.config is not None:
             self._store.add_chain(tuple(layer.digest for layer in document.layers))
-        if tag is not None:
-            await self._store.tag(document.descriptor, tag)
+        if action.tag is not None:
+            await self._store.tag(document.descriptor, action.tag)
 
     async def abandon(self, session: object, account: Account) -> None:
         """Do nothing: no session was opened here."""
 
 
-class RegistryDestination:
+class RegistryDestination(RegistrySource):
     """A repository that is written to: a push's destination."""
-
-    remote = True
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
 
     async def find(self, reference: str, account: Account) -> Digest | None:  # noqa: D102
         # Some registries answer 403 for a manifest that does not exist.
         found = await self._repository.resolve(reference, account=account, forbidden_means_absent=True)
         return found.digest if found is not None else None
 
-    async def manifest(self, descriptor: Descriptor, account: Account) -> bytes:  # noqa: D102
-        _, raw = await self._repository.fetch_manifest(descriptor, account=account)
-        return raw
-
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         held = await self._repository.has_blob(check.descriptor, check.account, closely=check.closely)
         return Evidence.HEAD if held else None
 
-    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: D102
-        return await self._repository.is_held_by(repository, digest, account)
+    async def is_held_by(self, check: CheckHolder) -> bool:  # noqa: D102
+        return await self._repository.is_held_by(check.repository, check.descriptor.digest, check.account)
 
-    async def mount(  # noqa: D102
-        self, digest: Digest, repository: str, session: object | None, account: Account
-    ) -> MountAnswer:
+    async def mount(self, action: Mount) -> MountAnswer:  # noqa: D102
+        session, account = action.session, action.account
         try:
-            answer = await self._repository.mount(digest, repository, account)
+            answer = await self._repository.mount(action.descriptor.digest, action.repository, account)
         except RegistryError:
             return MountAnswer(mounted=False, session=session)
         except BaseException:
@@ -228,26 +199,23 @@ class RegistryDestination:
             raise
         if answer is not None and session is not None:
             await self.abandon(session, account)
-        if isinstance(answer, Mounted):
-            return MountAnswer(mounted=True)
-        return MountAnswer(mounted=False, session=answer or session)
+        mounted = answer is True
+        return MountAnswer(mounted=mounted, session=None if mounted else answer or session)
 
     async def put(self, content: Content, session: object | None, account: Account) -> Evidence | None:  # noqa: D102
         opened = session if isinstance(session, UploadSession) else None
         sent = await self._repository.upload(content, account, opened)
         return None if sent else Evidence.HEAD
 
-    async def put_manifest(  # noqa: D102
-        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
-    ) -> None:
-        descriptor = document.descriptor
+    async def put_manifest(self, action: PutManifest) -> None:  # noqa: D102
+        descriptor = action.document.descriptor
         await self._repository.put_manifest(
-            document.raw,
+            action.document.raw,
             descriptor.media_type,
-            tag or descriptor.digest,
-            account,
+            action.tag or descriptor.digest,
+            action.account,
             digest=descriptor.digest,
-            patiently=patiently,
+            patiently=action.patiently,
         )
 
     async def abandon(self, session: object, account: Account) -> None:  # noqa: D102
@@ -321,17 +289,11 @@ class PlannedDestination:
     async def has(self, check: CheckBlob) -> Evidence | None:  # noqa: D102
         return self._planned.has(check.descriptor.digest, check.run) or await self._real.has(check)
 
-    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:  # noqa: ARG002, D102
+    async def is_held_by(self, check: CheckHolder) -> bool:  # noqa: ARG002, D102
         return True  # a mount is not tried: it is assumed
 
-    async def mount(  # noqa: D102
-        self,
-        digest: Digest,
-        repository: str,  # noqa: ARG002
-        session: object | None,  # noqa: ARG002
-        account: Account,  # noqa: ARG002
-    ) -> MountAnswer:
-        self._planned.blobs.add(digest)
+    async def mount(self, action: Mount) -> MountAnswer:  # noqa: D102
+        self._planned.blobs.add(action.descriptor.digest)
         return MountAnswer(mounted=True, assumed=True)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:  # noqa: ARG002, D102
@@ -344,18 +306,11 @@ class PlannedDestination:
         account.received += descriptor.size if self._receives and not inlined else 0
         self._planned.blobs.add(descriptor.digest)
 
-    async def put_manifest(  # noqa: D102
-        self,
-        document: Document,
-        tag: str | None,
-        account: Account,
-        *,
-        patiently: bool = False,  # noqa: ARG002
-    ) -> None:
-        sent = document.descriptor.size if self.remote else 0
-        account.sent += sent
-        account.useful_sent += sent
-        self._planned.put_manifest(document, tag)
+    async def put_manifest(self, action: PutManifest) -> None:  # noqa: D102
+        sent = action.document.descriptor.size if self.remote else 0
+        action.account.sent += sent
+        action.account.useful_sent += sent
+        self._planned.put_manifest(action.document, action.tag)
 
     async def abandon(self, session: object, account: Account) -> None:
         """Do nothing: a plan opens no session."""

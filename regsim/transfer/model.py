@@ -54,28 +54,20 @@ class ModelRegistry:
         held = source.holdings.manifests
         if known is not None and known.labels is labels and known.graph.documents.keys() <= held.keys():
             return known
-        made = _predictor(root, source, destination, labels)
+        # A pull reads a manifest that its own store holds from there.
+        documents = held if destination.remote else {**destination.holdings.manifests, **held}
+        graph = Graph.of(root, documents)
+        manifests = {place.descriptor.digest for place in graph.places if place.is_manifest}
+        made = Predictor(
+            graph=graph,
+            rules=Rules.between(from_registry=source.remote, to_registry=destination.remote),
+            labels=labels,
+            resolving=int(source.remote),
+            lacking=frozenset(manifests - held.keys()),
+        )
         if not made.lacking:
             self._predictors[key] = made
         return made
-
-
-def _predictor(root: Descriptor, source: ModelEnd, destination: ModelEnd, labels: Labels) -> Predictor:
-    held = source.holdings.manifests
-    # A pull reads a manifest that its own store holds from there.
-    documents = held if destination.remote else {**destination.holdings.manifests, **held}
-    graph = Graph.of(root, documents)
-    return Predictor(
-        graph=graph,
-        rules=Rules.between(from_registry=source.remote, to_registry=destination.remote),
-        labels=labels,
-        resolving=int(source.remote),
-        lacking=frozenset(
-            place.descriptor.digest
-            for place in graph.places
-            if place.is_manifest and place.descriptor.digest not in held
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import pytest
 from mock_registry import MockRegistry
 from mock_registry.auth import BasicAuth, TokenAuth
 from regsim.cli.connecting import Connecting
+from regsim.client.client import Client
 from regsim.registry.transport import Transport
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ def test_connecting_tells_no_secret() -> None:
     connecting = Connecting(creds=LOGIN)
     assert "P4SS" not in repr(connecting)
     assert "P4SS" not in str(connecting)
-    assert "P4SS" not in repr(vars(connecting.client("127.0.0.1:5000")))
+    assert "P4SS" not in repr(vars(Client.over(connecting.connection("127.0.0.1:5000"))))
 
 
 def test_plain_http_is_for_this_machine_and_for_who_asks() -> None:

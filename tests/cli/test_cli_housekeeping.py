@@ -95,7 +95,7 @@ def test_an_index_is_inspected_image_by_image(regsim: Regsim, empty_layout: Layo
     ]
     done = regsim("config", f"{empty_layout}:multi")
     assert done.code == 2
-    assert done.errors[0].endswith("is an index of 2 images, each with a config of its own")
+    assert done.errors[0].endswith(" names 2 images, and each has a config of its own")
 
 
 def test_tags_and_repositories_are_listed_one_a_line_or_as_json(

@@ -11,7 +11,7 @@ import pytest
 from mock_registry import Journal, MockRegistry, Record
 from regsim.core.account import Account
 from regsim.core.work import entries
-from regsim.registry import blobs
+from regsim.registry.repository import Repository
 from regsim.transfer.model import ModelTransfer
 
 if TYPE_CHECKING:
@@ -324,7 +324,7 @@ def test_a_registry_that_forgets_a_request_is_found_out(
 def test_a_client_that_hides_a_retry_is_found_out(
     regsim: Regsim, scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ask = blobs.has
+    ask = Repository.has_blob
     hidden: list[Account] = []
 
     async def asking_twice(conversation: Any, descriptor: Any, account: Account, **more: Any) -> bool:
@@ -333,7 +333,7 @@ def test_a_client_that_hides_a_retry_is_found_out(
             await ask(conversation, descriptor, hidden[0], **more)
         return await ask(conversation, descriptor, account, **more)
 
-    monkeypatch.setattr(blobs, "has", asking_twice)
+    monkeypatch.setattr(Repository, "has_blob", asking_twice)
     assert_difference(regsim("run", scenario(SMALL), "--format", "json"), ["requests, in all: "])
     assert [account.requests for account in hidden] == [1]
 

@@ -12,7 +12,8 @@ import bcrypt
 import httpx
 import pytest
 
-from regsim.cli.serve import Auth, serve
+from mock_registry.faults.profiles import NAMES as PROFILES
+from regsim.cli.serve import ServeFlags, serve
 from regsim.errors import LocalFileError
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.long
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+
+
+def test_the_help_lists_the_profiles_and_the_grammar_of_faults(regsim: Regsim) -> None:
+    told = " ".join(regsim("serve", "--help").out.replace("│", " ").split())
+    assert [name for name in PROFILES if name not in told] == []
+    assert "[METHOD] [ROUTE] [CONDITION=VALUE...] EFFECT [VALUE] [ATTRIBUTE=VALUE...]" in told
 
 
 @SIGNALS
@@ -145,7 +152,7 @@ def test_serve_lets_in_who_stands_in_a_file_as_the_rights_tell(start: Start, tmp
     server = start(
         *("serve", "--port", "0", "--auth", "basic", "--htpasswd", file),
         *("--right", "ci=shop/**:pull,push", "--anonymous-pull"),
-        *("--dir", tmp_path / "registry", "--durable"),
+        *("--dir", tmp_path / "registry"),
     )
     with httpx.Client(base_url=server.line(), trust_env=False) as http:
         assert http.get("/v2/shop/api/tags/list").json()["errors"][0]["code"] == "NAME_UNKNOWN"
@@ -180,7 +187,7 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
     file.write_bytes(b"ci:" + bcrypt.hashpw(b"s3cret", bcrypt.gensalt(4)) + b"\n")
     monkeypatch.setitem(sys.modules, "bcrypt", None)
     with pytest.raises(LocalFileError, match="an htpasswd file needs the package bcrypt: pip install bcrypt"):
-        serve(auth=Auth.BASIC, htpasswd=file)
+        serve(flags=ServeFlags(auth="basic", htpasswd=file))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +207,6 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
         (["--auth", "basic", "--htpasswd", "nosuch"], 6, "nosuch: No such file or directory"),
         (["--auth", "basic", "--htpasswd", "{junk}"], 2, "{junk}:1: "),
         (["--auth", "basic", "--user", "a:b", "--right", "a"], 2, "a right is "),
-        (["--durable"], 2, "--durable is for what is kept in a directory: give it one with --dir"),
         (["--warning", "a\nb"], 2, "a warning is a line of printable ASCII: 'a\\nb'"),
         (["--namespace", "docker.io=Hub"], 2, "not the beginning of a repository's name: 'Hub'"),
         (["--tls", "yes"], 2, "neither self-signed nor CERT,KEY: 'yes'"),

@@ -380,3 +380,13 @@ def test_one_request_is_one_request(regsim: Regsim, layout: Layout, registry: Se
     regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
     again = regsim("push", f"{layout}:v1", f"{registry.host}/app:1")
     assert " in 1 request; " in again.out
+
+
+def test_a_transfer_that_failed_before_its_image_was_read_prints_its_error_alone(
+    regsim: Regsim, layout: Layout, registry: Served, tmp_path: Path
+) -> None:
+    failed = regsim("pull", f"{registry.host}/app:none", f"oci:{tmp_path / 'pulled'}")
+    assert (failed.code, failed.out) == (3, "")
+    assert failed.errors[0].startswith(f"Error: {registry.host}/app:none does not exist")
+    failed = regsim("push", f"{layout}:none", f"{registry.host}/app:1", "--format", "json")
+    assert failed.json["transfers"][0]["error"]["exit_code"] == failed.code

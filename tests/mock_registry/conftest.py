@@ -214,7 +214,7 @@ class WirePeer:
             found[:] = [
                 each
                 for each in self.server.connections
-                if each.body_received is not None and each.body_received >= count
+                if each.requests.reading and each.requests.received >= count
             ]
             return bool(found)
 

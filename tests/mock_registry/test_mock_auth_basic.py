@@ -191,7 +191,7 @@ def test_a_name_that_cannot_log_in_is_refused_at_once(name: str) -> None:
 
 def test_passwords_are_in_no_repr() -> None:
     auth = BasicAuth(USERS, rights=[Right("ci")])
-    assert "s3cret" not in repr(vars(auth)) + repr(auth.users) + repr(vars(auth.users))
+    assert "s3cret" not in repr(vars(auth)) + repr(auth.known) + repr(vars(auth.known))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from datetime import UTC, datetime
@@ -372,13 +373,9 @@ async def test_token_requests_stand_in_the_journal_with_their_bytes_and_their_us
         assert records[2].target == (
             "/token?account=ci&password=REDACTED&Refresh%5FToken=REDACTED&access_token=REDACTED&x=1"
         )
-        lines: list[str] = []
-
-        class Sink:
-            def write(self, text: str) -> None:
-                lines.append(text)
-
-        peer.journal.dump(Sink())
+        file = io.StringIO()
+        peer.journal.dump(file)
+        lines = file.getvalue().splitlines()
         written = "".join(lines) + repr(list(peer.journal)) + repr(auth.tokens) + repr(vars(auth.tokens))
         written += repr(auth.refresh_tokens) + repr(vars(auth.refresh_tokens)) + repr(vars(auth))
         secrets = [answers[0].json()["token"], answers[1].json()["refresh_token"]]

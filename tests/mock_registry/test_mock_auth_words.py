@@ -67,7 +67,7 @@ def test_rights_in_words_are_who_what_and_which_actions() -> None:
     auth = auth_from_words("basic", users=["ci:x"], rights=words)
     assert auth is not None
     told = {
-        (user, name): "".join(action[1] for action in Action if auth.rights.allow(user, action, name))
+        (user, name): "".join(action[1] for action in Action if auth.granted.allow(user, action, name))
         for user in ("ci", "boss", None)
         for name in ("shop/a/b", "shared", "public/x")
     }

@@ -203,8 +203,8 @@ STEPS: list[Step] = [
 ]
 
 
-def open_client(path: Path, *, durable: bool) -> Client:
-    client = Client(MockRegistry(storage=DirectoryStorage(path, durable=durable)))
+def open_client(path: Path) -> Client:
+    client = Client(MockRegistry(storage=DirectoryStorage(path)))
     numbers = count(len(client.registry.state.sessions))
     client.registry.state.make_identifier = lambda: f"session-{next(numbers)}"
     return client
@@ -281,9 +281,9 @@ async def run(client: Client, steps: list[Step], seen: list[dict[str, Any]] | No
     return len(steps)
 
 
-async def story(path: Path, *, durable: bool) -> list[dict[str, Any]]:
+async def story(path: Path) -> list[dict[str, Any]]:
     """Return what can be seen after each step of a life without trouble, and before the first one."""
-    client = open_client(path, durable=durable)
+    client = open_client(path)
     seen = [await sight(client)]
     assert await run(client, STEPS, seen) == len(STEPS)
     client.abandon()
@@ -291,15 +291,15 @@ async def story(path: Path, *, durable: bool) -> list[dict[str, Any]]:
 
 
 async def wrongs(
-    tmp_path: Path, put_os: Callable[[Any], None], *, durable: bool = False, torn: bool = False
+    tmp_path: Path, put_os: Callable[[Any], None], *, torn: bool = False
 ) -> list[tuple[int, int]]:
     """Die at each system call in turn, and return at which ones something was wrong, and in which step."""
     put_os(MortalOs(None))
-    seen = await story(tmp_path / "story", durable=durable)
+    seen = await story(tmp_path / "story")
     found: list[tuple[int, int]] = []
     for lives in count():
         path, mortal = tmp_path / str(lives), MortalOs(lives, torn=torn)
-        client = open_client(path, durable=durable)
+        client = open_client(path)
         put_os(mortal)
         done = await run(client, STEPS)
         put_os(MortalOs(None))
@@ -307,7 +307,7 @@ async def wrongs(
         if done == len(STEPS):
             assert lives > 70
             return found
-        client = open_client(path, durable=durable)
+        client = open_client(path)
         if not (agrees(await sight(client), seen[done], seen[done + 1]) and is_tidy(client, path)):
             found.append((lives, done))
         await require_resumable(client)
@@ -315,13 +315,11 @@ async def wrongs(
     raise AssertionError
 
 
-@pytest.mark.parametrize(
-    ("durable", "torn"), [(False, False), (False, True), (True, True)], ids=["between", "inside", "durable"]
-)
+@pytest.mark.parametrize("torn", [False, True], ids=["between", "inside"])
 async def test_killed_at_any_system_call_the_directory_is_as_before_or_after_the_request(
-    tmp_path: Path, put_os: Callable[[Any], None], *, durable: bool, torn: bool
+    tmp_path: Path, put_os: Callable[[Any], None], *, torn: bool
 ) -> None:
-    assert await wrongs(tmp_path, put_os, durable=durable, torn=torn) == []
+    assert await wrongs(tmp_path, put_os, torn=torn) == []
 
 
 async def test_a_start_that_did_not_finish_commits_would_be_found_out(
@@ -335,11 +333,11 @@ async def test_killed_again_while_it_starts_the_directory_is_still_right(
     tmp_path: Path, put_os: Callable[[Any], None]
 ) -> None:
     put_os(MortalOs(None))
-    seen = await story(tmp_path / "story", durable=False)
+    seen = await story(tmp_path / "story")
     starts = 0
     for lives in range(0, 80, 3):
         path = tmp_path / str(lives)
-        client = open_client(path, durable=False)
+        client = open_client(path)
         put_os(MortalOs(lives, torn=True))
         done = await run(client, STEPS)
         client.abandon()
@@ -355,7 +353,7 @@ async def test_killed_again_while_it_starts_the_directory_is_still_right(
             if not mortal.dead:
                 break
             starts += 1
-        client = open_client(path, durable=False)
+        client = open_client(path)
         now = await sight(client)
         assert agrees(now, seen[done], seen[min(done + 1, len(seen) - 1)]), lives
         assert is_tidy(client, path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from typing import TYPE_CHECKING
@@ -285,30 +284,7 @@ class Flushes:
         self.dirty.discard(os.fstat(descriptor).st_ino)
 
 
-async def test_durable_everything_is_on_the_disk_before_it_is_acknowledged(
-    open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    storage = DirectoryStorage(path, durable=True)
-    async with open_peer("process", storage=storage) as peer:
-        flushes = Flushes(monkeypatch)
-        location = await peer.open("app")
-        assert not flushes.dirty
-        location = (await peer.http.patch(location, content=LARGE[:1000])).headers["location"]
-        assert not flushes.dirty
-        params = peer.also(location, digest=peer.digest(LARGE))
-        assert (await peer.http.put(location, params=params, content=LARGE[1000:])).status_code == 201
-        assert not flushes.dirty
-        await peer.push_image("app", "v1", layers=[LARGE])
-        assert not flushes.dirty
-        await peer.http.delete("/v2/app/manifests/v1")
-        assert not flushes.dirty
-        assert list((path / "uploads").iterdir()) == []
-        monkeypatch.undo()
-    async with open_peer("process", directory=path) as peer:
-        assert (await peer.http.get(f"/v2/app/blobs/{peer.digest(LARGE)}")).content == LARGE
-
-
-async def test_by_default_nothing_is_flushed_since_a_killed_process_needs_none_of_it(
+async def test_nothing_is_flushed_since_a_killed_process_needs_none_of_it(
     open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with open_peer("process", directory=path) as peer:
@@ -316,34 +292,6 @@ async def test_by_default_nothing_is_flushed_since_a_killed_process_needs_none_o
         await peer.push_image("app", "v1", layers=[LARGE])
         assert flushes.count == 0
         assert flushes.dirty
-
-
-async def test_durable_clients_that_wait_at_once_share_a_flush(
-    open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with open_peer("process", storage=DirectoryStorage(path, durable=True)) as peer:
-        digests = await asyncio.gather(*[peer.push("app", bytes([n]) * 100) for n in range(16)])
-        log, flushed = (path / "changes.log").stat().st_ino, []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.append(os.fstat(descriptor).st_ino))
-        answers = await asyncio.gather(*[peer.http.delete(f"/v2/app/blobs/{each}") for each in digests])
-        assert [answer.status_code for answer in answers] == [202] * 16
-        assert 1 <= flushed.count(log) < 16
-
-
-async def test_durable_after_a_flush_that_failed_nothing_more_is_promised(
-    open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    async with open_peer("process", storage=DirectoryStorage(path, durable=True)) as peer:
-        digest = await peer.push("app", SMALL)
-        monkeypatch.setattr(os, "fsync", fail)
-        assert (await peer.http.post("/v2/app/blobs/uploads/")).status_code == 500
-        monkeypatch.undo()
-        answer = await peer.http.post("/v2/app/blobs/uploads/")
-        assert answer.status_code == 500
-        assert (await peer.http.get(f"/v2/app/blobs/{digest}")).content == SMALL
 
 
 async def test_changes_that_cannot_be_rewritten_stay_as_they_are(

@@ -13,7 +13,8 @@ import pytest
 from mock_registry import DirectoryStorage
 from mock_registry.maintenance import compact
 from mock_registry.spec import Algorithm
-from mock_registry.storage import BlobRemoved, files
+from mock_registry.storage import files
+from mock_registry.storage.protocol import BlobRemoved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -214,7 +215,7 @@ async def test_on_a_file_system_that_keeps_no_exact_times_nothing_is_read_twice(
     open_peer: OpenPeer, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readings = Readings(monkeypatch)
-    monkeypatch.setattr(files.Seals, "times", lambda *_: (10**18, 10**18))
+    monkeypatch.setattr(files.Library, "times", lambda *_: (10**18, 10**18))
     async with open_peer("process", directory=path) as peer:
         digest = await peer.push("app", LARGE)
         for _ in range(3):
@@ -232,7 +233,7 @@ async def test_a_file_changed_between_finding_and_opening_is_an_error(path: Path
     blob = await upload.commit(digest)
     assert await blob.is_intact()
     flip(file_of(path, digest))
-    with pytest.raises(OSError, match="changed by somebody else"):
+    with pytest.raises(OSError, match="changed by another program"):
         blob.open()
     storage.remove(digest)
     with pytest.raises(BlobRemoved):

@@ -71,9 +71,8 @@ def command(*options: str) -> Iterator[str]:
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("options", [[], ["--durable"]], ids=["quick", "durable"])
-def test_the_command_serves_what_an_earlier_one_kept(path: Path, options: list[str]) -> None:
-    more = [*options, "--session-lifetime", "60.5", "--collect-after", "3600"]
+def test_the_command_serves_what_an_earlier_one_kept(path: Path) -> None:
+    more = ["--session-lifetime", "60.5", "--collect-after", "3600"]
     url = "/v2/app/blobs/uploads/"
     with command("--dir", str(path), *more) as base, httpx.Client(base_url=base, trust_env=False) as http:
         digest = f"sha256:{hashlib.sha256(SMALL).hexdigest()}"
@@ -90,12 +89,6 @@ def test_the_command_refuses_times_that_are_none(seconds: str, capsys: pytest.Ca
         main(["--session-lifetime", seconds])
     assert caught.value.code == 2
     assert f"--session-lifetime: not a number of seconds: {seconds}" in capsys.readouterr().err
-
-
-def test_the_command_refuses_to_flush_what_it_does_not_keep(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["--durable"])
-    assert "give it one with --dir" in capsys.readouterr().err
 
 
 async def test_another_server_lets_go_of_the_directory_when_it_stops(open_peer: OpenPeer, path: Path) -> None:
@@ -314,7 +307,7 @@ async def test_what_a_killed_process_left_over_is_removed(open_peer: OpenPeer, p
     async with open_peer("process", directory=path) as peer:
         digest = await peer.push("app", SMALL)
         location = (await peer.http.patch(await peer.open("app"), content=LARGE)).headers["location"]
-    for name in (".manifest-0", ".linked-abc", ".freed-3", "0123456789abcdef"):
+    for name in (".manifest-0", ".freed-3", "0123456789abcdef"):
         (path / "uploads" / name).write_bytes(LARGE)
     (path / "blobs" / "sha512" / ("0" * 128)).write_bytes(LARGE)
     (path / "changes.log.new").write_bytes(b"half")

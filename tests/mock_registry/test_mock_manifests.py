@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mock_registry.faults.profiles import NAMES
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from typing import Any
 
-    from tests.mock_registry.conftest import OpenWith, Peer
+    from tests.mock_registry.conftest import OpenPeer, OpenWith, Peer
 
 pytestmark = pytest.mark.anyio
 
@@ -262,6 +264,37 @@ async def test_end_7a_a_layer_that_is_only_there_as_a_manifest_is_missing(peer: 
 async def test_end_7a_unknown_fields_no_layers_and_equal_layers_are_taken(peer: Peer) -> None:
     await peer.push_image("app", "1", more={"anything": [1]})
     await peer.push_image("app", "2", layers=[b"twice", b"twice", b"{}", b""])
+
+
+def without_entries(content: bytes, *, absent: bool) -> bytes:
+    """Return a manifest whose layers, or an index whose manifests, are absent or null."""
+    document = json.loads(content)
+    key = "layers" if "layers" in document else "manifests"
+    document[key] = None
+    if absent:
+        del document[key]
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize("profile", [None, *NAMES])
+@pytest.mark.parametrize("absent", [True, False])
+async def test_end_7a_layers_and_manifests_that_are_null_or_absent_are_empty(
+    open_peer: OpenPeer, profile: str | None, *, absent: bool
+) -> None:
+    async with open_peer("process", profile=profile) as peer:
+        image = without_entries(await peer.push_image("app", "whole"), absent=absent)
+        index = without_entries(peer.index(), absent=absent)
+        for reference, content, media_type in (("1", image, peer.OCI_MANIFEST), ("2", index, peer.OCI_INDEX)):
+            assert (await peer.put("app", reference, content, media_type)).status_code == 201
+            answer = await peer.http.get(f"/v2/app/manifests/{reference}", headers={"accept": media_type})
+            assert (answer.status_code, answer.content) == (200, content)
+
+
+async def test_end_12a_a_fallback_tag_without_manifests_adds_no_referrers(peer: Peer) -> None:
+    subject = peer.digest(await peer.push_image("app", "1"))
+    index = without_entries(peer.index(), absent=False)
+    assert (await peer.put("app", subject.replace(":", "-"), index, peer.OCI_INDEX)).status_code == 201
+    assert (await peer.http.get(f"/v2/app/referrers/{subject}")).json()["manifests"] == []
 
 
 async def test_end_7a_an_index_of_indexes_is_taken(peer: Peer) -> None:

@@ -536,8 +536,8 @@ async def test_a_body_that_nobody_takes_holds_the_socket_back(
     await taken.wait()
     connection = await wire_peer.reading(0)
     await wire_peer.until(lambda: connection.reading_paused)
-    assert connection.body_waiting is not None
-    assert connection.body_waiting < 6 << 20
+    assert connection.requests.reading is not None
+    assert connection.requests.reading.share.waiting < 6 << 20
     assert not sending.done()
     go.set()
     await sending

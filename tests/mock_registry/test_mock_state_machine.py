@@ -28,6 +28,7 @@ from mock_registry import MemoryStorage, MockRegistry
 from mock_registry.clock import ManualClock
 from mock_registry.handlers import blobs, uploads
 from mock_registry.journal import Journal
+from mock_registry.maintenance import compact, expire_sessions
 from mock_registry.state import Repository, State
 from mock_registry.storage.memory import MemoryUpload
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from mock_registry.journal import Record
-    from mock_registry.storage import Blob
+    from mock_registry.storage.protocol import Blob
 
 LIFETIME = 100.0
 MANIFEST_LIMIT = 3_000
@@ -885,7 +886,8 @@ class Machine(RuleBasedStateMachine):
     @rule(what=mostly("expire", "collect"))
     def keep_house(self, what: str) -> None:
         """Expire sessions, and take out the blobs that no manifest of their repository mentions."""
-        self.runner.run(self.registry.housekeeping.keep())
+        self.runner.run(expire_sessions(self.registry.state))
+        compact(self.registry.state)
         for session in self.sessions:
             if self.clock() - session.used >= LIFETIME:
                 session.over = True

@@ -158,8 +158,7 @@ class Peer:
         """Wait until the server holds so many octets of a body that is not whole."""
         await until(
             lambda: any(
-                each.body_received is not None and each.body_received >= count
-                for each in self.server.connections
+                each.requests.reading and each.requests.received >= count for each in self.server.connections
             )
         )
 
@@ -389,8 +388,8 @@ async def test_a_registry_that_does_not_read_holds_the_peer_back() -> None:
                 for _ in range(10):
                     await asyncio.sleep(0)
             assert sent < 64 << 20
-            [held] = [each.body_waiting for each in peer.server.connections if each.body_waiting is not None]
-            assert held < 4 << 20
+            [body] = filter(None, [each.requests.reading for each in peer.server.connections])
+            assert body.share.waiting < 4 << 20
         while sent < 64 << 20:
             await wire.send(block)
             sent += len(block)

@@ -20,7 +20,7 @@ import respx
 from regsim.core.account import Account
 from regsim.net.transport import SocketTransport
 from regsim.registry import Connection
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
 
@@ -78,7 +78,7 @@ async def repository(
 ) -> AsyncIterator[Repository]:
     """`shop/api` of that registry."""
     async with Transport(HOST, Connection(transport=network)) as transport:
-        yield Repository(transport, "shop/api", patience=patience, warn=warnings.append)
+        yield Registry(transport, patience=patience, warn=warnings.append).repository("shop/api")
 
 
 @pytest.fixture(scope="session")

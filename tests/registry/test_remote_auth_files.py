@@ -15,7 +15,7 @@ import pytest
 
 from regsim.errors import LocalFileError
 from regsim.registry.login import AuthFiles, Credentials
-from regsim.registry.login.auth_files import HelperProgram
+from regsim.registry.login.auth_files import ask_helper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -339,9 +339,8 @@ async def test_a_helper_that_is_not_installed_is_named(home: Home) -> None:
 
 async def test_a_helper_that_hangs_is_given_up(home: Home) -> None:
     home.helper("slow", "time.sleep(600)")
-    program = HelperProgram("slow", home.path, home.environment, seconds=0.01)
     with pytest.raises(LocalFileError, match=r"docker-credential-slow did not answer within 0\.01 s"):
-        await program.get(HOST)
+        await ask_helper("slow", HOST, home.path, home.environment, seconds=0.01)
 
 
 async def test_of_a_helper_that_is_given_up_nothing_is_left(home: Home) -> None:
@@ -356,8 +355,7 @@ async def test_of_a_helper_that_is_given_up_nothing_is_left(home: Home) -> None:
         time.sleep(600)
         """,
     )
-    program = HelperProgram("forking", home.path, home.environment)
-    asking = asyncio.create_task(program.get(HOST))
+    asking = asyncio.create_task(ask_helper("forking", HOST, home.path, home.environment))
     pipe = await asyncio.to_thread(alive.open)
     assert await asyncio.to_thread(pipe.readline) == "ready\n"
     asking.cancel()

@@ -24,7 +24,8 @@ from regsim.registry.login import Credentials, FixedKeychain
 from regsim.registry.login.authorizer import MAX_SERVICES, Authorizer
 from regsim.registry.login.challenge import Challenge
 from regsim.registry.login.token_service import MAX_TOKEN_ANSWER, Authorization
-from regsim.registry.repository import Registry, Repository, UploadSession
+from regsim.registry.repository import Registry, Repository
+from regsim.registry.session import UploadSession
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
 
@@ -67,7 +68,7 @@ async def client(
 ) -> AsyncIterator[Repository]:
     """Yield a repository of that registry."""
     async with connected(router, patience, credentials) as transport:
-        yield Repository(transport, "shop/api", patience=patience)
+        yield Registry(transport, patience=patience).repository("shop/api")
 
 
 @pytest.fixture
@@ -203,7 +204,7 @@ async def test_an_absolute_url_elsewhere_is_asked_without_credentials(
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
     other = world.get(f"{ELSEWHERE}/layer.tar").respond(401, headers={"WWW-Authenticate": way["challenge"]})
     async with connected(world, patience) as transport:
-        await Repository(transport, "shop/api").has_blob(LAYER, Account())
+        await Registry(transport).repository("shop/api").has_blob(LAYER, Account())
         answer = await transport.send("GET", f"{ELSEWHERE}/layer.tar", Account())
     assert answer.status == 401
     assert authorizations(other) == [None]
@@ -274,7 +275,7 @@ async def test_a_token_is_not_shown_to_its_service(world: respx.MockRouter, pati
     world.head(url__startswith=HOST).mock(side_effect=wanting(**TOKEN_WAY, then=httpx.Response(404)))
     async with connected(world, patience, None) as transport:
         for name in ("shop/api", "shop/web"):
-            await Repository(transport, name, patience=patience).has_blob(LAYER, Account())
+            await Registry(transport, patience=patience).repository(name).has_blob(LAYER, Account())
     assert authorizations(service) == [None, None]
 
 
@@ -301,7 +302,7 @@ async def test_an_authorization_is_put_into_no_request_to_another_origin(
     world.head(BLOB).mock(side_effect=wanting(**way, then=httpx.Response(404)))
     foreign = world.get(f"{ELSEWHERE}/x").respond(200)
     async with connected(world, patience) as transport:
-        await Repository(transport, "shop/api", patience=patience).has_blob(LAYER, Account())
+        await Registry(transport, patience=patience).repository("shop/api").has_blob(LAYER, Account())
         for headers in ({}, {"Authorization": BASIC, "Cookie": "x", "Proxy-Authorization": BASIC}):
             await transport.send("GET", f"{ELSEWHERE}/x", Account(), headers=headers)
     names = {name for call in foreign.calls for name in call.request.headers}
@@ -398,7 +399,7 @@ async def test_no_error_and_no_log_repeats_a_secret(  # noqa: PLR0917  (fixtures
 
     world.route(url__startswith=HOST).mock(side_effect=registry)
     async with connected(world, patience, credentials) as transport:
-        repository = Repository(transport, "shop/api", patience=patience)
+        repository = Registry(transport, patience=patience).repository("shop/api")
         with pytest.raises(RegsimError) as caught:
             await repository.upload(CONTENT, Account())
         assert_silent(repr([repository, vars(repository), transport, vars(transport)]))

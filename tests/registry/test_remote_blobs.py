@@ -12,7 +12,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import ContentError, NetworkError, NotFoundError, RegistryError
 from regsim.registry import Connection
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry, Repository
 from regsim.registry.retry import Patience, Policy
 from regsim.registry.transport import Transport
 
@@ -269,7 +269,7 @@ async def test_any_sequence_of_cuts_gives_the_same_bytes_and_every_octet_is_coun
 
     patience = Patience(Policy(retries=len(cuts)), sleep=at_once)
     async with Transport(HOST, Connection(transport=httpx.MockTransport(answer))) as transport:
-        assert await read(Repository(transport, "shop/api", patience=patience), account) == DATA
+        assert await read(Registry(transport, patience=patience).repository("shop/api"), account) == DATA
     assert account.received == served
     assert account.requests == requests
 

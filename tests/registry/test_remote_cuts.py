@@ -14,7 +14,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import NetworkError, RegistryError
 from regsim.net import Timeouts
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry
 from regsim.store.memory import BytesContent
 
 if TYPE_CHECKING:
@@ -44,14 +44,14 @@ async def read(
     link: Link, peer: Peer, patience: Patience, account: Account, timeouts: Timeouts | None = None
 ) -> bytes:
     async with link.transport(peer, timeouts) as transport:
-        blob = Repository(transport, "shop/api", patience=patience).blob(LAYER, account)
+        blob = Registry(transport, patience=patience).repository("shop/api").blob(LAYER, account)
         async with aclosing(blob.open()) as stream:
             return b"".join([chunk async for chunk in stream])
 
 
 async def push(link: Link, peer: Peer, patience: Patience, account: Account) -> None:
     async with link.transport(peer) as transport:
-        repository = Repository(transport, "shop/api", patience=patience)
+        repository = Registry(transport, patience=patience).repository("shop/api")
         await repository.upload(BytesContent(LAYER, DATA), account)
 
 
@@ -150,7 +150,7 @@ async def test_an_answer_that_trickles_ends_at_the_deadline(
 
     async with serve(trickle) as peer, link.transport(peer, Timeouts(metadata=0.05)) as transport:
         with pytest.raises(NetworkError, match="was not answered within"):
-            await Repository(transport, "shop/api", patience=patience).tags(account)
+            await Registry(transport, patience=patience).repository("shop/api").tags(account)
 
 
 @pytest.mark.parametrize("link", ["sockets", "sockets, TLS", "httpx"], indirect=True)
@@ -189,8 +189,10 @@ async def test_the_answer_to_a_manifest_that_trickles_ends_at_the_deadline(
         link.transport(peer, Timeouts(metadata=0.05)) as transport,
     ):
         with pytest.raises(NetworkError, match=r"was not answered within 0\.05 s"):
-            await Repository(transport, "shop/api", patience=patience).put_manifest(
-                b"{}", "application/vnd.oci.image.manifest.v1+json", "latest", account
+            await (
+                Registry(transport, patience=patience)
+                .repository("shop/api")
+                .put_manifest(b"{}", "application/vnd.oci.image.manifest.v1+json", "latest", account)
             )
 
 
@@ -313,7 +315,7 @@ async def test_a_cancelled_download_closes_its_connection(
         await never.wait()
 
     async with serve(stall) as peer, link.transport(peer) as transport:
-        blob = Repository(transport, "shop/api", patience=patience).blob(LAYER, account)
+        blob = Registry(transport, patience=patience).repository("shop/api").blob(LAYER, account)
 
         async def consume() -> None:
             async with aclosing(blob.open()) as stream:

@@ -10,8 +10,9 @@ import pytest
 from mock_registry import MockRegistry
 from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
+from regsim.core.actions import PutManifest
 from regsim.core.manifest import index_document, parse
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry
 from regsim.registry.transport import Transport
 from regsim.transfer.ends import RegistryDestination
 
@@ -33,8 +34,10 @@ async def test_a_manifest_is_sent_within_nine_frames(monkeypatch: pytest.MonkeyP
 
     async with MockRegistry().serve() as server, Transport(server.url) as transport:
         monkeypatch.setattr(socket.socket, "send", watch, raising=False)
-        destination = RegistryDestination(Repository(transport, "shop/api", writes=True))
+        destination = RegistryDestination(Registry(transport).repository("shop/api", writes=True))
         document = parse(Descriptor.of(EMPTY, media_types.OCI_INDEX), EMPTY)
-        await destination.put_manifest(document, "1", Account())
+        await destination.put_manifest(
+            PutManifest(descriptor=document.descriptor, account=Account(), document=document, tag="1")
+        )
     assert len(stacks) == 1
     assert len(stacks[0]) <= 9, "\n".join(stacks[0])

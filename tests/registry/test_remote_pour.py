@@ -22,7 +22,7 @@ from regsim.errors import ContentError, LocalFileError, NetworkError, RegistryEr
 from regsim.net import Timeouts
 from regsim.registry import Connection
 from regsim.registry.blobs import RemoteBlob
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
 from regsim.store.protocols import Pourable
@@ -77,7 +77,7 @@ async def pour(
     link: Link, peer: Peer, patience: Patience, account: Account, *takers: Taker, read: float = 60
 ) -> None:
     async with link.transport(peer, Timeouts(read=read)) as transport:
-        await Repository(transport, "shop/api", patience=patience).blob(LAYER, account).pour(*takers)  # type: ignore[attr-defined]
+        await Registry(transport, patience=patience).repository("shop/api").blob(LAYER, account).pour(*takers)  # type: ignore[attr-defined]
 
 
 # Downloads.
@@ -90,7 +90,7 @@ async def test_every_taker_is_handed_the_whole_blob_in_order_and_in_a_thread(
     layer = Descriptor.of(DATA[:size], TAR)
     one, two = Taken(), Taken()
     async with serve(ok(DATA[:size])) as peer, link.transport(peer) as transport:
-        blob = RemoteBlob(Repository(transport, "shop/api", patience=patience), layer, account)
+        blob = RemoteBlob(Registry(transport, patience=patience).repository("shop/api"), layer, account)
         assert isinstance(blob, Pourable)
         await blob.pour(one, two)
     assert one.data == two.data == DATA[:size]
@@ -279,7 +279,7 @@ async def test_closing_the_client_ends_a_pour(
     started = asyncio.Event()
     async with serve(stall) as peer:
         transport = link.transport(peer)
-        blob = Repository(transport, "shop/api", patience=patience).blob(LAYER, account)
+        blob = Registry(transport, patience=patience).repository("shop/api").blob(LAYER, account)
         task = asyncio.create_task(blob.pour(Taken(), Taken()))  # type: ignore[attr-defined]
         await started.wait()
         await transport.aclose()
@@ -294,7 +294,7 @@ async def test_more_blobs_than_connections_are_poured(
 ) -> None:
     taken = [Taken() for _ in range(12)]
     async with serve(ok(DATA)) as peer, Transport(peer.url, Connection(connections=3)) as transport:
-        repository = Repository(transport, "shop/api", patience=patience)
+        repository = Registry(transport, patience=patience).repository("shop/api")
         async with asyncio.TaskGroup() as group:
             for each in taken:
                 group.create_task(repository.blob(LAYER, account).pour(each, Taken()))  # type: ignore[attr-defined]
@@ -354,7 +354,7 @@ async def push(
     timeouts: Timeouts | None = None,
 ) -> None:
     async with link.transport(peer, timeouts) as transport:
-        await Repository(transport, "shop/api", patience=patience).upload(content, account)
+        await Registry(transport, patience=patience).repository("shop/api").upload(content, account)
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000, 300_000, 300_001, SIZE])
@@ -494,7 +494,7 @@ async def test_a_blob_is_copied_from_one_registry_to_another(
         link.transport(source) as transport,
     ):
         read = Account()
-        blob = RemoteBlob(Repository(transport, "a", patience=patience), LAYER, read)
+        blob = RemoteBlob(Registry(transport, patience=patience).repository("a"), LAYER, read)
         await push(link, peer, patience, account, blob)
     assert peer.bodies[1] == DATA
     assert account == Account(requests=2, attempts=1, sent=SIZE)
@@ -510,7 +510,7 @@ async def test_the_source_of_a_copy_that_fails_fails_the_copy(
         serve(OPENED, CREATED, DONE) as peer,
         link.transport(source) as transport,
     ):
-        blob = RemoteBlob(Repository(transport, "a", patience=patience), LAYER, Account())
+        blob = RemoteBlob(Registry(transport, patience=patience).repository("a"), LAYER, Account())
         with pytest.raises(RegistryError, match="404"):
             await push(link, peer, patience, account, blob)
     assert account.attempts == 1
@@ -523,8 +523,8 @@ async def test_the_source_of_a_copy_that_fails_fails_the_copy(
 async def test_the_accounts_agree_with_the_journal(patience: Patience, account: Account) -> None:
     async with MockRegistry() as mock:
         async with mock.serve() as server, Transport(server.url) as transport:
-            repository = Repository(transport, "shop/api", patience=patience)
-            other = Repository(transport, "shop/web", patience=patience)
+            repository = Registry(transport, patience=patience).repository("shop/api")
+            other = Registry(transport, patience=patience).repository("shop/web")
             await repository.upload(streamed(), account)
             one = Taken()
             await repository.blob(LAYER, account).pour(one, Taken())  # type: ignore[attr-defined]

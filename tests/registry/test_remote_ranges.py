@@ -15,7 +15,7 @@ from regsim.core import Descriptor
 from regsim.core.account import Account
 from regsim.errors import UsageError
 from regsim.registry.ranges import MOST_RANGES, Ranges
-from regsim.registry.repository import Repository
+from regsim.registry.repository import Registry
 
 if TYPE_CHECKING:
     from regsim.registry.retry import Patience
@@ -68,7 +68,8 @@ async def read(
     link: Link, peer: Peer, patience: Patience, account: Account, *, ranges: Ranges
 ) -> list[bytes]:
     async with link.transport(peer) as transport, asyncio.timeout(20):
-        blob = Repository(transport, "shop/api", patience=patience, ranges=ranges).blob(LAYER, account)
+        registry = Registry(transport, patience=patience, ranges=ranges)
+        blob = registry.repository("shop/api").blob(LAYER, account)
         async with aclosing(blob.open()) as stream:
             return [chunk async for chunk in stream]
 
@@ -104,7 +105,7 @@ async def test_a_registry_that_ignored_a_range_is_not_asked_for_one_again(
     whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + DATA
     async with serve(whole) as peer, link.transport(peer) as transport:
         ranges = Ranges(count=8, least=SIZE, length=LENGTH)
-        repository = Repository(transport, "shop/api", patience=patience, ranges=ranges)
+        repository = Registry(transport, patience=patience, ranges=ranges).repository("shop/api")
         for _ in range(2):
             async with aclosing(repository.blob(LAYER, Account()).open()) as stream:
                 assert b"".join([chunk async for chunk in stream]) == DATA

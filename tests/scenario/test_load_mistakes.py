@@ -177,7 +177,8 @@ def test_reserved_keys_are_told_beside_other_mistakes_of_the_same_node() -> None
     ("value", "expected"),
     [
         ("moc", 'not a registry: "moc" — did you mean "mock"?'),
-        ("me@x", 'not a registry: "me@x" — known: mock, container'),
+        ("me:pw@x", "a registry's URL holds no user name or password — remove what precedes the @"),
+        ("me:pw@x:99999", "a registry's URL holds no user name or password — remove what precedes the @"),
         ("x:99999", 'not a URL: "https://x:99999"'),
         ("ftp://x", 'not the URL of a registry: "ftp://x" — such as http://127.0.0.1:5000'),
         ("http://me:pw@x", "a registry's URL holds no user name or password — remove what precedes the @"),

@@ -79,6 +79,13 @@ def test_mistakes_are_told_at_the_option(override: str, expected: str) -> None:
     assert refused(override) == [f"--set {override}: {expected}"]
 
 
+@pytest.mark.parametrize("url", ["http://me:s3cret@x:5000", "me:s3cret@x", "http://me:s3cret@[x"])
+def test_a_password_in_the_url_of_a_registry_is_not_shown(url: str) -> None:
+    (problem,) = refused(f"registry={url}")
+    assert problem.startswith("--set registry=…@")
+    assert problem.endswith("a registry's URL holds no user name or password — remove what precedes the @")
+
+
 def test_mistakes_of_options_follow_those_of_the_file() -> None:
     found = problems(TEXT.replace("seed: 1", "seed: x"), "zzz=1", "aaa=1")
     assert [line.split(": ")[0] for line in found] == ["s.yaml:1:7", "--set zzz=1", "--set aaa=1"]

@@ -144,7 +144,7 @@ async def test_it_is_removed_when_the_work_is_cancelled(chosen: FakeEngine, told
 
 
 async def test_it_is_removed_when_its_start_is_cancelled(chosen: FakeEngine, told: list[str]) -> None:
-    """Whoever is being started cannot be removed yet: the start is awaited first."""
+    """A container that is being started cannot be removed yet: the start is awaited first."""
     for pipe in ("slow-start", "go-on"):
         os.mkfifo(chosen.folder / pipe)
 

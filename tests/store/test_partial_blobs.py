@@ -12,12 +12,15 @@ from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, NetworkError
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
-from regsim.store.partial import LONGEST, MOST, PARTIAL
+from regsim.store.partial import LONGEST, MOST, PARTIAL, Arrival
+from regsim.store.relay import hand_in_thread, streamed
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
+
+    from regsim.store.protocols import Taker
 
 pytestmark = pytest.mark.anyio
 
@@ -37,13 +40,13 @@ class Breaking:
     opened: list[int] = field(default_factory=list)
 
     def open(self) -> AsyncGenerator[bytes, None]:
-        return self.open_at(0)
+        return streamed(self.pour)
 
-    async def open_at(self, offset: int) -> AsyncGenerator[bytes, None]:
+    async def pour(self, *takers: Taker, offset: int = 0) -> None:
         self.opened.append(offset)
         end = len(self.data) if self.at is None else self.at
         for start in range(offset, end, MIB):
-            yield self.data[start : min(start + MIB, end)]
+            await hand_in_thread(self.data[start : min(start + MIB, end)], takers)
         if self.at is not None:
             raise self.error("gone")
 
@@ -141,7 +144,7 @@ async def test_content_that_starts_from_the_first_byte_only_is_not_kept(tmp_path
 
 async def test_two_who_bring_the_same_blob_do_not_write_into_one_file(tmp_path: Path) -> None:
     await broken_off(tmp_path, 3 * MIB)
-    first = LayoutStore(tmp_path)._begin(Breaking(None), tmp_path)
+    first = Arrival(tmp_path, Breaking(None))
     store = LayoutStore(tmp_path)
     second = Breaking(None)
     assert await store.put(second) == 0

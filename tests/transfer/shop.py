@@ -162,7 +162,8 @@ async def shop(
         mock.serve() as server,
         Transport(server.url, Connection(timeouts=timeouts, connections=connections)) as transport,
     ):
-        registry = Registry(transport, patience=patience, warn=warnings.append, habits=habits, ranges=ranges)
+        registry = Registry(transport, patience=patience, warn=warnings.append, ranges=ranges)
+        registry.habits = habits or registry.habits
         yield Shop(mock, registry, sleeps, warnings)
 
 

@@ -13,6 +13,7 @@ import respx
 
 from regsim.core import Descriptor, media_types
 from regsim.core.account import Account
+from regsim.core.actions import Mount
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, NetworkError, RegistryError
 from regsim.registry import Connection
@@ -23,6 +24,7 @@ from regsim.registry.session import MAX_PIECE
 from regsim.registry.transport import Transport
 from regsim.store.memory import BytesContent
 from regsim.store.node import MemoryStore
+from regsim.store.relay import hand_all
 from regsim.transfer.copy import Transfer
 from regsim.transfer.ends import LocalDestination, LocalSource, RegistryDestination
 from tests.transfer.shop import CONFIG, IS_LARGE, LARGE, MIB, SMALL, entry_of, image, reasons, shop
@@ -243,9 +245,10 @@ async def test_edge_08_also_where_the_next_mount_gets_no_answer(
 
     router.post(url__startswith=UPLOADS).mock(side_effect=answer)
     delete = router.delete(f"{HOST}/u").respond(204)
-    first = await destination.mount(LAYER.digest, "library/one", None, Account())
+    first = await destination.mount(Mount(descriptor=LAYER, account=Account(), repository="library/one"))
+    second = Mount(descriptor=LAYER, account=Account(), repository="library/two", session=first.session)
     with pytest.raises((NetworkError, asyncio.CancelledError)):
-        await destination.mount(LAYER.digest, "library/two", first.session, Account())
+        await destination.mount(second)
     assert delete.call_count == 1
 
 
@@ -431,8 +434,9 @@ async def test_edge_34_where_nothing_is_left_nothing_is_asked_for() -> None:
         repository = there.registry.repository("shop/api")
         descriptor = Descriptor.of(LARGE, media_types.OCI_LAYER_GZIP)
         account = Account()
-        rest = [piece async for piece in repository.blob(descriptor, account).open_at(len(LARGE) - 1)]  # type: ignore[attr-defined]
-        assert b"".join(rest) == LARGE[-1:]
+        rest = bytearray()
+        await hand_all(repository.blob(descriptor, account), [rest.extend], len(LARGE) - 1)
+        assert rest == LARGE[-1:]
         assert account.received == 1
 
 

@@ -363,7 +363,7 @@ async def test_edge_41_another_tag_is_given_to_the_very_bytes() -> None:
         store, root = await oddity(media_types.OCI_MANIFEST)
         await there.push(store)
         async with Client(remember=False) as client:
-            address = f"{there.registry.host}/shop/api"
+            address = f"{there.registry.transport.host}/shop/api"
             assert (await client.tag(f"{address}:app", "stable")).digest == root.digest
             assert (await client.manifest(f"{address}:stable")).data == store.blobs[root.digest]
 
@@ -444,7 +444,7 @@ async def test_edge_43_what_is_to_be_deleted_is_not_one_platform_of_it() -> None
         assert root is not None
         async with Client(remember=False) as client:
             with pytest.raises(RegistryError) as refused:
-                await client.delete(f"{there.registry.host}/shop/api:app")
+                await client.delete(f"{there.registry.transport.host}/shop/api:app")
         assert f"shop/api@{root.digest}" in refused.value.hint
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from mock_registry import MockRegistry
-    from regsim.core import Descriptor, Document
+    from regsim.core import Descriptor
     from regsim.core.account import Account
     from regsim.core.actions import CheckBlob, MountAnswer
     from regsim.registry.repository import Registry
@@ -195,7 +195,7 @@ async def test_as_many_blobs_are_moved_at_once_as_there_are_jobs(
 
     def count(event: Event) -> None:
         nonlocal most
-        if event.step is Step.UPLOAD:
+        if event.step is Step.UPLOAD and event.moment is not Moment.PROGRESS:
             change = moving.add if event.moment is Moment.STARTED else moving.remove
             change(event.descriptor.digest)
             most = max(most, len(moving))
@@ -303,20 +303,16 @@ class Counting:
         await self.pass_by()
         return Evidence.LOCAL
 
-    async def is_held_by(self, repository: str, digest: Digest, account: Account) -> bool:
+    async def is_held_by(self, check: act.CheckHolder) -> bool:
         return False
 
-    async def mount(
-        self, digest: Digest, repository: str, session: object | None, account: Account
-    ) -> MountAnswer:
+    async def mount(self, action: act.Mount) -> MountAnswer:
         return act.MountAnswer(mounted=False)
 
     async def put(self, content: Content, session: object | None, account: Account) -> None:
         raise AssertionError("nothing here is read, sent or given up")
 
-    async def put_manifest(
-        self, document: Document, tag: str | None, account: Account, *, patiently: bool = False
-    ) -> None:
+    async def put_manifest(self, action: act.PutManifest) -> None:
         pass
 
     async def abandon(self, session: object, account: Account) -> None:

@@ -12,7 +12,7 @@ import respx
 from mock_registry import MockRegistry
 from regsim.core import Descriptor, Digest, Document, media_types
 from regsim.core.account import Account
-from regsim.core.actions import CheckBlob, MountAnswer
+from regsim.core.actions import CheckBlob, CheckHolder, Mount, MountAnswer, PutManifest
 from regsim.core.holdings import HeldSets, SkipRule
 from regsim.core.ledger import Evidence
 from regsim.core.manifest import parse
@@ -71,6 +71,18 @@ def ask(descriptor: Descriptor, layers: tuple[Digest, ...] = (), layer: int | No
     return CheckBlob(descriptor=descriptor, account=Account(), layers=layers, layer=layer)
 
 
+def put(image: Document, tag: str | None, account: Account) -> PutManifest:
+    return PutManifest(descriptor=image.descriptor, account=account, document=image, tag=tag)
+
+
+def holder(repository: str) -> CheckHolder:
+    return CheckHolder(descriptor=A, account=Account(), repository=repository)
+
+
+def mount(repository: str, session: object | None = None) -> Mount:
+    return Mount(descriptor=A, account=Account(), repository=repository, session=session)
+
+
 def content(descriptor: Descriptor, raw: bytes) -> BytesContent:
     return BytesContent(descriptor, raw)
 
@@ -101,7 +113,7 @@ async def test_node_that_skips_by_blob_finds_any_layer_that_was_put(
     await destination.put(content(B, b"bb"), None, Account())
     assert await destination.has(ask(B, LAYERS, 1)) is Evidence.LOCAL
     assert await destination.has(ask(A, LAYERS, 0)) is None
-    await destination.put_manifest(document(A, B), None, Account())
+    await destination.put_manifest(put(document(A, B), None, Account()))
     assert await destination.has(ask(A, LAYERS, 0)) is None
 
 
@@ -111,7 +123,7 @@ async def test_node_that_skips_by_chain_finds_unbroken_runs_from_the_bottom_alon
 ) -> None:
     destination = node(SkipRule.CHAIN)
     await destination.put(content(B, b"bb"), None, Account())
-    await destination.put_manifest(document(A, B), None, Account())
+    await destination.put_manifest(put(document(A, B), None, Account()))
     assert [await destination.has(ask(layer, LAYERS, place)) for place, layer in enumerate((A, B, C))] == [
         Evidence.CHAIN,
         Evidence.CHAIN,
@@ -135,7 +147,7 @@ async def test_config_is_found_by_its_digest_on_every_node(
 @NODES
 async def test_index_adds_no_run_of_layers(node: Callable[[SkipRule], Destination]) -> None:
     destination = node(SkipRule.CHAIN)
-    await destination.put_manifest(index(Descriptor.of(b"a", "text/plain")), "v1", Account())
+    await destination.put_manifest(put(index(Descriptor.of(b"a", "text/plain")), "v1", Account()))
     assert await destination.has(ask(A, LAYERS, 0)) is None
 
 
@@ -146,10 +158,10 @@ async def test_manifest_is_found_by_digest_and_by_the_tag_that_it_was_put_under(
     destination, image = node(SkipRule.BLOB), document(A)
     digest, account = image.descriptor.digest, Account()
     assert await destination.find("v1", account) is None
-    await destination.put_manifest(image, None, account)
+    await destination.put_manifest(put(image, None, account))
     assert await destination.find(digest, account) == digest
     assert await destination.find("v1", account) is None
-    await destination.put_manifest(image, "v1", account)
+    await destination.put_manifest(put(image, "v1", account))
     assert await destination.find("v1", account) == digest
     assert await destination.manifest(image.descriptor, account) == image.raw
     with pytest.raises(NotFoundError):
@@ -160,13 +172,13 @@ async def test_manifest_is_found_by_digest_and_by_the_tag_that_it_was_put_under(
 async def test_tag_whose_manifest_is_gone_finds_nothing() -> None:
     store, image = MemoryStore(), document(A)
     destination = LocalDestination(store)
-    await destination.put_manifest(image, "v1", Account())
+    await destination.put_manifest(put(image, "v1", Account()))
     del store.blobs[image.descriptor.digest]
     assert await destination.find("v1", Account()) is None
 
 
 async def test_node_mounts_nothing() -> None:
-    answer = await local(SkipRule.BLOB).mount(A.digest, "library/base", None, Account())
+    answer = await local(SkipRule.BLOB).mount(mount("library/base"))
     assert answer == MountAnswer(mounted=False)
 
 
@@ -196,13 +208,13 @@ async def test_repository_is_written_to_and_read_from_on_the_account_of_who_asks
     assert asked.account.requests == 1
     await destination.put(content(A, b"a"), None, account)
     await destination.put(content(CONFIG, b"{}"), None, account)
-    await destination.put_manifest(image, None, account)
+    await destination.put_manifest(put(image, None, account))
     assert account.sent == 3 + image.descriptor.size
     assert await destination.has(ask(A)) is Evidence.HEAD
     digest = image.descriptor.digest
     assert await destination.find(digest, Account()) == digest
     assert await destination.find("v1", Account()) is None
-    await destination.put_manifest(image, "v1", Account())
+    await destination.put_manifest(put(image, "v1", Account()))
     assert await destination.find("v1", Account()) == digest
     for end in (destination, source):
         account = Account()
@@ -222,13 +234,13 @@ async def test_session_that_a_mount_opened_is_used() -> None:
         registry = Registry(transport)
         await registry.repository("library/base").upload(content(A, b"a"), Account())
         destination = RegistryDestination(registry.repository("shop/api"))
-        first = await destination.mount(A.digest, "library/base", None, Account())
+        first = await destination.mount(mount("library/base"))
         assert (first.mounted, len(mock.state.sessions)) == (False, 1)
         # Another refusal opens another one, and the one before is given up.
-        second = await destination.mount(A.digest, "library/base", first.session, Account())
+        second = await destination.mount(mount("library/base", first.session))
         assert (second.mounted, len(mock.state.sessions)) == (False, 1)
-        assert await destination.is_held_by("library/base", A.digest, Account())
-        assert not await destination.is_held_by("no/where", A.digest, Account())
+        assert await destination.is_held_by(holder("library/base"))
+        assert not await destination.is_held_by(holder("no/where"))
         account = Account()
         await destination.put(content(A, b"a"), second.session, account)
         assert account.requests == 1
@@ -242,7 +254,7 @@ async def test_mount_that_is_granted_gives_up_the_session_of_one_that_was_not(
     web = registry.repository("shop/web")
     opened = await web.mount(A.digest, "no/where", Account())
     assert len(mock.state.sessions) == 1
-    mounted = await RegistryDestination(web).mount(A.digest, "shop/api", opened, Account())
+    mounted = await RegistryDestination(web).mount(mount("shop/api", opened))
     assert mounted == MountAnswer(mounted=True)
     assert mock.state.sessions == {}
 
@@ -255,7 +267,7 @@ async def refusing() -> Repository:
     transport = Transport(
         "http://127.0.0.1:5000", Connection(transport=httpx.MockTransport(router.async_handler))
     )
-    return Repository(transport, "shop/api", warn=lambda _: None)
+    return Registry(transport, warn=lambda _: None).repository("shop/api")
 
 
 async def test_manifest_that_is_forbidden_before_a_push_is_absent_and_before_a_pull_it_is_not(
@@ -282,13 +294,12 @@ async def test_plan_writes_nothing_and_finds_what_it_would_have_written(
     assert destination.remote
     assert await destination.has(ask(A)) is None
     await destination.put(content(A, b"a"), None, account)
-    await destination.put_manifest(image, "v1", account)
+    await destination.put_manifest(put(image, "v1", account))
     assert (account.sent, account.received, account.attempts) == (1 + image.descriptor.size, 0, 1)
     assert await destination.has(ask(A)) is Evidence.HEAD
     assert await destination.find("v1", account) == image.descriptor.digest
-    assert await destination.mount(B.digest, "library/base", None, account) == MountAnswer(
-        mounted=True, assumed=True
-    )
+    asked = Mount(descriptor=B, account=account, repository="library/base")
+    assert await destination.mount(asked) == MountAnswer(mounted=True, assumed=True)
     assert await destination.has(ask(B)) is Evidence.HEAD
     assert {record.method for record in mock.journal} == {"HEAD"}
 
@@ -298,7 +309,7 @@ async def test_plan_asks_the_real_ends_for_all_else(registry: Registry) -> None:
     real = RegistryDestination(repository)
     for descriptor, raw in ((A, b"a"), (CONFIG, b"{}")):
         await real.put(content(descriptor, raw), None, Account())
-    await real.put_manifest(image, "v1", Account())
+    await real.put_manifest(put(image, "v1", Account()))
     empty = HeldSets(present=Evidence.HEAD)
     destination = PlannedDestination(real, empty, receives=False)
     assert await destination.has(ask(A)) is Evidence.HEAD
@@ -349,5 +360,5 @@ async def test_plan_tells_what_a_blob_would_have_cost(
     await destination.put(content(described, b"bb"), None, account)
     assert account == Account(attempts=1, sent=sent, received=received)
     account = Account()
-    await destination.put_manifest(document(A), None, account)
+    await destination.put_manifest(put(document(A), None, account))
     assert account == Account(sent=document(A).descriptor.size if remote else 0)

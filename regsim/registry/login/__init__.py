@@ -7,7 +7,6 @@ or what a request does beyond the scopes that it needs.
 from __future__ import annotations
 
 from regsim.registry.login.auth_files import AuthFiles
-from regsim.registry.login.challenge import Need, Scope
 from regsim.registry.login.credentials import Anonymous, Credentials, FixedKeychain, Keychain
 
-__all__ = ["Anonymous", "AuthFiles", "Credentials", "FixedKeychain", "Keychain", "Need", "Scope"]
+__all__ = ["Anonymous", "AuthFiles", "Credentials", "FixedKeychain", "Keychain"]

@@ -97,10 +97,13 @@ class AuthFiles:
 
     async def _ask(self, path: Path, helper: str, host: str) -> Credentials | None:
         key = helper, host
+        if not _HELPER_NAME.fullmatch(helper):
+            raise _unusable(path, f"no helper is called {helper!r:.60}")
         if key not in self._helped:
-            program = HelperProgram(helper, path, self._environment)
             server = HUB_URL if host == DEFAULT_HOST else host
-            self._helped[key] = await self._asking.join(key, lambda: program.get(server))
+            self._helped[key] = await self._asking.join(
+                key, lambda: ask_helper(helper, server, path, self._environment)
+            )
         return self._helped[key]
 
     def _load(self, path: Path) -> _Document | None:
@@ -216,91 +219,85 @@ class _Document:
         return user, password.strip("\0")
 
 
-class HelperProgram:
-    """A credential helper, `docker-credential-SUFFIX`.
+async def ask_helper(
+    suffix: str,
+    server: str,
+    named_in: Path,
+    environment: Mapping[str, str],
+    *,
+    seconds: float = HELPER_SECONDS,
+) -> Credentials | None:
+    """Return the credentials for a server from `docker-credential-SUFFIX`, or None if it has none.
 
     Args:
-        suffix: of its name, as a file names it.
+        suffix: of the program's name.
+        server: as helpers name it.
         named_in: that file, for errors.
         environment: of the process; the program is looked for in its `PATH`.
         seconds: until it must have answered.
 
     Raises:
-        LocalFileError: the suffix cannot be part of a program's name.
+        LocalFileError: the program is missing, fails, hangs, or answers something else.
     """
+    name = f"docker-credential-{suffix}"
 
-    def __init__(
-        self, suffix: str, named_in: Path, environment: Mapping[str, str], *, seconds: float = HELPER_SECONDS
-    ) -> None:
-        if not _HELPER_NAME.fullmatch(suffix):
-            raise _unusable(named_in, f"no helper is called {suffix!r:.60}")
-        self._name, self._named_in = f"docker-credential-{suffix}", named_in
-        self._environment, self._seconds = environment, seconds
+    def failure(what: str) -> LocalFileError:
+        return LocalFileError(f"{name} {what}", hint=f"the credential helper is named in {named_in}")
 
-    async def get(self, server: str) -> Credentials | None:
-        """Return the credentials for a server, or None if the helper has none.
+    path = shutil.which(name, path=environment.get("PATH"))
+    if path is None:
+        raise failure("is not installed")
+    try:
+        async with asyncio.timeout(seconds):
+            code, output = await _run(path, server, environment)
+    except TimeoutError:
+        raise failure(f"did not answer within {seconds:g} s") from None
+    except OSError as error:
+        raise failure(f"cannot be run: {error.strerror}") from error
+    if len(output) > MAX_HELPER_OUTPUT:
+        raise failure(f"answered more than {MAX_HELPER_OUTPUT} bytes")
+    if code and output.decode(errors="replace").strip().lower().startswith(_NOT_FOUND):
+        return None
+    if code:
+        raise failure(f"failed with exit code {code}")
+    try:
+        document = json.loads(output)
+        user, secret = document["Username"], document["Secret"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        user = secret = None
+    if not isinstance(user, str) or not isinstance(secret, str):
+        raise failure("did not answer with credentials")
+    return _credentials(user, secret, "", source=name)
 
-        Raises:
-            LocalFileError: the program is missing, fails, hangs, or answers something else.
-        """
-        path = shutil.which(self._name, path=self._environment.get("PATH"))
-        if path is None:
-            raise self._failure("is not installed")
-        try:
-            async with asyncio.timeout(self._seconds):
-                code, output = await self._run(path, server)
-        except TimeoutError:
-            raise self._failure(f"did not answer within {self._seconds:g} s") from None
-        except OSError as error:
-            raise self._failure(f"cannot be run: {error.strerror}") from error
-        if len(output) > MAX_HELPER_OUTPUT:
-            raise self._failure(f"answered more than {MAX_HELPER_OUTPUT} bytes")
-        if code and output.decode(errors="replace").strip().lower().startswith(_NOT_FOUND):
-            return None
-        if code:
-            raise self._failure(f"failed with exit code {code}")
-        try:
-            document = json.loads(output)
-            user, secret = document["Username"], document["Secret"]
-        except (ValueError, RecursionError, LookupError, TypeError):
-            user = secret = None
-        if not isinstance(user, str) or not isinstance(secret, str):
-            raise self._failure("did not answer with credentials")
-        return _credentials(user, secret, "", source=self._name)
 
-    async def _run(self, path: str, server: str) -> tuple[int, bytes]:
-        """Run the program in its own process group, of which nothing is left running."""
-        process = await asyncio.create_subprocess_exec(
-            path,
-            "get",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=dict(self._environment),
-            process_group=0,
-        )
-        assert process.stdin is not None  # noqa: S101  (it is a pipe)
-        assert process.stdout is not None  # noqa: S101  (it is a pipe)
-        output = b""
-        try:
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                process.stdin.write(server.encode())
-                await process.stdin.drain()
-                process.stdin.close()
-            while len(output) <= MAX_HELPER_OUTPUT and (
-                piece := await process.stdout.read(MAX_HELPER_OUTPUT + 1)
-            ):
-                output += piece
-            return (await process.wait() if len(output) <= MAX_HELPER_OUTPUT else 0), output
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-
-    def _failure(self, what: str) -> LocalFileError:
-        return LocalFileError(
-            f"{self._name} {what}", hint=f"the credential helper is named in {self._named_in}"
-        )
+async def _run(path: str, server: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
+    """Run the program in its own process group, of which nothing is left running."""
+    process = await asyncio.create_subprocess_exec(
+        path,
+        "get",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=dict(environment),
+        process_group=0,
+    )
+    assert process.stdin is not None  # noqa: S101  (it is a pipe)
+    assert process.stdout is not None  # noqa: S101  (it is a pipe)
+    output = b""
+    try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            process.stdin.write(server.encode())
+            await process.stdin.drain()
+            process.stdin.close()
+        while len(output) <= MAX_HELPER_OUTPUT and (
+            piece := await process.stdout.read(MAX_HELPER_OUTPUT + 1)
+        ):
+            output += piece
+        return (await process.wait() if len(output) <= MAX_HELPER_OUTPUT else 0), output
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def _credentials(user: str, password: str, identity_token: str, *, source: str) -> Credentials | None:

@@ -6,7 +6,6 @@ not know repositories, content, or how requests are sent.
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -29,12 +28,11 @@ from regsim.registry.login.credentials import (
     normal_host,
     refusal_hint,
 )
-from regsim.registry.login.single_flight import SingleFlight
 from regsim.registry.login.token_service import Authorization, Token, TokenService, realm_url
 from regsim.registry.retry import Patience
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from regsim.core.account import Account
     from regsim.registry.answer import Answer
@@ -58,7 +56,6 @@ class Authorizer:
         ask: sends a request with the credentials that it is given, and no others.
         keychain: finds credentials; None: there are none.
         patience: for token services; None: three retries.
-        now: seconds of a monotonic clock.
     """
 
     def __init__(
@@ -69,20 +66,14 @@ class Authorizer:
         *,
         keychain: Keychain | None = None,
         patience: Patience | None = None,
-        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.origin = origin(base)
         self.challenges: tuple[Challenge, ...] = ()
-        self._host, self._base, self._ask, self._now = normal_host(host), base, ask, now
+        self._host, self._base, self._ask = normal_host(host), base, ask
         self._keychain, self._patience = keychain or Anonymous(), patience or Patience()
         self._base_challenges: tuple[Challenge, ...] | None = None
         self._credentials: dict[str | None, Credentials | None] = {}
-        self._looking: SingleFlight[Credentials | None] = SingleFlight()
         self._services: dict[tuple[Credentials | None, str, str], TokenService] = {}
-
-    def login(self, need: Need, account: Account) -> Login:
-        """Return the login of one request, which lasts through all its tries; `account` is charged."""
-        return Login(self, need, account)
 
     async def learn(self, header: str, account: Account) -> tuple[Challenge, ...]:
         """Return the challenges of a 401 that can be met; if it has none, those of earlier answers.
@@ -113,9 +104,7 @@ class Authorizer:
     async def credentials(self, repository: str | None) -> Credentials | None:
         """Return the credentials for a repository; they are looked up once."""
         if repository not in self._credentials:
-            self._credentials[repository] = await self._looking.join(
-                repository, lambda: self._keychain.find(self._host, repository)
-            )
+            self._credentials[repository] = await self._keychain.find(self._host, repository)
         return self._credentials[repository]
 
     def token_service(self, credentials: Credentials | None, challenge: Challenge) -> TokenService:
@@ -130,9 +119,7 @@ class Authorizer:
             url = realm_url(self.origin, realm, secret=credentials is not None)
             if len(self._services) >= MAX_SERVICES:
                 del self._services[next(iter(self._services))]
-            self._services[key] = TokenService(
-                url, name, credentials, ask=self._ask, patience=self._patience, now=self._now
-            )
+            self._services[key] = TokenService(url, name, credentials, ask=self._ask, patience=self._patience)
         return self._services[key]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 PULL, PUSH, DELETE = "pull", "push", "delete"
 
@@ -42,10 +42,7 @@ def parse_challenges(text: str) -> tuple[Challenge, ...]:
 
     Text that is malformed is skipped: a challenge that cannot be read cannot be met.
     """
-    return tuple(_challenges(text))
-
-
-def _challenges(text: str) -> Iterator[Challenge]:
+    challenges: list[Challenge] = []
     scheme, parameters = "", dict[str, str]()
     at = 0
     while at < len(text):
@@ -55,11 +52,12 @@ def _challenges(text: str) -> Iterator[Challenge]:
             parameters.setdefault(parameter[1].lower(), _unquoted(parameter[2]))
         elif start:
             if scheme:
-                yield Challenge(scheme, parameters)
+                challenges.append(Challenge(scheme, parameters))
             scheme, parameters = start[1].lower(), {}
         at = found.end() if found else at + 1
     if scheme:
-        yield Challenge(scheme, parameters)
+        challenges.append(Challenge(scheme, parameters))
+    return tuple(challenges)
 
 
 def _unquoted(text: str) -> str:

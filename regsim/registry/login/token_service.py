@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import json
 import re
 import socket
+import time
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, quote_plus, urlencode
 
+from regsim.core.manifest import parse_object
 from regsim.core.reference import is_loopback
-from regsim.errors import AuthenticationError, RegistryError
+from regsim.errors import AuthenticationError, ContentError, RegistryError
 from regsim.net import address
 from regsim.registry.answer import Body, refusal
 from regsim.registry.login.challenge import covers
@@ -196,7 +198,7 @@ class TokenService:
         *,
         ask: Ask,
         patience: Patience,
-        now: Callable[[], float],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url, self._service, self._credentials = url, service, credentials
         self._ask, self._patience, self._now = ask, patience, now
@@ -295,45 +297,35 @@ class TokenService:
         self, send: Callable[[], Awaitable[Answer]], account: Account, secrets: Sequence[str]
     ) -> Answer:
         """Send a request until its answer is final, and mark what must be hidden in it."""
-        failures = 0
-        while True:
+        for failures in count():
             answer = await send()
             if not self._patience.wants(answer.status):
                 break
             if not await self._patience.again(failures, Unready(answer), account):
                 break
-            failures += 1
         return replace(answer, secrets=(*answer.secrets, *secrets))
 
 
 def _token(answer: Answer, scopes: Scopes, asked: float) -> Token:
     where = address.without_query(answer.url).partition("://")[2]
-    document = _document(answer)
+    try:
+        document = parse_object(answer.body, where)
+    except ContentError:
+        document = {}
     value = _text(document, "token") or _text(document, "access_token")
     if not answer.whole or not value or not _TOKEN.fullmatch(value):
         raise AuthenticationError(f"{where} did not answer a token request with a token")
+    said = document.get("expires_in", 0)
+    lasts = isinstance(said, int | float) and said >= MIN_SECONDS  # which is also false of NaN
+    seconds = min(said, MAX_SECONDS) if lasts else MIN_SECONDS
     return Token(
         value=value,
         scopes=scopes,
-        ends=asked + _seconds(document.get("expires_in")),
+        ends=asked + seconds,
         refresh=_text(document, "refresh_token"),
     )
-
-
-def _document(answer: Answer) -> dict[str, Any]:
-    try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:
     value = document.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _seconds(value: object) -> float:
-    if not isinstance(value, int | float) or not value >= MIN_SECONDS:  # which is also false of NaN
-        return MIN_SECONDS
-    return float(min(value, MAX_SECONDS))

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from regsim.cli.bases import AddressedBases
-from regsim.client.opener import Opener
+from regsim.cli.build import AddressedBases
+from regsim.cli.connecting import Connecting
 from regsim.core import Platform
 from regsim.image.apply import apply
 from regsim.image.builder.builder import build
@@ -19,7 +19,6 @@ from regsim.image.compression import compressor
 from regsim.image.layer_read import read_layer
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY
-from regsim.registry import Connection
 from regsim.store.layout import LayoutStore
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class Bench:
         checksums = Checksums(cache.checksums_file(self.context) if cache is not None else None)
         steps: list[StepReport] = []
         store = LayoutStore(self.layout, create=True)
-        opener = Opener(Connection(plain_http=False), warn=print)
+        bases = AddressedBases(self.names, Connecting(plain_http=False))
         try:
             request = Request(
                 text=text,
@@ -105,7 +104,7 @@ class Bench:
                 context=Context(
                     self.context, read_ignore(self.context, self.context / "Dockerfile"), checksums
                 ),
-                bases=AddressedBases(opener, self.names),
+                bases=bases,
                 compressor=compressor(compression),
                 host=HOST,
                 effects=effects or {},
@@ -114,7 +113,7 @@ class Bench:
             built = await build(request, store, cache, tell=steps.append)
             await built.export(store, tag, cache.layers if cache is not None else store)
         finally:
-            await opener.close()
+            await bases.close()
         checksums.save()
         files, data = await _files(store, built)
         return Image(built=built, steps=steps, files=files, data=data)
