@@ -261,7 +261,15 @@ class RateLimit(Effect):
 
     async def arrive(self, incident: Incident) -> Response | None:
         """Refuse, or count the request."""
-        wait = self._wait(incident)
+        exchange, now = incident.exchange, incident.now()
+        if self.per == "route":
+            key: str | None = f"{exchange.method} {exchange.address.route}"
+        else:
+            key = None if self.per == "all" else APART[self.per](exchange)
+        tokens, moment = incident.memory.get(key, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - moment) * self.rate)
+        wait = max(0.0, 1 - tokens) / self.rate  # seconds until the next request may come
+        incident.memory[key] = (tokens if wait else tokens - 1), now
         if not wait:
             return None
         incident.note()
@@ -270,22 +278,6 @@ class RateLimit(Effect):
         told = date if self.retry_after == "date" else str(seconds)
         headers = [] if self.retry_after == "none" else [(b"retry-after", told.encode())]
         return refuse(self.status, form=self.form, message="too many requests", headers=headers)
-
-    def _wait(self, incident: Incident) -> float:
-        """Return the seconds until the next request may come: 0 for this one."""
-        key, now = self._key(incident), incident.now()
-        tokens: float
-        tokens, moment = incident.memory.get(key, (self.burst, now))
-        tokens = min(self.burst, tokens + (now - moment) * self.rate)
-        wait = max(0.0, 1 - tokens) / self.rate
-        incident.memory[key] = (tokens if wait else tokens - 1), now
-        return wait
-
-    def _key(self, incident: Incident) -> str | None:
-        exchange = incident.exchange
-        if self.per == "route":
-            return f"{exchange.method} {exchange.address.route}"
-        return None if self.per == "all" else APART[self.per](exchange)
 
 
 @effect

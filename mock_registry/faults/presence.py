@@ -202,15 +202,12 @@ class Paging(Effect):
         if self.style == "absolute":
             target = f"{exchange.scheme}://{exchange.header(b'host') or 'registry'}{target}"
         if self.style == "opaque":
-            target = self._hide(incident, target)
+            path, _, query = target.partition("?")
+            token = f"gAAAA{incident.random.randbytes(12).hex()}"
+            incident.memory[token] = query.encode("latin-1")
+            target = f"{path}?next_page={token}"
         target = target if self.style == "bare" else f"<{target}>"
         return f"{target}; rel=next" if self.style == "unquoted" else f'{target}; rel="next"'
-
-    def _hide(self, incident: Incident, target: str) -> str:
-        path, _, query = target.partition("?")
-        token = f"gAAAA{incident.random.randbytes(12).hex()}"
-        incident.memory[token] = query.encode("latin-1")
-        return f"{path}?next_page={token}"
 
     def _put_null(self, incident: Incident, response: Response) -> None:
         if not self.null or response.status != _OK or not isinstance(response.body, bytes):

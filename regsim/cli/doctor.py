@@ -30,6 +30,8 @@ from regsim.scenario.registry_container import engines
 from regsim.scenario.run import run
 from regsim.scenario.wire_world import wire_world
 from regsim.store.layout import LayoutStore
+from regsim.store.relay import hand_all
+from regsim.store.verify import Verifier
 
 # A transfer opens some 32 connections and as many files, and a scenario's nodes each as many.
 _FEW_FILES = 256
@@ -192,9 +194,10 @@ async def _transfer(store: Path) -> int:
     wrong += result.reconciliation.differences
     if wrong or result.reconciliation.matched is not True:
         raise ContentError(f"the accounts are wrong: {wrong[0] if wrong else 'they were not compared'}")
-    held = LayoutStore(store, verify=True)
+    held = LayoutStore(store)
     for entry in result.transfers[-1].ledger.entries:
         described = Descriptor(media_type=entry.media_type, digest=entry.digest, size=entry.size)
-        if not await held.has(described):
-            raise ContentError(f"{entry.digest} arrived damaged")
+        verifier = Verifier(described)
+        await hand_all(held.content(described), [verifier.update])
+        verifier.finish()
     return result.summary.wire_sent + result.summary.wire_received

@@ -94,7 +94,7 @@ class Opener:
             writer = DockerArchiveWriter(
                 address.path, Reference.parse(address.name) if address.name else name
             )
-        stack.callback(writer.discard)
+        stack.callback(writer.close)
         return LocalDestination(writer), writer
 
     def repository(self, reference: Reference, *, writes: bool = False) -> Repository:

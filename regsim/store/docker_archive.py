@@ -7,7 +7,6 @@ plain tars of layers without any manifest, which then is made here, the same eac
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -79,15 +78,6 @@ class DockerArchive(OciArchive):
         """Return what `descriptor` names; absence shows when it is opened (`NotFoundError`)."""
         return self._made.get(descriptor.digest) or super().content(descriptor)
 
-    async def documents(self) -> tuple[Descriptor, ...]:
-        """Return the manifest of each image that `manifest.json` lists.
-
-        Raises:
-            ContentError: the archive is malformed, or its layers are not those of the image's config.
-            LocalFileError: there is no archive, or it cannot be read.
-        """
-        return await asyncio.to_thread(self._documents)
-
     def _lookup(self, reference: str) -> tuple[Sequence[str], Descriptor | None]:
         """Return the names in the archive, and the image of a name, or of the digest of one made before."""
         index = self._opened()
@@ -98,10 +88,10 @@ class DockerArchive(OciArchive):
         found = [each for each in images if not reference or _is_called(each, reference)]
         return names, self._described(index, found[0]) if len(found) == 1 else None
 
-    def _documents(self) -> tuple[Descriptor, ...]:
+    def _documents(self) -> list[Descriptor]:
         index = self._opened()
         found = (self._described(index, each) for each in saved(index))
-        return tuple({each.digest: each for each in found}.values())
+        return list({each.digest: each for each in found}.values())
 
     def _described(self, index: TarIndex, image: Saved) -> Descriptor:
         return _listed(index, image) or self._make(index, image)

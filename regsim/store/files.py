@@ -12,6 +12,7 @@ import fcntl
 import io
 import os
 import secrets
+import shutil
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -149,7 +150,7 @@ class AsideFile(io.FileIO):
     def __init__(self, directory: Path, *, kept: str | None = None) -> None:
         self.outlives = kept is not None
         while True:
-            self._aside = directory / (kept or f"{ASIDE}{secrets.token_hex(8)}")
+            self._aside = directory / kept if kept is not None else aside_path(directory)
             if kept is None:
                 super().__init__(self._aside, "xb")
             else:
@@ -225,6 +226,11 @@ def write_whole(path: Path, raw: bytes, *, durable: bool) -> None:
         file.discard()
 
 
+def aside_path(directory: Path) -> Path:
+    """Return a fresh name for what is written aside in `directory`."""
+    return directory / f"{ASIDE}{secrets.token_hex(8)}"
+
+
 def sweep(directory: Path) -> None:
     """Delete what dead writers left aside in `directory`. What cannot be deleted stays."""
     for path in directory.glob(f"{ASIDE}*"):
@@ -232,10 +238,16 @@ def sweep(directory: Path) -> None:
 
 
 def remove_unlocked(path: Path) -> None:
-    """Delete a file that no process is writing to, if it can be deleted."""
-    with suppress(OSError, LocalFileError), open_regular(path) as file:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
+    """Delete a file or directory that no process is writing to, if it can be deleted."""
+    with suppress(OSError):
+        lock = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if try_lock(lock) and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            elif try_lock(lock):
+                path.unlink()
+        finally:
+            os.close(lock)
 
 
 @contextmanager
@@ -246,14 +258,11 @@ def locked(path: Path) -> Iterator[None]:
         LocalFileError: it was locked elsewhere for 30 s.
     """
     with path.open("r+b") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
-        while not try_lock(file.fileno()):
-            if time.monotonic() > deadline:
-                raise LocalFileError(
-                    f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
-                    hint="wait for that process, or end it",
-                )
-            time.sleep(_LOCK_POLL_SECONDS)
+        if not _wait_for_lock(file.fileno(), fcntl.LOCK_EX, _LOCK_SECONDS):
+            raise LocalFileError(
+                f"cannot lock {path}: another process has held it for {_LOCK_SECONDS:.0f} s",
+                hint="wait for that process, or end it",
+            )
         yield
 
 
@@ -274,17 +283,21 @@ def in_use(directory: Path, *, alone: bool, seconds: float = _LOCK_SECONDS) -> I
     with file_errors(directory, "lock"):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        deadline = time.monotonic() + seconds
-        while not try_lock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
-            if time.monotonic() > deadline:
-                raise LocalFileError(
-                    f"{directory} is in use: somebody is writing or removing images there",
-                    hint="try again when that is done",
-                )
-            time.sleep(_LOCK_POLL_SECONDS)
+        if not _wait_for_lock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH, seconds):
+            raise LocalFileError(
+                f"{directory} is in use: another process is writing or removing images there",
+                hint="try again when that is done",
+            )
         yield
     finally:
         os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, lock: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (got := try_lock(descriptor, lock)) and time.monotonic() < deadline:
+        time.sleep(_LOCK_POLL_SECONDS)
+    return got
 
 
 def try_lock(descriptor: int, lock: int = fcntl.LOCK_EX) -> bool:

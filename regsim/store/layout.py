@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,6 @@ from regsim.store.files import (
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
 from regsim.store.relay import Relay, Threads, hand_all, in_thread, streamed
-from regsim.store.verify import verified
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -112,18 +111,16 @@ class LayoutStore(Listed):
         path: the layout's directory.
         create: for a destination: a directory that is missing or empty counts as an empty layout, and the
             first write makes it one. Without it, it is an error.
-        verify: `has` hashes what it finds; otherwise a file of the right size counts as present.
     """
 
-    def __init__(self, path: Path | str, *, create: bool = False, verify: bool = False) -> None:
+    def __init__(self, path: Path | str, *, create: bool = False) -> None:
         self.path = Path(path)
         self._create = create
-        self._verify = verify
         self._prepared = False
         self._using: ExitStack | None = None
         self._locked = False
         # Threads are few, and one that waits for the lock of index.json must not keep others from working.
-        self._tagging = asyncio.Lock()
+        self._alone = asyncio.Lock()
 
     async def resolve(self, reference: str) -> Descriptor | None:
         """Return the descriptor of a manifest by tag or digest, None if it is absent.
@@ -139,21 +136,12 @@ class LayoutStore(Listed):
         return FileContent(descriptor, self._place(descriptor.digest))
 
     async def has(self, descriptor: Descriptor) -> bool:
-        """Return whether the content is present, with the descriptor's size (and hash, if `verify`).
+        """Return whether the content is present, with the descriptor's size. It is not hashed.
 
         Raises:
             LocalFileError: something other than a regular file is at its place.
         """
-        size = await asyncio.to_thread(regular_size, self._place(descriptor.digest))
-        if size != descriptor.size or not self._verify:
-            return size == descriptor.size
-        try:
-            async with aclosing(verified(self.content(descriptor))) as stream:
-                async for _ in stream:
-                    pass
-        except ContentError:
-            return False
-        return True
+        return await asyncio.to_thread(regular_size, self._place(descriptor.digest)) == descriptor.size
 
     async def put(self, content: Content) -> int:
         """Store verified content under its digest, in place of a file that is there.
@@ -170,7 +158,8 @@ class LayoutStore(Listed):
         """
         await self._prepare()
         place = self._place(content.descriptor.digest)
-        arrival = await in_thread(partial(self._begin, content, place), lost=Arrival.discard)
+        with file_errors(place, "write"):
+            arrival = await in_thread(partial(Arrival, self.path, content), lost=Arrival.discard)
         try:
             try:
                 await self._take(content, arrival, place)
@@ -188,20 +177,14 @@ class LayoutStore(Listed):
             arrival.discard()
         return arrival.kept
 
-    def _begin(self, content: Content, place: Path) -> Arrival:
-        with file_errors(place, "write"):
-            return Arrival(self.path, content)
-
     async def _take(self, content: Content, arrival: Arrival, place: Path) -> None:
         def write(piece: memoryview) -> None:
             with file_errors(place, "write"):
                 arrival.file.write(piece)
 
-        takers = (arrival.verifier.update, write)
-        if arrival.whole:
-            return
-        await hand_all(content, takers, arrival.kept)
-        arrival.verifier.finish()
+        if not arrival.whole:
+            await hand_all(content, (arrival.verifier.update, write), arrival.kept)
+            arrival.verifier.finish()
 
     @asynccontextmanager
     async def in_use(self) -> AsyncGenerator[None, None]:
@@ -272,7 +255,7 @@ class LayoutStore(Listed):
                 f"{self.path} cannot tag {descriptor.digest} as {tag!r}: it does not hold that manifest"
             )
         await self._prepare()
-        async with self._tagging:
+        async with self._alone:
             await in_thread(partial(layout_index.set_tag, self.path, descriptor, tag))
 
     async def untag(self, reference: str) -> None:
@@ -283,7 +266,7 @@ class LayoutStore(Listed):
             LocalFileError: there is no layout or no such tag, or `index.json` cannot be written.
         """
         found = await self.find(reference)
-        async with self._tagging:
+        async with self._alone:
             await in_thread(partial(layout_index.remove, self.path, found.digest, reference))
 
     def _commit(self, aside: AsideFile, place: Path) -> None:
@@ -305,9 +288,10 @@ class LayoutStore(Listed):
         return self.path / layout_index.BLOBS / digest.algorithm / digest.encoded
 
     async def _prepare(self) -> None:
-        if not self._prepared:
-            await in_thread(self._make_ready)
-            self._prepared = True
+        async with self._alone:
+            if not self._prepared:
+                await in_thread(self._make_ready)
+                self._prepared = True
 
     def _make_ready(self) -> None:
         if self._create:

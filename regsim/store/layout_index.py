@@ -7,6 +7,7 @@ block, so callers run them in a worker thread.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,7 @@ class Listing:
         return Descriptor.from_json(value, where=f"{self.where}, manifests[{position}]")
 
 
-class Listed:
+class Listed(ABC):
     """A place that holds an image layout: what its `index.json` says of references.
 
     Attributes:
@@ -167,18 +168,23 @@ class Listed:
         return (await asyncio.to_thread(self._listing)).tags()
 
     async def documents(self) -> tuple[Descriptor, ...]:
-        """Return each manifest and index that is listed.
+        """Return each manifest and index that is listed; of docker's archive, the manifest of each image.
 
         Raises:
             ContentError, LocalFileError: as for `resolve`.
         """
-        return tuple((await asyncio.to_thread(self._listing)).everything())
+        return tuple(await asyncio.to_thread(self._documents))
 
+    @abstractmethod
     def _listing(self) -> Listing:
-        raise NotImplementedError
+        """Return what is listed."""
 
+    @abstractmethod
     def _manifest(self, digest: Digest) -> bytes | None:
-        raise NotImplementedError
+        """Return the bytes of a manifest, listed or not; None if it is absent."""
+
+    def _documents(self) -> list[Descriptor]:
+        return self._listing().everything()
 
     def _lookup(self, reference: str) -> tuple[Sequence[str], Descriptor | None]:
         listing = self._listing()

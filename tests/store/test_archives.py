@@ -11,7 +11,7 @@ import os
 import tarfile
 import threading
 import tracemalloc
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +87,10 @@ async def put(store: Store, made: Image, tag: str = "v1") -> None:
 
 
 async def write(writer: ArchiveWriter, made: Image, tag: str = "v1") -> bytes:
-    async with writer:
+    with closing(writer):
         await put(writer, made, tag)
         await writer.commit()
-    return writer.path.read_bytes()
+    return writer.archive.read_bytes()
 
 
 async def everything(content: Content) -> bytes:
@@ -193,7 +193,7 @@ async def test_archive_is_sorted_and_has_no_times_and_owners(tmp_path: Path, kin
 async def test_archive_that_stood_there_stays_until_the_new_one_is_whole(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "image.tar"
     path.write_bytes(b"old")
-    async with WRITERS[kind](path) as writer:
+    with closing(WRITERS[kind](path)) as writer:
         await put(writer, image())
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"old"
@@ -206,7 +206,7 @@ async def test_archive_that_stood_there_stays_until_the_new_one_is_whole(tmp_pat
 async def test_what_a_killed_writer_left_is_deleted_by_the_next_but_not_a_living_ones(tmp_path: Path) -> None:
     dead = tmp_path / f"{ASIDE}dead.d"
     (dead / "blobs").mkdir(parents=True)
-    async with ArchiveWriter(tmp_path / "a.tar") as living:
+    with closing(ArchiveWriter(tmp_path / "a.tar")) as living:
         await put(living, image())
         await write(ArchiveWriter(tmp_path / "b.tar"), image())
         assert not dead.exists()
@@ -238,7 +238,7 @@ async def test_writing_and_reading_cost_no_memory_for_large_layers(tmp_path: Pat
     made, layer = image([]), Zeros()
     tracemalloc.start()
     try:
-        async with ArchiveWriter(tmp_path / "a.tar") as writer:
+        with closing(ArchiveWriter(tmp_path / "a.tar")) as writer:
             await writer.put(layer)
             await put(writer, made)
             await writer.commit()
@@ -282,9 +282,11 @@ async def test_docker_archive_without_a_name_has_none(tmp_path: Path) -> None:
 async def test_docker_archive_takes_images_alone(tmp_path: Path) -> None:
     made = image()
     raw = index_document([made.manifest])
-    async with DockerArchiveWriter(tmp_path / "a.tar") as writer:
-        with pytest.raises(ContentError, match="one image") as caught:
-            await writer.put(BytesContent(Descriptor.of(raw, media_types.OCI_INDEX), raw))
+    with (
+        closing(DockerArchiveWriter(tmp_path / "a.tar")) as writer,
+        pytest.raises(ContentError, match="one image") as caught,
+    ):
+        await writer.put(BytesContent(Descriptor.of(raw, media_types.OCI_INDEX), raw))
     assert "--platform" in caught.value.hint
     empty = Descriptor.of(b"{}", media_types.OCI_EMPTY)
     artifact = manifest_document(empty, [])
@@ -549,6 +551,6 @@ async def test_what_is_cancelled_while_it_makes_a_place_leaves_nothing(
     asyncio.get_running_loop().call_soon(goes_on.set)
     with pytest.raises(asyncio.CancelledError):
         await putting
-    writer.discard()
+    writer.close()
     await asyncio.to_thread(made.wait, 10)
     assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []

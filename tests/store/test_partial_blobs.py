@@ -12,7 +12,7 @@ from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, NetworkError
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import BytesContent
-from regsim.store.partial import LONGEST, MOST, PARTIAL
+from regsim.store.partial import LONGEST, MOST, PARTIAL, Arrival
 from regsim.store.relay import hand_in_thread, streamed
 from regsim.store.verify import read_all
 
@@ -144,7 +144,7 @@ async def test_content_that_starts_from_the_first_byte_only_is_not_kept(tmp_path
 
 async def test_two_who_bring_the_same_blob_do_not_write_into_one_file(tmp_path: Path) -> None:
     await broken_off(tmp_path, 3 * MIB)
-    first = LayoutStore(tmp_path)._begin(Breaking(None), tmp_path)
+    first = Arrival(tmp_path, Breaking(None))
     store = LayoutStore(tmp_path)
     second = Breaking(None)
     assert await store.put(second) == 0
