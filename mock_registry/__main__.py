@@ -45,11 +45,6 @@ class PrintingJournal(Journal):
         self._file.flush()
 
 
-def json_line(record: Record) -> str:
-    """Return a record as a JSON object."""
-    return json.dumps(asdict(record))
-
-
 def text_line(record: Record) -> str:
     """Return a record as a line for people."""
     ended = record.started if record.ended is None else record.ended
@@ -66,7 +61,10 @@ def text_line(record: Record) -> str:
     return " ".join(str(part) for part in parts if part != "")
 
 
-LINES: dict[str, Callable[[Record], str]] = {"json": json_line, "text": text_line}
+LINES: dict[str, Callable[[Record], str]] = {
+    "json": lambda record: json.dumps(asdict(record)),
+    "text": text_line,
+}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:

@@ -76,7 +76,6 @@ class MockRegistry:
         session_lifetime: Seconds without a request after which an upload session ends (end-14), or ``None``.
         collect_after: Seconds since a blob's last use after which it is freed if no manifest mentions it.
         housekeeping_interval: Seconds between looks for such sessions and blobs.
-        spool_directory: Where the spool directory is made, if ``storage`` is not given.
         warnings: Sentences that every answer carries in Warning headers, 4,096 bytes of them at most.
         namespaces: Hosts that it stands in for, as a proxy does, each with the prefix of its repositories.
         profile: Behave as a named registry does, see `mock_registry.faults.profiles`.
@@ -111,7 +110,6 @@ class MockRegistry:
         session_lifetime: float | None = SESSION_LIFETIME,
         collect_after: float | None = None,
         housekeeping_interval: float = 60.0,
-        spool_directory: str | os.PathLike[str] | None = None,
         warnings: Iterable[str] = (),
         namespaces: Mapping[str, str] | None = None,
         profile: "Profile | str | None" = None,
@@ -122,9 +120,7 @@ class MockRegistry:
     ) -> None:
         self.journal = Journal() if journal is None else journal
         if storage is None:
-            storage = (
-                MemoryStorage(directory=spool_directory) if directory is None else DirectoryStorage(directory)
-            )
+            storage = MemoryStorage() if directory is None else DirectoryStorage(directory)
         self.storage = storage
         if isinstance(profile, str):
             from .faults.profiles import profile_named  # noqa: PLC0415 (loaded only when one is requested)

@@ -65,14 +65,11 @@ class Rights:
 
     def allow(self, user: str | None, action: Action, repository: str) -> bool:
         """Tell whether a user (``None``: an anonymous client) may do that with the repository."""
+        meant = (None,) if user is None else (None, ANYBODY, user)
         return any(
-            action in actions and _is_meant(who, user) and pattern.fullmatch(repository)
+            who in meant and action in actions and pattern.fullmatch(repository)
             for who, pattern, actions in self._compiled
         )
-
-
-def _is_meant(who: str | None, user: str | None) -> bool:
-    return who is None or (user is not None and who in (ANYBODY, user))
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -5,6 +5,7 @@ Owns their making, their expiry, their use and the documents. Must not know how 
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -35,8 +36,8 @@ class Lifetime:
     """
 
     seconds: float = 300.0
-    requests: int | None = None
-    octets: int | None = None
+    requests: float = math.inf
+    octets: float = math.inf
 
 
 @dataclass(slots=True)
@@ -48,10 +49,6 @@ class Token:
     ends: float
     requests_left: float
     octets_left: float
-    granted: dict[str, frozenset[str]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.granted = {scope.name: frozenset(scope.actions) for scope in self.scopes if scope != CATALOG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,8 @@ class TokenStanding(Standing):
 
     def may(self, action: Action, repository: str) -> bool:
         """Tell whether the token is good for that."""
-        return action in self.token.granted.get(repository, ())
+        scopes = self.token.scopes
+        return any(scope.name == repository and action in scope.actions for scope in scopes)
 
     def spend(self, octets: int) -> None:
         """Use the token's bytes up."""
@@ -85,13 +83,12 @@ class Tokens:
     def issue(self, user: str | None, scopes: Iterable[Scope]) -> str:
         """Make a token."""
         text = secrets.token_urlsafe(32)
-        requests, octets = self.lifetime.requests, self.lifetime.octets
         self._out[_key(text)] = Token(
             user,
             tuple(scopes),
             ends=self.clock() + self.lifetime.seconds,
-            requests_left=float("inf") if requests is None else requests,
-            octets_left=float("inf") if octets is None else octets,
+            requests_left=self.lifetime.requests,
+            octets_left=self.lifetime.octets,
         )
         _bound(self._out)
         return text

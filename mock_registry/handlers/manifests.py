@@ -1,6 +1,5 @@
 """Pulling, pushing and deleting manifests and tags (end-3, end-7, end-9)."""
 
-from mock_registry.asgi import Headers
 from mock_registry.exchange import Exchange, Refusal, Response
 from mock_registry.manifest import Manifest, ManifestError, parse_manifest
 from mock_registry.service import Service
@@ -50,7 +49,7 @@ async def get_manifest(service: Service, exchange: Exchange) -> Response:
         )
         raise Refusal(404, fault)
     etag = f'"{manifest.digest}"'
-    headers: Headers = [
+    headers = [
         (b"content-type", manifest.media_type.encode()),
         (b"docker-content-digest", manifest.digest.encode()),
         (b"etag", etag.encode()),
@@ -75,7 +74,16 @@ async def put_manifest(service: Service, exchange: Exchange) -> Response:
         raise Refusal(400, Fault(ErrorCode.DIGEST_INVALID, "the manifest has another digest", detail))
     _check_successors(service, exchange, manifest)
     await service.state.put_manifest(exchange.repository or "", manifest, tags)
-    return Response(201, _stored_headers(exchange, manifest, tags if is_digest(reference) else []))
+    location = f"/v2/{exchange.repository}/manifests/{manifest.digest}"
+    headers = [
+        (b"location", location.encode()),
+        (b"docker-content-digest", manifest.digest.encode()),
+    ]
+    if manifest.subject:
+        headers.append((b"oci-subject", manifest.subject.encode()))
+    if is_digest(reference):
+        headers += [(b"oci-tag", tag.encode()) for tag in tags]
+    return Response(201, headers)
 
 
 def _targets(reference: str, exchange: Exchange) -> tuple[Algorithm, list[str]]:
@@ -119,17 +127,6 @@ def _check_successors(service: Service, exchange: Exchange, manifest: Manifest) 
         message = "the repository lacks what the manifest refers to"
         faults = [Fault(ErrorCode.MANIFEST_BLOB_UNKNOWN, message, each.document()) for each in missing]
         raise Refusal(400, *faults)
-
-
-def _stored_headers(exchange: Exchange, manifest: Manifest, tags: list[str]) -> Headers:
-    location = f"/v2/{exchange.repository}/manifests/{manifest.digest}"
-    headers: Headers = [
-        (b"location", location.encode()),
-        (b"docker-content-digest", manifest.digest.encode()),
-    ]
-    if manifest.subject:
-        headers.append((b"oci-subject", manifest.subject.encode()))
-    return headers + [(b"oci-tag", tag.encode()) for tag in tags]
 
 
 async def delete_manifest(service: Service, exchange: Exchange) -> Response:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from regsim.cli.connecting import CONNECTING, Connecting
-from regsim.cli.output import Format, Printing, check_outputs, ignore, status, write, write_json
+from regsim.cli.output import Printing, check_outputs, ignore, status, write, write_json
 from regsim.cli.running import errors_as_json, run
 from regsim.client.image_address import RECORD, Local, parse, parse_destination, registries
 from regsim.core import Descriptor, Platform, media_types
@@ -97,7 +97,7 @@ def build(context: Path, /, *, flags: BuildFlags, connecting: Connecting = CONNE
             raise UsageError(f"a build goes to a layout: --tag {flags.tag!r}", hint="write --tag oci:DIR:TAG")
         check_outputs(flags.output)
         built, steps = run(_build(context, tag, flags, connecting))
-    if flags.format is Format.JSON:
+    if flags.format == "json":
         write_json(_as_json(built, tag, steps), flags.output)
     else:
         write(f"{built.manifest.descriptor.digest}\n", flags.output)

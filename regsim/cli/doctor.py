@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from regsim._version import __version__
-from regsim.cli.output import PRINTING, Format, Printing, check_outputs, ignore, printable, write, write_json
+from regsim.cli.output import PRINTING, Printing, check_outputs, ignore, printable, write, write_json
 from regsim.cli.running import run as run_to_end
 from regsim.client.image_address import local_store
 from regsim.core import Descriptor
@@ -86,7 +86,7 @@ def doctor(*, printing: Printing = PRINTING) -> ExitCode:
     check_outputs(printing.output)
     found = run_to_end(_findings())
     code = worst(*(each.exit_code for each in found))
-    if printing.format is Format.JSON:
+    if printing.format == "json":
         findings = [{"name": each.name, "state": each.state, "detail": each.detail} for each in found]
         write_json({"findings": findings, "exit_code": int(code)}, printing.output)
     else:

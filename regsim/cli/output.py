@@ -11,21 +11,12 @@ import shutil
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, Literal, TextIO
 
 from cyclopts import Parameter
 
 from regsim.errors import InvalidFileError, LocalFileError, RegsimError, ScenarioError
-
-
-class Format(StrEnum):
-    """How a result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
 
 Output = Annotated[Path | None, Parameter(name=("--output", "-o"))]
 Platforms = Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)]
@@ -41,7 +32,7 @@ class Printing:
         output: print to this file instead.
     """
 
-    format: Format = Format.TEXT
+    format: Literal["text", "json"] = "text"
     output: Output = None
 
     @property

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import IO, TYPE_CHECKING, Any, TextIO, cast
+from typing import IO, TYPE_CHECKING, Any, Literal, TextIO, cast
 
 from regsim.cli.output import ignore, printable, status
 from regsim.core.quantities import number
@@ -29,29 +28,21 @@ _BAR = 24  # columns
 _DONE = {Step.UPLOAD: "uploaded", Step.DOWNLOAD: "downloaded", Step.PUT_MANIFEST: "stored manifest"}
 _DOING = {Step.UPLOAD: "uploading", Step.DOWNLOAD: "downloading"}
 
-
-class ProgressKind(StrEnum):
-    """How progress is shown."""
-
-    AUTO = "auto"
-    BAR = "bar"
-    PLAIN = "plain"
-    NONE = "none"
-    JSON = "json"
+ProgressKind = Literal["auto", "bar", "plain", "none", "json"]
 
 
 def display(kind: ProgressKind, *, quiet: bool = False) -> Display:
     """Return what shows progress in a given way; `quiet` shows nothing, not even warnings."""
     if quiet:
         return Lines(warn=ignore)
-    if kind is ProgressKind.AUTO:
+    if kind == "auto":
         capable = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        kind = ProgressKind.BAR if capable else ProgressKind.PLAIN
-    if kind is ProgressKind.BAR and sys.stderr is not None:
+        kind = "bar" if capable else "plain"
+    if kind == "bar" and sys.stderr is not None:
         return Bars(sys.stderr)
-    if kind is ProgressKind.JSON:
+    if kind == "json":
         return Lines(_as_json, lambda line: status(json.dumps({"event": "warning", "message": line})))
-    return Lines(_plain) if kind is ProgressKind.PLAIN else Lines()
+    return Lines(_plain) if kind == "plain" else Lines()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from regsim.cli.connecting import Connecting
-from regsim.cli.output import Format, Printing, check_outputs, complain, show, status, write, write_json
+from regsim.cli.output import Printing, check_outputs, complain, show, status, write, write_json
 from regsim.client.image_address import registries
 from regsim.core.quantities import number
 from regsim.core.result import Mode, RunResult, error_document
@@ -146,7 +146,7 @@ def ask(
                 return await question(client)
 
         answer = run(asked())
-    if flags.format is Format.JSON and as_json is not None:
+    if flags.format == "json" and as_json is not None:
         write_json(as_json(answer), flags.output)
     else:
         write(render(answer), flags.output)
@@ -158,7 +158,7 @@ def errors_as_json(printing: Printing) -> Iterator[None]:
     try:
         yield
     except RegsimError as error:
-        if printing.format is Format.JSON:
+        if printing.format == "json":
             write_json({"error": error_document(error)}, printing.output)
         raise
 
@@ -180,7 +180,7 @@ class Wanted:
     @property
     def reports(self) -> tuple[Printing, ...]:
         """Each report that is wanted: how, and where."""
-        beside = (Printing(format=Format.JSON, output=self.json),) if self.json is not None else ()
+        beside = (Printing(format="json", output=self.json),) if self.json is not None else ()
         return (self.printing, *beside)
 
 
@@ -206,13 +206,13 @@ def failing(wanted: Wanted, mode: Mode) -> Iterator[None]:
     except RegsimError as error:
         result = RunResult(mode=mode, error=error)
         for report in wanted.reports:
-            if report.format is Format.JSON:
+            if report.format == "json":
                 write(_render([result], report, several=wanted.several), report.output)
         raise
 
 
 def _render(results: Sequence[RunResult], report: Printing, *, several: bool) -> str:
-    if report.format is Format.JSON:
+    if report.format == "json":
         return document.render(results, several=several)
     return "\n".join(text.render(each, width=report.width) for each in results if not _only_failed(each))
 

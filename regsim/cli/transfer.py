@@ -43,7 +43,7 @@ class Flags(Printing):
 
     dry_run: Annotated[bool, Parameter(negative=())] = False
     jobs: Annotated[int, Parameter(name=("--jobs", "-j"))] = DEFAULT_JOBS
-    progress: ProgressKind = ProgressKind.AUTO
+    progress: ProgressKind = "auto"
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False
     platform: Platforms = ()
     sparse: Annotated[bool, Parameter(negative=())] = False
@@ -128,8 +128,6 @@ def _move(
 ) -> ExitCode:
     wanted = Wanted(printing=flags)
     with failing(wanted, Mode.PLAN if flags.dry_run else Mode.WIRE):
-        if flags.jobs < 1:
-            raise UsageError(f"--jobs {flags.jobs} moves nothing", hint="write 1 or more")
         if flags.sparse and not flags.platform:
             raise UsageError("--sparse needs --platform", hint="name by --platform what to keep of the index")
         shown = display(flags.progress, quiet=flags.quiet)

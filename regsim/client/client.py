@@ -77,7 +77,7 @@ class Client(Queries):
         warn: Callable[[str], None] | None = None,
     ) -> None:
         if jobs < 1:
-            raise UsageError(f"{jobs} jobs move nothing", hint="1 or more")
+            raise UsageError(f"{jobs} jobs move nothing", hint="write 1 or more")
         self._jobs, self._remember = jobs, remember
         connection = Connection(
             plain_http=plain_http,

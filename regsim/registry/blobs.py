@@ -7,7 +7,7 @@ bring, and what was wasted. Must not know where the bytes go: the store that tak
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -149,7 +149,7 @@ class RemoteBlob:
         """
         self.account.attempts += 1
         self.account.reads_from(offset)
-        download = Download(self.repository, self.descriptor, self.account, offset)
+        download = Download(self.repository, self.descriptor, self.account, offset, self.descriptor.size)
         try:
             await download.pour(*takers)
         finally:
@@ -164,53 +164,42 @@ class RangeError(NetworkError):
         self.reason = reason
 
 
+@dataclass(slots=True, eq=False)
 class Download:
     """The bytes of a blob from `start` to before `end`, requested until all of them have arrived, once.
 
-    Args:
+    Attributes:
         repository: that holds the blob.
         descriptor: of the blob.
         account: is charged.
         start: the first byte.
-        end: where it ends; None: with the blob.
+        end: where it ends. It moves to the end of the blob when an answer brings all of it.
         strict: an answer that is not to its Range ends it with `RangeError`; else the blob comes whole once
             more, and what is held already is wasted.
         block: bytes that are handed on at once, at most.
         on_range: called for each answer to a Range with what is wrong with it, or None.
-
-    Attributes:
-        start: the first byte.
         offset: the first byte that is lacking.
-        end: where it ends. It moves to the end of the blob when an answer brings all of it.
-        strict: see above.
         received: bytes that came for it.
         noted: bytes of these that were wasted.
     """
 
-    def __init__(
-        self,
-        repository: Requests,
-        descriptor: Descriptor,
-        account: Account,
-        start: int,
-        end: int | None = None,
-        *,
-        strict: bool = False,
-        block: int = CHUNK,
-        on_range: Callable[[Reason | None], None] = lambda _: None,
-    ) -> None:
-        self.start = self.offset = start
-        self.end = descriptor.size if end is None else end
-        self.strict = strict
-        self.received = self.noted = 0
-        self._repository = repository
-        self._descriptor = descriptor
-        self._account = account
-        self._block = block
-        self._on_range = on_range
-        self._asked = False
-        self._trusting = True  # that the registry knows what a Range is
-        self._failures = 0
+    repository: Requests
+    descriptor: Descriptor
+    account: Account
+    start: int
+    end: int
+    strict: bool = False
+    block: int = CHUNK
+    on_range: Callable[[Reason | None], None] = lambda _: None
+    offset: int = field(init=False)
+    received: int = 0
+    noted: int = 0
+    _asked: bool = False
+    _trusting: bool = True  # that the registry knows what a Range is
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        self.offset = self.start
 
     async def pour(self, *takers: Taker) -> None:
         """Hand it to `takers`, in threads; what came before a failure is handed on before it is raised.
@@ -227,7 +216,7 @@ class Download:
                 # A body without a stated length that is cut by FIN looks whole, and a 206 may bring less.
                 if self.offset < self.end:
                     raise NetworkError(  # noqa: TRY301  (one of those that may pass)
-                        f"{self._name} ended after {self.offset} of {self._descriptor.size} bytes"
+                        f"{self._name} ended after {self.offset} of {self.descriptor.size} bytes"
                     )
             except (NetworkError, Unready) as failure:
                 await self._failed(failure, since=since)
@@ -237,37 +226,37 @@ class Download:
 
     @property
     def _name(self) -> str:
-        return f"blob {self._descriptor.digest.short} of {self._repository.name}"
+        return f"blob {self.descriptor.digest.short} of {self.repository.name}"
 
     # Asking
 
     @property
     def _ranged(self) -> bool:
-        return self._trusting and (self.offset > 0 or self.end < self._descriptor.size)
+        return self._trusting and (self.offset > 0 or self.end < self.descriptor.size)
 
     async def _get(self, takers: Sequence[Taker]) -> None:
         """Ask once for what is lacking, and hand on what comes."""
         # If nothing follows, the last byte is not said: some servers are off by one.
-        last = self.end - 1 if self.end < self._descriptor.size else ""
+        last = self.end - 1 if self.end < self.descriptor.size else ""
         headers = {"Range": f"bytes={self.offset}-{last}"} if self._ranged else {}
-        target = self._repository.blob_target(self._descriptor.digest)
+        target = self.repository.blob_target(self.descriptor.digest)
         self._asked = True
-        answer = await self._repository.send(
-            "GET", target, self._account, headers=headers, content=True, limit=None
+        answer = await self.repository.send(
+            "GET", target, self.account, headers=headers, content=True, limit=None
         )
         try:
             skip = await self._skip(answer)
-            pace = _Pace(self._name, self._repository.transport.timeouts.slowest)
+            pace = _Pace(self._name, self.repository.transport.timeouts.slowest)
             if skip == 0 and answer.length == self.end - self.offset:
-                await answer.pour((*takers, self._gain), pace.check, block=self._block)
+                await answer.pour((*takers, self._gain), pace.check, block=self.block)
                 return
             trim = _Trim(self, skip, takers)
             try:
-                await answer.pour((trim.take,), pace.check, block=self._block)
+                await answer.pour((trim.take,), pace.check, block=self.block)
             finally:
                 overlap = answer.status == HTTPStatus.PARTIAL_CONTENT
                 self.noted += skip - trim.skip
-                self._account.waste(received=skip - trim.skip, loss=Loss.OVERLAP if overlap else None)
+                self.account.waste(received=skip - trim.skip, loss=Loss.OVERLAP if overlap else None)
         finally:
             self.received += answer.received
             await answer.aclose()
@@ -280,24 +269,24 @@ class Download:
         if answer.status == HTTPStatus.PARTIAL_CONTENT and self._ranged:
             return self._behind(answer)
         if answer.status == HTTPStatus.OK:
-            self._repository.patience.well()
+            self.repository.patience.well()
             self._check_size(answer.length)
             if self._ranged:
-                self._on_range(Reason.RANGE_IGNORED)
+                self.on_range(Reason.RANGE_IGNORED)
                 if self.strict:
                     raise RangeError(f"{self._name} came whole for a part of it", Reason.RANGE_IGNORED)
             if self.offset:
                 # All of it comes again, and what is held already is wasted.
-                self._account.attempts += 1
+                self.account.attempts += 1
                 if self._ranged:
-                    self._account.retried(Reason.RANGE_IGNORED)
-            self.end = self._descriptor.size
+                    self.account.retried(Reason.RANGE_IGNORED)
+            self.end = self.descriptor.size
             return self.offset
-        answer = self._repository.patience.settled(
-            await answer.read(seconds=self._repository.transport.timeouts.metadata)
+        answer = self.repository.patience.settled(
+            await answer.read(seconds=self.repository.transport.timeouts.metadata)
         )
         if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and self._ranged:
-            raise RangeError(f"{self._name} ends before byte {self.offset} of {self._descriptor.size}")
+            raise RangeError(f"{self._name} ends before byte {self.offset} of {self.descriptor.size}")
         raise refusal(answer)
 
     def _behind(self, answer: Answer) -> int:
@@ -309,19 +298,19 @@ class Download:
         self._check_size(came.total)
         if came.last >= self.end:
             raise RangeError(f"{self._name} was requested before byte {self.end}, and came as {text!r:.100}")
-        self._on_range(None)
+        self.on_range(None)
         return self.offset - came.first
 
     def beyond(self) -> Exception:
         """Return the error for bytes after the end."""
-        if self.end < self._descriptor.size:
+        if self.end < self.descriptor.size:
             return RangeError(f"{self._name} came beyond byte {self.end - 1}, against its own word")
-        return ContentError(f"{self._name} is longer than {self._descriptor.size} bytes")
+        return ContentError(f"{self._name} is longer than {self.descriptor.size} bytes")
 
     def _check_size(self, size: int | None) -> None:
-        if size is not None and size != self._descriptor.size:
+        if size is not None and size != self.descriptor.size:
             raise ContentError(
-                f"{self._name} has {size} bytes there, {self._descriptor.size} by its descriptor"
+                f"{self._name} has {size} bytes there, {self.descriptor.size} by its descriptor"
             )
 
     # Waste
@@ -333,15 +322,15 @@ class Download:
             RegsimError: there shall be none.
         """
         if isinstance(failure, RangeError):
-            self._on_range(failure.reason)
+            self.on_range(failure.reason)
             if self.strict:
                 raise failure
             self._trusting = False
-            self._account.retried(failure.reason)
+            self.account.retried(failure.reason)
         else:
             if self.offset - since >= CHUNK:
                 self._failures = 0
-            if not await self._repository.patience.again(self._failures, failure, self._account):
+            if not await self.repository.patience.again(self._failures, failure, self.account):
                 raise final(failure) from failure.__cause__
             self._failures += 1
         self._note_waste()
@@ -350,7 +339,7 @@ class Download:
         """Count what an answer brought that broke off, and that nobody was given."""
         wasted = self.received - self.noted - (self.offset - self.start)
         self.noted += wasted
-        self._account.waste(received=wasted)
+        self.account.waste(received=wasted)
 
 
 class _Trim:

@@ -173,7 +173,7 @@ class _Window:
             blob.descriptor,
             blob.account,
             start,
-            end,
+            self._size if end is None else end,
             strict=strict,
             block=CHUNK // 4 if end is not None else CHUNK,
             on_range=self._learn,

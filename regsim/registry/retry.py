@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random as randomness
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -62,39 +62,32 @@ class Unready(Exception):  # noqa: N818  (not an error yet: it becomes `error` w
         self.retry_after = answer.headers.get("Retry-After")
 
 
+@dataclass(slots=True, eq=False)
 class Patience:
     """Waits between tries. One of them is shared by all who talk to a host in a run.
 
     A host that says that it is busy is left in peace by all of them until the longest wait for it is over,
     and the next one who hears so waits longer, until the host has answered some requests well.
 
-    Args:
+    Attributes:
         policy: how long to keep trying.
         sleep: waits for a number of seconds.
         random: a number in [0, 1), for jitter: many clients must not come back at once.
         now: seconds since the epoch, to read a `Retry-After` that is a date.
     """
 
-    def __init__(
-        self,
-        policy: Policy | None = None,
-        *,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        random: Callable[[], float] = randomness.random,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._policy = policy or Policy()
-        self._sleep = sleep
-        self._random = random
-        self._now = now
-        self._left = self._policy.total
-        self._pauses: set[asyncio.Future[None]] = set()
-        self._busy = 0  # answers in a row that said so
-        self._well = 0
+    policy: Policy = field(default_factory=Policy)
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    random: Callable[[], float] = randomness.random
+    now: Callable[[], float] = time.time
+    _pauses: set[asyncio.Future[None]] = field(default_factory=set)
+    _spent: int = 0  # retries so far
+    _busy: int = 0  # answers in a row that said so
+    _well: int = 0
 
     def wants(self, status: int) -> bool:
         """Tell whether an answer of this status is worth another try."""
-        return status in self._policy.statuses
+        return status in self.policy.statuses
 
     def settled(self, answer: Answer) -> Answer:
         """Return an answer that will not change by asking again.
@@ -129,24 +122,24 @@ class Patience:
             account: charged with the retry.
             reason: recorded in the account; None: the failure's own.
         """
-        if failures >= self._policy.retries or self._left <= 0:
+        if failures >= self.policy.retries or self._spent >= self.policy.total:
             return False
-        self._left -= 1
+        self._spent += 1
         busy = isinstance(failure, Unready) and failure.status in _BUSY
         asked = self._asked(failure.retry_after) if isinstance(failure, Unready) else None
         # Of base * 2^failures seconds, the second half is left to chance.
         doublings = min(max(failures, self._busy if busy else 0), 32)
-        delay = self._policy.base * 2**doublings * (0.5 + 0.5 * self._random()) if asked is None else asked
-        delay = min(delay, self._policy.longest)
+        delay = self.policy.base * 2**doublings * (0.5 + 0.5 * self.random()) if asked is None else asked
+        delay = min(delay, self.policy.longest)
         account.retried(reason or reason_of(failure), seconds=delay)
         if not busy:
-            await self._sleep(delay)
+            await self.sleep(delay)
             return True
         self._busy, self._well = self._busy + 1, 0
         pause = asyncio.get_running_loop().create_future()
         self._pauses.add(pause)
         try:
-            await self._sleep(delay)
+            await self.sleep(delay)
         finally:
             self._pauses.discard(pause)
             pause.set_result(None)
@@ -181,7 +174,7 @@ class Patience:
             date = parsedate_to_datetime(text)
         except (ValueError, OverflowError):
             return None
-        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self._now())
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - self.now())
 
 
 def reason_of(failure: Unready | RegsimError) -> str:

@@ -20,7 +20,7 @@ import pytest
 from mock_registry import Journal, MockRegistry
 from mock_registry.server import Server
 from regsim.cli.app import main
-from regsim.registry.retry import Policy
+from regsim.registry.retry import Patience
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -406,7 +406,11 @@ def gate() -> type[Gate]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be tried again: what fails, fails at once."""
-    monkeypatch.setattr("regsim.registry.retry.Policy", lambda: Policy(retries=0))
+
+    async def never(*_: object, **__: object) -> bool:
+        return False
+
+    monkeypatch.setattr(Patience, "again", never)
 
 
 def refusing(status: int, code: str, message: str) -> App:

@@ -203,7 +203,7 @@ async def test_a_blob_whose_file_is_gone_is_absent_until_it_is_pushed_again(peer
 
 
 async def test_leaving_the_last_context_removes_the_spool_directory(tmp_path: Path) -> None:
-    registry = MockRegistry(spool_directory=tmp_path)
+    registry = MockRegistry(storage=MemoryStorage(directory=tmp_path))
     async with registry:
         async with registry.serve():
             assert inside(tmp_path) == []  # made only when needed
@@ -216,7 +216,7 @@ async def test_leaving_the_last_context_removes_the_spool_directory(tmp_path: Pa
 def test_a_registry_that_nobody_closed_removes_its_spool_directory_when_it_is_collected(
     tmp_path: Path,
 ) -> None:
-    registry = MockRegistry(spool_directory=tmp_path)
+    registry = MockRegistry(storage=MemoryStorage(directory=tmp_path))
     assert isinstance(registry.storage, MemoryStorage)
     registry.storage.spool_path("x").touch()
     del registry

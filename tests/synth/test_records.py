@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from regsim.core import Digest, Platform, parse_config
-from regsim.errors import ContentError, UsageError
+from regsim.errors import UsageError
 from regsim.store.verify import read_all
 from regsim.synth import recorded
 from regsim.synth.images import ImageSource
@@ -39,11 +40,18 @@ def shared_bytes(one: str, other: str) -> int:
     return sum(size for digest, size in second.items() if digest in first)
 
 
+def document(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((records_folder() / f"{name}.json").read_bytes())
+    return found
+
+
 def test_there_are_ten_records_and_each_can_be_loaded_and_planned() -> None:
     assert len(record_names()) == 10
     for name in record_names():
         record = load_record(name)
         assert record.name == name
+        assert record.size == document(name)["total_size"]
+        assert all(datetime.fromisoformat(line.created) for line in record.instructions if line.created)
         for line in record.instructions:
             if line.recipe is not None:
                 assert plan(line.recipe).recipe.size == line.recipe.size
@@ -83,12 +91,11 @@ def test_base_alignment_shares_three_layers_or_none() -> None:
 
 
 def test_record_tells_where_it_is_from() -> None:
-    record = load_record(ARM)
-    assert record.image == "golang:1.23.4-bookworm"
+    record, told = load_record(ARM), document(ARM)
     assert record.platform == Platform("linux", "arm64", "v8")
     assert record.manifest.startswith("sha256:b9ab02ec")
-    assert record.licence == "Apache-2.0"
-    assert "repo-info" in record.source
+    assert (told["record"], told["image"], told["licence"]) == (1, "golang:1.23.4-bookworm", "Apache-2.0")
+    assert "repo-info" in told["source"]
 
 
 def test_history_has_the_empty_layers_in_their_place() -> None:
@@ -142,70 +149,6 @@ def test_name_without_its_build_is_answered_with_the_builds() -> None:
 def test_name_that_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="no record named"):
         load_record(name)
-
-
-def document() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((records_folder() / f"{ARM}.json").read_bytes())
-    return found
-
-
-def broken(**changes: Any) -> str:
-    return json.dumps({**document(), **changes})
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[]",
-        "{}",
-        "[" * 100_000,
-        broken(record=2),
-        broken(platform="linux"),
-        broken(platform=7),
-        broken(manifest="sha256:short"),
-        broken(total_size=1),
-        broken(source=None),
-        broken(history={}),
-        broken(history=[7]),
-        broken(history=[{}]),
-        broken(history=[{"created_by": "RUN", "created": "soon"}]),
-        broken(history=[{"created_by": "RUN", "created": 2024}]),
-        broken(history=[{"created_by": "RUN", "comment": None}]),
-        broken(history=[{"created_by": "RUN", "layer": 7}]),
-        broken(history=[{"created_by": "RUN", "layer": {}}]),
-        broken(
-            history=[{"created_by": "RUN", "layer": {"media_type": "x/y", "digest": "sha256:0", "size": 1}}]
-        ),
-        broken(notes=" " * 1024 * 1024),
-    ],
-)
-def test_malformed_record_is_one_clear_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "mine.json").write_text(text)
-    with pytest.raises(ContentError, match=r"mine\.json"):
-        load_record("mine", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("size", -1),
-        ("size", "1"),
-        ("size", True),
-        ("media_type", "text/plain"),
-        ("uncompressed_size", 1.5),
-        ("uncompressed_size", -1),
-        ("content_size", "0"),
-        ("content_size", True),
-        ("content_size", -1),
-    ],
-)
-def test_malformed_layer_is_one_clear_error(tmp_path: Path, key: str, value: object) -> None:
-    changed = document()
-    changed["history"][0]["layer"][key] = value
-    (tmp_path / "mine.json").write_text(json.dumps(changed))
-    with pytest.raises(ContentError, match=r"mine\.json"):
-        load_record("mine", tmp_path)
 
 
 def test_installed_records_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
