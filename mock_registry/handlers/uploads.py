@@ -106,6 +106,9 @@ async def _held(service: Service, exchange: Exchange) -> AsyncIterator[UploadSes
             yield session
     except SessionClosed:
         raise _unknown(exchange) from None
+    except FileNotFoundError:  # another program removed what had arrived
+        await service.state.close_session(session)
+        raise _unknown(exchange) from None
     except SessionBusy:
         fault = Fault(ErrorCode.BLOB_UPLOAD_INVALID, "another request is using this upload session")
         raise Refusal(409, fault) from None

@@ -18,7 +18,7 @@ from regsim.core import Descriptor, Digest, media_types
 from regsim.core.account import Account
 from regsim.core.image import Image, Sharing, share
 from regsim.errors import NotFoundError, UsageError
-from regsim.image.layer_read import read_layer
+from regsim.image.layer_read import content_size, read_layer
 from regsim.image.merged import Merged, Merging
 from regsim.store.layout import LayoutStore
 from regsim.store.memory import is_document
@@ -93,7 +93,7 @@ async def tree(source: Readable, place: Address, root: Descriptor, choice: Choic
 
     async def read(layer: Descriptor) -> tuple[Entry, ...]:
         content = await _near(source, place, layer) or source.content(layer, Account())
-        return (await read_layer(content)).entries
+        return await read_layer(content)
 
     merging, entries = Merging(), await _each(described, read)
     for layer in image.layers:
@@ -126,7 +126,7 @@ async def histories(
         if content is None and fetch and source.remote and not media_types.is_foreign(layer.media_type):
             content = source.content(layer, Account())
         with suppress(NotFoundError):
-            return (await read_layer(content)).content_size if content is not None else None
+            return content_size(await read_layer(content)) if content is not None else None
         return None
 
     sizes = await _each((layer.descriptor for image in images for layer in image.layers), size)

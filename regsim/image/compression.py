@@ -54,23 +54,14 @@ class Compressor:
     """A way to compress, fixed to a library and a level.
 
     Attributes:
-        name: the format: `none`, `gzip` or `zstd`.
-        version: the library and its version; equal input, version and level give equal output.
-        level: how hard it tries, on its own scale.
+        identity: format, library, version and level: equal input and identity give equal output.
         media_type: of a layer that it compressed.
         start: returns a fresh stream.
     """
 
-    name: str
-    version: str
-    level: int
+    identity: str
     media_type: str
     start: Callable[[], Compression] = field(repr=False, compare=False)
-
-    @property
-    def identity(self) -> str:
-        """What decides the output apart from the input, as part of a cache's key."""
-        return f"{self.name} {self.version} {self.level}"
 
 
 def compressor(name: str, level: int | None = None) -> Compressor:
@@ -91,19 +82,19 @@ def compressor(name: str, level: int | None = None) -> Compressor:
             raise UsageError(f"{name} has no level {level}", hint=f"its levels are {lowest} to {highest}")
     match name:
         case "none":
-            return Compressor(name, "1", 0, media_types.OCI_LAYER, _Through)
+            return Compressor("none 1 0", media_types.OCI_LAYER, _Through)
         case "gzip" if level is None:
             start = partial(isal_zlib.compressobj, _ISAL_LEVEL, isal_zlib.DEFLATED, _GZIP_FRAME)
-            version = f"isal {isal.__version__}"
-            return Compressor(name, version, _ISAL_LEVEL, media_types.OCI_LAYER_GZIP, start)
+            identity = f"gzip isal {isal.__version__} {_ISAL_LEVEL}"
+            return Compressor(identity, media_types.OCI_LAYER_GZIP, start)
         case "gzip" if level is not None:
             zlib_start = partial(zlib.compressobj, level, zlib.DEFLATED, _GZIP_FRAME)
-            version = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
-            return Compressor(name, version, level, media_types.OCI_LAYER_GZIP, zlib_start)
+            identity = f"gzip zlib {zlib.ZLIB_RUNTIME_VERSION} {level}"
+            return Compressor(identity, media_types.OCI_LAYER_GZIP, zlib_start)
         case "zstd":
             level = level or 3
-            version = "libzstd {}.{}.{}".format(*zstandard.ZSTD_VERSION)
-            return Compressor(name, version, level, media_types.OCI_LAYER_ZSTD, partial(_zstd, level))
+            identity = "zstd libzstd {}.{}.{} {}".format(*zstandard.ZSTD_VERSION, level)
+            return Compressor(identity, media_types.OCI_LAYER_ZSTD, partial(_zstd, level))
         case _:
             raise UsageError(f"no compression {name!r:.40}", hint="there are gzip, zstd and none")
 
@@ -134,7 +125,6 @@ class Decompressor:
         self._start = b""
         self._feed: Callable[[bytes], Iterator[bytes]] | None = None
         self._member = zlib.decompressobj(_GZIP_FRAME)
-        self._is_gzip = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take in data and yield what it decompresses to, in pieces of bounded size.
@@ -158,12 +148,11 @@ class Decompressor:
         """
         if self._feed is None:
             raise ContentError(f"{self._name} is not a tar: it has {len(self._start)} bytes")
-        if self._is_gzip and not self._member.eof:
+        if self._feed == self._gzip and not self._member.eof:
             raise ContentError(f"{self._name} is cut short: its gzip stream does not end")
 
     def _choose(self, start: bytes) -> Callable[[bytes], Iterator[bytes]]:
-        self._is_gzip = start.startswith(_GZIP)
-        if self._is_gzip:
+        if start.startswith(_GZIP):
             return self._gzip
         if start.startswith(_ZSTD) or start[1:4] == _SKIPPABLE:
             frames = zstandard.ZstdDecompressor(max_window_size=_MAX_WINDOW)

@@ -10,11 +10,9 @@ later entry counts. Nothing here touches a file system.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from regsim.core import Descriptor, Digest
 from regsim.errors import ContentError
 from regsim.image.compression import Decompressor
 from regsim.store.entry import (
@@ -35,6 +33,8 @@ from regsim.store.tar_read import Member, Take, TarReader
 from regsim.store.verify import Verifier
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from regsim.store.protocols import Content
 
 # AUFS, docker's first union file system, kept notes of its own in files of these names.
@@ -42,48 +42,25 @@ _AUFS_PREFIX = b".wh..wh."
 _PIECE = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is read of a layer before it is refused.
+# What is read of a layer before it is refused: entries; bytes of all names, links and extended attributes;
+# bytes of the tar that are never too many; beyond those, how many times its blob's size a tar may have.
+MAX_ENTRIES = 1_000_000
+MAX_METADATA = 512 * 1024 * 1024
+MAX_UNPACKED = 4 * 1024 * 1024 * 1024
+MAX_RATIO = 200
 
-    Args:
-        entries: how many.
-        metadata: bytes of all names, links and extended attributes.
-        unpacked: bytes of the tar that are never too many.
-        ratio: beyond `unpacked`, how many times its blob's size a tar may have.
+
+def content_size(entries: Iterable[Entry]) -> int:
+    """Return the bytes of a layer's files, which docker calls its size.
+
+    Of a path that is there twice, the later entry counts.
     """
-
-    entries: int = 1_000_000
-    metadata: int = 512 * 1024 * 1024
-    unpacked: int = 4 * 1024 * 1024 * 1024
-    ratio: int = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerFiles:
-    """What a layer says.
-
-    Args:
-        descriptor: of its blob.
-        diff_id: digest of its tar.
-        uncompressed_size: bytes of its tar.
-        entries: in the tar's order.
-    """
-
-    descriptor: Descriptor
-    diff_id: Digest
-    uncompressed_size: int
-    entries: tuple[Entry, ...]
-
-    @property
-    def content_size(self) -> int:
-        """Bytes of its files, which docker calls a layer's size; of a path that is there twice, the later."""
-        sizes = {
-            entry.path: entry.size if entry.kind is Kind.FILE else 0
-            for entry in self.entries
-            if entry.kind not in MARKERS
-        }
-        return sum(sizes.values())
+    sizes = {
+        entry.path: entry.size if entry.kind is Kind.FILE else 0
+        for entry in entries
+        if entry.kind not in MARKERS
+    }
+    return sum(sizes.values())
 
 
 class Spool(Protocol):
@@ -97,20 +74,18 @@ class LayerReader:
     """Reads a layer whose blob is pushed in. Nothing is verified: `read_layer` does that.
 
     Args:
-        descriptor: of the blob.
-        limits: beyond which it is refused.
+        name: what errors call it.
+        size: bytes of the blob.
         spool: keeps files' content; None for a listing, whose entries have none.
     """
 
-    def __init__(self, descriptor: Descriptor, limits: Limits, spool: Spool | None = None) -> None:
-        self._descriptor = descriptor
-        self._name = f"layer {descriptor.digest.short}"
-        self._limits = limits
-        self._most = max(limits.unpacked, limits.ratio * descriptor.size)
+    def __init__(self, name: str, size: int, spool: Spool | None = None) -> None:
+        self._name = name
+        self._blob_size = size
+        self._most = max(MAX_UNPACKED, MAX_RATIO * size)
         self._spool = spool
-        self._bytes = Decompressor(self._name)
-        self._tar = TarReader(self._name, self._begin)
-        self._hash = hashlib.sha256()
+        self._bytes = Decompressor(name)
+        self._tar = TarReader(name, self._begin)
         self._size = 0
         self._metadata = 0
         self._entries: list[Entry] = []
@@ -129,8 +104,8 @@ class LayerReader:
             if self._pieces_size >= _PIECE:
                 self._flush()
 
-    def finish(self) -> LayerFiles:
-        """Return what was read.
+    def finish(self) -> tuple[Entry, ...]:
+        """Return its entries, in the tar's order.
 
         Raises:
             ContentError: it is cut short.
@@ -138,22 +113,16 @@ class LayerReader:
         self._flush()
         self._bytes.finish()
         self._tar.finish()
-        return LayerFiles(
-            descriptor=self._descriptor,
-            diff_id=Digest(f"sha256:{self._hash.hexdigest()}"),
-            uncompressed_size=self._size,
-            entries=tuple(self._entries),
-        )
+        return tuple(self._entries)
 
     def _flush(self) -> None:
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces, self._pieces_size = [], 0
-        self._hash.update(data)
         self._tar.feed(data)
         self._size += len(data)
         if self._size > self._most:
             raise ContentError(
-                f"{self._name} has {self._descriptor.size} bytes and unpacks to more than {self._most}",
+                f"{self._name} has {self._blob_size} bytes and unpacks to more than {self._most}",
                 hint="it may be a decompression bomb" + self._where(),
             )
 
@@ -170,10 +139,10 @@ class LayerReader:
         self._entries.append(entry)
         self._metadata += len(entry.path) + len(entry.link)
         self._metadata += sum(len(key) + len(value) for key, value in entry.xattrs.items())
-        if len(self._entries) > self._limits.entries or self._metadata > self._limits.metadata:
+        if len(self._entries) > MAX_ENTRIES or self._metadata > MAX_METADATA:
             raise ContentError(
-                f"{self._name} has more than {self._limits.entries} entries, "
-                f"or more than {self._limits.metadata} bytes of names and attributes",
+                f"{self._name} has more than {MAX_ENTRIES} entries, "
+                f"or more than {MAX_METADATA} bytes of names and attributes",
                 hint="it may be meant to exhaust memory" + self._where(),
             )
         return take
@@ -221,19 +190,18 @@ def entry_of(member: Member, name: str) -> Entry | None:
     )
 
 
-async def read_layer(
-    content: Content, limits: Limits | None = None, spool: Spool | None = None
-) -> LayerFiles:
-    """Read a layer from anywhere, verified. It is unpacked in a thread, and so is what `spool` does.
+async def read_layer(content: Content, spool: Spool | None = None) -> tuple[Entry, ...]:
+    """Return a layer's entries, in the tar's order, verified.
+
+    It is unpacked in a thread, in which `spool` is called too.
 
     Raises:
         ContentError: it is not what its descriptor names, or as for `LayerReader`.
         LocalFileError, NotFoundError, NetworkError, RegistryError: it cannot be read.
     """
-    reader, verifier = (
-        LayerReader(content.descriptor, limits or Limits(), spool),
-        Verifier(content.descriptor),
-    )
+    descriptor = content.descriptor
+    reader = LayerReader(f"layer {descriptor.digest.short}", descriptor.size, spool)
+    verifier = Verifier(descriptor)
     await hand_all(content, (verifier.update, lambda piece: reader.feed(bytes(piece))))
     verifier.finish()
     return reader.finish()

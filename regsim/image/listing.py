@@ -59,9 +59,9 @@ async def read_listing(content: Content) -> Listing:
         LocalFileError, NotFoundError, NetworkError, RegistryError: it cannot be read.
     """
     hashing = _Hashing()
-    layer = await read_layer(content, spool=hashing)
+    entries = await read_layer(content, hashing)
     checksums = {path: hasher.hexdigest() for path, hasher in hashing.hashers.items()}
-    return Listing.of(layer.entries, checksums)
+    return Listing.of(entries, checksums)
 
 
 async def write_listed(

@@ -339,7 +339,7 @@ class Files:
         spool = stack.enter_context(DiskSpool(lambda entry: entry.path in paths))
         content = self._layers[number].content()
         content = await content.made() if isinstance(content, Unmade) else content
-        return (await read_layer(content, spool=spool)).entries
+        return await read_layer(content, spool)
 
     def _place(self, node: Node) -> str:
         """Return a stand-in for an unknown checksum: the layer that a file is in, and its path there."""

@@ -9,6 +9,7 @@ followed, and none leads out.
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -150,13 +151,7 @@ def resolve(root: Node, path: bytes, *, follow: bool) -> Found:
 
 def clean(path: bytes) -> bytes:
     """Return a path without empty parts, `.` and `..`; what climbs beyond the root stays at the root."""
-    parts: list[bytes] = []
-    for part in path.split(b"/"):
-        if part == b"..":
-            del parts[-1:]
-        elif part not in (b"", b"."):
-            parts.append(part)
-    return b"/".join(parts)
+    return posixpath.normpath(b"/" + path).strip(b"/")
 
 
 def follow(find: Callable[[bytes], Entry | None], path: bytes, *, last: bool = True) -> bytes:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from regsim.core import Descriptor, Platform, media_types
+from regsim.core import Platform
 from regsim.image.builder.config import Config
 from regsim.image.compression import compressor
-from regsim.image.layer_read import LayerFiles, LayerReader, Limits
+from regsim.image.layer_read import LayerReader
 from regsim.image.opened import OpenImage, OpenLayer, write_open
 from regsim.image.tree import Tree
 from regsim.store.entry import Entry, Kind
@@ -49,10 +49,8 @@ def _tar(members: Iterable[Raw], form: int = tarfile.PAX_FORMAT) -> bytes:
     return out.getvalue()
 
 
-def _read(
-    blob: bytes, *, limits: Limits | None = None, spool: Spool | None = None, step: int = 1 << 20
-) -> LayerFiles:
-    reader = LayerReader(Descriptor.of(blob, media_types.OCI_LAYER), limits or Limits(), spool)
+def _read(blob: bytes, *, spool: Spool | None = None, step: int = 1 << 20) -> tuple[Entry, ...]:
+    reader = LayerReader("layer 0123456789ab", len(blob), spool)
     for start in range(0, len(blob), step):
         reader.feed(blob[start : start + step])
     return reader.finish()
@@ -165,7 +163,7 @@ def tar() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def read() -> Callable[..., LayerFiles]:
+def read() -> Callable[..., tuple[Entry, ...]]:
     """Read a layer's blob, pushed in pieces of `step` bytes."""
     return _read
 

@@ -113,7 +113,7 @@ def below_scratch(tmp_path: Path) -> list[int]:
 async def tree_of(built: OpenImage) -> Tree:
     tree = EMPTY
     for layer in built.layers:
-        tree, _ = apply(tree, (await read_layer(layer.content())).entries)
+        tree, _ = apply(tree, await read_layer(layer.content()))
     return tree
 
 

@@ -119,7 +119,7 @@ operations = st.lists(
 async def unpacked(layers: tuple[OpenLayer, ...], spool: Spool) -> Tree:
     tree = EMPTY
     for layer in layers:
-        tree, _ = apply(tree, (await read_layer(layer.content(), spool=spool)).entries)
+        tree, _ = apply(tree, await read_layer(layer.content(), spool=spool))
     return tree
 
 

@@ -89,7 +89,7 @@ async def expected(built: OpenImage, snapshot: Snapshot, times_of: frozenset[Kin
     tree = EMPTY
     with DiskSpool() as spool:
         for layer in built.layers:
-            tree, _ = apply(tree, (await read_layer(layer.content(), spool=spool)).entries)
+            tree, _ = apply(tree, await read_layer(layer.content(), spool=spool))
         return snapshot(tree, times_of=times_of)
 
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError
 from regsim.image.compression import compressor
-from regsim.image.layer_read import LayerReader, Limits
+from regsim.image.layer_read import LayerReader
 from regsim.image.layer_write import write_layer
 from regsim.store.entry import Entry, Kind, of_bytes
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     Tar = Callable[..., bytes]
     RawType = Callable[..., tuple[object, ...]]
 
-LIMITS = Limits(unpacked=1 << 22, ratio=10)
 LONG = b"d" * 100 + b"/" + b"e" * 120
 # Lines of Python that a layer may take: some for each block of 512 bytes, and for each byte of a PAX header.
 LINES_A_BYTE = 20
@@ -104,7 +102,7 @@ def read_within(blob: bytes, lines: int) -> None:
     before = sys.gettrace()
     sys.settrace(trace)
     try:
-        reader = LayerReader(Descriptor.of(blob, media_types.OCI_LAYER), LIMITS)
+        reader = LayerReader("layer", len(blob))
         for start in range(0, len(blob), 1000):
             reader.feed(blob[start : start + 1000])
         reader.finish()

@@ -276,3 +276,19 @@ async def test_a_damaged_manifest_is_absent_at_the_next_start_and_healed_by_a_ne
         assert (await peer.http.get("/v2/app/manifests/v1")).content == image  # the tag was on it all along
     async with open_peer("process", directory=path) as peer:
         assert (await peer.http.get("/v2/app/manifests/v1")).content == image
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_a_session_whose_file_was_removed_is_over(
+    open_peer: OpenPeer, path: Path, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_peer("process", storage=DirectoryStorage(path)) as peer:
+        location = (await peer.http.patch(await peer.open("app"), content=LARGE)).headers["location"]
+        [file] = (path / "uploads").iterdir()
+        file.unlink()
+        parameters = peer.also(location, digest=peer.digest(LARGE + SMALL))
+        answer = await peer.http.request(method, location, params=parameters, content=SMALL)
+        assert (answer.status_code, peer.codes(answer)) == (404, ["BLOB_UPLOAD_UNKNOWN"])
+        assert (await peer.http.get(location)).status_code == 404
+        await peer.push("app", LARGE)
+    assert not caplog.records

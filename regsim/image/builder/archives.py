@@ -11,10 +11,9 @@ import lzma
 from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
-from regsim.core import Descriptor, media_types
 from regsim.errors import ContentError, UsageError
 from regsim.image.compression import Decompressor
-from regsim.image.layer_read import LayerReader, Limits
+from regsim.image.layer_read import LayerReader
 from regsim.store.entry import MARKERS, Entry, Kind
 from regsim.store.protocols import CHUNK
 from regsim.store.tar_read import Member, TarReader
@@ -71,16 +70,10 @@ def unpack(entry: Entry, spool: DiskSpool) -> list[Entry]:
         ContentError: it is damaged, or holds what may not be unpacked; the file is named.
         UsageError: it takes too much memory.
     """
-    descriptor = Descriptor(media_type=media_types.OCI_LAYER, digest=_NO_DIGEST, size=max(entry.size, 1))
-    reader = LayerReader(descriptor, Limits(), spool)
-    try:
-        for chunk in _plain(entry):
-            reader.feed(chunk)
-        entries = reader.finish().entries
-    except ContentError as error:
-        # The reader speaks of a layer; the user knows the archive.
-        what = error.message.removeprefix(f"layer {_NO_DIGEST.short}").removeprefix(": ")
-        raise ContentError(f"archive {entry.shown!r}: {what}", hint=error.hint) from error
+    reader = LayerReader(f"archive {entry.shown!r}", entry.size, spool)
+    for chunk in _plain(entry):
+        reader.feed(chunk)
+    entries = reader.finish()
     for each in entries:
         if each.kind in MARKERS:
             raise ContentError(
@@ -100,15 +93,18 @@ def _plain(entry: Entry) -> Iterator[bytes]:
         return
     try:
         yield from _decompressed(chain((first,), chunks), make)
-    except (OSError, EOFError) as error:
-        raise ContentError("its compression is damaged") from error
+    except EOFError as error:
+        what = f"archive {entry.shown!r}: it is cut short: its compression does not end"
+        raise ContentError(what) from error
+    except OSError as error:
+        raise ContentError(f"archive {entry.shown!r}: its compression is damaged") from error
     except lzma.LZMAError as error:
         if "memory" in str(error).lower():
             raise UsageError(
                 f"archive {entry.shown!r} needs more than {_MAX_MEMORY} bytes of memory to be unpacked",
                 hint="pack it with a smaller dictionary; that of xz -9 is small enough",
             ) from error
-        raise ContentError("its compression is damaged") from error
+        raise ContentError(f"archive {entry.shown!r}: its compression is damaged") from error
 
 
 def _decompressed(chunks: Iterable[bytes], make: Callable[[], _Stream]) -> Iterator[bytes]:
@@ -128,7 +124,7 @@ def _decompressed(chunks: Iterable[bytes], make: Callable[[], _Stream]) -> Itera
                 if piece:
                     yield piece
     if not stream.eof:
-        raise ContentError("it is cut short: its compression does not end")
+        raise EOFError
 
 
 def _xz() -> _Stream:
@@ -136,4 +132,3 @@ def _xz() -> _Stream:
 
 
 _BZIP2_AND_XZ: dict[bytes, Callable[[], _Stream]] = {b"BZh": bz2.BZ2Decompressor, b"\xfd7z": _xz}
-_NO_DIGEST = Descriptor.of(b"", media_types.OCI_LAYER).digest

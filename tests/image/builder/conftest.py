@@ -124,9 +124,8 @@ async def _files(store: LayoutStore, built: OpenImage) -> tuple[dict[str, Entry]
     with DiskSpool() as spool:
         for layer in built.layers:
             read = await read_layer(store.content(layer.descriptor), spool=spool)
-            assert read.diff_id == layer.diff_id
-            tree, _ = apply(tree, read.entries)
-            contents.append({each.path: b"".join(each.content()) for each in read.entries if each.content})
+            tree, _ = apply(tree, read)
+            contents.append({each.path: b"".join(each.content()) for each in read if each.content})
         files = {path.decode("utf-8", "surrogateescape"): node for path, node in tree.walk()}
         data = {
             path: contents[node.layer][node.entry.path]
