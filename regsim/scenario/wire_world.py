@@ -28,7 +28,7 @@ from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
-from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
+from regsim.scenario.schema import Login, MockSpec, RegistrySpec
 from regsim.scenario.world import BLOBS, Ends, Job, Member, wanted_at
 from regsim.store.layout import LayoutStore
 from regsim.store.node import node_store
