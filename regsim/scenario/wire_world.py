@@ -305,13 +305,7 @@ async def wire_world(
                 below = below or f"regsim-{secrets.token_hex(4)}"
         kind = PlanWorld if mode is Mode.PLAN else WireWorld
         world = kind(
-            url=url,
-            images=images,
-            stack=stack,
-            warn=warn,
-            connect=connect,
-            prefix=below,
-            registry=registry,
+            url=url, images=images, stack=stack, warn=warn, connect=connect, prefix=below, registry=registry
         )
         try:
             yield world
