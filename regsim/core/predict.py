@@ -7,13 +7,13 @@ together. Must not know bytes, HTTP, files or time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from regsim.core.account import Loss, Waste
 from regsim.core.holdings import runs_of
 from regsim.core.ledger import Entry, Evidence, Outcome, Tally
-from regsim.core.work import mounts_worth_trying
+from regsim.core.work import entry_of, mounts_worth_trying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,18 +219,11 @@ class Predictor:
 
     def _made(self, place: Place, fate: _Fate) -> Entry:
         outcome, evidence, mounted_from, requests, received = fate
-        descriptor = place.descriptor
         moved = outcome is Outcome.TRANSFERRED
-        sent = descriptor.size if moved and self.rules.to_registry else 0
+        sent = place.descriptor.size if moved and self.rules.to_registry else 0
         loss = Loss.FAILED if outcome is Outcome.FAILED else Loss.NOT_NEEDED
-        return Entry(
-            digest=descriptor.digest,
-            size=descriptor.size,
-            media_type=descriptor.media_type,
-            role=place.role,
-            direction=self.rules.direction,
-            outcome=outcome,
-            evidence=evidence,
+        return replace(
+            entry_of(place, outcome, evidence, self.rules, self.labels),
             mounted_from=mounted_from,
             wire_sent=sent,
             wire_received=received,
@@ -240,6 +233,4 @@ class Predictor:
             losses=(Waste(loss, received),) if received and not moved else (),
             attempts=int(not place.is_manifest and outcome in (Outcome.TRANSFERRED, Outcome.INLINED)),
             requests=requests,
-            created_by=self.labels.created_by.get(descriptor.digest),
-            recorded_digest=self.labels.recorded.get(descriptor.digest),
         )

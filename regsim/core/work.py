@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from regsim.core.account import Account, Loss
 from regsim.core.graph import needs
@@ -12,9 +12,13 @@ from regsim.core.ledger import Direction, Entry, Evidence, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from regsim.core.actions import Action
     from regsim.core.descriptor import Descriptor, Digest
     from regsim.core.graph import Content, Graph, Place
     from regsim.core.manifest import Document
+
+
+Begun = TypeVar("Begun", bound="Action")
 
 
 def keep_all(document: Document) -> Document:
@@ -107,12 +111,12 @@ class Work:
         """Set the outcome. Of a manifest that exists, what it names may still be on its way."""
         self.outcome, self.evidence = outcome, evidence
 
-    def begin(self) -> Account:
-        """Return the account of an action on it that begins."""
+    def begin(self, kind: type[Begun], **details: Any) -> Begun:
+        """Return an action on it that begins, with an account of its own."""
         account = Account()
         self.accounts.append(account)
         self.running.add(id(account))
-        return account
+        return kind(descriptor=self.descriptor, account=account, **details)
 
     def accept_read(self) -> None:
         """Count the manifest that was read as useful: it is stored."""
@@ -157,8 +161,7 @@ class Labels:
 
 def entries(graph: Graph, works: Mapping[Content, Work], rules: Rules, labels: Labels) -> tuple[Entry, ...]:
     """Return one entry for each reference known so far, depth first in manifest order."""
-    build = _Builder(graph, works, rules, labels)
-    return tuple(build.entry(place) for place in graph.places)
+    return tuple(_entry(graph, works, place, rules, labels) for place in graph.places)
 
 
 def beside(works: Mapping[Content, Work]) -> tuple[tuple[Digest | None, Account], ...]:
@@ -166,72 +169,65 @@ def beside(works: Mapping[Content, Work]) -> tuple[tuple[Digest | None, Account]
     return tuple(each for work in works.values() for each in work.account.beside)
 
 
-@dataclass(frozen=True, slots=True)
-class _Builder:
-    graph: Graph
-    works: Mapping[Content, Work]
-    rules: Rules
-    labels: Labels
+def entry_of(
+    place: Place, outcome: Outcome, evidence: Evidence | None, rules: Rules, labels: Labels
+) -> Entry:
+    """Return the entry of a reference that costs nothing."""
+    descriptor = place.descriptor
+    return Entry(
+        digest=descriptor.digest,
+        size=descriptor.size,
+        media_type=descriptor.media_type,
+        role=place.role,
+        direction=rules.direction,
+        outcome=outcome,
+        evidence=evidence,
+        created_by=labels.created_by.get(descriptor.digest),
+        recorded_digest=labels.recorded.get(descriptor.digest),
+    )
 
-    def entry(self, place: Place) -> Entry:
-        if place.stays:
-            return self._entry(place, Outcome.FOREIGN, None)
-        work = self.works.get(place.content)
-        if work is None:
-            return self._entry(place, Outcome.FAILED, Evidence.CANCELLED)
-        if place.leads:
-            return self._leading(place, work)
-        if work.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
-            return self._entry(place, Outcome.JOINED, None)
-        return self._entry(place, *self._state(place, work))
 
-    def _leading(self, place: Place, work: Work) -> Entry:
-        outcome, evidence = self._state(place, work)
-        account, rules = work.account, self.rules
-        if outcome is Outcome.FAILED:
-            account.lose(Loss.FAILED)
-        elif account.held:
-            account.waste(received=account.held, loss=Loss.NOT_NEEDED)
-        pulled = rules.from_registry and not rules.to_registry
-        return replace(
-            self._entry(place, outcome, evidence),
-            mounted_from=work.mounted_from,
-            wire_sent=account.sent,
-            wire_received=account.received,
-            useful_sent=account.useful_sent,
-            useful_received=account.useful_received,
-            wasted_sent=account.wasted_sent,
-            wasted_received=account.wasted_received,
-            overhead=account.overhead,
-            resumed=account.resumed if outcome is Outcome.TRANSFERRED and pulled else 0,
-            retries=tuple(account.retries),
-            losses=tuple(account.losses),
-            attempts=account.attempts,
-            requests=account.requests,
-        )
+def _entry(graph: Graph, works: Mapping[Content, Work], place: Place, rules: Rules, labels: Labels) -> Entry:
+    work = works.get(place.content)
+    if place.stays:
+        return entry_of(place, Outcome.FOREIGN, None, rules, labels)
+    if work is None:
+        return entry_of(place, Outcome.FAILED, Evidence.CANCELLED, rules, labels)
+    if not place.leads and work.outcome in (Outcome.TRANSFERRED, Outcome.MOUNTED):
+        return entry_of(place, Outcome.JOINED, None, rules, labels)
+    outcome, evidence = work.outcome, work.evidence
+    if outcome is None:  # work that is not over has failed, if the ledger is read now
+        outcome = Outcome.FAILED
+        evidence = Evidence.BLOCKED if _is_blocked(graph, works, place) else Evidence.CANCELLED
+    entry = entry_of(place, outcome, evidence, rules, labels)
+    if not place.leads:
+        return entry
+    account = work.account
+    if outcome is Outcome.FAILED:
+        account.lose(Loss.FAILED)
+    elif account.held:
+        account.waste(received=account.held, loss=Loss.NOT_NEEDED)
+    pulled = rules.from_registry and not rules.to_registry
+    return replace(
+        entry,
+        mounted_from=work.mounted_from,
+        wire_sent=account.sent,
+        wire_received=account.received,
+        useful_sent=account.useful_sent,
+        useful_received=account.useful_received,
+        wasted_sent=account.wasted_sent,
+        wasted_received=account.wasted_received,
+        overhead=account.overhead,
+        resumed=account.resumed if outcome is Outcome.TRANSFERRED and pulled else 0,
+        retries=tuple(account.retries),
+        losses=tuple(account.losses),
+        attempts=account.attempts,
+        requests=account.requests,
+    )
 
-    def _entry(self, place: Place, outcome: Outcome, evidence: Evidence | None) -> Entry:
-        descriptor = place.descriptor
-        return Entry(
-            digest=descriptor.digest,
-            size=descriptor.size,
-            media_type=descriptor.media_type,
-            role=place.role,
-            direction=self.rules.direction,
-            outcome=outcome,
-            evidence=evidence,
-            created_by=self.labels.created_by.get(descriptor.digest),
-            recorded_digest=self.labels.recorded.get(descriptor.digest),
-        )
 
-    def _state(self, place: Place, work: Work) -> tuple[Outcome, Evidence | None]:
-        """Return the outcome as it stands; work that is not over has failed, if the ledger is read now."""
-        if work.outcome is not None:
-            return work.outcome, work.evidence
-        return Outcome.FAILED, Evidence.BLOCKED if self._is_blocked(place) else Evidence.CANCELLED
-
-    def _is_blocked(self, place: Place) -> bool:
-        """Tell whether a manifest could not be put because something that it names is not in place."""
-        document = self.graph.documents.get(place.descriptor.digest) if place.is_manifest else None
-        works = (self.works.get(content) for content in needs(document))
-        return any(work is None or work.outcome in (None, Outcome.FAILED) for work in works)
+def _is_blocked(graph: Graph, works: Mapping[Content, Work], place: Place) -> bool:
+    """Tell whether a manifest could not be put because something that it names is not in place."""
+    document = graph.documents.get(place.descriptor.digest) if place.is_manifest else None
+    found = (works.get(content) for content in needs(document))
+    return any(work is None or work.outcome in (None, Outcome.FAILED) for work in found)
