@@ -75,10 +75,7 @@ async def put_manifest(service: Service, exchange: Exchange) -> Response:
     _check_successors(service, exchange, manifest)
     await service.state.put_manifest(exchange.repository or "", manifest, tags)
     location = f"/v2/{exchange.repository}/manifests/{manifest.digest}"
-    headers = [
-        (b"location", location.encode()),
-        (b"docker-content-digest", manifest.digest.encode()),
-    ]
+    headers = [(b"location", location.encode()), (b"docker-content-digest", manifest.digest.encode())]
     if manifest.subject:
         headers.append((b"oci-subject", manifest.subject.encode()))
     if is_digest(reference):

@@ -12,8 +12,8 @@ import resource
 import shutil
 import tempfile
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
+from typing import Literal
 
 from regsim._version import __version__
 from regsim.cli.output import PRINTING, Printing, check_outputs, ignore, printable, write, write_json
@@ -51,13 +51,7 @@ steps:
     expect: {transferred: 3}
 """
 
-
-class State(StrEnum):
-    """How serious a finding is."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
+State = Literal["ok", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,7 @@ class Finding:
 
     name: str
     detail: str
-    state: State = State.OK
+    state: State = "ok"
     exit_code: ExitCode = ExitCode.OK
 
 
@@ -115,7 +109,7 @@ def _limits() -> Finding:
     cores = len(usable(0)) if usable is not None else os.cpu_count() or 1
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = "unlimited" if files == resource.RLIM_INFINITY else f"{files:,}"
-    state = State.WARNING if 0 <= files < _FEW_FILES else State.OK
+    state: State = "warning" if 0 <= files < _FEW_FILES else "ok"
     return Finding("limits", f"{cores} cores, {count} open files", state)
 
 
@@ -126,15 +120,15 @@ def _space(name: str, folder: Path) -> Finding:
         free = shutil.disk_usage(there).free
         writable = os.access(there, os.W_OK)
     except OSError as error:
-        return Finding(name, f"{folder}: {error.strerror}", State.WARNING)
+        return Finding(name, f"{folder}: {error.strerror}", "warning")
     detail = f"{folder}, {size(free)} free" + ("" if writable else ", not writable")
-    return Finding(name, detail, State.OK if writable and free >= _LITTLE_SPACE else State.WARNING)
+    return Finding(name, detail, "ok" if writable and free >= _LITTLE_SPACE else "warning")
 
 
 async def _engine() -> Finding:
     """List the engines that are installed; only `--registry container` needs one."""
     said: list[str] = []
-    state = State.WARNING
+    state: State = "warning"
     try:
         for name, engine in engines():
             try:
@@ -143,7 +137,7 @@ async def _engine() -> Finding:
                 said.append(f"{name}: {error.message}")
                 continue
             said.append(f"{name} ({engine}): {'answers' if answer.code == 0 else answer.last}")
-            state = State.OK if answer.code == 0 else state
+            state = "ok" if answer.code == 0 else state
     except UsageError as error:
         said.append(error.message)
     detail = "; ".join(said) or "no engine is installed; only regsim run --registry container needs one"
@@ -155,7 +149,7 @@ def _auth_files() -> Finding:
     try:
         found = [str(each) for each in AuthFiles(os.environ).paths if each.exists()]
     except OSError as error:
-        return Finding("auth files", f"{error.filename}: {error.strerror}", State.WARNING)
+        return Finding("auth files", f"{error.filename}: {error.strerror}", "warning")
     return Finding("auth files", ", ".join(found) or "none; registries are asked without credentials")
 
 
@@ -170,7 +164,7 @@ async def _self_test() -> Finding:
             if isinstance(error, RegsimError)
             else LocalFileError(f"no temporary directory: {error.strerror}")
         )
-        return Finding("self-test", failure.message, State.FAILED, failure.exit_code)
+        return Finding("self-test", failure.message, "failed", failure.exit_code)
     return Finding(
         "self-test",
         f"pushed, mounted and pulled on loopback: {exact(moved)}, every digest and both accounts are right",

@@ -24,8 +24,7 @@ from regsim.scenario.load import find_scenario, load_scenario, shipped
 from regsim.scenario.model_world import ModelWorld, check_model
 from regsim.scenario.run import blank
 from regsim.scenario.run import run as run_steps
-from regsim.scenario.schema import Scenario
-from regsim.scenario.schema_registry import RegistrySpec
+from regsim.scenario.schema import RegistrySpec, Scenario
 from regsim.scenario.world import World
 
 if TYPE_CHECKING:

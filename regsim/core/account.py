@@ -20,7 +20,6 @@ class Reason(StrEnum):
     SESSION_FORGOTTEN = "session-forgotten"
     SESSION_REFUSED = "session-refused"
     TOO_LARGE = "request-too-large"
-    POST_IGNORED = "single-post-ignored"
     BLOBS_MISSING = "manifest-blob-unknown"
     WRONG_BYTES = "wrong-bytes"
 

@@ -254,15 +254,7 @@ class Container:
             self.state = State.REMOVED
             await self._held.close()
 
-    async def commit(
-        self,
-        store: LayoutStore,
-        compressor: Compressor,
-        *,
-        created_by: str | None = None,
-        message: str = "",
-        author: str | None = None,
-    ) -> OpenImage:
+    async def commit(self, store: LayoutStore, compressor: Compressor, *, message: str = "") -> OpenImage:
         """Return an image of what the container holds now, running or stopped: one layer more, or none.
 
         The layer is written into `store`; `OpenImage.export` puts the whole image there. The same
@@ -271,9 +263,7 @@ class Container:
         Args:
             store: takes the layer.
             compressor: what the layer goes through.
-            created_by: the line in the history; None for the command that the container runs.
-            message: a comment for the history.
-            author: its author; None for the image's author.
+            message: a comment for the history, whose line is the command that the container runs.
 
         Raises:
             UsageError: the container was removed.
@@ -281,8 +271,7 @@ class Container:
         """
         async with self._lock:
             config, layers = self.image.settings(), [*self.image.layers]
-            config.author = author or config.author
-            line = created_by if created_by is not None else " ".join(config.config.get("Cmd") or ())
+            line = " ".join(config.config.get("Cmd") or ())
             timestamp = self._clock() // 10**9
             diff_id = None
             if changes := self.changes():

@@ -9,22 +9,16 @@ import base64
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from regsim.image.layer_read import read_layer
-from regsim.image.layer_write import arrange, write_layer
 from regsim.store.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from regsim.core import Descriptor
-    from regsim.image.compression import Compressor
     from regsim.store.entry import Opener
-    from regsim.store.layout import LayoutStore
     from regsim.store.protocols import Content
-    from regsim.synth.recipe import LayerInfo
 
 _VERSION = 1
 
@@ -62,49 +56,6 @@ async def read_listing(content: Content) -> Listing:
     entries = await read_layer(content, hashing)
     checksums = {path: hasher.hexdigest() for path, hasher in hashing.hashers.items()}
     return Listing.of(entries, checksums)
-
-
-async def write_listed(
-    layout: LayoutStore, entries: Iterable[Entry], compressor: Compressor, known: Mapping[bytes, str]
-) -> tuple[LayerInfo, Listing]:
-    """Write a layer into a layout, and return what it is and what it holds.
-
-    Args:
-        layout: takes the blob.
-        entries: as for `write_layer`.
-        compressor: what the tar goes through.
-        known: checksums that need no hashing, by path.
-
-    Raises:
-        ContentError: as for `write_layer`.
-        LocalFileError: it could not be written.
-    """
-    checksums = dict(known)
-    # Of several names of a file, the listing must have the one with the content in the layer.
-    arranged = arrange(entries)
-    hashed = [
-        replace(entry, content=partial(_hashed, entry, checksums))
-        if entry.kind is Kind.FILE and entry.path not in known
-        else entry
-        for entry in arranged
-    ]
-    written: list[LayerInfo] = []
-
-    def write(sink: Callable[[bytes], object]) -> Descriptor:
-        written.append(write_layer(hashed, compressor, sink))
-        return written[-1].descriptor
-
-    await layout.ingest(write)
-    return written[0], Listing.of(arranged, checksums)
-
-
-def _hashed(entry: Entry, checksums: dict[bytes, str]) -> Iterator[bytes]:
-    """Yield a file's content, and then note its checksum."""
-    hasher = hashlib.sha256()
-    for chunk in entry.content() if entry.content is not None else ():
-        hasher.update(chunk)
-        yield chunk
-    checksums[entry.path] = hasher.hexdigest()
 
 
 class _Hashing:

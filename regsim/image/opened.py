@@ -19,7 +19,8 @@ from regsim.errors import ContentError, UsageError
 from regsim.image.apply import apply
 from regsim.image.builder.config import Config
 from regsim.image.layer_read import read_layer
-from regsim.image.listing import read_listing, write_listed
+from regsim.image.layer_write import arrange, write_layer
+from regsim.image.listing import Listing, read_listing
 from regsim.image.spool import DiskSpool
 from regsim.image.tree import EMPTY, Tree
 from regsim.store.entry import Entry, Kind
@@ -28,15 +29,15 @@ from regsim.store.protocols import Unmade
 from regsim.store.verify import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from regsim.core.image import Image
     from regsim.image.compression import Compressor
-    from regsim.image.listing import Listing
     from regsim.image.tree import Node
     from regsim.store.entry import Opener
     from regsim.store.layout import LayoutStore
     from regsim.store.protocols import Content
+    from regsim.synth.recipe import LayerInfo
 
 # Files that are read whole, such as /etc/passwd, have at most this many bytes.
 MAX_SMALL_FILE = 1024 * 1024
@@ -101,9 +102,38 @@ async def write_open(
         ContentError: as for `write_layer`.
         LocalFileError: it could not be written.
     """
-    info, listing = await write_listed(layout, entries, compressor, checksums)
-    content = partial(layout.content, info.descriptor)
-    return OpenLayer(descriptor=info.descriptor, diff_id=info.diff_id, content=content, known=listing)
+    found = dict(checksums)
+    # Of several names of a file, the listing must have the one with the content in the layer.
+    arranged = arrange(entries)
+    hashed = [
+        replace(entry, content=partial(_hashed, entry, found))
+        if entry.kind is Kind.FILE and entry.path not in checksums
+        else entry
+        for entry in arranged
+    ]
+    written: list[LayerInfo] = []
+
+    def write(sink: Callable[[bytes], object]) -> Descriptor:
+        written.append(write_layer(hashed, compressor, sink))
+        return written[-1].descriptor
+
+    await layout.ingest(write)
+    (info,) = written
+    return OpenLayer(
+        descriptor=info.descriptor,
+        diff_id=info.diff_id,
+        content=partial(layout.content, info.descriptor),
+        known=Listing.of(arranged, found),
+    )
+
+
+def _hashed(entry: Entry, checksums: dict[bytes, str]) -> Iterator[bytes]:
+    """Yield a file's content, and then note its checksum."""
+    hasher = hashlib.sha256()
+    for chunk in entry.content() if entry.content is not None else ():
+        hasher.update(chunk)
+        yield chunk
+    checksums[entry.path] = hasher.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,13 +265,16 @@ class Files:
 
     Args:
         name: what messages call it.
+
+    Attributes:
+        tree: what the layers that were applied make together.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._layers: list[OpenLayer] = []
         self._listings: list[Listing] = []
-        self._tree: Tree = EMPTY
+        self.tree: Tree = EMPTY
         self._ambiguous: set[int] = set()  # entries by `id`; listings keep them alive
 
     async def grow(self, layers: Sequence[OpenLayer]) -> None:
@@ -255,19 +288,14 @@ class Files:
         """
         for layer in layers[len(self._layers) :]:
             listing = await layer.listing()
-            self._tree, _ = apply(self._tree, listing.entries)
+            self.tree, _ = apply(self.tree, listing.entries)
             self._layers.append(layer)
             self._listings.append(listing)
             self._ambiguous.update(_hidden(listing))
 
-    @property
-    def tree(self) -> Tree:
-        """What the layers that were applied make together."""
-        return self._tree
-
     def find(self, path: bytes) -> Entry | None:
         """Return what is at a path, without following a symbolic link; None if there is nothing."""
-        node = self._tree.find(path, follow=False)
+        node = self.tree.find(path, follow=False)
         return _at(path, node) if node is not None else None
 
     def hint(self, path: bytes) -> str:  # noqa: ARG002  (it does not matter which)
@@ -276,7 +304,7 @@ class Files:
 
     def children(self, path: bytes) -> list[Entry]:
         """Return what is in a directory, sorted by name."""
-        node = self._tree.find(path, follow=False)
+        node = self.tree.find(path, follow=False)
         prefix = path + b"/" if path else b""
         return [_at(prefix + name, node.children[name]) for name in sorted(node.children)] if node else []
 
@@ -322,7 +350,7 @@ class Files:
         Raises:
             ContentError: it has more than `MAX_SMALL_FILE` bytes, or as for `contents`.
         """
-        node = self._tree.find(path)
+        node = self.tree.find(path)
         if node is None or node.entry.kind is not Kind.FILE:
             return b""
         self._check_known(node)
@@ -347,7 +375,7 @@ class Files:
         return hashlib.sha256(place).hexdigest()
 
     def _node(self, path: bytes) -> Node:
-        node = self._tree.find(path, follow=False)
+        node = self.tree.find(path, follow=False)
         assert node is not None  # noqa: S101  (it was listed)
         self._check_known(node)
         return node

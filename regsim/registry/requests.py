@@ -40,14 +40,11 @@ class Habits:
     """What a registry has shown in a run; shared by all who talk to it.
 
     Attributes:
-        single_post: it takes a small blob that comes with the POST. Others ignore its bytes and open a
-            session (docker's), and asking would waste them: so a caller that knows says so.
         largest: bytes of a request body, if it has refused larger ones.
         ranges: it has not been seen to answer a Range with something else.
         told: the warnings that it has sent; each is passed on once.
     """
 
-    single_post: bool = False
     largest: int | None = None
     ranges: bool = True
     told: set[str] = field(default_factory=set)

@@ -61,8 +61,6 @@ _WRONG_DIGEST = "DIGEST_INVALID"
 _PIECES = tuple(size * 1024 * 1024 for size in (64, 16, 4, 1))
 # The registry must keep this fraction (1/n) of a piece, or the piece counts as failed.
 _FEW = 4
-# A blob up to this goes with the POST where the registry is known to take it.
-SINGLE_POST = 64 * 1024
 
 
 async def mount(
@@ -166,8 +164,6 @@ class _Upload:
 
     async def finish(self) -> bool:
         """Upload it. False: another client stored it before all of it was sent."""
-        if self._session is None and await self._posted():
-            return True
         failures = reached = 0
         while True:
             try:
@@ -198,32 +194,6 @@ class _Upload:
             await cancel(self._repository, session, self._account)
 
     # Sending
-
-    async def _posted(self) -> bool:
-        """Send a small blob with its POST (end-4b), if the registry is known to take it so."""
-        size, habits = self._descriptor.size, self._repository.habits
-        if not habits.single_post or size > SINGLE_POST:
-            return False
-        target = with_query(self._repository.uploads_target, f"digest={self._descriptor.digest}")
-        self._account.attempts += 1
-        try:
-            answer = await self._request("POST", target, 0, size)
-        except _Setback as setback:
-            self._account.retried(setback.reason)
-            if await self._is_there_after_all():
-                return True
-        else:
-            if answer.status == HTTPStatus.CREATED:
-                return True
-            passing = self._repository.patience.wants(answer.status)
-            self._account.retried(str(answer.status) if passing else Reason.POST_IGNORED)
-            if passing and await self._is_there():
-                return True
-            habits.single_post = passing
-            if answer.status == HTTPStatus.ACCEPTED:
-                self._adopt(session_of(answer))
-        self._note_waste()
-        return False
 
     async def _send(self) -> bool:
         """Send what the registry lacks, and commit.

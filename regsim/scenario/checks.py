@@ -229,28 +229,15 @@ def of_containers(done: Sequence[ContainerResult], metric: str) -> int:
     return sum({each.container: each.writable.bytes for each in done}.values())
 
 
-@dataclass(frozen=True, slots=True)
-class RunFigures:
-    """The figures of a run's transfers and containers."""
-
-    transfers: Sequence[TransferResult]
-    containers: Sequence[ContainerResult] = ()
-
-    def metric(self, metric: str, selector: Selector) -> Number | None:
-        """Return a figure over the selected transfers or container steps, None where there are none."""
-        if metric in OF_CONTAINERS:
-            done = [each for each in self.containers if selector.selects(each, each.image)]
-            return of_containers(done, metric) if done else None
-        chosen = [
-            each.summary
-            for each in self.transfers
-            if selector.selects(each, each.image, each.ledger.reference)
-        ]
-        return figure(sum(chosen, EMPTY), metric) if chosen else None
-
-
-def evaluate(condition: Condition, figures: RunFigures) -> CheckResult:
-    """Return the verdict of one check over what was measured."""
-    step = condition.selector.step
-    actual = figures.metric(condition.metric, condition.selector)
-    return condition.check(step if isinstance(step, int) else None, [actual])
+def evaluate(
+    condition: Condition, transfers: Sequence[TransferResult], containers: Sequence[ContainerResult]
+) -> CheckResult:
+    """Return the verdict of one check over a run; if it selects nothing, nothing was measured."""
+    metric, selector = condition.metric, condition.selector
+    if metric in OF_CONTAINERS:
+        done = [each for each in containers if selector.selects(each, each.image)]
+        actual: Number | None = of_containers(done, metric) if done else None
+    else:
+        chosen = [each for each in transfers if selector.selects(each, each.image, each.ledger.reference)]
+        actual = figure(sum((each.summary for each in chosen), EMPTY), metric) if chosen else None
+    return condition.check(selector.step if isinstance(selector.step, int) else None, [actual])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from regsim.core.result import CheckResult, ContainerResult, Reconciliation, RunResult, TransferResult
 from regsim.errors import ExitCode, RegistryError, RegsimError, cancellation
-from regsim.scenario.checks import RunFigures, evaluate, figure
+from regsim.scenario.checks import evaluate, figure
 from regsim.scenario.schema_container import InContainer
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
 from regsim.scenario.world import Member
@@ -99,8 +99,8 @@ class _Run:
         reconciliation = await self._reconcile()
         failed = any(map(_failed, self.transfers)) or any(map(_unwanted, self.contained))
         if not (self.interrupted or self.error is not None or failed):
-            figures = RunFigures(self.transfers, self.contained)
-            self.checks += [evaluate(check, figures) for check in self.scenario.checks]
+            done = (self.transfers, self.contained)
+            self.checks += [evaluate(check, *done) for check in self.scenario.checks]
         return replace(
             blank(self.scenario, self.mode),
             transfers=tuple(self.transfers),

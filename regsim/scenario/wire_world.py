@@ -28,7 +28,7 @@ from regsim.registry.repository import Registry, Repository
 from regsim.registry.transport import Transport
 from regsim.scenario.reconcile import reconcile
 from regsim.scenario.registry_container import check_image, registry_container
-from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
+from regsim.scenario.schema import Login, MockSpec, RegistrySpec
 from regsim.scenario.world import BLOBS, Ends, Job, Member, wanted_at
 from regsim.store.layout import LayoutStore
 from regsim.store.node import node_store
@@ -305,13 +305,7 @@ async def wire_world(
                 below = below or f"regsim-{secrets.token_hex(4)}"
         kind = PlanWorld if mode is Mode.PLAN else WireWorld
         world = kind(
-            url=url,
-            images=images,
-            stack=stack,
-            warn=warn,
-            connect=connect,
-            prefix=below,
-            registry=registry,
+            url=url, images=images, stack=stack, warn=warn, connect=connect, prefix=below, registry=registry
         )
         try:
             yield world

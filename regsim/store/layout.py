@@ -22,15 +22,7 @@ from typing import TYPE_CHECKING
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
 from regsim.store import layout_index
-from regsim.store.files import (
-    AsideFile,
-    file_errors,
-    in_use,
-    open_regular,
-    read_bounded,
-    regular_size,
-    sweep,
-)
+from regsim.store.files import AsideFile, file_errors, in_use, open_regular, read_bounded, regular_size, sweep
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
 from regsim.store.relay import Relay, Threads, hand_all, in_thread, streamed

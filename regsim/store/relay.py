@@ -41,11 +41,7 @@ class Relay:
     """
 
     def __init__(
-        self,
-        fill: Callable[[memoryview], int],
-        left: int | None,
-        takers: Sequence[Taker],
-        block: int = CHUNK,
+        self, fill: Callable[[memoryview], int], left: int | None, takers: Sequence[Taker], block: int = CHUNK
     ) -> None:
         self._block = block if left is None else min(block, left)
         self._fill = fill

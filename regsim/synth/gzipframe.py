@@ -42,15 +42,7 @@ _UNIT_BITS = 13 * 8
 _MAX_GATHERED = 2048
 
 # First length, first code and extra bits of the length codes (RFC 1951 section 3.2.5).
-_LENGTHS = (
-    (3, 257, 0),
-    (11, 265, 1),
-    (19, 269, 2),
-    (35, 273, 3),
-    (67, 277, 4),
-    (131, 281, 5),
-    (258, 285, 0),
-)
+_LENGTHS = ((3, 257, 0), (11, 265, 1), (19, 269, 2), (35, 273, 3), (67, 277, 4), (131, 281, 5), (258, 285, 0))
 
 
 class Hashing(Protocol):

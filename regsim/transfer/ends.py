@@ -265,12 +265,7 @@ class PlannedDestination:
     """
 
     def __init__(
-        self,
-        real: Destination,
-        planned: HeldSets,
-        *,
-        receives: bool,
-        gone: AbstractSet[str] = frozenset(),
+        self, real: Destination, planned: HeldSets, *, receives: bool, gone: AbstractSet[str] = frozenset()
     ) -> None:
         self.remote = real.remote
         self._real, self._planned, self._receives, self._gone = real, planned, receives, gone

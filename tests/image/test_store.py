@@ -209,7 +209,7 @@ async def test_nothing_is_removed_while_a_pull_is_under_way(
     layer = Descriptor.of(b"layer", media_types.OCI_LAYER)
     async with layout.in_use():
         await layout.put(BytesContent(layer, b"layer"))  # which no manifest names yet
-        with pytest.raises(LocalFileError, match="is in use: somebody is writing"):
+        with pytest.raises(LocalFileError, match="is in use: another process is writing"):
             prune(root)
         async with LayoutStore(root).in_use():
             assert await layout.has(layer)  # pulls do not keep each other out

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from regsim.scenario.checks import METRICS
 from regsim.scenario.fields import DEFAULT, Mapped, Several, Written
-from regsim.scenario.schema import NodeSpec, Scenario
+from regsim.scenario.schema import MockSpec, NodeSpec, RegistrySpec, Scenario
 from regsim.scenario.schema_container import InContainer
 from regsim.scenario.schema_image import EffectSpec, FileSpec, ImageSpec, LayerSpec, PlatformImage
-from regsim.scenario.schema_registry import MockSpec, RegistrySpec
 from regsim.scenario.schema_step import SEEN, ExpectWritten, Step
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from regsim.core.holdings import SkipRule
 from regsim.core.result import Mode
 from regsim.scenario.checks import Selector
 from regsim.scenario.load import parse_scenario
-from regsim.scenario.schema import Client, NodeSpec, Scenario
+from regsim.scenario.schema import Client, Login, MockSpec, NodeSpec, RegistrySpec, Scenario
 from regsim.scenario.schema_image import ImageSpec, LayerFormat, LayerSpec, Layout, PlatformImage
-from regsim.scenario.schema_registry import Login, MockSpec, RegistrySpec
 from regsim.scenario.schema_step import Copy, Delete, Place, Pull, Push, Tag
 
 EVERYTHING = """\

@@ -18,7 +18,7 @@ from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.model_world import check_model
 from regsim.scenario.run import run
-from regsim.scenario.schema_registry import PROFILES, MockSpec, RegistrySpec
+from regsim.scenario.schema import PROFILES, MockSpec, RegistrySpec
 from regsim.scenario.wire_world import WireWorld, wire_world
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from regsim.errors import ExitCode, UsageError
 from regsim.scenario.images import open_images
 from regsim.scenario.load import parse_scenario
 from regsim.scenario.run import run
-from regsim.scenario.schema_registry import RegistrySpec
+from regsim.scenario.schema import RegistrySpec
 from regsim.scenario.wire_world import check_registry, wire_world
 
 if TYPE_CHECKING:

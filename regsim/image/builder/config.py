@@ -187,10 +187,7 @@ _MAX_SIGNAL = 64
 
 
 def change(
-    config: Config,
-    written: Written,
-    expand: Callable[[str], str],
-    expand_words: Callable[[str], list[str]],
+    config: Config, written: Written, expand: Callable[[str], str], expand_words: Callable[[str], list[str]]
 ) -> str:
     """Apply an instruction to a config, and return its line in the history.
 

@@ -15,10 +15,9 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from e2b_dockerfile_utils import PatternMatcher
 
@@ -73,8 +72,7 @@ _COARSE = 2_000_000_000  # for file systems that keep whole seconds, or every se
 _SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What identifies a version of a file: size, inode, times of modification and change in nanoseconds."""
 
     size: int
@@ -119,7 +117,7 @@ class Checksums:
         for path, stamp in files:
             key = os.fsdecode(path)
             known = self._known.get(key)
-            if known is not None and known[:4] == [stamp.size, stamp.inode, stamp.modified, stamp.changed]:
+            if known is not None and known[:4] == [*stamp]:
                 found[path] = str(known[4])
                 self._used[key] = known
             else:
@@ -151,9 +149,7 @@ class Checksums:
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
             for (path, stamp), checksum in zip(files, threads.map(learn, files), strict=True):
                 if stamp.settled(now):
-                    self._used[os.fsdecode(path)] = [
-                        stamp.size, stamp.inode, stamp.modified, stamp.changed, checksum,
-                    ]  # fmt: skip
+                    self._used[os.fsdecode(path)] = [*stamp, checksum]
                 yield path, checksum
 
 
@@ -169,11 +165,7 @@ def _load(memory: Path) -> dict[str, list[int | str]]:
 MAX_IGNORE = 1024 * 1024
 MAX_DEPTH = 256
 
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-}
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.SYMLINK}
 _SPECIAL = {
     stat.S_IFSOCK: "a socket",
     stat.S_IFIFO: "a named pipe",

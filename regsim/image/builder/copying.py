@@ -89,11 +89,7 @@ class Taken:
 
 
 def take(
-    source: Source,
-    patterns: Sequence[str],
-    *,
-    exclude: Sequence[str] = (),
-    parents: bool = False,
+    source: Source, patterns: Sequence[str], *, exclude: Sequence[str] = (), parents: bool = False
 ) -> list[Taken]:
     """Return what each path or pattern means.
 

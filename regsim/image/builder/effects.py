@@ -100,7 +100,7 @@ def check_effect(effect: Effect) -> None:
     for path, file in effect.files.items():
         parts = path.split(b"/")
         above = {b"/".join(parts[:depth]) for depth in range(1, len(parts))}
-        shown = _text(path)
+        shown = path.decode("utf-8", "replace")
         if file.size > MAX_FILE_SIZE:
             raise UsageError(f"{shown!r} has {file.size} bytes", hint="1 TiB is the most")
         if not above.isdisjoint(effect.files):
@@ -109,15 +109,11 @@ def check_effect(effect: Effect) -> None:
             raise UsageError(f"{shown!r} is left and deleted by the same command", hint="say one of them")
 
 
-def _text(path: bytes) -> str:
-    return path.decode("utf-8", "replace")
-
-
 def _entry(path: bytes, file: MadeFile, timestamp: int) -> Entry:
     kind = Kind.SYMLINK if file.link is not None else Kind.FILE
     data = file.content
     if data is not None:
-        content = partial(_given, data)
+        content = partial(iter, (data,))
     else:
         seed = file.seed if file.seed is not None else path.decode("utf-8", "surrogateescape")
         content = partial(made_up, seed, file.size, file.ratio)
@@ -132,10 +128,6 @@ def _entry(path: bytes, file: MadeFile, timestamp: int) -> Entry:
         content=None if kind is Kind.SYMLINK else content,
         link=file.link or b"",
     )
-
-
-def _given(data: bytes) -> Iterator[bytes]:
-    yield data
 
 
 def made_up(seed: str, size: int, ratio: float) -> Iterator[bytes]:
