@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from regsim.core.ledger import Evidence
 
@@ -24,21 +24,6 @@ class SkipRule(StrEnum):
     CHAIN = "chain"  # only an unbroken run from the bottom: docker's graph drivers
 
 
-class Holdings(Protocol):
-    """What one repository or node holds, whatever keeps it: sets, an overlay of a plan, a store."""
-
-    def resolve(self, reference: str) -> Descriptor | None:
-        """Return what a tag or digest names here; None if it is absent."""
-
-    def has(self, digest: Digest, run: tuple[Digest, ...] = ()) -> Evidence | None:
-        """Return how it is known that a blob is here; None if it is absent.
-
-        Args:
-            digest: of the blob.
-            run: the layers from the base up to this one, if it is a layer of a manifest; else empty.
-        """
-
-
 def runs_of(document: Document) -> tuple[tuple[Digest, ...], ...]:
     """Return every run of a manifest's layers that begins with the base, shortest first."""
     layers = tuple(layer.digest for layer in document.layers)
@@ -47,7 +32,7 @@ def runs_of(document: Document) -> tuple[tuple[Digest, ...], ...]:
 
 @dataclass(slots=True, kw_only=True)
 class HeldSets:
-    """`Holdings` as sets of digests: one repository or node of a model, or what a plan would have written.
+    """What one repository or node of a model holds, or what a plan would have written, as sets of digests.
 
     Attributes:
         present: what a blob that is here is known by (`head` at a registry, `local` on a node).
@@ -70,7 +55,12 @@ class HeldSets:
         return held.descriptor if held is not None else None
 
     def has(self, digest: Digest, run: tuple[Digest, ...] = ()) -> Evidence | None:
-        """Return how it is known that a blob is here; see `Holdings.has`."""
+        """Return how it is known that a blob is here; None if it is absent.
+
+        Args:
+            digest: of the blob.
+            run: the layers from the base up to this one, if it is a layer of a manifest; else empty.
+        """
         if run and self.runs is not None:
             return Evidence.CHAIN if run in self.runs else None
         return self.present if digest in self.blobs else None

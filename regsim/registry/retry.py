@@ -41,14 +41,12 @@ class Policy:
         retries: tries of one request after the first one.
         base: seconds before the first retry; each later one waits twice as long.
         longest: the most seconds of a wait, whatever the registry requests.
-        statuses: that are worth another try.
         total: retries in all, whatever they are of: the budget of a run at one host.
     """
 
     retries: int = 3
     base: float = 0.25
     longest: float = 30.0
-    statuses: frozenset[int] = STATUSES
     total: int = 500
 
 
@@ -87,7 +85,7 @@ class Patience:
 
     def wants(self, status: int) -> bool:
         """Tell whether an answer of this status is worth another try."""
-        return status in self.policy.statuses
+        return status in STATUSES
 
     def settled(self, answer: Answer) -> Answer:
         """Return an answer that will not change by asking again.

@@ -85,7 +85,8 @@ class DockerArchive(OciArchive):
         names = sorted({name for each in images for name in each.names})
         if reference in self._made:
             return names, self._made[reference].descriptor
-        found = [each for each in images if not reference or _is_called(each, reference)]
+        wanted = _normal(reference)
+        found = [each for each in images if not reference or wanted in map(_normal, each.names)]
         return names, self._described(index, found[0]) if len(found) == 1 else None
 
     def _documents(self) -> list[Descriptor]:
@@ -147,11 +148,6 @@ def _entry(value: object, where: str) -> Saved:
 
 def _are_strings(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
-
-
-def _is_called(image: Saved, reference: str) -> bool:
-    wanted = _normal(reference)
-    return any(_normal(name) == wanted for name in image.names)
 
 
 def _normal(name: str) -> str:

@@ -20,7 +20,7 @@ from regsim.store.memory import named
 from regsim.store.partial import PARTIAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -28,6 +28,7 @@ REF_NAME = "org.opencontainers.image.ref.name"
 # An entry has some 300 bytes, so this is room for a hundred thousand images.
 MAX_INDEX_SIZE = 32 * 1024 * 1024
 _TAGS_IN_HINT = 20
+_EMPTY = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}
 _DAMAGED = "the image layout is damaged; write it again"
 
 
@@ -89,41 +90,6 @@ class Listing:
         """Return all tags, sorted."""
         names = (ref_name(value) for value in self.manifests)
         return tuple(sorted({name for name in names if name is not None}))
-
-    def lookup(
-        self, reference: str, where: str, unlisted: Callable[[Digest], Descriptor | None]
-    ) -> Descriptor | None:
-        """Return the manifest that a tag or digest names, or the only one if the reference is empty.
-
-        Args:
-            reference: a tag, a digest, or nothing.
-            where: the layout, as errors name it.
-            unlisted: finds a manifest by its digest that only an index names.
-
-        Raises:
-            ContentError: several are listed under that tag.
-        """
-        found = self._candidates(reference, unlisted)
-        if len(found) > 1 and reference:
-            raise ContentError(
-                f"{where} lists {len(found)} manifests as {reference!r}", hint="name one by its digest"
-            )
-        return found[0] if len(found) == 1 else None
-
-    def _candidates(
-        self, reference: str, unlisted: Callable[[Digest], Descriptor | None]
-    ) -> list[Descriptor]:
-        if not reference:
-            # An untagged entry next to tagged ones refers to one of them, or was replaced.
-            tagged = [each for tag in self.tags() for each in self.tagged(tag)]
-            images = list({each.digest: each for each in tagged}.values()) or self.everything()
-            return [named(each) for each in images]
-        try:
-            digest = Digest(reference)
-        except InvalidReferenceError:
-            return list({each.digest: named(each) for each in self.tagged(reference)}.values())
-        found = self.by_digest(digest) or unlisted(digest)
-        return [named(found)] if found else []
 
     def _entry(self, position: int, value: object) -> Descriptor:
         return Descriptor.from_json(value, where=f"{self.where}, manifests[{position}]")
@@ -188,7 +154,25 @@ class Listed(ABC):
 
     def _lookup(self, reference: str) -> tuple[Sequence[str], Descriptor | None]:
         listing = self._listing()
-        return listing.tags(), listing.lookup(reference, str(self.path), self._unlisted)
+        candidates = self._candidates(listing, reference)
+        found = list({each.digest: named(each) for each in candidates}.values())
+        if len(found) > 1 and reference:
+            raise ContentError(
+                f"{self.path} lists {len(found)} manifests as {reference!r}", hint="name one by its digest"
+            )
+        return listing.tags(), found[0] if len(found) == 1 else None
+
+    def _candidates(self, listing: Listing, reference: str) -> list[Descriptor]:
+        if not reference:
+            # An untagged entry next to tagged ones refers to one of them, or was replaced.
+            tagged = [each for tag in listing.tags() for each in listing.tagged(tag)]
+            return tagged or listing.everything()
+        try:
+            digest = Digest(reference)
+        except InvalidReferenceError:
+            return listing.tagged(reference)
+        found = listing.by_digest(digest) or self._unlisted(digest)
+        return [found] if found else []
 
     def _unlisted(self, digest: Digest) -> Descriptor | None:
         # A manifest that an index names is a blob like others: it must say itself what it is.
@@ -270,7 +254,7 @@ def create(root: Path) -> None:
         if not check_marker(root):
             _refuse_other_content(root)
             _create_once(root / MARKER, MARKER_BYTES)
-        _create_once(root / INDEX, encode(_empty_index()))
+        _create_once(root / INDEX, encode(_EMPTY))
 
 
 def _refuse_other_content(root: Path) -> None:
@@ -359,16 +343,9 @@ def _with_tag(manifests: list[Any], descriptor: Descriptor, tag: str) -> list[An
     same = [value for value in manifests if digest_of(value) == descriptor.digest]
     if tag == descriptor.digest:
         return manifests if same else [*manifests, named(descriptor).to_json()]
-    if [ref_name(value) for value in same].count(tag) == 1 == _count(manifests, tag):
+    tagged = [value for value in manifests if ref_name(value) == tag]
+    if len(tagged) == 1 and digest_of(tagged[0]) == descriptor.digest:
         return manifests
     untagged = [value for value in same if ref_name(value) is None]
     kept = [value for value in manifests if ref_name(value) != tag and value not in untagged]
     return [*kept, replace(named(descriptor), annotations={REF_NAME: tag}).to_json()]
-
-
-def _count(manifests: list[Any], tag: str) -> int:
-    return [ref_name(value) for value in manifests].count(tag)
-
-
-def _empty_index() -> dict[str, Any]:
-    return {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": []}

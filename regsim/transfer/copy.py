@@ -157,11 +157,15 @@ class Transfer:
         selection = self._selection = Selection(descriptor, self._resolving)
         await select(self._source, selection, self._options.choice, self._name)
         selection.settle(selection.kept or (selection.root.digest,))
+        tag = self._tag
+        # What is chosen by platform has another digest than what it was chosen from.
+        with suppress(InvalidReferenceError):
+            tag = tag and Digest(tag) and selection.root.digest
         rules = Rules(
             direction=self._direction,
             to_registry=self._destination.remote,
             from_registry=self._source.remote,
-            tag=self._tag and _own_name(self._tag, selection.root),
+            tag=tag,
             candidates=self._options.candidates,
             keeps=keep_all if selection.kept is None else selection.keeps,
         )
@@ -327,13 +331,6 @@ class _Overheard:
                 chunks.append(chunk)
                 yield chunk
         self.heard[self.descriptor.digest] = b"".join(chunks)
-
-
-def _own_name(tag: str, root: Descriptor) -> str:
-    # What is chosen by platform has another digest than what it was chosen from.
-    with suppress(InvalidReferenceError):
-        return root.digest if Digest(tag) else tag
-    return tag
 
 
 def _is_config(descriptor: Descriptor) -> bool:

@@ -81,19 +81,16 @@ class AuthFiles:
         host = normal_host(host)
         for path in self.paths:
             document = await asyncio.to_thread(self._read, path)
-            if document is not None and (found := await self._look(document, host, repository)) is not None:
-                return found
-        return None
-
-    async def _look(self, document: _Document, host: str, repository: str | None) -> Credentials | None:
-        if helper := document.helper(host):
-            found = await self._ask(document.path, helper, host)
+            if document is None:
+                continue
+            helper = document.helper(host)
+            found = await self._ask(path, helper, host) if helper else None
+            found = found or document.stored(host, repository)
+            if found is None and document.store:
+                found = await self._ask(path, document.store, host)
             if found is not None:
                 return found
-        stored = document.stored(host, repository)
-        if stored is None and document.store:
-            return await self._ask(document.path, document.store, host)
-        return stored
+        return None
 
     async def _ask(self, path: Path, helper: str, host: str) -> Credentials | None:
         key = helper, host

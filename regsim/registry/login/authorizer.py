@@ -6,6 +6,7 @@ not know repositories, content, or how requests are sent.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -84,22 +85,18 @@ class Authorizer:
         found = parse_challenges(header)
         if not found and not self.challenges:
             # Some registries (gcr) send it from the base alone.
-            found = await self._ping(account)
+            if self._base_challenges is None:
+                # If that fails, the refusal that led here says more.
+                with suppress(RegsimError):
+                    answer = await self._ask("GET", f"{self._base}/v2/", account)
+                    self._base_challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+            found = self._base_challenges or ()
         known = tuple(each for each in found if each.scheme in (_BASIC, _BEARER))
         if found and not known:
             offered = ", ".join(each.scheme for each in found)
             raise AuthenticationError(f"{self._host} offers no login that regsim knows: {offered:.100}")
         self.challenges = known or self.challenges
         return self.challenges
-
-    async def _ping(self, account: Account) -> tuple[Challenge, ...]:
-        if self._base_challenges is None:
-            try:
-                answer = await self._ask("GET", f"{self._base}/v2/", account)
-            except RegsimError:
-                return ()  # the refusal that led here says more
-            self._base_challenges = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
-        return self._base_challenges
 
     async def credentials(self, repository: str | None) -> Credentials | None:
         """Return the credentials for a repository; they are looked up once."""
