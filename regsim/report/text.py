@@ -133,7 +133,8 @@ def _transfer(alike: list[TransferResult], mode: Mode, *, titled: bool, width: i
     ledger = first.ledger
     if titled:
         name = f" {first.step_name}" if first.step_name else ""
-        yield f"Step {first.step}{name}: {ledger.direction} {_what(first)}, {_who(alike)}"
+        what = ledger.reference if first.image is None else f"{first.image} to {ledger.reference}"
+        yield f"Step {first.step}{name}: {ledger.direction} {what}, {_who(alike)}"
     else:
         yield f"{ledger.direction} {ledger.reference}"
     rows = [_row(entry) for entry in ledger.entries]
@@ -150,12 +151,6 @@ def _transfer(alike: list[TransferResult], mode: Mode, *, titled: bool, width: i
     yield f"  {_outcomes(summary.layers or summary)}; {_wire(summary, ledger.direction, mode)}{each}"
 
 
-def _what(transfer: TransferResult) -> str:
-    if transfer.image is not None:
-        return f"{transfer.image} to {transfer.ledger.reference}"
-    return transfer.ledger.reference
-
-
 def _who(alike: list[TransferResult]) -> str:
     nodes = [transfer.node for transfer in alike if transfer.node is not None]
     weight = sum(transfer.weight for transfer in alike)
@@ -170,13 +165,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
     if entry.mounted_from is not None:
         evidence = f"{evidence} from {entry.mounted_from}"
     shown = entry.recorded_digest or entry.digest
-    return (shown.short, size(entry.size), str(entry.outcome), evidence, _origin(entry))
-
-
-def _origin(entry: Entry) -> str:
-    if entry.created_by is None:
-        return f"({entry.role})"
-    return instruction(entry.created_by)
+    origin = f"({entry.role})" if entry.created_by is None else instruction(entry.created_by)
+    return (shown.short, size(entry.size), str(entry.outcome), evidence, origin)
 
 
 def _outcomes(layers: Summary) -> str:
