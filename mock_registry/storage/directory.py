@@ -18,7 +18,7 @@ from mock_registry.spec import Algorithm, Digest, is_digest
 
 from .changelog import ChangeLog, DamagedLogError, is_session
 from .files import DirectoryBlob, Library
-from .place import DirectoryError, Place, look, names, open_file
+from .place import CREATE, DirectoryError, Place, look, names, open_file
 from .protocol import (
     NO_ROOM,
     Change,
@@ -43,7 +43,6 @@ _ASIDE = (".manifest-", ".freed-")
 """Prefixes of files in the folder of uploads that are not uploads: removed at a start."""
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _WASTE = 1000
 """Outdated lines of changes that are kept before the file is rewritten, beside as many as are needed."""
@@ -201,7 +200,7 @@ class DirectoryStorage(Storage):
         uploads = self.place.uploads
         name = f".manifest-{next(self._number)}"
         try:
-            descriptor = os.open(name, _CREATE, 0o600, dir_fd=uploads)
+            descriptor = os.open(name, CREATE, 0o600, dir_fd=uploads)
             try:
                 write_all(descriptor, [content])
                 os.utime(descriptor, ns=self._library.times(digest, len(content)))
@@ -298,7 +297,6 @@ class DirectoryUpload(Upload):
         self._storage = storage
         self._session = session
         self._descriptor: int | None = None
-        self._over = False
 
     def _writer(self, count: int) -> Callable[[Sequence[bytes]], None]:  # noqa: ARG002 (the file system counts)
         descriptor = self._open()
@@ -334,16 +332,11 @@ class DirectoryUpload(Upload):
         if not self.size:
             self._open()  # there is no file yet
         self.settle()
-        blob = self._storage.take(self._session, digest, self.size)
-        self._over = True
-        return blob
+        return self._storage.take(self._session, digest, self.size)
 
     async def discard(self) -> None:
         """Free the space."""
         self.settle()
-        if self._over:
-            return
-        self._over = True
         uploads = self._storage.place.uploads
         if self.size < _LARGE:
             unlink(self._session, uploads)

@@ -25,6 +25,7 @@ _OURS = {_INDEX, _LAYOUT, _LOCK, _NEW_INDEX, "blobs", "lost+found", "uploads"} |
     changelog.RESERVE,
 }
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CREATE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -49,6 +50,7 @@ class Place:
         top: Descriptor of the directory.
         uploads: Descriptor of the folder for open uploads.
         blobs: Descriptors of the folders for content, by algorithm.
+        close: Closes the directory and releases its lock; called at the latest when this is dropped.
 
     Raises:
         DirectoryError: It holds what no registry makes.
@@ -59,7 +61,7 @@ class Place:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptors: list[int] = []
-        self._close = weakref.finalize(self, _close_all, self._descriptors)
+        self.close = weakref.finalize(self, _close_all, self._descriptors)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             self.top = self._keep(os.open(path, _FOLDER))
@@ -124,15 +126,10 @@ class Place:
             OSError: The index stays what it was.
         """
         for name, content in ((_LAYOUT, b'{"imageLayoutVersion": "1.0.0"}'), (_INDEX, index)):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            descriptor = os.open(_NEW_INDEX, flags, 0o600, dir_fd=self.top)
+            descriptor = os.open(_NEW_INDEX, CREATE, 0o600, dir_fd=self.top)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
             os.rename(_NEW_INDEX, name, src_dir_fd=self.top, dst_dir_fd=self.top)
-
-    def close(self) -> None:
-        """Close the directory and release its lock."""
-        self._close()
 
 
 def names(folder: int) -> list[str]:
