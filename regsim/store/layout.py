@@ -189,7 +189,9 @@ class LayoutStore(Listed):
             LocalFileError: another process had it for itself for 30 s.
         """
         with ExitStack() as self._using:
-            if self.path.is_dir():
+            with file_errors(self.path, "read"):
+                there = self.path.is_dir()
+            if there:
                 await in_thread(self._use)
             yield
         self._using, self._locked = None, False

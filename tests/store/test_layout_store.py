@@ -437,3 +437,9 @@ async def test_unwritable_layout_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LocalFileError, match="Permission denied") as caught:
         await store.put(LAYER)
     assert "permissions" in caught.value.hint
+
+
+async def test_layout_whose_name_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(LocalFileError, match="name too long"):
+        async with LayoutStore(tmp_path / ("x" * 300), create=True).in_use():
+            pass

@@ -77,7 +77,8 @@ def declared(effects: Mapping[str, Effect], command: str) -> Effect:
     if effect is None:
         raise UsageError(
             f"nothing is declared for RUN {command[:120]}",
-            hint="commands are not executed: say what it leaves behind, files and deletions",
+            hint="commands are not run: declare what it leaves in Dockerfile.run.yaml (build --run FILE) "
+            "or, in a scenario, in the image's run",
         )
     try:
         check_effect(effect)

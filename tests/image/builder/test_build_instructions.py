@@ -141,6 +141,7 @@ async def test_a_run_of_which_nothing_is_declared_is_an_error_before_anything_is
         await bench.build("FROM scratch\nCOPY nothing /\nRUN make\nRUN make all\n")
     assert [line.split(":")[1] for line in error.value.problems] == ["3", "4"]
     assert "nothing is declared for RUN make" in error.value.problems[0]
+    assert "Dockerfile.run.yaml" in error.value.problems[0]
     assert not bench.layout.exists()
 
 
