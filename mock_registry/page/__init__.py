@@ -112,7 +112,8 @@ def _what(found: Survey, manifest: Manifest) -> Sequence[Node]:
     if manifest.media_type in INDEXES:
         return "", f"index of {len(manifest.successors):,}"
     sizes = [found.layers[digest].size for digest in dict(manifest.layers) if digest in found.layers]
-    return in_units(sum(sizes)), f"image of {len(manifest.layers):,} layers"
+    count = len(manifest.layers)
+    return in_units(sum(sizes)), f"image of {count:,} {'layer' if count == 1 else 'layers'}"
 
 
 def _layers(found: Survey) -> Html:

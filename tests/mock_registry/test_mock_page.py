@@ -100,9 +100,9 @@ async def test_the_page_shows_repositories_tags_and_images(peer: Peer) -> None:
         [size, what, repository, tags] for size, what, _, repository, tags in page.table("Size", "What")[:3]
     ]
     assert rows == [
-        ["1.0 kB", "image of 1 layers", "shop/api", "v1"],
+        ["1.0 kB", "image of 1 layer", "shop/api", "v1"],
         ["1.2 kB", "image of 2 layers", "shop/api", "v2"],
-        ["1.0 kB", "image of 1 layers", "shop/web", "latest"],
+        ["1.0 kB", "image of 1 layer", "shop/web", "latest"],
     ]
     assert ("title", f"sha256:{hashlib.sha256(BASE).hexdigest()}") in page.attributes
 
@@ -136,7 +136,7 @@ async def test_an_index_and_an_image_without_a_tag_are_listed(peer: Peer) -> Non
     await peer.put("app", "all", peer.index(image), peer.OCI_INDEX)
     rows = (await look(peer.http)).table("Size", "What")[:2]
     assert [[what, tags] for _, what, _, _, tags in rows] == [
-        ["image of 1 layers", "untagged"],
+        ["image of 1 layer", "untagged"],
         ["index of 1", "all"],
     ]
 
@@ -145,7 +145,7 @@ async def test_what_a_sparse_image_lacks_is_not_here(with_settings: OpenWith) ->
     async with with_settings(sparse=True) as peer:
         await peer.put("app", "v1", peer.image(b"{}", [BASE]))
         page = await look(peer.http)
-        assert page.table("Size", "What")[0][:2] == ["0 B", "image of 1 layers"]
+        assert page.table("Size", "What")[0][:2] == ["0 B", "image of 1 layer"]
         assert "No layers are stored." in page.text
 
 

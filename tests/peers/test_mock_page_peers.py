@@ -39,7 +39,6 @@ FLAGS = (
     "--window-size=1200,1400",
 )
 SCRIPT = "<script>document.title = 'it ran'</script>"
-STEPS = ("ADD rootfs.tar.xz /", "RUN apt-get install --yes curl", f'RUN echo "{SCRIPT}"', "COPY app /srv")
 
 
 class Browser(Protocol):
@@ -75,16 +74,13 @@ def push(http: httpx.Client, name: str, content: bytes, media_type: str) -> dict
     return {"mediaType": media_type, "digest": digest, "size": len(content)}
 
 
-def push_image(http: httpx.Client, name: str, tag: str, *layers: tuple[str, int]) -> None:
-    """Push an image of layers, each a step of its history and a size."""
-    history = [{"created_by": step} for step, _ in layers]
-    config = {"os": "linux", "architecture": "amd64", "history": history}
+def push_image(http: httpx.Client, name: str, tag: str, *sizes: int, media_type: str = LAYER) -> None:
+    """Push an image of layers, each of which is told by its size."""
     document = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
-        "config": push(http, name, json.dumps(config).encode(), "application/vnd.oci.image.config.v1+json"),
-        "layers": [push(http, name, random.Random(step).randbytes(size), LAYER) for step, size in layers],
-        "annotations": {"org.opencontainers.image.title": f"{name} {SCRIPT}"},
+        "config": push(http, name, b"{}", "application/vnd.oci.image.config.v1+json"),
+        "layers": [push(http, name, random.Random(size).randbytes(size), media_type) for size in sizes],
     }
     headers = {"Content-Type": MANIFEST}
     url = f"/v2/{name}/manifests/{tag}"
@@ -94,15 +90,14 @@ def push_image(http: httpx.Client, name: str, tag: str, *layers: tuple[str, int]
 @pytest.fixture
 def server() -> Iterator[RegistryServer]:
     """A registry with a few images, whose journal begins afterwards."""
-    base, tools, hostile = (
-        (step, size) for step, size in zip(STEPS, (9_000_000, 3_100_000, 420), strict=False)
-    )
+    base, tools = 9_000_000, 3_100_000
     with RegistryServer() as server:
         with httpx.Client(base_url=server.url, trust_env=False) as http:
-            push_image(http, "shop/api", "v1.0", base, tools, ("COPY api /srv # 1.0", 260_000))
-            push_image(http, "shop/api", "v1.1", base, tools, ("COPY api /srv # 1.1", 270_000))
-            push_image(http, "shop/api", "latest", base, tools, ("COPY api /srv # 1.1", 270_000))
-            push_image(http, "shop/web", "v2", base, hostile, ("COPY web /srv", 1_250_000))
+            push_image(http, "shop/api", "v1.0", base, tools, 260_000)
+            push_image(http, "shop/api", "v1.1", base, tools, 270_000)
+            push_image(http, "shop/api", "latest", base, tools, 270_000)
+            push_image(http, "shop/web", "v2", base, 1_250_000)
+            push_image(http, "shop/web", "hostile", 420, media_type=SCRIPT)
             push_image(http, "tools/curl", "8.5", base, tools)
             http.get("/v2/shop/api/manifests/none")
         yield server
@@ -123,7 +118,7 @@ def test_chromium_shows_the_page_and_asks_for_nothing_else(server: RegistryServe
     before = len(server.journal)
     shown = chromium(server.url, "--dump-dom")
     assert [(record.route, record.target) for record in server.journal[before:]] == [("page", "/")]
-    for told in ("shop/api", "shop/web", "tools/curl", "v1.0", "COPY web /srv", "linux/amd64"):
+    for told in ("shop/api", "shop/web", "tools/curl", "v1.0", "image of 3 layers", "12.4 MB"):
         assert told in shown
 
 
@@ -131,7 +126,7 @@ def test_chromium_takes_strangers_texts_for_text(server: RegistryServer, chromiu
     shown = chromium(server.url, "--dump-dom")
     assert "<title>mock_registry</title>" in shown
     assert "<script" not in shown
-    assert shown.count("&lt;script&gt;") >= 5
+    assert shown.count("&lt;script&gt;") == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +170,7 @@ def test_the_policy_stops_a_script_that_escaping_would_have_missed(
     server: RegistryServer, chromium: Browser, guarded: bool
 ) -> None:
     answer = httpx.get(server.url, trust_env=False)
-    broken = answer.content.replace(b"</main>", SCRIPT.encode() + b"</main>")
+    broken = answer.content.replace(b"</footer>", SCRIPT.encode() + b"</footer>")
     policy = ("Content-Security-Policy", answer.headers["content-security-policy"])
     kind = ("Content-Type", answer.headers["content-type"])
     with serving(broken, [kind, policy] if guarded else [kind]) as url:
