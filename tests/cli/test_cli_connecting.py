@@ -256,6 +256,7 @@ def secure(start: Start) -> tuple[str, Path]:
     return url.removeprefix("https://"), ca
 
 
+@pytest.mark.long
 def test_a_certificate_is_checked_and_by_whom_can_be_told(
     regsim: Regsim, layout: Layout, secure: tuple[str, Path]
 ) -> None:

@@ -58,6 +58,7 @@ def printed(address: str, now: datetime) -> list[str]:
     return history_table(image, found.view, full=False, human=True, now=now).splitlines()
 
 
+@pytest.mark.long
 def test_the_articles_image_is_built_and_its_history_is_the_articles_to_the_letter(
     regsim: Regsim, tmp_path: Path
 ) -> None:

@@ -116,6 +116,7 @@ async def test_a_proxy_that_wants_credentials_says_so_and_is_not_asked_again(tls
         assert len(mock.journal) == 0
 
 
+@pytest.mark.long
 async def test_a_proxy_without_a_way_to_the_registry_is_asked_again() -> None:
     refusal = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
     async with MockRegistry() as mock, proxying(refuses=refusal) as proxy:
@@ -125,6 +126,7 @@ async def test_a_proxy_without_a_way_to_the_registry_is_asked_again() -> None:
         assert len(proxy.lines) == 4
 
 
+@pytest.mark.long
 async def test_a_proxy_that_is_not_there_is_told_without_its_credentials() -> None:
     async with (
         MockRegistry() as mock,

@@ -109,6 +109,7 @@ def test_indexes_may_be_nested_so_deep_and_no_deeper() -> None:
         Graph.of(documents[-1].descriptor, known(*documents))
 
 
+@pytest.mark.long
 def test_more_references_than_any_image_has_are_refused() -> None:
     image = manifest(blob("base"))
     most = replace(image, successors=image.successors[1:] * (MAX_REFERENCES - 1))

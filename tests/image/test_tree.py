@@ -184,6 +184,7 @@ def test_a_layer_leaves_the_tree_below_it_as_it_was_and_shares_what_it_does_not_
     assert upper.root.children[b"etc"] is not base.root.children[b"etc"]
 
 
+@pytest.mark.long
 def test_a_deep_tree_needs_no_deep_stack() -> None:
     tree, _ = built([directory(b"/".join([b"d"] * 2000)), of_bytes(b"/".join([b"d"] * 2000) + b"/f", b"1")])
     assert len(paths(tree)) == 2001

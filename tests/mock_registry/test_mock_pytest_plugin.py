@@ -70,6 +70,7 @@ def examples() -> list[str]:
 # The examples, and what they promise
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loop", ["anyio", "asyncio"])
 def test_the_examples_of_the_readme_pass_under_anyio_and_under_pytest_asyncio(
     pytester: pytest.Pytester, run: Try, loop: str
@@ -265,6 +266,7 @@ def test_one(mock_registry_server, mock_registry_factory):
     ).assert_outcomes(passed=1)
 
 
+@pytest.mark.long
 def test_a_server_speaks_tls_and_a_registry_in_process_leaves_that_aside(run: Try) -> None:
     run(
         """

@@ -102,7 +102,7 @@ async def test_a_body_that_falls_silent_is_resumed(
         await silent.wait()
 
     async with serve(stall, rest(5000)) as peer:
-        assert await read(link, peer, patience, account, Timeouts(read=0.05)) == DATA
+        assert await read(link, peer, patience, account, Timeouts(read=0.5)) == DATA
     assert account == Account(requests=2, attempts=1, received=SIZE)
 
 

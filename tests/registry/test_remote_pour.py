@@ -118,7 +118,7 @@ async def test_a_cut_is_made_good_without_a_byte_twice(
 
     one, two = Taken(), Taken()
     async with serve(broken, continued) as peer:
-        await pour(link, peer, patience, account, one, two, read=0.2 if ending == "silence" else 60)
+        await pour(link, peer, patience, account, one, two, read=1.0 if ending == "silence" else 60)
     assert one.data == two.data == DATA
     assert account == Account(requests=2, attempts=1, received=SIZE)
 

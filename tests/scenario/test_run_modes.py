@@ -114,6 +114,7 @@ def assert_passed(result: RunResult, entry: Shipped) -> None:
     assert result.description == entry.description
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", shipped(), ids=lambda entry: entry.name)
 async def test_shipped_scenarios_pass_and_agree_in_the_model_and_as_a_plan(entry: Shipped) -> None:
     model, plan = await run_as(Mode.MODEL, entry.path), await run_as(Mode.PLAN, entry.path)
@@ -136,6 +137,7 @@ def marks_of(name: str) -> list[pytest.MarkDecorator]:
 ON_THE_WIRE = [pytest.param(entry, id=entry.name, marks=marks_of(entry.name)) for entry in shipped()]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ON_THE_WIRE)
 async def test_shipped_scenarios_pass_on_the_wire_as_in_the_model(entry: Shipped) -> None:
     wire, model = await run_as(Mode.WIRE, entry.path), await run_as(Mode.MODEL, entry.path)

@@ -177,6 +177,7 @@ def test_document_beyond_its_limit_is_not_read(index: Callable[[bytes], TarIndex
         found.document("index.json", 100)
 
 
+@pytest.mark.long
 def test_more_members_than_any_image_has_are_refused(index: Callable[[bytes], TarIndex]) -> None:
     directory = raw_header("d/", tarfile.DIRTYPE, 0)
     with pytest.raises(ContentError, match="more than 100,000 members"):

@@ -897,6 +897,7 @@ def is_held(successor: Successor, holdings: HeldSets) -> bool:
     return foreign or digest in holdings.blobs or any(digest in run for run in holdings.runs or ())
 
 
+@pytest.mark.long
 @given(story=stories(), random=RANDOMS)
 @enough(150)
 def test_order_of_answers_changes_no_entry(story: Story, random: Random) -> None:
@@ -913,6 +914,7 @@ def test_order_of_answers_changes_no_entry(story: Story, random: Random) -> None
         require(hand.ledger(), step.expected)
 
 
+@pytest.mark.long
 @given(story=stories(), random=RANDOMS)
 @enough(150)
 def test_after_a_failure_nothing_starts_and_the_laws_hold(story: Story, random: Random) -> None:
@@ -966,6 +968,7 @@ def require_partial(ledger: Ledger, step: Move, broken: act.Action) -> None:
 # Failures on the wire.
 
 
+@pytest.mark.long
 @given(story=stories(), jobs=st.integers(1, 6), random=RANDOMS)
 @enough(60)
 def test_accounts_agree_whatever_is_lost_or_spoilt_at_the_source(

@@ -73,7 +73,7 @@ async def test_each_stretch_goes_on_where_it_broke_off(effect: str) -> None:
 
 
 async def test_a_stretch_that_falls_silent_is_left_and_gone_on_with() -> None:
-    async with shop(ranges=four(), timeouts=Timeouts(read=0.2)) as there:
+    async with shop(ranges=four(), timeouts=Timeouts(read=1.0)) as there:
         store = await image(LARGE)
         await there.push(store)
         there.forget()
@@ -81,7 +81,7 @@ async def test_a_stretch_that_falls_silent_is_left_and_gone_on_with() -> None:
         pulled = MemoryStore()
         ledger = await there.pull(pulled)
         assert (ledger.error, ledger.summary.wasted, pulled.blobs) == (None, 0, store.blobs)
-        assert reasons(ledger) == ["stall"]
+        assert set(reasons(ledger)) == {"stall"}  # a busy machine may be silent elsewhere too
 
 
 async def test_patience_that_ends_with_one_stretch_ends_the_blob() -> None:
