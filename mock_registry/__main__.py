@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
         "(default: all who log in may do everything)",
     )
     group.add_argument("--anonymous-pull", action="store_true", help="everyone may pull everything")
-    group.add_argument("--read-only", action="store_true", help="nobody may change anything (405)")
+    group.add_argument("--read-only", action="store_true", help="refuse all writes (405)")
 
     group = parser.add_argument_group("storage")
     group.add_argument(

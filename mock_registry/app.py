@@ -47,8 +47,7 @@ _log = logging.getLogger(__name__)
 PUBLISH_AFTER = 1.0
 """Seconds from a change of tags or manifests to the ``index.json`` that shows it, and to the next one."""
 
-_TURNS = 10
-"""Turns of the event loop from bytes in a socket to a request under way, with room to spare."""
+_TURNS = 10  # of the event loop, from bytes in a socket to a request under way, with room to spare
 
 
 class MockRegistry:

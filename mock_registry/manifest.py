@@ -1,4 +1,4 @@
-"""Manifests: exact bytes beside what a registry must understand of them.
+"""Manifests: exact bytes, and what a registry must understand of them.
 
 Owns reading and judging image manifests and indexes as pushed (end-7). Must not know of repositories: whether
 the successors exist is asked elsewhere.

@@ -62,7 +62,7 @@ def _users(texts: list[str], htpasswd: str | os.PathLike[str] | None) -> Users:
             raise ValueError("a user is NAME:PASSWORD")  # the text may be a password: it is not repeated
         pairs[name] = password
     if not pairs:
-        raise ValueError("nobody could log in: name a user, NAME:PASSWORD, or an htpasswd file")
+        raise ValueError("no user can log in: name one, NAME:PASSWORD, or an htpasswd file")
     return Pairs(pairs)
 
 

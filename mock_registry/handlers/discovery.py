@@ -1,4 +1,4 @@
-"""Content discovery: support (end-1), tags (end-8), referrers (end-12), and two endpoints beside them.
+"""Content discovery: support (end-1), tags (end-8), referrers (end-12), and two more endpoints.
 
 The catalog and the token service are no part of the specification, but most registries have both.
 """

@@ -45,7 +45,7 @@ _ASIDE = (".manifest-", ".freed-")
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _WASTE = 1000
-"""Outdated lines of changes that are kept before the file is rewritten, beside as many as are needed."""
+"""Outdated lines of changes, above the number of needed ones, that are kept before the file is rewritten."""
 
 
 class DirectoryStorage(Storage):

@@ -123,7 +123,7 @@ def ask(
 
     Args:
         question: what to ask.
-        flags: how and where to print the answer, and an error as JSON beside the line on standard error; if
+        flags: how and where to print the answer, and an error as JSON as well as on standard error; if
             they are `Connecting` too, how to connect to registries.
         render: returns the answer as text, or as bytes that are printed unchanged.
         as_json: returns the answer as JSON values; None: `render` serves every format.
@@ -180,8 +180,8 @@ class Wanted:
     @property
     def reports(self) -> tuple[Printing, ...]:
         """Each report that is wanted: how, and where."""
-        beside = (Printing(format="json", output=self.json),) if self.json is not None else ()
-        return (self.printing, *beside)
+        more = (Printing(format="json", output=self.json),) if self.json is not None else ()
+        return (self.printing, *more)
 
 
 def conclude(results: Sequence[RunResult], wanted: Wanted) -> ExitCode:

@@ -129,7 +129,7 @@ class Client(Queries):
             reference: where to, with a tag (`latest` if there is none).
             dry_run: ask everything, write nothing, and report what would move.
             check: raise what went wrong, as `subprocess.run` does; if False it is in the result's `errors`,
-                beside the ledger of what had been done until then.
+                with the ledger of what had been done until then.
             listener: is called with each event. It must return soon, and what it raises ends the transfer.
             choice: which images of an index, such as `Choice.of("linux/amd64")`.
 

@@ -247,7 +247,7 @@ def check_direction(direction: Direction, source: Address, destination: Address)
 
 
 def _at(address: Address, digest: Digest) -> Address:
-    """Return the address of a manifest by its digest, beside the image of `address`."""
+    """Return the address of a manifest by its digest, where the image of `address` is."""
     if isinstance(address, Reference):
         return replace(address, tag=None, digest=digest)
     return replace(address, name=digest)

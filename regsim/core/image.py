@@ -185,7 +185,7 @@ class Sharing:
         return sum(size for digest, size in self.images[image].items() if self.holders[digest] == 1)
 
     def others(self, image: Digest, blob: Digest | None = None) -> int:
-        """Return how many images there are beside this one; with `blob`, those that hold it."""
+        """Return how many other images there are; with `blob`, those that hold it."""
         held = self.images.get(image)
         if blob is None:
             return len(self.images) - (held is not None)

@@ -56,7 +56,7 @@ class Predictor:
     Args:
         graph: of the image.
         rules: which ends are registries.
-        labels: what is known of layers beside their descriptors.
+        labels: what is known of layers apart from their descriptors.
         resolving: HTTP requests that resolving the reference takes.
         lacking: manifests of the graph that the source does not hold.
     """

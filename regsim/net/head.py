@@ -203,7 +203,7 @@ class Head:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
-            # What follows a complete body is nobody's answer; the connection is not used again.
+            # What follows a complete body answers no request; the connection is not used again.
             if not self._body_complete:
                 raise httpx.RemoteProtocolError(_words(error)) from error
             self.excess = True

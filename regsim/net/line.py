@@ -167,7 +167,7 @@ class Line:
         """End both directions, which wakes a thread that polls; the peer learns when this is closed."""
         with contextlib.suppress(OSError):  # the peer was first
             # By a reset. A peer that had filled our window would else hear the end of what we send, wait for
-            # room, and go on waiting for a minute: nothing tells it that nobody reads any more.
+            # room, and go on waiting for a minute: nothing tells it that reading has ended.
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             # Of the socket below TLS: what TLS keeps is the thread's.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)

@@ -52,7 +52,7 @@ class Pool:
     async def acquire(
         self, origin: Origin, waits: Mapping[str, float | None], *, fresh: bool = False
     ) -> Connection:
-        """Return a connection that nobody else uses. It comes back by itself when its exchange is over.
+        """Return a connection for one user. It comes back when its exchange is over.
 
         Args:
             origin: whom it leads to.
@@ -163,7 +163,7 @@ class Pool:
 
 # Dialling
 
-# Seconds that an address has before the next one is tried beside it (RFC 8305, section 8).
+# Seconds that an address has before the next one is tried as well (RFC 8305, section 8).
 HEAD_START = 0.25
 
 # Family and address, as the socket module has them.

@@ -26,7 +26,7 @@ class Trust:
 
     Attributes:
         verify: check certificates at all.
-        ca_file: PEM file with authorities that are trusted beside the system's.
+        ca_file: PEM file with authorities that are trusted in addition to the system's.
         cert_dir: folder with more of them (`*.crt`), and with certificates of our own (`*.cert`, each with
             its `*.key`) for registries that ask for one.
     """
@@ -64,7 +64,7 @@ class Trust:
 
 
 def tls_context(trust: Trust) -> ssl.SSLContext:
-    """Return a TLS context that trusts what `trust` names beside the system's authorities.
+    """Return a TLS context that trusts what `trust` names in addition to the system's.
 
     Raises:
         LocalFileError: a file that `trust` names cannot be used.

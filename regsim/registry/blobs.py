@@ -138,7 +138,7 @@ class RemoteBlob:
 
         Args:
             takers: each is handed every piece, once and in order; a piece is theirs until they return. If
-                nothing else moves, the first one runs in a thread beside the others.
+                nothing else moves, the first one runs in a thread of its own.
             offset: the first byte that is handed on.
 
         Raises:
@@ -336,7 +336,7 @@ class Download:
         self._note_waste()
 
     def _note_waste(self) -> None:
-        """Count what an answer brought that broke off, and that nobody was given."""
+        """Count what an interrupted answer brought and was not handed on."""
         wasted = self.received - self.noted - (self.offset - self.start)
         self.noted += wasted
         self.account.waste(received=wasted)

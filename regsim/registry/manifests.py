@@ -120,7 +120,7 @@ async def put(
         account: is charged.
         digest: by which the tag shall name it. A registry that is given a tag alone takes the sha256, so
             that another one goes with the tag (end-7b); a registry that does not know that is given the
-            manifest once more, under the tag, at the cost of an account beside `account`.
+            manifest once more, under the tag, at the cost of an account apart from `account`.
         patiently: some registries see what was pushed only after a time: that blobs are missing may pass.
 
     Returns:
@@ -153,7 +153,7 @@ async def put(
             if answer.status not in _WRITTEN:
                 raise _refused(answer, wanted)
             if digest is not None and tag not in re.split(r"[,\s]+", answer.headers.get("OCI-Tag", "")):
-                # It knows no tags beside a digest, and names what is put under a tag by the usual algorithm.
+                # It takes no tags with a digest, and names what is put under a tag by the usual algorithm.
                 beside = account.aside(Digest.of(raw))
                 await put(repository, raw, media_type, reference, beside, patiently=patiently)
             account.useful_sent += len(raw)

@@ -71,7 +71,7 @@ async def keep(repository: Requests, referrer: Referrer, account: Account) -> No
     Args:
         repository: with the repository.
         referrer: what was put, and to what it refers.
-        account: gets what it costs as accounts beside it.
+        account: gets what it costs as accounts apart from it.
 
     Raises:
         RegistryError: others write the tag all the time, or the list is full.

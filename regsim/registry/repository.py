@@ -61,7 +61,7 @@ class Repository(Requests):
         """Write a manifest as `manifests.put` does; return what it is now.
 
         Where the manifest names a subject and the registry does not say (`OCI-Subject`) that it lists it
-        there, it is listed under the subject's fallback tag, at the cost of accounts beside `account`.
+        there, it is listed under the subject's fallback tag, at the cost of accounts apart from `account`.
         """
         written, listed = await manifests.put(
             self, raw, media_type, reference, account, digest=digest, patiently=patiently

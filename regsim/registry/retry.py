@@ -105,7 +105,7 @@ class Patience:
             self._busy = self._well = 0
 
     async def ready(self) -> None:
-        """Wait until nobody waits for the host to recover."""
+        """Wait until no request waits for the host to recover."""
         while self._pauses:
             await asyncio.wait(set(self._pauses))
 

@@ -350,7 +350,7 @@ class _Upload:
         return self._source.complete and await self._is_there()
 
     async def _is_there(self) -> bool:
-        """Tell whether the blob is there although nobody said so; in doubt it is not."""
+        """Tell whether the blob is there although no answer said so; in doubt it is not."""
         try:
             return await blobs.has(self._repository, self._descriptor, self._account)
         except RegsimError:

@@ -226,7 +226,7 @@ async def _delete(deletion: Awaitable[None]) -> None:
 
 
 def _auth(login: Login, password: str) -> Auth | None:
-    """Return what lets the nodes of a run into its registry, and nobody else."""
+    """Return what lets only the nodes of a run into its registry."""
     users = Pairs({_USER: password})
     match login:
         case Login.NONE:

@@ -53,7 +53,7 @@ class Pourable(Content, Protocol):
 
         Args:
             takers: called in threads, one piece at a time each; a piece is theirs until they return. The
-                first one may run beside the others. What one raises ends it all, and is raised here.
+                first one may run in parallel to the rest. What one raises ends it all, and is raised here.
             offset: the first byte that is handed on.
 
         Raises:

@@ -201,7 +201,7 @@ def test_serve_says_which_package_is_missing(monkeypatch: pytest.MonkeyPatch, tm
         ),
         (["--fault", "GET blbo cut"], 2, "'blbo' is not a method, route or effect, did you mean 'blob'?"),
         (["--profile", "olaregg"], 2, "unknown profile 'olaregg', did you mean 'olareg'?"),
-        (["--auth", "basic"], 2, "nobody could log in: "),
+        (["--auth", "basic"], 2, "no user can log in: "),
         (["--user", "ci:s3cret"], 2, "users and rights mean nothing without auth: "),
         (["--auth", "basic", "--user", "s3cret"], 2, "a user is NAME:PASSWORD"),
         (["--auth", "basic", "--htpasswd", "nosuch"], 6, "nosuch: No such file or directory"),

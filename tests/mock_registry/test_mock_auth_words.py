@@ -90,7 +90,7 @@ def test_rights_in_words_are_who_what_and_which_actions() -> None:
         ("kerberos", {}, "auth is one of none, basic, token, not 'kerberos'"),
         ("none", {"users": ["a:b"]}, "mean nothing without auth"),
         ("none", {"anonymous_pull": True}, "mean nothing without auth"),
-        ("basic", {}, "nobody could log in"),
+        ("basic", {}, "no user can log in"),
         ("token", {"users": ["s3cret"]}, "a user is NAME:PASSWORD"),
         ("token", {"users": [":s3cret"]}, "not a name"),
         ("basic", {"users": ["a:b"], "htpasswd": "x"}, "not both"),
@@ -145,7 +145,7 @@ def test_the_command_serves_over_tls_and_says_by_which_file_to_check_it() -> Non
 def test_the_command_says_what_is_wrong_with_its_options(
     complaint: Callable[..., str], tmp_path: Path
 ) -> None:
-    assert "nobody could log in" in complaint("--auth", "basic")
+    assert "no user can log in" in complaint("--auth", "basic")
     assert "invalid choice: 'kerberos'" in complaint("--auth", "kerberos")
     missing = tmp_path / "missing"
     assert str(missing) in complaint("--auth", "basic", "--htpasswd", str(missing))
