@@ -1,7 +1,7 @@
 """Every error that regsim raises on purpose, each with a hint and an exit code.
 
 Owns the tree below and the order in which exit codes win. Must not know any other room:
-foreign exceptions are translated where they enter (`remote.troubles`, `content`), never here.
+foreign exceptions are translated where they enter (`net.errors`, `store.files`), never here.
 
     RegsimError
     ├── UsageError            2   the command line or an argument is wrong; nothing ran
