@@ -1,7 +1,7 @@
 """The decisions of push, pull and copy, without any I/O (DESIGN 1).
 
 The life of a blob and the life of a manifest each read from top to bottom: generators that yield actions and
-are sent the answers. `Decisions` says what to do next, takes the answers, and can write the ledger at any
+are sent the answers. `Decisions` says what to do next, is told the answers, and can write the ledger at any
 moment, also of a transfer that failed or was interrupted half-way. It never waits, reads or sends.
 
 Its order: children before parents, an existence check before every upload, a mount before an upload, the
@@ -197,19 +197,21 @@ class Decisions:
         digest = work.descriptor.digest
         is_root = digest == self.root.digest
         name = self.rules.tag if is_root and self.rules.tag is not None else digest
-        found = yield work.begin(act.CheckManifest, reference=name)
+        found = yield act.CheckManifest(descriptor=work.descriptor, account=work.begin(), reference=name)
         if found == digest:
             work.known = True
             work.end(Outcome.EXISTS, Evidence.MANIFEST if work.vouched else self.rules.present_by)
         elif name != digest:
             # The tag names something else or nothing; its manifest may still be there.
-            found = yield work.begin(act.CheckManifest, reference=digest)
+            found = yield act.CheckManifest(
+                descriptor=work.descriptor, account=work.begin(), reference=digest
+            )
             work.known = found == digest
 
     def _read(self, work: Work, read: Signal | None = None) -> Life:
         """Read what a manifest names."""
         here = work.outcome is not None and not self.rules.to_registry
-        raw = yield work.begin(act.FetchManifest, from_destination=here)
+        raw = yield act.FetchManifest(descriptor=work.descriptor, account=work.begin(), from_destination=here)
         work.document = self.rules.keeps(manifest.parse(work.descriptor, raw))
         if read is not None:
             self._happen(read)
@@ -221,7 +223,13 @@ class Decisions:
         tag = self.rules.tag if work.descriptor.digest == self.root.digest else None
         mended = False
         while True:
-            put = work.begin(act.PutManifest, document=document, tag=tag, patiently=mended)
+            put = act.PutManifest(
+                descriptor=work.descriptor,
+                account=work.begin(),
+                document=document,
+                tag=tag,
+                patiently=mended,
+            )
             try:
                 yield put
             except RegistryError as error:
@@ -254,8 +262,13 @@ class Decisions:
         if work.vouched and self.rules.to_registry:
             work.end(Outcome.EXISTS, Evidence.MANIFEST)
         else:
-            # A local store is checked for each blob: that is free, and a hole is repaired.
-            check = work.begin(act.CheckBlob, layers=self._walk.layers(place), layer=place.layer)
+            # A local store is asked for each blob: a look is free, and a hole is mended.
+            check = act.CheckBlob(
+                descriptor=work.descriptor,
+                account=work.begin(),
+                layers=self._walk.layers(place),
+                layer=place.layer,
+            )
             evidence = yield check
             if evidence is not None:
                 work.end(Outcome.EXISTS, Evidence.MANIFEST if work.vouched else evidence)
@@ -264,14 +277,14 @@ class Decisions:
                 work.candidates = self.rules.candidates(work.descriptor.digest)[:most]
                 yield from self._send(work)
             else:
-                yield from self._move(work, work.begin(act.Download))
+                yield from self._move(work, act.Download(descriptor=work.descriptor, account=work.begin()))
         self._happen(self._in_place[place.content])
 
     def _again(self, blob: Content, work: Work) -> Life:
         """Look closely at a blob that the registry has claimed to hold; send it if it is missing."""
         before = work.outcome, work.evidence
         work.outcome = None
-        check = work.begin(act.CheckBlob, closely=True)
+        check = act.CheckBlob(descriptor=work.descriptor, account=work.begin(), closely=True)
         if (yield check) is not None:
             work.outcome, work.evidence = before
         else:
@@ -289,15 +302,19 @@ class Decisions:
             repository, *others = work.candidates
             work.candidates = tuple(others)
             # A mount that is refused costs more than a question, and opens a session.
-            if not (yield work.begin(act.CheckHolder, repository=repository)):
+            if not (
+                yield act.CheckHolder(descriptor=work.descriptor, account=work.begin(), repository=repository)
+            ):
                 continue
-            answer: act.MountAnswer = yield work.begin(act.Mount, repository=repository, session=session)
+            answer: act.MountAnswer = yield act.Mount(
+                descriptor=work.descriptor, account=work.begin(), repository=repository, session=session
+            )
             if answer.mounted:
                 work.mounted_from = repository
                 work.end(Outcome.MOUNTED, Evidence.ASSUMED if answer.assumed else Evidence.CREATED)
                 return
             refused, session = True, answer.session
-        upload = work.begin(act.Upload, session=session)
+        upload = act.Upload(descriptor=work.descriptor, account=work.begin(), session=session)
         yield from self._move(work, upload, Evidence.MOUNT_REFUSED if refused else None)
 
     def _move(self, work: Work, action: act.Upload | act.Download, evidence: Evidence | None = None) -> Life:
@@ -311,7 +328,7 @@ class Decisions:
                 raise
             first.retried(Reason.WRONG_BYTES)
             first.lose()
-            action = work.begin(type(action))
+            action = type(action)(descriptor=work.descriptor, account=work.begin())
             action.account.divided = first.divided
             found = yield action
         if found is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 from regsim.core.account import Account, Loss
 from regsim.core.graph import needs
@@ -12,13 +12,9 @@ from regsim.core.ledger import Direction, Entry, Evidence, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from regsim.core.actions import Action
     from regsim.core.descriptor import Descriptor, Digest
     from regsim.core.graph import Content, Graph, Place
     from regsim.core.manifest import Document
-
-
-Begun = TypeVar("Begun", bound="Action")
 
 
 def keep_all(document: Document) -> Document:
@@ -111,12 +107,12 @@ class Work:
         """Set the outcome. Of a manifest that exists, what it names may still be on its way."""
         self.outcome, self.evidence = outcome, evidence
 
-    def begin(self, kind: type[Begun], **details: Any) -> Begun:
-        """Return an action on it that begins, with an account of its own."""
+    def begin(self) -> Account:
+        """Return the account of an action on it that begins."""
         account = Account()
         self.accounts.append(account)
         self.running.add(id(account))
-        return kind(descriptor=self.descriptor, account=account, **details)
+        return account
 
     def accept_read(self) -> None:
         """Count the manifest that was read as useful: it is stored."""

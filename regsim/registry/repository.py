@@ -9,7 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from regsim.core.manifest import referrer_of
-from regsim.registry import blobs, listing, manifests, referrers, session, upload
+from regsim.registry import blobs, listing, manifests, session
+
+# Methods have the names of these two modules.
+from regsim.registry import referrers as referrer_lists
+from regsim.registry import upload as uploads
 from regsim.registry.answer import refusal
 from regsim.registry.ranges import RangedBlob
 from regsim.registry.requests import Host, Requests
@@ -34,12 +38,12 @@ class Repository(Requests):
     fetch_manifest = manifests.fetch
     has_blob = blobs.has
     is_held_by = blobs.is_held_by
-    mount = upload.mount
-    upload = upload.upload
+    mount = uploads.mount
+    upload = uploads.upload
     cancel = session.cancel
     tags = listing.tags
-    list_missing_referrers = referrers.list_missing
-    referrers = referrers.listed
+    list_missing_referrers = referrer_lists.list_missing
+    referrers = referrer_lists.listed
 
     def blob(self, descriptor: Descriptor, account: Account) -> Content:
         """Return a blob as content, whose stream survives cuts (end-2); see `RemoteBlob` and `RangedBlob`."""
@@ -68,7 +72,7 @@ class Repository(Requests):
         )
         referrer = None if listed else referrer_of(written, raw)
         if referrer is not None:
-            await referrers.keep(self, referrer, account)
+            await referrer_lists.keep(self, referrer, account)
         return written
 
     async def delete_manifest(self, reference: str, account: Account) -> None:

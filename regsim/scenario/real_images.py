@@ -8,6 +8,7 @@ registries.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from regsim.core import Platform
@@ -81,7 +82,7 @@ class RealImages:
                 raise UsageError(f"image {name!r} is built from itself: {around}")
             self._building.append(name)
             self.tell(f"building {name}")
-            built = await build(self._request(self.specs[name]), self._layers())
+            built = await build(self._request(self.specs[name]), self._layers)
             self._built[name] = replace(built, name=name)
             self.images.others[name] = (self._built[name], name)
             self._building.pop()
@@ -127,13 +128,14 @@ class RealImages:
         Raises:
             RegsimError: it cannot be written.
         """
-        committed = await container.commit(self._layers(), compressor("gzip"), message=message)
+        committed = await container.commit(self._layers, compressor("gzip"), message=message)
         image = self._built[name] = replace(committed, name=name)
         self.images.others[name] = (image, name)
         await self.images.read(name)
         await self.images.read_history(name)
         return image
 
+    @cached_property
     def _layers(self) -> LayoutStore:
         if self.scratch is None:
             raise ValueError("an image is to be built or committed, and there is no scratch directory")
