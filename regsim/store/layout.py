@@ -17,7 +17,7 @@ from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from regsim.core.manifest import MAX_MANIFEST_SIZE
 from regsim.errors import ContentError, LocalFileError
@@ -25,7 +25,8 @@ from regsim.store import layout_index
 from regsim.store.files import AsideFile, file_errors, in_use, open_regular, read_bounded, regular_size, sweep
 from regsim.store.layout_index import Listed, Listing
 from regsim.store.partial import Arrival, tidy
-from regsim.store.relay import Relay, Threads, hand_all, in_thread, streamed
+from regsim.store.protocols import CHUNK
+from regsim.store.relay import Relay, Threads, finished, hand_all, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -50,14 +51,27 @@ class FileContent:
     descriptor: Descriptor
     path: Path
 
-    def open(self) -> AsyncGenerator[bytes, None]:
+    async def open(self) -> AsyncGenerator[bytes, None]:
         """Return a fresh stream of the file's bytes, in chunks of `CHUNK`.
 
         Raises (while iterating):
             LocalFileError: the file is missing, not a regular one, or cannot be read.
             ContentError: it has another size than the descriptor says; raised before the first byte.
         """
-        return streamed(self.pour)
+        from aiofiles.threadpool import wrap  # noqa: PLC0415  (5 ms; what is large is poured)
+
+        file, left = self._open(), self.descriptor.size
+        try:
+            reading = wrap(file)
+            while left:
+                read = asyncio.ensure_future(reading.read(min(CHUNK, left)))
+                with file_errors(self.path, "read"):
+                    await finished(read)  # also if this is cancelled: no file is closed under a thread
+                piece = read.result() or self._too_short()
+                left -= len(piece)
+                yield piece
+        finally:
+            file.close()
 
     async def pour(self, *takers: Taker, offset: int = 0) -> None:
         """Hand the file's bytes from `offset` on to `takers`, in threads; see `Pourable`.
@@ -77,9 +91,10 @@ class FileContent:
     def _fill(self, file: FileIO, buffer: memoryview) -> int:
         with file_errors(self.path, "read"):
             count = file.readinto(buffer)
-        if not count:
-            raise ContentError(f"{self.path} became shorter while it was read")
-        return count
+        return count or self._too_short()
+
+    def _too_short(self) -> NoReturn:
+        raise ContentError(f"{self.path} became shorter while it was read")
 
     def _open(self) -> FileIO:
         size = regular_size(self.path)

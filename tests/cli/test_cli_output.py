@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-W", "error", "-m", "regsim"]
 HEAVY = (
+    "aiofiles",
     "anyio",
     "asyncio",
     "httpcore",
@@ -67,6 +68,7 @@ def test_the_model_needs_no_http_no_server_and_no_event_loop(scenario: str) -> N
     loaded = modules_after(f"run {scenario} --model --quiet")
     assert loaded.isdisjoint(
         {
+            "aiofiles",
             "anyio",
             "asyncio",
             "httpcore",

@@ -53,6 +53,7 @@ VIOLATIONS = [
     Violation(MEETING, "regsim/cli/x.py", "import mock_registry"),
     Violation(CLIENT, "regsim/transfer/x.py", "import httpx"),
     Violation(CLIENT, "mock_registry/x.py", "import httpx"),
+    Violation("aiofiles: only regsim.store", "regsim/registry/x.py", "import aiofiles.os"),
     Violation(PARSER, "mock_registry/x.py", "import httptools"),
     Violation(PARSER, "regsim/registry/x.py", "import httptools"),
     Violation(EXTRAS, "mock_registry/x.py", "import bcrypt"),

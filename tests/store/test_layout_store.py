@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import os
+import threading
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -443,3 +446,35 @@ async def test_layout_whose_name_is_too_long_is_told(tmp_path: Path) -> None:
     with pytest.raises(LocalFileError, match="name too long"):
         async with LayoutStore(tmp_path / ("x" * 300), create=True).in_use():
             pass
+
+
+async def test_a_stream_that_is_cancelled_closes_its_file_only_when_no_thread_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+    was_closed: list[bool] = []
+
+    class HeldUp(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            begun.set()
+            release.wait(60)
+            was_closed.append(self.closed)
+            return super().read(size) or b""
+
+    monkeypatch.setattr("regsim.store.layout.open_regular", lambda path: HeldUp(path, "rb"))
+    store = LayoutStore(tmp_path, create=True)
+    await store.put(LAYER)
+
+    async def read() -> None:
+        async with aclosing(store.content(LAYER.descriptor).open()) as stream:
+            await anext(stream)
+
+    reading = asyncio.create_task(read())
+    await asyncio.to_thread(begun.wait)
+    reading.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    assert was_closed == [False]
